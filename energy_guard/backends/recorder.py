@@ -1,0 +1,108 @@
+"""One sequence while it is generated: steps in, events out, one trace at the end.
+
+Every backend uses this, so stop strings, limits and the last row mean the same everywhere.
+"""
+
+from __future__ import annotations
+
+import time
+
+from energy_guard.energy import Row
+from energy_guard.errors import EngineError
+from energy_guard.request import Event, Finished, Partition, Request, Token
+from energy_guard.text import StopStrings
+from energy_guard.trace import FinishReason, Step, Trace
+
+
+class Recorder:
+    """Collects the steps of sequence number `number`; O(1) memory a token."""
+
+    def __init__(
+        self,
+        number: int,
+        prompt_tokens: int,
+        stop: tuple[str, ...] = (),
+        max_tokens: int | None = None,
+        inverse_temperature: float = 1.0,
+    ) -> None:
+        self.number = number
+        self.prompt_tokens = prompt_tokens
+        self.reason: FinishReason | None = None
+        self._stops = StopStrings(stop)
+        self._max_tokens = max_tokens
+        self._inverse_temperature = inverse_temperature
+        self._steps: list[Step] = []
+        self._bytes = 0
+        self._content_bytes: int | None = None
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def add(self, step: Step, ends: bool = False) -> list[Event]:
+        """Take the next step; `ends` marks the model's end token, which has no content.
+
+        Sets `reason` when the sequence is complete with this step.
+        """
+        events: list[Event] = [self._partition(step.row)] if self._steps else []
+        self._steps.append(step)
+        events.append(Token(self.number, step))
+        if ends:
+            self.reason, self._content_bytes = "eos", self._bytes
+            return events
+        self._bytes += len(step.piece)
+        if self._content_bytes is None:
+            self._content_bytes = self._stops.push(step.piece)
+        if self._content_bytes is not None:
+            self.reason = "stop"
+        elif len(self._steps) == self._max_tokens:
+            self.reason = "length"
+        return events
+
+    def interrupted(self, request: Request) -> bool:
+        """Set `reason` and return True where the request was cancelled or its time is up."""
+        if request.cancel is not None and request.cancel.cancelled:
+            self.reason = "cancelled"
+        elif request.deadline is not None and time.monotonic() >= request.deadline:
+            self.reason = "deadline"
+        else:
+            return False
+        return True
+
+    @property
+    def held_back(self) -> int:
+        """How many of the last bytes may be the beginning of a stop string."""
+        return self._stops.held_back()
+
+    @property
+    def last_id(self) -> int:
+        """The id of the last token."""
+        return self._steps[-1].id
+
+    @property
+    def wants_last_row(self) -> bool:
+        """Whether the row after the last token has still to be evaluated.
+
+        An end token needs none, and somebody who cancelled does not want to wait for one.
+        """
+        return bool(self._steps) and self.reason in ("stop", "length", "closed")
+
+    def finish(self, last_row: Row | None = None) -> list[Event]:
+        """Close the sequence, with the row after the last token where it was evaluated."""
+        if self.reason is None:
+            raise EngineError("the engine ended the sequence without a reason")
+        events: list[Event] = [self._partition(last_row)] if last_row is not None else []
+        return [*events, Finished(self.number, self.reason, self.trace(last_row))]
+
+    def trace(self, last_row: Row | None) -> Trace:
+        """Return what was collected."""
+        return Trace.from_steps(
+            self._steps,
+            last_row,
+            self._bytes if self._content_bytes is None else self._content_bytes,
+            self.reason or "closed",
+            self.prompt_tokens,
+            self._inverse_temperature,
+        )
+
+    def _partition(self, row: Row) -> Partition:
+        return Partition(self.number, len(self._steps) - 1, row.log_partition, row.mean)

@@ -1,0 +1,148 @@
+"""A backend that plays logits you wrote: for testing policies without a model.
+
+No text is understood here: every request is answered with the next script.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from energy_guard.backends.base import ModelInfo
+from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
+from energy_guard.backends.recorder import Recorder
+from energy_guard.energy import RowReducer
+from energy_guard.errors import EngineError, InputError
+from energy_guard.request import Event, Request
+from energy_guard.trace import SIGNALS, Step
+
+
+@dataclass(frozen=True)
+class Script:
+    """One answer: token ids and the rows that chose them.
+
+    ids: T token ids. rows: shape (T, vocabulary), or (T + 1, vocabulary) with the row after the
+    last token. fail_at: the engine breaks before this token.
+
+    >>> Script((1,), np.zeros((2, 4))).rows.shape
+    (2, 4)
+    """
+
+    ids: tuple[int, ...]
+    rows: npt.NDArray[Any]
+    fail_at: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.rows.ndim != 2 or len(self.rows) - len(self.ids) not in (0, 1):
+            raise InputError(
+                f"{len(self.ids)} tokens do not fit rows of shape {self.rows.shape}",
+                "Give one row a token, and one more for the row after the last token.",
+            )
+
+
+class Scripted:
+    """Plays scripts in order, one a request, over a vocabulary of byte pieces.
+
+    end: the id of the end token. Raises EngineError when no script is left.
+
+    >>> backend = Scripted.saying([("Par", 0.9), ("is", 0.5)])
+    >>> [event.step.piece for event in backend.generate([Request.chat("?")])
+    ...  if hasattr(event, "step")]
+    [b'Par', b'is', b'']
+    """
+
+    def __init__(
+        self, vocabulary: Iterable[bytes], scripts: Iterable[Script], end: int | None = None
+    ) -> None:
+        self.vocabulary = tuple(vocabulary)
+        self.end = end
+        self._scripts = list(scripts)
+        self._played = 0
+        self._lock = lock_of(self)
+
+    @classmethod
+    def saying(cls, *answers: Sequence[tuple[str, float]]) -> Self:
+        """Play answers given as (piece, probability) pairs; each ends with an end token.
+
+        Rows have the largest logit on the chosen token where its probability is above ½.
+        """
+        pieces = [b"", *sorted({text.encode() for answer in answers for text, _ in answer})]
+        vocabulary = [*pieces, b"?"]  # always a token that could have been chosen instead
+        scripts = []
+        for answer in answers:
+            chosen = [(pieces.index(text.encode()), p) for text, p in answer] + [(0, 0.99)]
+            rows = np.stack([_row(len(vocabulary), token, p) for token, p in chosen])
+            scripts.append(Script(tuple(token for token, _ in chosen), rows))
+        return cls(vocabulary, scripts, end=0)
+
+    @property
+    def info(self) -> ModelInfo:
+        """The fingerprint is that of the vocabulary."""
+        digest = hashlib.sha256(b"\0".join(self.vocabulary)).hexdigest()[:32]
+        return ModelInfo("scripted", digest, "scripted")
+
+    @property
+    def exact_signals(self) -> frozenset[str]:
+        """All of them: the rows are given."""
+        return frozenset(SIGNALS)
+
+    def generate(
+        self, requests: Sequence[Request], wait_s: float = DEFAULT_WAIT_S
+    ) -> Generator[Event, None, None]:
+        """Play the next scripts, cut by each request's stop strings, length and cancel token."""
+        with self._lock.hold(wait_s):
+            for number, request in enumerate(requests):
+                if self._played == len(self._scripts):
+                    raise EngineError("no script is left", "Give one script a request.")
+                script = self._scripts[self._played]
+                self._played += 1
+                yield from self._play(number, request, script)
+
+    def replay(
+        self, request: Request, answer: str | Sequence[int], wait_s: float = DEFAULT_WAIT_S
+    ) -> Generator[Event, None, None]:
+        """Play the next script, whose tokens must be those of `answer`."""
+        script = self._scripts[self._played] if self._played < len(self._scripts) else None
+        if script is not None:
+            ids = [token for token in script.ids if token != self.end]
+            text = b"".join(self.vocabulary[token] for token in ids).decode()
+            if answer != text and list(answer) not in (ids, list(script.ids)):
+                raise EngineError(f"the next script says {text!r}, not {answer!r}")
+        yield from self.generate([request], wait_s)
+
+    def _play(self, number: int, request: Request, script: Script) -> Generator[Event, None, None]:
+        beta = request.inverse_temperature
+        sequence = Recorder(number, 1, request.stop, request.max_tokens, beta)
+        rows = np.asarray(script.rows)
+        reducer = RowReducer(rows.shape[1], rows.dtype, beta)
+        for t, (token, row) in enumerate(zip(script.ids, rows, strict=False)):
+            if sequence.interrupted(request):
+                break
+            if t == script.fail_at:
+                raise EngineError(f"the script breaks before token {t}")
+            step = Step(
+                token, self.vocabulary[token], reducer.token_logit(row, token), reducer.reduce(row)
+            )
+            yield from sequence.add(step, ends=token == self.end)
+            if sequence.reason is not None:
+                break
+        else:
+            sequence.reason = "length"
+        after = len(sequence)
+        has_next = sequence.wants_last_row and after < len(rows)
+        yield from sequence.finish(reducer.reduce(rows[after]) if has_next else None)
+
+
+def _row(size: int, token: int, probability: float) -> npt.NDArray[np.float32]:
+    """A row in which `token` has this probability and the others share the rest."""
+    if not 0 < probability < 1:
+        raise InputError(f"{probability} is no probability between 0 and 1")
+    row = np.full(size, math.log((1 - probability) / (size - 1)), np.float32)
+    row[token] = math.log(probability)
+    return row + np.float32(10.0)  # a partition of its own: these are logits, not log-probabilities

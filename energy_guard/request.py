@@ -1,0 +1,223 @@
+"""What is asked of a backend, and the events that come back while it works."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
+
+from energy_guard.errors import InputError, PromptError
+from energy_guard.trace import FinishReason, Step, Trace
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat.
+
+    >>> Message("user", "What is the capital of France?").role
+    'user'
+    """
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn from processed rows; the signals always come from the raw ones.
+
+    temperature 0 is greedy. seed None draws a fresh seed. Names and defaults are llama.cpp's;
+    logit_bias adds to the logits of token ids.
+
+    >>> Sampling(temperature=0.8, seed=7).top_k
+    40
+    """
+
+    temperature: float = 0.0
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    typical_p: float = 1.0
+    repeat_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    mirostat_mode: int = 0
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0:
+            raise InputError(
+                f"temperature is {self.temperature}", "Give 0 (greedy) or a positive number."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """Constrains the answer to a grammar in llama.cpp's GBNF.
+
+    >>> Grammar('root ::= "yes" | "no"').gbnf
+    'root ::= "yes" | "no"'
+    """
+
+    gbnf: str
+
+
+@dataclass(frozen=True, slots=True)
+class JsonSchema:
+    """Constrains the answer to JSON that follows a schema (the schema itself as JSON text).
+
+    >>> JsonSchema('{"type": "object"}').schema
+    '{"type": "object"}'
+    """
+
+    schema: str
+
+
+class CancelToken:
+    """Stops a generation from any thread; the engine stays usable.
+
+    >>> token = CancelToken()
+    >>> token.cancel()
+    >>> token.cancelled
+    True
+    """
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def cancel(self) -> None:
+        """Ask the generation to stop before its next token."""
+        self._event.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._event.is_set()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One thing to ask: a chat, a plain text to continue, or token ids. Exactly one of the three.
+
+    context: passages that the answer should rest on, put before the last user message.
+    choices: labels among which the answer is. deadline: a `time.monotonic()` value.
+    inverse_temperature: β, multiplies every row before its signals are computed.
+
+    Raises PromptError for a prompt that is empty or not valid text, InputError for limits.
+
+    >>> Request.chat("What is 2 + 2?", max_tokens=8).question
+    'What is 2 + 2?'
+    """
+
+    messages: tuple[Message, ...] | None = None
+    text: str | None = None
+    ids: tuple[int, ...] | None = None
+    context: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    sampling: Sampling = field(default_factory=Sampling)
+    constraint: Grammar | JsonSchema | None = None
+    stop: tuple[str, ...] = ()
+    max_tokens: int = 256
+    deadline: float | None = None
+    cancel: CancelToken | None = None
+    inverse_temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        given = [p for p in (self.messages, self.text, self.ids) if p is not None]
+        if len(given) != 1:
+            raise InputError("a request needs exactly one of messages, text and ids")
+        last = self.messages[-1].content if self.messages else given[0]
+        if not (last.strip() if isinstance(last, str) else last):
+            raise PromptError("the prompt is empty", "Ask something.")
+        for text in self._texts():
+            _check_text(text)
+        if self.max_tokens < 1:
+            raise InputError(f"max_tokens is {self.max_tokens}", "Give at least 1.")
+        if "" in self.stop:
+            raise InputError("a stop string is empty", "Leave it out, or give its text.")
+        if not self.inverse_temperature > 0:
+            raise InputError("inverse_temperature must be positive")
+
+    def _texts(self) -> list[str]:
+        parts = [message.content for message in self.messages or ()]
+        return [*parts, self.text or "", *self.context, *self.choices, *self.stop]
+
+    @classmethod
+    def chat(cls, question: str | Sequence[Message], **options: object) -> Self:
+        """Make a chat request from one question or from all turns so far."""
+        turns = (Message("user", question),) if isinstance(question, str) else tuple(question)
+        return replace(cls(messages=turns), **options)  # type: ignore[arg-type]
+
+    @classmethod
+    def raw(cls, text: str, **options: object) -> Self:
+        """Make a plain completion of `text`, without a chat template."""
+        return replace(cls(text=text), **options)  # type: ignore[arg-type]
+
+    @property
+    def question(self) -> str:
+        """What was asked: the last user message or the raw text; empty for token ids."""
+        users = [m.content for m in self.messages or () if m.role == "user"]
+        return users[-1] if users else self.text or ""
+
+    @property
+    def mode(self) -> Literal["chat", "raw"]:
+        """Whether a chat template is applied."""
+        return "raw" if self.messages is None else "chat"
+
+    def turns(self) -> tuple[Message, ...]:
+        """Return the chat with the context passages put before its last user message."""
+        turns = self.messages or ()
+        if not self.context:
+            return turns
+        at = max((i for i, m in enumerate(turns) if m.role == "user"), default=None)
+        if at is None:
+            raise InputError("context passages need a user message to stand before")
+        passages = "\n\n".join(f"[{i}] {text}" for i, text in enumerate(self.context, 1))
+        asked = Message("user", f"{passages}\n\n{turns[at].content}")
+        return (*turns[:at], asked, *turns[at + 1 :])
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PromptError(
+            f"the text is not valid UTF-8 (at character {error.start})",
+            "Save or paste it as UTF-8 and try again.",
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token was chosen; `step` has the numbers of the row that chose it."""
+
+    sequence: int
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """The row after token `t` has come: its log-partition and mean, one step late by nature."""
+
+    sequence: int
+    t: int
+    log_partition: float
+    row_mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The sequence is complete; `trace` has all of it."""
+
+    sequence: int
+    reason: FinishReason
+    trace: Trace
+
+
+Event = Token | Partition | Finished

@@ -1,0 +1,161 @@
+"""Byte pieces of tokens → text, character offsets and stop strings.
+
+Tokens may split a character (emoji, Chinese) or a glyph (a letter and its accent). A glyph
+is never split here: it is shown with the token that begins it.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+import regex
+
+_GLYPH = regex.compile(r"\X")
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Text and the tokens that wrote it.
+
+    text: the content, decoded (bytes that are no UTF-8 become U+FFFD).
+    texts: for each token the glyphs that begin in it; joined they equal `text`.
+    offsets: for each token (start, end) in characters of `text`, widened to whole glyphs, so
+    the tokens of one split glyph share its range; (p, p) for a token without content.
+    """
+
+    text: str
+    texts: tuple[str, ...]
+    offsets: tuple[tuple[int, int], ...]
+
+
+def align(pieces: Sequence[bytes], content_bytes: int | None = None) -> Alignment:
+    """Align tokens with the text of their first `content_bytes` bytes (all by default)."""
+    raw = b"".join(pieces)[:content_bytes]
+    text, char_of_byte = _decode(raw)
+    glyph_start, glyph_end = _glyphs(text)
+    ends = list(accumulate((len(piece) for piece in pieces), initial=0))
+    texts, offsets = [], []
+    for begin, end in pairwise(ends):
+        begin, end = min(begin, len(raw)), min(end, len(raw))
+        if begin == end:
+            at = glyph_end[char_of_byte[begin - 1]] if begin else 0
+            offsets.append((at, at))
+            texts.append("")
+            continue
+        first, last = char_of_byte[begin], char_of_byte[end - 1]
+        offsets.append((glyph_start[first], glyph_end[last]))
+        begins_here = begin == 0 or glyph_start[first] != glyph_start[char_of_byte[begin - 1]]
+        start = glyph_start[first] if begins_here else glyph_end[first]
+        texts.append(text[start : max(start, glyph_end[last])])
+    return Alignment(text, tuple(texts), tuple(offsets))
+
+
+def _decode(raw: bytes) -> tuple[str, list[int]]:
+    """Decode, and tell for each byte the index of the character that it belongs to."""
+    if raw.isascii():
+        return raw.decode("ascii"), list(range(len(raw)))
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text = ""
+    char_of_byte: list[int] = []
+    for index in range(len(raw) + 1):
+        final = index == len(raw)
+        out = decoder.decode(raw[index : index + 1], final)
+        waiting = 0 if final else len(decoder.getstate()[0])
+        consumed = min(index + 1, len(raw)) - waiting
+        pending = consumed - len(char_of_byte)
+        # At most two characters come out at once: a broken one, and the byte that broke it.
+        if len(out) == 2:
+            char_of_byte += [len(text)] * (pending - 1) + [len(text) + 1]
+        elif out:
+            char_of_byte += [len(text)] * pending
+        text += out
+    return text, char_of_byte
+
+
+def _glyphs(text: str) -> tuple[list[int], list[int]]:
+    """For each character, the start and end of its glyph (extended grapheme cluster)."""
+    starts, ends = [], []
+    for match in _GLYPH.finditer(text):
+        size = match.end() - match.start()
+        starts += [match.start()] * size
+        ends += [match.end()] * size
+    return starts, ends
+
+
+class StopStrings:
+    """Looks for stop strings in bytes that arrive piece by piece."""
+
+    def __init__(self, stops: Iterable[str]) -> None:
+        self._stops = tuple(stop.encode() for stop in stops)
+        self._longest = max(map(len, self._stops), default=0)
+        self._tail = b""
+        self._seen = 0
+
+    def push(self, piece: bytes) -> int | None:
+        """Add a piece; return where content stops (in bytes from the start) once one is found."""
+        window = self._tail + piece
+        offset = self._seen - len(self._tail)
+        self._seen += len(piece)
+        found = [at for stop in self._stops if (at := window.find(stop)) >= 0]
+        if found:
+            return offset + min(found)
+        self._tail = window[-(self._longest - 1) :] if self._longest > 1 else b""
+        return None
+
+    def held_back(self) -> int:
+        """How many of the last bytes may turn out to be the beginning of a stop string."""
+        return max(
+            (
+                size
+                for stop in self._stops
+                for size in range(1, len(stop))
+                if self._tail.endswith(stop[:size])
+            ),
+            default=0,
+        )
+
+
+class TextStream:
+    """Releases tokens' text as soon as it can no longer change.
+
+    A token is released once the next one has shown that no glyph runs on into it and that no
+    stop string may have begun; so text comes one token late, like its energies.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._first = 0
+        self._released_bytes = 0
+
+    def push(self, piece: bytes, held_back: int = 0) -> list[tuple[int, str]]:
+        """Add a token; return (token index, text) for each token whose text is settled."""
+        self._pieces.append(piece)
+        aligned = align(self._pieces)
+        free = sum(map(len, self._pieces)) - held_back
+        ends = list(accumulate(map(len, self._pieces)))
+        ready = 0
+        for index in range(len(self._pieces) - 1):
+            # The next glyph must begin in a later token, and its first character be complete.
+            settled = aligned.offsets[index][1] <= aligned.offsets[index + 1][0]
+            complete = aligned.offsets[index + 1][1] > aligned.offsets[index + 1][0]
+            broken = aligned.text[aligned.offsets[index + 1][0] :].startswith("\ufffd")
+            if settled and complete and not broken and ends[index] <= free:
+                ready = index + 1
+        released = [(self._first + i, aligned.texts[i]) for i in range(ready)]
+        self._drop(ready)
+        return released
+
+    def finish(self, content_bytes: int) -> list[tuple[int, str]]:
+        """Release what is left of a text whose content is `content_bytes` long in all."""
+        texts = align(self._pieces, max(0, content_bytes - self._released_bytes)).texts
+        released = [(self._first + i, text) for i, text in enumerate(texts)]
+        self._drop(len(self._pieces))
+        return released
+
+    def _drop(self, count: int) -> None:
+        self._released_bytes += sum(map(len, self._pieces[:count]))
+        del self._pieces[:count]
+        self._first += count

@@ -1,0 +1,314 @@
+"""The alignment of tokens and rows, as types.
+
+A `Step` is a token with the numbers of the row that chose it. A `Trace` is all of a sequence:
+it alone knows that the row after a token is the next one. No other module counts `t + 1`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, Literal, Self, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from energy_guard import energy
+from energy_guard.energy import Floats, Row
+from energy_guard.errors import ConfigError, InputError, NormalisedRowsError
+from energy_guard.text import Alignment, align
+
+SCHEMA: Final = 1
+"""Number of the JSON form of traces and results; raised when a field changes its meaning."""
+
+FinishReason = Literal["eos", "stop", "length", "cancelled", "deadline", "closed"]
+"""Why a sequence ended: the model's end token, a stop string, max_tokens (or the end of the
+context), a CancelToken, the deadline, or the consumer who went away."""
+
+SIGNALS: Final = (
+    "token_logit",
+    "logit_energy",
+    "marginal_energy",
+    "spilled_energy",
+    "scaled_spilled_energy",
+    "centred_logit_energy",
+    "centred_marginal_energy",
+    "centred_spilled_energy",
+    "nll",
+    "entropy",
+    "margin",
+)
+"""Signals with one number a token, in the order in which reports show them."""
+
+NEEDS_RAW_ROWS: Final = frozenset(name for name in SIGNALS if "energy" in name) | {"token_logit"}
+"""Signals that mean nothing when the rows are log-probabilities."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A chosen token with the numbers of the row that chose it.
+
+    >>> step = Step(7, b" Paris", token_logit=9.0, row=Row(9.5, 0.0, 0.2, 3.0))
+    >>> step.nll
+    0.5
+    """
+
+    id: int
+    piece: bytes
+    token_logit: float
+    row: Row
+
+    @property
+    def nll(self) -> float:
+        """−log p(token), in nats."""
+        return self.row.log_partition - self.token_logit
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One generated sequence of T tokens with the numbers of its rows.
+
+    ids, pieces: all tokens, end and stop tokens included; content_bytes says how many bytes of
+    the joined pieces are content. token_logit, entropy, margin: shape (T,). log_partition,
+    row_mean: shape (T + 1,) when the row after the last token was evaluated, else (T,).
+    extras: further arrays, first axis T. The signals of docs/decisions/0001 are attributes of
+    shape (T,), NaN where the row after the token is missing.
+
+    >>> row = Row(log_partition=2.0, mean=0.0, entropy=0.1, margin=1.0)
+    >>> trace = Trace.from_steps([Step(0, b"Hi", 1.5, row)], last_row=row)
+    >>> trace.text, trace.spilled_energy.tolist()
+    ('Hi', [0.5])
+    """
+
+    ids: npt.NDArray[np.int64]
+    pieces: tuple[bytes, ...]
+    token_logit: Floats
+    log_partition: Floats
+    row_mean: Floats
+    entropy: Floats
+    margin: Floats
+    content_bytes: int
+    finish_reason: FinishReason
+    prompt_tokens: int = 0
+    inverse_temperature: float = 1.0
+    extras: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+    @classmethod
+    def from_steps(
+        cls,
+        steps: list[Step],
+        last_row: Row | None = None,
+        content_bytes: int | None = None,
+        finish_reason: FinishReason = "eos",
+        prompt_tokens: int = 0,
+        inverse_temperature: float = 1.0,
+    ) -> Self:
+        """Build a trace from steps in order and the row after the last one, if there is one."""
+        rows = [step.row for step in steps] + ([last_row] if last_row else [])
+        pieces = tuple(step.piece for step in steps)
+        return cls(
+            ids=np.array([step.id for step in steps], dtype=np.int64),
+            pieces=pieces,
+            token_logit=_floats([step.token_logit for step in steps]),
+            log_partition=_floats([row.log_partition for row in rows]),
+            row_mean=_floats([row.mean for row in rows]),
+            entropy=_floats([step.row.entropy for step in steps]),
+            margin=_floats([step.row.margin for step in steps]),
+            content_bytes=sum(map(len, pieces)) if content_bytes is None else content_bytes,
+            finish_reason=finish_reason,
+            prompt_tokens=prompt_tokens,
+            inverse_temperature=inverse_temperature,
+        )
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    @cached_property
+    def alignment(self) -> Alignment:
+        """The content's text with its tokens; see `energy_guard.text.Alignment`."""
+        return align(self.pieces, self.content_bytes)
+
+    @property
+    def text(self) -> str:
+        """The content as text: end tokens and stop strings are not part of it."""
+        return self.alignment.text
+
+    @cached_property
+    def content_end(self) -> int:
+        """Index after the last token that has content."""
+        starts = np.cumsum([0, *map(len, self.pieces)])[:-1]
+        filled = [
+            t for t, piece in enumerate(self.pieces) if piece and starts[t] < self.content_bytes
+        ]
+        return filled[-1] + 1 if filled else 0
+
+    @cached_property
+    def normalised(self) -> bool:
+        """Whether the rows are log-probabilities, so that the energies are meaningless."""
+        return energy.is_normalised(self.log_partition)
+
+    def signal(self, name: str) -> Floats:
+        """Return a signal by its name, shape (T,).
+
+        Raises ConfigError for an unknown name, NormalisedRowsError for an energy of rows that
+        are log-probabilities.
+        """
+        if name not in SIGNALS:
+            raise ConfigError(f"there is no signal {name!r}", f"One of: {', '.join(SIGNALS)}.")
+        if name in NEEDS_RAW_ROWS and self.normalised:
+            raise NormalisedRowsError(
+                f"{name} cannot be computed: these rows are log-probabilities, not raw logits",
+                "Use nll, entropy or margin here, or a backend that gives raw logits.",
+            )
+        values: Floats = getattr(self, name)
+        return values
+
+    @property
+    def nll(self) -> Floats:
+        """−log p(token)."""
+        return energy.nll(self.token_logit, self._chosen(self.log_partition))
+
+    @property
+    def logit_energy(self) -> Floats:
+        """E^ℓ, see `energy.logit_energy`."""
+        return energy.logit_energy(self.token_logit)
+
+    @property
+    def marginal_energy(self) -> Floats:
+        """E^m, see `energy.marginal_energy`."""
+        return energy.marginal_energy(self._next(self.log_partition))
+
+    @property
+    def spilled_energy(self) -> Floats:
+        """ΔE, see `energy.spilled_energy`."""
+        return energy.spilled_energy(self.token_logit, self._next(self.log_partition))
+
+    @property
+    def scaled_spilled_energy(self) -> Floats:
+        """ΔE_s, see `energy.scaled_spilled_energy`."""
+        return energy.scaled_spilled_energy(self.token_logit, self._next(self.log_partition))
+
+    @property
+    def centred_logit_energy(self) -> Floats:
+        """Gauge-fixed E^ℓ, see `energy.centred_logit_energy`."""
+        return energy.centred_logit_energy(self.token_logit, self._chosen(self.row_mean))
+
+    @property
+    def centred_marginal_energy(self) -> Floats:
+        """Gauge-fixed E^m, see `energy.centred_marginal_energy`."""
+        return energy.centred_marginal_energy(
+            self._next(self.log_partition), self._next(self.row_mean)
+        )
+
+    @property
+    def centred_spilled_energy(self) -> Floats:
+        """Gauge-fixed ΔE, see `energy.centred_spilled_energy`."""
+        return energy.centred_spilled_energy(
+            self.token_logit,
+            self._chosen(self.row_mean),
+            self._next(self.log_partition),
+            self._next(self.row_mean),
+        )
+
+    def _chosen(self, rows: Floats) -> Floats:
+        """The numbers of the rows that chose the tokens."""
+        return rows[: len(self)]
+
+    def _next(self, rows: Floats) -> Floats:
+        """The numbers of the rows after the tokens; NaN where the row is missing."""
+        after = rows[1:]
+        return np.append(after, [math.nan] * (len(self) - len(after)))
+
+    def tokens(self) -> list[dict[str, Any]]:
+        """One JSON-ready object a token: id, text and every signal, None where missing."""
+        columns = {
+            name: [None] * len(self)
+            if self.normalised and name in NEEDS_RAW_ROWS
+            else _nullable(getattr(self, name))
+            for name in SIGNALS
+        }
+        columns["log_partition"] = _nullable(self._chosen(self.log_partition))
+        return [
+            {"id": int(self.ids[t]), "text": self.alignment.texts[t]}
+            | {name: column[t] for name, column in columns.items()}
+            for t in range(len(self))
+        ]
+
+    def to_json(self) -> str:
+        """Write everything as JSON text; missing numbers are null."""
+        arrays = {name: _nullable(getattr(self, name)) for name in _STORED}
+        return json.dumps(
+            {
+                "schema": SCHEMA,
+                "ids": self.ids.tolist(),
+                "pieces": [_piece_to_json(piece) for piece in self.pieces],
+                **arrays,
+                "content_bytes": self.content_bytes,
+                "finish_reason": self.finish_reason,
+                "prompt_tokens": self.prompt_tokens,
+                "inverse_temperature": self.inverse_temperature,
+                "extras": {name: value.tolist() for name, value in self.extras.items()},
+            },
+            allow_nan=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote; InputError where it is something else."""
+        try:
+            data = json.loads(text)
+            if data["schema"] != SCHEMA:
+                raise InputError(f"the trace has schema {data['schema']}, not {SCHEMA}")
+            trace = cls(
+                ids=np.array(data["ids"], dtype=np.int64),
+                pieces=tuple(_piece_from_json(piece) for piece in data["pieces"]),
+                **{name: _floats(data[name]) for name in _STORED},
+                content_bytes=int(data["content_bytes"]),
+                finish_reason=data["finish_reason"],
+                prompt_tokens=int(data["prompt_tokens"]),
+                inverse_temperature=float(data["inverse_temperature"]),
+                extras={name: np.array(value) for name, value in data["extras"].items()},
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"this is not a trace: {error!r}") from error
+        count = len(trace)
+        shapes_fit = all(
+            len(getattr(trace, name)) in ((count, count + 1) if name in _ROWS else (count,))
+            for name in ("ids", *_STORED)
+        ) and len(trace.log_partition) == len(trace.row_mean)
+        if not shapes_fit or trace.finish_reason not in get_args(FinishReason):
+            raise InputError("this is not a trace: its arrays do not fit together")
+        return trace
+
+
+_ROWS: Final = ("log_partition", "row_mean")
+_STORED: Final = ("token_logit", "log_partition", "row_mean", "entropy", "margin")
+
+
+def _floats(values: list[float]) -> Floats:
+    return np.array(values, dtype=np.float64)
+
+
+def _nullable(values: Floats) -> list[float | None]:
+    return [float(value) if math.isfinite(value) else None for value in values]
+
+
+def _piece_to_json(piece: bytes) -> str | dict[str, str]:
+    """Text where it is text; the bytes of a split character as hexadecimal digits."""
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return {"hex": piece.hex()}
+
+
+def _piece_from_json(piece: str | dict[str, str]) -> bytes:
+    return piece.encode() if isinstance(piece, str) else bytes.fromhex(piece["hex"])
+
+
+StepHook = Callable[[Step], bool | None]
+"""Sees each step as its token is chosen; returning True stops the generation there."""
+
+__all__ = ["NEEDS_RAW_ROWS", "SCHEMA", "SIGNALS", "Step", "StepHook", "Trace"]
