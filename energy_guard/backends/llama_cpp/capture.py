@@ -10,7 +10,6 @@ from energy_guard.backends.llama_cpp.tap import RowTap, replaced
 from energy_guard.backends.locks import lock_of
 from energy_guard.backends.recorder import Recorder
 from energy_guard.errors import EngineError
-from energy_guard.request import Finished
 from energy_guard.trace import StepHook, Trace
 
 if TYPE_CHECKING:
@@ -109,9 +108,7 @@ class _Watch:
         if row is None and self._last_row and recorder.wants_last_row:
             position = recorder.prompt_tokens + len(recorder) - 1
             row = self.tap.next_row(recorder.last_id, position)
-        finished = recorder.finish(row)[-1]
-        assert isinstance(finished, Finished)
-        return finished.trace
+        return recorder.trace(row)
 
 
 def is_end(llm: Llama, token: int) -> bool:

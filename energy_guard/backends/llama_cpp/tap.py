@@ -52,10 +52,11 @@ class RowTap:
         """Read along for a while; with `forced` tokens nothing is sampled: they are chosen."""
         original = self._llm.sample
 
-        def sample(*, idx: int | None = None, **kwargs: Any) -> int:
+        def sample(*args: Any, **kwargs: Any) -> int:
+            idx = kwargs.get("idx")
             row = self._row(-1 if idx is None else idx - self._llm.n_tokens)
             reduced = self._reducer.reduce(row)
-            token = original(idx=idx, **kwargs) if forced is None else next(forced)
+            token = original(*args, **kwargs) if forced is None else next(forced)
             self._taken = (token, self._reducer.token_logit(row, token), reduced)
             return token
 
