@@ -1,0 +1,133 @@
+"""What the user gets: the text to see, the verdict, and everything behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import RenderableType
+
+from energy_guard.backends.base import ModelInfo
+from energy_guard.decide import (
+    Abstain,
+    Accept,
+    Attempt,
+    FinalMove,
+    NotScored,
+    Policy,
+    Verdict,
+    Warn,
+)
+from energy_guard.locate import Span
+from energy_guard.report.html import result_html
+from energy_guard.report.terminal import result_view
+from energy_guard.score import Score
+from energy_guard.trace import SCHEMA, Trace
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one question.
+
+    text: what the user should see. answer: what the model wrote. verdict: accept, warn,
+    abstain or unscored, with its reason in one sentence. p_wrong: None when not calibrated.
+    score: higher is riskier, None when unscored. span: the located answer or None. trace: all
+    numbers of the attempt that was kept; attempts: all of them, in order.
+    """
+
+    text: str
+    answer: str
+    verdict: Verdict
+    reason: str
+    p_wrong: float | None
+    score: float | None
+    detector: str
+    span: Span | None
+    trace: Trace
+    attempts: tuple[Attempt, ...]
+    model: ModelInfo
+    policy: Policy
+
+    @property
+    def shown(self) -> bool:
+        """Whether the user sees the model's answer."""
+        return self.verdict in ("accept", "warn") or (
+            self.verdict == "unscored" and self.policy.unscored == "show"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the object that the command line prints with --json."""
+        span = self.span
+        return {
+            "schema": SCHEMA,
+            "text": self.text,
+            "answer": self.answer,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "p_wrong": self.p_wrong,
+            "score": self.score,
+            "detector": self.detector,
+            "thresholds": {
+                "on": self.policy.on,
+                "warn": self.policy.warn,
+                "abstain": self.policy.abstain,
+            },
+            "span": span
+            and {
+                "start": span.start,
+                "end": span.end,
+                "text": span.text,
+                "tokens": list(span.tokens),
+            },
+            "attempts": len(self.attempts),
+            "finish_reason": self.trace.finish_reason,
+            "prompt_tokens": self.trace.prompt_tokens,
+            "content_end": self.trace.content_end,
+            "tokens": self.trace.tokens(),
+            "model": {
+                "name": self.model.name,
+                "fingerprint": self.model.fingerprint,
+                "backend": self.model.backend,
+            },
+        }
+
+    def __rich__(self) -> RenderableType:
+        return result_view(self.to_dict())
+
+    def _repr_html_(self) -> str:
+        return result_html(self.to_dict())
+
+
+def conclude(
+    policy: Policy, attempts: Sequence[Attempt], move: FinalMove, detector: str, model: ModelInfo
+) -> Result:
+    """Turn the final move into what the user gets."""
+    kept = attempts[move.attempt]
+    answer = kept.trace.text
+    return Result(
+        text=answer if _shows(move) else policy.abstention_text,
+        answer=answer,
+        verdict=_verdict(move),
+        reason=move.reason,
+        p_wrong=kept.p_wrong,
+        score=kept.score.value if isinstance(kept.score, Score) else None,
+        detector=detector,
+        span=kept.located if isinstance(kept.located, Span) else None,
+        trace=kept.trace,
+        attempts=tuple(attempts),
+        model=model,
+        policy=policy,
+    )
+
+
+def _shows(move: FinalMove) -> bool:
+    return isinstance(move, Accept | Warn) or (isinstance(move, NotScored) and move.show)
+
+
+def _verdict(move: FinalMove) -> Verdict:
+    if isinstance(move, Accept):
+        return "accept"
+    if isinstance(move, Warn):
+        return "warn"
+    return "abstain" if isinstance(move, Abstain) else "unscored"

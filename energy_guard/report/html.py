@@ -1,0 +1,48 @@
+"""Results as HTML, for notebooks. Text from a model is data: everything is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any, Final
+
+from energy_guard.report.levels import Level, token_levels
+from energy_guard.report.terminal import COLUMNS, VERDICTS
+
+_COLOURS: Final[Mapping[Level | None, str]] = {
+    "low": "#d8f3dc",
+    "raised": "#ffe8a3",
+    "high": "#ffb3ad",
+    None: "#e9ecef",
+}
+
+
+def result_html(result: Mapping[str, Any]) -> str:
+    """One result: the heat-mapped answer (numbers on hovering), verdict and reason."""
+    mark, _ = VERDICTS[result["verdict"]]
+    note = " (uncalibrated)" if result["p_wrong"] is None else ""
+    tokens = "".join(
+        _token(token, level)
+        for token, level in zip(result["tokens"], token_levels(result), strict=True)
+    )
+    shown = (
+        ""
+        if result["text"] == result["answer"]
+        else (f"<div>shown instead: {escape(result['text'])}</div>")
+    )
+    return (
+        '<div style="font-family: sans-serif; line-height: 1.6; color: #212529">'
+        f'<div style="white-space: pre-wrap">{tokens}</div>'
+        f"<div><b>{mark} {escape(result['verdict'])}</b>: {escape(result['reason'])}{note}</div>"
+        f"{shown}</div>"
+    )
+
+
+def _token(token: Mapping[str, Any], level: Level | None) -> str:
+    numbers = "; ".join(
+        f"{heading} {token[name]:.2f}" for name, heading in COLUMNS if token[name] is not None
+    )
+    return (
+        f'<span style="background: {_COLOURS[level]}" title="{escape(numbers)}">'
+        f"{escape(token['text'])}</span>"
+    )

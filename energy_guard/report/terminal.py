@@ -1,0 +1,95 @@
+"""Results in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from energy_guard.report.levels import Level, token_levels
+
+STYLES: Final[Mapping[Level | None, str]] = {
+    "low": "green",
+    "raised": "yellow",
+    "high": "bold red",
+    None: "dim",
+}
+"""Colour of a token by its level of risk."""
+
+VERDICTS: Final = {
+    "accept": ("✓", "bold green"),
+    "warn": ("!", "bold yellow"),
+    "abstain": ("✗", "bold red"),
+    "unscored": ("?", "bold magenta"),
+}
+
+COLUMNS: Final = (
+    ("nll", "nll"),
+    ("entropy", "entropy"),
+    ("margin", "margin"),
+    ("logit_energy", "logit E"),
+    ("marginal_energy", "marginal E"),
+    ("spilled_energy", "spilled E"),
+    ("centred_spilled_energy", "centred ΔE"),
+)
+"""The signals that a table shows, with their headings."""
+
+_MAX_ROWS: Final = 8
+
+
+def result_view(result: Mapping[str, Any]) -> RenderableType:
+    """Everything about one result: answer, span, signals, verdict."""
+    return Group(heat_map(result), *details(result))
+
+
+def details(result: Mapping[str, Any]) -> list[RenderableType]:
+    """What stands below an answer: the exact answer, its signals, the verdict and its reason."""
+    parts: list[RenderableType] = []
+    if result["span"] is not None:
+        parts += [Text.assemble(("exact answer: ", "dim"), result["span"]["text"]), signals(result)]
+    parts.append(verdict_line(result))
+    if result["text"] != result["answer"]:
+        parts.append(Text.assemble(("shown instead: ", "dim"), result["text"]))
+    return parts
+
+
+def heat_map(result: Mapping[str, Any]) -> Text:
+    """The model's answer, each token coloured by its risk."""
+    text = Text()
+    for token, level in zip(result["tokens"], token_levels(result), strict=True):
+        text.append(printable(token["text"]), STYLES[level])
+    return text
+
+
+def signals(result: Mapping[str, Any]) -> Table:
+    """A row for each token of the exact answer: the riskiest ones where there are many."""
+    levels = token_levels(result)
+    chosen = result["span"]["tokens"]
+    rows = sorted(sorted(chosen, key=lambda t: -(result["tokens"][t]["nll"] or 0))[:_MAX_ROWS])
+    left_out = len(chosen) - len(rows)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("token" if not left_out else f"token (of {len(chosen)})")
+    for _, heading in COLUMNS:
+        table.add_column(heading, justify="right")
+    for index in rows:
+        token = result["tokens"][index]
+        numbers = ["–" if token[name] is None else f"{token[name]:.2f}" for name, _ in COLUMNS]
+        table.add_row(Text(printable(token["text"]).strip(), STYLES[levels[index]]), *numbers)
+    return table
+
+
+def verdict_line(result: Mapping[str, Any]) -> Text:
+    """The verdict, its reason, and whether it is calibrated."""
+    mark, style = VERDICTS[result["verdict"]]
+    line = Text.assemble((f"{mark} {result['verdict']}", style), ": ", printable(result["reason"]))
+    if result["p_wrong"] is None:
+        line.append(" (uncalibrated)", "dim")
+    return line
+
+
+def printable(text: str) -> str:
+    """Text from a model, without the control characters that would steer a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t\u200d" else "\ufffd" for c in text)

@@ -1,0 +1,128 @@
+"""From the signals of an answer span to one number that grows with risk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal, Self
+
+import numpy as np
+
+from energy_guard.energy import Floats, Row
+from energy_guard.errors import ConfigError, NormalisedRowsError
+from energy_guard.locate import Located, NotLocated, Span
+from energy_guard.trace import SIGNALS, Step, Trace
+
+RiskierSide = Literal["high", "low"]
+
+POOLINGS: Final[Mapping[str, Callable[[Floats], float]]] = MappingProxyType(
+    {
+        "max": lambda values: float(values.max()),
+        "min": lambda values: float(values.min()),
+        "mean": lambda values: float(values.mean()),
+        "sum": lambda values: float(values.sum()),
+        "first": lambda values: float(values[0]),
+        "last": lambda values: float(values[-1]),
+    }
+)
+
+_LOW_IS_RISKIER: Final = frozenset({"margin", "token_logit"})
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A detector's verdictless number for one span; higher is riskier.
+
+    values: the signal at each token of the span, as evidence, with the signal's own sign.
+    """
+
+    value: float
+    detector: Detector
+    span: Span
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unscored:
+    """There is no score, and why: never 0, and never a reason to accept.
+
+    >>> Unscored("the row after the last token is missing").reason
+    'the row after the last token is missing'
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """A signal, a pooling over the span and the riskier side.
+
+    Written `signal:pooling`, or `signal:pooling:low` for a side other than the usual one: low
+    is riskier for margin and token_logit, high for all else. Raises ConfigError for unknown
+    names.
+
+    >>> Detector.parse("nll:max")
+    Detector(signal='nll', pooling='max', riskier='high')
+    """
+
+    signal: str
+    pooling: str
+    riskier: RiskierSide
+
+    def __post_init__(self) -> None:
+        for what, value, allowed in (
+            ("signal", self.signal, SIGNALS),
+            ("pooling", self.pooling, tuple(POOLINGS)),
+            ("riskier side", self.riskier, ("high", "low")),
+        ):
+            if value not in allowed:
+                raise ConfigError(
+                    f"unknown detector: there is no {what} {value!r}",
+                    f"A detector is written signal:pooling. {what}: {', '.join(allowed)}.",
+                )
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `signal:pooling` or `signal:pooling:side`."""
+        signal, _, rest = text.partition(":")
+        pooling, _, side = rest.partition(":")
+        riskier = side or usual_side(signal)
+        return cls(signal, pooling, riskier)  # type: ignore[arg-type]
+
+    @property
+    def name(self) -> str:
+        """The text that `parse` reads."""
+        usual = self.riskier == usual_side(self.signal)
+        return f"{self.signal}:{self.pooling}" + ("" if usual else f":{self.riskier}")
+
+    def score(self, trace: Trace, located: Located) -> Score | Unscored:
+        """Score a span of a trace; Unscored where anything that it needs is missing."""
+        if isinstance(located, NotLocated):
+            return Unscored(f"no answer found: {located.reason}")
+        try:
+            values = trace.signal(self.signal)[list(located.tokens)]
+        except NormalisedRowsError as error:
+            return Unscored(error.message)
+        if not np.all(np.isfinite(values)):
+            return Unscored(f"{self.signal} is missing for a token of the answer")
+        pooled = POOLINGS[self.pooling](values)
+        return Score(self.risk(pooled), self, located, tuple(values.tolist()))
+
+    def risk(self, value: float) -> float:
+        """Turn a value of the signal so that it grows with risk."""
+        return value if self.riskier == "high" else -value
+
+    def token_risk(self, step: Step, next_row: Row | None) -> float | None:
+        """Return the risk of one token while text streams; None where its next row is missing."""
+        try:
+            value = float(Trace.from_steps([step], next_row).signal(self.signal)[0])
+        except NormalisedRowsError:
+            return None
+        return self.risk(value) if math.isfinite(value) else None
+
+
+def usual_side(signal: str) -> RiskierSide:
+    """Which side of a signal is riskier where nobody says otherwise."""
+    return "low" if signal in _LOW_IS_RISKIER else "high"
