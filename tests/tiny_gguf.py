@@ -31,7 +31,7 @@ def write_tiny_gguf(
 
     It generates printable ASCII, "th" and the end token `<|im_end|>` only. dtype: f32, or a type
     that `gguf.quants` can write in blocks of 32 (f16, q8_0, q4_0, …). eos_bias: how likely the
-    end token is; -1000 means never.
+    end token is; -50 means never.
     """
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
@@ -86,7 +86,7 @@ def _weights(seed: int, eos_bias: float) -> dict[str, np.ndarray]:
     embedding = rng.normal(0, 1, (vocabulary, WIDTH)).astype(np.float32)
     embedding[:, 0] = 4.0
     head = random(vocabulary, WIDTH, 2.5)
-    head[:, 0] = -1000.0
+    head[:, 0] = -50.0  # out of reach, and yet small enough to leave the row means their meaning
     head[[*range(32, 127), 256], 0] = 0.0
     head[vocabulary - 1, 0] = eos_bias
     weights = {

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.llama_cpp.gguf_file import check_file
@@ -55,16 +56,10 @@ def _defaults(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _open(make: Any, what: str) -> Llama:
-    try:
-        from llama_cpp import Llama
-    except ImportError as error:
-        raise MissingExtraError(
-            f"llama-cpp-python cannot be imported ({error})",
-            "Install it: pip install 'energy-guard[llama-cpp]'",
-        ) from error
+    llama = _import_llama_cpp().Llama
     with _engine_errors() as said:
         try:
-            llm: Llama = make(Llama)
+            llm: Llama = make(llama)
         except (ValueError, OSError, ImportError) as error:
             reasons = [*said, str(error)]
             raise ModelFileError(
@@ -93,3 +88,19 @@ def _engine_errors() -> Iterator[list[str]]:
         yield said
     finally:
         llama_cpp.llama_log_set(_logger.llama_log_callback, ctypes.c_void_p(0))
+
+
+def supports_gpu_offload() -> bool:
+    """Whether this build of llama.cpp can put layers on a GPU; MissingExtraError without one."""
+    return bool(_import_llama_cpp().llama_supports_gpu_offload())
+
+
+def _import_llama_cpp() -> ModuleType:
+    try:
+        import llama_cpp
+    except (ImportError, OSError, RuntimeError) as error:  # a library that does not load, too
+        raise MissingExtraError(
+            f"llama-cpp-python cannot be imported ({error})",
+            "Install it: pip install 'energy-guard[llama-cpp]'",
+        ) from error
+    return llama_cpp

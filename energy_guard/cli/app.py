@@ -1,0 +1,58 @@
+"""The `energy-guard` program: its commands, and how errors become exit statuses.
+
+Exit status: 0 shown, 3 abstained, 2 bad usage or input, 1 failure. A closed pipe is quiet.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TextIO
+
+import typer
+
+from energy_guard.cli.ask import ask
+from energy_guard.cli.demo import demo
+from energy_guard.cli.doctor import doctor
+from energy_guard.errors import EnergyGuardError, InputError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Guard a local language model: read its logits while it writes, and say when to doubt it.",
+)
+app.command()(demo)
+app.command()(ask)
+app.command()(doctor)
+
+
+def main() -> None:
+    """Run the program and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        _never_fail_on_encoding(stream)
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # here, and not at exit, where a full disk could not be reported
+    except EnergyGuardError as error:
+        _leave(2 if isinstance(error, InputError) else 1, str(error))
+    except BrokenPipeError:
+        _leave(0)
+    except OSError as error:
+        _leave(1, f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+
+
+def _never_fail_on_encoding(stream: TextIO) -> None:
+    """A console that cannot show a character gets a replacement, not a traceback."""
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="replace")
+
+
+def _leave(status: int, message: str = "") -> None:
+    if message:
+        print(f"energy-guard: {message}", file=sys.stderr)  # noqa: T201
+    # What is left in the buffer cannot be written: do not try again while exiting.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)

@@ -1,0 +1,78 @@
+"""`energy-guard ask`: one question, one guarded answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from energy_guard.cli.live import show_live
+from energy_guard.cli.options import (
+    BackendName,
+    DetectorName,
+    Json,
+    LocatorName,
+    Model,
+    NCtx,
+    NGpuLayers,
+    NThreads,
+    PolicyFile,
+    ProfileFile,
+    open_backend,
+    open_guard,
+    read_prompt,
+)
+from energy_guard.report.terminal import details, verdict_line
+from energy_guard.request import Request, Sampling
+
+ABSTAINED = 3
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="What to ask; - reads standard input.")],
+    model: Model = "demo",
+    backend: BackendName = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Plain completion, no template.")] = False,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 256,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Text that ends the answer.")] = None,
+    detector: DetectorName = None,
+    locator: LocatorName = None,
+    policy: PolicyFile = None,
+    profile: ProfileFile = None,
+    n_ctx: NCtx = None,
+    n_gpu_layers: NGpuLayers = None,
+    n_threads: NThreads = None,
+    as_json: Json = False,
+) -> None:
+    """Ask a question and show the answer with its verdict, or the abstention.
+
+    In a terminal the answer appears as it is written, coloured by risk. Elsewhere only the text
+    to show goes to standard output, and the verdict to standard error. Exit status: 0 shown,
+    3 abstained.
+    """
+    make = Request.raw if raw else Request.chat
+    request = make(  # checked before any model is loaded
+        read_prompt(question),
+        max_tokens=max_tokens,
+        sampling=Sampling(temperature=temperature, seed=seed),
+        stop=tuple(stop or ()),
+    )
+    engine = open_backend(model, backend, n_ctx, n_gpu_layers, n_threads)
+    guard = open_guard(engine, policy, detector, locator, profile)
+    console = Console()
+    if as_json:
+        result = guard.ask(request)
+        typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False))
+    elif console.is_terminal:
+        result = show_live(console, guard, guard.stream(request))
+        console.print(*details(result.to_dict()), sep="\n")
+    else:
+        result = guard.ask(request)
+        typer.echo(result.text)
+        Console(stderr=True, soft_wrap=True).print(verdict_line(result.to_dict()))
+    if not result.shown:
+        raise typer.Exit(ABSTAINED)

@@ -1,0 +1,36 @@
+"""An answer on the screen while it is written, each token coloured by its risk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+
+from energy_guard.act import Result
+from energy_guard.guard import AttemptStarted, Done, Guard, GuardEvent
+from energy_guard.guard import Text as TextEvent
+from energy_guard.report.levels import token_level
+from energy_guard.report.terminal import STYLES, printable
+
+
+def show_live(console: Console, guard: Guard, events: Iterable[GuardEvent]) -> Result:
+    """Print the events of a stream as they come; return the result at its end."""
+    policy = guard.policy
+    thresholds = {"on": policy.on, "warn": policy.warn, "abstain": policy.abstain}
+    for event in events:
+        if isinstance(event, AttemptStarted) and event.attempt:
+            console.print(f"\n[dim]attempt {event.attempt + 1}:[/]")
+        elif isinstance(event, TextEvent):
+            level = token_level(guard.detector, thresholds, event.nll, event.risk)
+            console.print(
+                printable(event.text),
+                style=STYLES[level],
+                end="",
+                markup=False,
+                soft_wrap=True,
+                highlight=False,
+            )
+        elif isinstance(event, Done):
+            console.print()
+            return event.result
+    raise RuntimeError("a stream ends with Done")

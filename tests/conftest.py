@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # helpers beside the tests: importlib mode adds none
+pytest.register_assert_rewrite("backend_contract")
+
+from tiny_gguf import write_tiny_gguf  # noqa: E402
+
+from energy_guard import load  # noqa: E402
+from energy_guard.backends.llama_cpp import LlamaCpp  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def demo() -> Iterator[LlamaCpp]:
+    """The embedded model; one thread, as others would wait for each other on a busy machine."""
+    backend = load("demo", n_ctx=1024, n_threads=1, n_threads_batch=1)
+    yield backend
+    backend.engine.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file of half a megabyte that writes random printable text."""
+    return write_tiny_gguf(tmp_path_factory.mktemp("model") / "tiny.gguf")
