@@ -21,9 +21,10 @@ class Config(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            allowed = ", ".join(type(self).model_fields)
+            fields = type(self).model_fields
+            allowed = ", ".join(field.alias or name for name, field in fields.items())
             raise ConfigError(
-                f"bad {type(self).__name__.lower()}: {_first_problem(error)}",
+                f"bad {type(self).__name__.lower()}: {_problems(error)}",
                 f"Its keys are: {allowed}.",
             ) from error
 
@@ -43,7 +44,13 @@ def read_config(path: str | Path) -> dict[str, Any]:
     return data
 
 
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    return f"{key}: {problem['msg']}" if key else str(problem["msg"])
+def _problems(error: ValidationError) -> str:
+    """Name each key with what is wrong; unknown keys first, they are mostly typing errors."""
+    problems = error.errors(include_url=False)
+    problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
+    said = []
+    for problem in problems:
+        key = ".".join(str(part) for part in problem["loc"])
+        what = "no such key" if problem["type"] == "extra_forbidden" else problem["msg"].removeprefix("Value error, ")
+        said.append(f"{key}: {what}" if key else what)
+    return "; ".join(said)

@@ -20,7 +20,7 @@ DEFAULT_N_CTX: Final = 4096
 """Tokens of context where the caller does not say; llama-cpp-python's own default is 512."""
 
 _DEMO_FILE: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
-_ERROR_LEVEL: Final = 3  # GGML_LOG_LEVEL_ERROR
+_ERROR_LEVEL: Final = 4  # GGML_LOG_LEVEL_ERROR
 
 
 def demo_path() -> Path:
@@ -61,9 +61,9 @@ def _open(make: Any, what: str) -> Llama:
         try:
             llm: Llama = make(llama)
         except (ValueError, OSError, ImportError) as error:
-            reasons = [*said, str(error)]
+            reason = next(iter(said), str(error))
             raise ModelFileError(
-                f"llama.cpp cannot {what}: {'; '.join(reasons)}",
+                f"llama.cpp cannot {what}: {reason}",
                 "Check the file (cut off? too new for this llama-cpp-python?) and free memory.",
             ) from error
     return llm

@@ -1,0 +1,352 @@
+"""What every backend must do. A test class inherits this and says what to test."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import itertools
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from energy_guard.backends.base import Backend
+from energy_guard.backends.locks import lock_of
+from energy_guard.errors import EngineBusyError
+from energy_guard.request import CancelToken, Event, Finished, Partition, Request, Token
+from energy_guard.trace import SIGNALS, Trace
+
+Ask = Callable[[Sequence[Request]], Generator[Event, None, None]]
+
+
+class BackendContract:
+    """Override the three fixtures.
+
+    `request_` gives some tokens of ASCII, always the same. `busy_ask` is `generate` on the same
+    engine with a `wait_s` of a few hundredths of a second.
+    """
+
+    @pytest.fixture
+    def backend(self) -> Backend:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def request_(self) -> Request:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def busy_ask(self, backend: Any) -> Ask:
+        raise NotImplementedError
+
+    def engine(self, backend: Any) -> object:
+        """What the lock belongs to."""
+        return backend.engine
+
+    def fresh(self, backend: Any) -> None:
+        """Forget cached prompts, so that the next answer has the very same numbers."""
+
+    def answer(self, backend: Any, request: Request) -> Trace:
+        self.fresh(backend)
+        return finished(backend.generate([request]))
+
+    def assert_free(self, backend: Any, request: Request) -> None:
+        assert not lock_of(self.engine(backend)).locked
+        assert len(self.answer(backend, request)) > 0, "the engine is usable again"
+
+    def test_is_a_backend(self, backend: Any) -> None:
+        assert isinstance(backend, Backend)
+        assert int(backend.info.fingerprint, 16) >= 0
+        assert backend.info == backend.info
+        assert backend.exact_signals <= set(SIGNALS)
+
+    def test_a_partition_follows_its_token_before_the_next_one(
+        self, backend: Any, request_: Request
+    ) -> None:
+        events = list(backend.generate([request_]))
+        trace = finished(events)
+        assert len(trace) >= 4, "a longer answer is needed to see anything"
+        order: list[tuple[str, int]] = []
+        for event in events:
+            if isinstance(event, Token):
+                order.append(("token", sum(kind == "token" for kind, _ in order)))
+            elif isinstance(event, Partition):
+                order.append(("partition", event.t))
+            else:
+                order.append(("finished", 0))
+        expected = [(kind, t) for t in range(len(trace)) for kind in ("token", "partition")]
+        if len(trace.log_partition) == len(trace):
+            expected.pop()
+        assert order == [*expected, ("finished", 0)]
+
+    def test_the_trace_has_the_numbers_of_the_events(self, backend: Any, request_: Request) -> None:
+        events = list(backend.generate([request_]))
+        trace = finished(events)
+        steps = [event.step for event in events if isinstance(event, Token)]
+        assert trace.ids.tolist() == [step.id for step in steps]
+        assert list(trace.pieces) == [step.piece for step in steps]
+        assert trace.token_logit.tolist() == [step.token_logit for step in steps]
+        assert trace.nll.tolist() == [step.nll for step in steps]
+        assert trace.entropy.tolist() == [step.row.entropy for step in steps]
+        assert trace.margin.tolist() == [step.row.margin for step in steps]
+        assert trace.log_partition[: len(trace)].tolist() == [s.row.log_partition for s in steps]
+        assert trace.row_mean[: len(trace)].tolist() == [s.row.mean for s in steps]
+        partitions = [event for event in events if isinstance(event, Partition)]
+        assert trace.log_partition[1:].tolist() == [p.log_partition for p in partitions]
+        assert trace.row_mean[1:].tolist() == [p.row_mean for p in partitions]
+        assert events[-1] == Finished(0, trace.finish_reason, trace)
+
+    def test_exact_signals_are_there_for_every_token_but_perhaps_the_last(
+        self, backend: Any, request_: Request
+    ) -> None:
+        trace = self.answer(backend, request_)
+        for name in backend.exact_signals:
+            assert np.isfinite(trace.signal(name)[:-1]).all(), name
+
+    def test_sequences_are_numbered_in_the_order_of_requests(
+        self, backend: Any, request_: Request
+    ) -> None:
+        short = replace(request_, max_tokens=2)
+        events = list(backend.generate([request_, short, request_]))
+        ends = [event for event in events if isinstance(event, Finished)]
+        assert sorted(event.sequence for event in ends) == [0, 1, 2]
+        by_number = {event.sequence: event.trace for event in ends}
+        assert len(by_number[1]) == 2
+        for number, trace in by_number.items():
+            mine = [e.step.id for e in events if isinstance(e, Token) and e.sequence == number]
+            assert mine == trace.ids.tolist()
+
+    def test_no_requests_give_no_events(self, backend: Any) -> None:
+        assert list(backend.generate([])) == []
+
+    def test_nothing_happens_before_the_first_event_is_asked_for(
+        self, backend: Any, request_: Request
+    ) -> None:
+        events = backend.generate([request_])
+        assert not lock_of(self.engine(backend)).locked
+        events.close()
+
+    def test_the_engine_is_held_until_the_end(self, backend: Any, request_: Request) -> None:
+        events = backend.generate([request_])
+        next(events)
+        assert lock_of(self.engine(backend)).locked
+        list(events)
+        self.assert_free(backend, request_)
+
+    def test_closing_frees_the_engine(self, backend: Any, request_: Request) -> None:
+        events = backend.generate([request_])
+        next(events)
+        events.close()
+        self.assert_free(backend, request_)
+
+    def test_dropping_frees_the_engine(self, backend: Any, request_: Request) -> None:
+        events = backend.generate([request_])
+        next(events)
+        del events
+        gc.collect()
+        self.assert_free(backend, request_)
+
+    def test_an_exception_in_the_consumer_frees_the_engine(
+        self, backend: Any, request_: Request
+    ) -> None:
+        with pytest.raises(ZeroDivisionError):
+            for _ in backend.generate([request_]):
+                raise ZeroDivisionError
+        self.assert_free(backend, request_)
+
+    def test_closing_in_another_thread_frees_the_engine(
+        self, backend: Any, request_: Request
+    ) -> None:
+        events = backend.generate([request_])
+        next(events)
+        in_thread(events.close)
+        self.assert_free(backend, request_)
+
+    def test_two_threads_are_both_answered_one_after_the_other(
+        self, backend: Any, request_: Request
+    ) -> None:
+        alone = self.answer(backend, request_).ids.tolist()
+        seen: list[tuple[int, Event]] = []
+
+        def ask(name: int) -> None:
+            for event in backend.generate([request_]):
+                seen.append((name, event))
+                time.sleep(0.001)  # lets the other thread in, if anything does
+
+        threads = [threading.Thread(target=ask, args=(name,)) for name in (1, 2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        runs = [name for name, _ in itertools.groupby(seen, key=lambda item: item[0])]
+        assert sorted(runs) == [1, 2], "the events of the two are not mixed"
+        for name in (1, 2):
+            trace = finished(event for who, event in seen if who == name)
+            assert trace.ids.tolist() == alone
+
+    def test_who_waits_too_long_is_told_that_the_engine_is_busy(
+        self, backend: Any, request_: Request, busy_ask: Ask
+    ) -> None:
+        holding = backend.generate([request_])
+        next(holding)
+        error = in_thread(lambda: list(busy_ask([request_])))
+        assert isinstance(error, EngineBusyError)
+        assert len(finished(holding)) > 0, "the one who holds the engine goes on"
+        assert in_thread(lambda: list(busy_ask([request_]))) is None
+
+    def test_waiting_for_oneself_is_refused_at_once(self, backend: Any, request_: Request) -> None:
+        holding = backend.generate([request_])
+        next(holding)
+        before = time.monotonic()
+        with pytest.raises(EngineBusyError):
+            next(backend.generate([request_]))
+        assert time.monotonic() - before < 5
+        holding.close()
+        self.assert_free(backend, request_)
+
+    def test_cancelled_before_it_begins(self, backend: Any, request_: Request) -> None:
+        cancel = CancelToken()
+        cancel.cancel()
+        events = list(backend.generate([replace(request_, cancel=cancel)]))
+        trace = finished(events)
+        assert (len(events), len(trace), trace.finish_reason, trace.text) == (1, 0, "cancelled", "")
+        self.assert_free(backend, request_)
+
+    def test_cancelled_half_way(self, backend: Any, request_: Request) -> None:
+        whole = self.answer(backend, request_)
+        cancel = CancelToken()
+        self.fresh(backend)
+        events = []
+        for event in backend.generate([replace(request_, cancel=cancel)]):
+            events.append(event)
+            if sum(isinstance(e, Token) for e in events) == 2:
+                cancel.cancel()
+        trace = finished(events)
+        assert trace.finish_reason == "cancelled"
+        assert trace.ids.tolist() == whole.ids[:2].tolist()
+        self.assert_free(backend, request_)
+
+    def test_cancelling_one_request_leaves_the_next_one_alone(
+        self, backend: Any, request_: Request
+    ) -> None:
+        cancel = CancelToken()
+        cancel.cancel()
+        events = backend.generate([replace(request_, cancel=cancel), request_])
+        first, second = (e.trace for e in events if isinstance(e, Finished))
+        assert (len(first), first.finish_reason) == (0, "cancelled")
+        assert len(second) > 0 and second.finish_reason != "cancelled"
+
+    def test_a_deadline_in_the_past(self, backend: Any, request_: Request) -> None:
+        late = replace(request_, deadline=time.monotonic() - 1)
+        trace = finished(backend.generate([late]))
+        assert (len(trace), trace.finish_reason) == (0, "deadline")
+        self.assert_free(backend, request_)
+
+    def test_a_deadline_that_passes_half_way(self, backend: Any, request_: Request) -> None:
+        deadline = time.monotonic() + 0.2
+        late = replace(request_, deadline=deadline)
+        tokens = 0
+        for event in backend.generate([late]):
+            tokens += isinstance(event, Token)
+            if tokens == 2:
+                time.sleep(max(0.0, deadline - time.monotonic()))
+        assert isinstance(event, Finished)
+        assert (len(event.trace), event.reason) == (2, "deadline")
+
+    @pytest.mark.parametrize("limit", [1, 3])
+    def test_max_tokens(self, backend: Any, request_: Request, limit: int) -> None:
+        whole = self.answer(backend, request_)
+        trace = self.answer(backend, replace(request_, max_tokens=limit))
+        assert trace.finish_reason == "length"
+        assert trace.ids.tolist() == whole.ids[:limit].tolist()
+        np.testing.assert_array_equal(trace.spilled_energy, whole.spilled_energy[:limit])
+
+    def test_a_stop_string_ends_the_content_before_it(
+        self, backend: Any, request_: Request
+    ) -> None:
+        whole = self.answer(backend, request_)
+        stop = whole.text[2:4]
+        trace = self.answer(backend, replace(request_, stop=(stop,)))
+        assert trace.finish_reason == "stop"
+        assert trace.text == whole.text[: whole.text.index(stop)]
+        assert stop.encode() in b"".join(trace.pieces), "its tokens are part of the trace"
+        assert len(trace) < len(whole)
+
+    def test_inverse_temperature_multiplies_every_row(
+        self, backend: Any, request_: Request
+    ) -> None:
+        plain = self.answer(backend, request_)
+        halved = self.answer(backend, replace(request_, inverse_temperature=0.5))
+        assert halved.ids.tolist() == plain.ids.tolist()
+        np.testing.assert_allclose(halved.token_logit, plain.token_logit / 2, rtol=1e-6)
+        np.testing.assert_allclose(halved.margin, plain.margin / 2, rtol=1e-6)
+        np.testing.assert_allclose(halved.row_mean, plain.row_mean / 2, rtol=1e-6)
+        assert halved.inverse_temperature == 0.5
+
+    def test_replay_has_the_numbers_of_the_answer(self, backend: Any, request_: Request) -> None:
+        live = self.answer(backend, request_)
+        again = finished(backend.replay(request_, live.ids.tolist()))
+        assert again.ids.tolist() == live.ids.tolist()
+        for name in SIGNALS:
+            np.testing.assert_allclose(
+                getattr(again, name), getattr(live, name), rtol=0, atol=1e-6, err_msg=name
+            )
+
+    def test_a_replay_that_is_dropped_frees_the_engine(
+        self, backend: Any, request_: Request
+    ) -> None:
+        ids = self.answer(backend, request_).ids.tolist()
+        events = backend.replay(request_, ids)
+        next(events)
+        assert lock_of(self.engine(backend)).locked
+        events.close()
+        self.assert_free(backend, request_)
+
+    @pytest.mark.parametrize("limit", [2, 256])
+    def test_json_gives_the_same_trace_back(
+        self, backend: Any, request_: Request, limit: int
+    ) -> None:
+        trace = self.answer(backend, replace(request_, max_tokens=limit))
+        assert_same_trace(Trace.from_json(trace.to_json()), trace)
+
+    def test_json_of_a_cancelled_answer(self, backend: Any, request_: Request) -> None:
+        cancel = CancelToken()
+        cancel.cancel()
+        trace = self.answer(backend, replace(request_, cancel=cancel))
+        assert_same_trace(Trace.from_json(trace.to_json()), trace)
+
+
+def finished(events: Iterable[Event]) -> Trace:
+    ends = [event for event in events if isinstance(event, Finished)]
+    assert len(ends) == 1
+    return ends[0].trace
+
+
+def assert_same_trace(mine: Trace, other: Trace) -> None:
+    for field in dataclasses.fields(Trace):
+        mine_value, other_value = getattr(mine, field.name), getattr(other, field.name)
+        if isinstance(other_value, np.ndarray):
+            assert mine_value.dtype == other_value.dtype, field.name
+            np.testing.assert_array_equal(mine_value, other_value, err_msg=field.name)
+        else:
+            assert mine_value == other_value, field.name
+
+
+def in_thread(work: Callable[[], object]) -> Exception | None:
+    """Do `work` in a thread of its own; return what it raised."""
+    raised: list[Exception] = []
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive(), "it waits for ever"
+    return raised[0] if raised else None
