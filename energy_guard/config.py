@@ -51,6 +51,10 @@ def _problems(error: ValidationError) -> str:
     said = []
     for problem in problems:
         key = ".".join(str(part) for part in problem["loc"])
-        what = "no such key" if problem["type"] == "extra_forbidden" else problem["msg"].removeprefix("Value error, ")
+        what = (
+            "no such key"
+            if problem["type"] == "extra_forbidden"
+            else problem["msg"].removeprefix("Value error, ")
+        )
         said.append(f"{key}: {what}" if key else what)
     return "; ".join(said)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from energy_guard.backends.base import Backend
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.backends.llama_cpp.capture import capture_llama
-from energy_guard.backends.llama_cpp.load import demo_path, load_from_hub, load_llama
+from energy_guard.backends.llama_cpp.load import demo_path, download, load_llama
 from energy_guard.backends.locks import DEFAULT_WAIT_S
 from energy_guard.errors import ConfigError, InputError, ModelFileError
 from energy_guard.trace import StepHook, Trace
@@ -97,5 +97,5 @@ def _load_llama(model: str | Path, options: dict[str, Any]) -> Any:
         )
     repo, colon, pattern = str(model).partition(":")
     if colon and repo.count("/") == 1 and not path.exists():
-        return load_from_hub(repo, pattern, **options)
+        path = download(repo, pattern)
     return load_llama(path, **options)

@@ -48,11 +48,12 @@ class LlamaCpp:
 
     @cached_property
     def info(self) -> ModelInfo:
-        """Name and fingerprint of the model file with its adapters."""
-        path = Path(self.engine.model_path)
-        adapters = [Path(self.engine.lora_path)] if self.engine.lora_path else []
-        name = self.engine.metadata.get("general.name") or path.stem
-        return ModelInfo(name, fingerprint(path, *adapters), "llama-cpp")
+        """Name and fingerprint of the model file with its adapter."""
+        llm = self.engine
+        path = Path(llm.model_path)
+        adapters = {Path(llm.lora_path): llm.lora_scale} if llm.lora_path else {}
+        name = llm.metadata.get("general.name") or path.stem
+        return ModelInfo(name, fingerprint(path, adapters), "llama-cpp")
 
     @property
     def exact_signals(self) -> frozenset[str]:

@@ -9,7 +9,9 @@ import hashlib
 import mmap
 import re
 import struct
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from energy_guard.errors import ModelFileError
@@ -33,7 +35,7 @@ def check_file(path: Path) -> None:
     if not path.is_file():
         raise ModelFileError(
             f"there is no model file at {path}",
-            "Give the path of a GGUF file, or `demo` for the embedded model.",
+            "Give the path of a GGUF file, a hub id (owner/repo:FILE-PATTERN), or `demo`.",
         )
     if not is_gguf(path):
         raise ModelFileError(
@@ -43,17 +45,18 @@ def check_file(path: Path) -> None:
     _header(path)
 
 
-def fingerprint(path: Path, *adapters: Path) -> str:
+def fingerprint(path: Path, adapters: Mapping[Path, float] = MappingProxyType({})) -> str:
     """Digest of header, tensor list, size and sampled blocks of a model and its adapters.
 
-    Changes with weights, quantisation, vocabulary and chat template; not with the file's name
+    adapters: files with the scale that each is applied at. Changes with weights, quantisation, vocabulary and chat template; not with the file's name
     or place. Hexadecimal, 32 digits.
     """
     digest = hashlib.sha256()
-    for part in (*_shards(path), *adapters):
+    parts = dict.fromkeys(_shards(path), 1.0) | dict(adapters)
+    for part, scale in parts.items():
         header = _header(part)
         size = part.stat().st_size
-        digest.update(struct.pack("<QQ", size, len(header)))
+        digest.update(struct.pack("<QQd", size, len(header), scale))
         digest.update(header)
         body = size - len(header)
         with part.open("rb") as file:
@@ -61,6 +64,11 @@ def fingerprint(path: Path, *adapters: Path) -> str:
                 file.seek(len(header) + max(0, body - _BLOCK) * sample // (_SAMPLES - 1))
                 digest.update(file.read(_BLOCK))
     return digest.hexdigest()[:32]
+
+
+def is_first_shard(path: Path) -> bool:
+    """Whether the file is where loading starts: the first of a split model, or all of it."""
+    return _shards(path)[0].name == path.name
 
 
 def _shards(path: Path) -> list[Path]:
@@ -81,6 +89,8 @@ def _header(path: Path) -> bytes:
             if end > len(view):
                 raise struct.error("the header runs past the end of the file")
             return view[:end]
+    except OSError as error:
+        raise ModelFileError(f"cannot read {path}: {error.strerror}") from error
     except (struct.error, ValueError, KeyError) as error:
         raise ModelFileError(
             f"{path} is cut off or damaged: its header cannot be read ({error})",

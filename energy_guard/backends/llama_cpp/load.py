@@ -6,12 +6,13 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from energy_guard.backends.llama_cpp.gguf_file import check_file
-from energy_guard.errors import MissingExtraError, ModelFileError
+from energy_guard.backends.llama_cpp.gguf_file import check_file, is_first_shard
+from energy_guard.errors import ConfigError, MissingExtraError, ModelFileError
 
 if TYPE_CHECKING:
     from llama_cpp import Llama
@@ -37,36 +38,71 @@ def demo_path() -> Path:
 def load_llama(path: Path, **options: Any) -> Llama:
     """Load a GGUF file; options are those of `llama_cpp.Llama`, quiet unless told otherwise.
 
-    Raises MissingExtraError, or ModelFileError with llama.cpp's own reason.
+    Raises MissingExtraError, ConfigError for an option that Llama does not have (it would be
+    ignored), or ModelFileError with llama.cpp's own reason.
     """
     check_file(path)
-    return _open(lambda llama: llama(str(path), **_defaults(options)), f"load {path}")
-
-
-def load_from_hub(repo: str, filename: str, **options: Any) -> Llama:
-    """Download (or find in the cache) a GGUF file of a hub repository and load it."""
-    return _open(
-        lambda llama: llama.from_pretrained(repo, filename, **_defaults(options)),
-        f"get {filename} of {repo} from the hub",
-    )
-
-
-def _defaults(options: dict[str, Any]) -> dict[str, Any]:
-    return {"n_ctx": DEFAULT_N_CTX, "verbose": False} | options
-
-
-def _open(make: Any, what: str) -> Llama:
-    llama = _import_llama_cpp().Llama
+    if options.get("lora_path"):
+        check_file(Path(options["lora_path"]))
+    kind = _import_llama_cpp().Llama
+    unknown = options.keys() - signature(kind.__init__).parameters.keys()
+    if unknown:
+        raise ConfigError(
+            f"llama_cpp.Llama has no option {', '.join(sorted(unknown))}",
+            "Look for a typing error.",
+        )
     with _engine_errors() as said:
         try:
-            llm: Llama = make(llama)
-        except (ValueError, OSError, ImportError) as error:
-            reason = next(iter(said), str(error))
+            llm: Llama = kind(str(path), **({"n_ctx": DEFAULT_N_CTX, "verbose": False} | options))
+        except (ValueError, RuntimeError, OSError) as error:
             raise ModelFileError(
-                f"llama.cpp cannot {what}: {reason}",
-                "Check the file (cut off? too new for this llama-cpp-python?) and free memory.",
+                f"llama.cpp cannot load {path}: {next(iter(said), error)}",
+                "Check the file (cut off? too new for this llama-cpp-python?), the options and "
+                "free memory.",
             ) from error
+    if llm.lora_path and not llm._lora_adapter:  # a null pointer, which Llama takes for success
+        raise ModelFileError(
+            f"llama.cpp cannot apply the adapter {llm.lora_path}: {next(iter(said), 'no reason')}",
+            "It must be a LoRA in GGUF, made for this very model.",
+        )
     return llm
+
+
+def download(repo: str, pattern: str) -> Path:
+    """Find a GGUF file of a hub repository, in the cache or on the hub, and return its path.
+
+    All files that match are fetched (a model split over several is several files); the first is
+    returned. Raises MissingExtraError, ModelFileError.
+    """
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError
+    except ImportError as error:
+        raise MissingExtraError(
+            "a hub id needs huggingface-hub, which is not installed",
+            "Install it: pip install 'energy-guard[llama-cpp]'",
+        ) from error
+    # The client's own error derives from that of the HTTP library in use, whichever it is.
+    parents = (kind for kind in HfHubHTTPError.__mro__ if issubclass(kind, Exception))
+    http_errors = tuple(kind for kind in parents if kind is not Exception)
+    try:
+        folder = snapshot_download(repo, allow_patterns=[pattern])
+    except (*http_errors, ValueError) as error:
+        raise ModelFileError(
+            f"cannot get {pattern} of {repo} from the hub: {error}",
+            "Check the id (owner/repo:FILE-PATTERN) and the network, or give a local path.",
+        ) from error
+    files = sorted(Path(folder).rglob("*.gguf"))
+    matching = [file for file in files if file.relative_to(folder).match(pattern)]
+    if not matching:
+        raise ModelFileError(
+            f"no GGUF file of {repo} matches {pattern!r}", "Look up the file names on its page."
+        )
+    models = [file for file in matching if is_first_shard(file)]
+    if len(models) > 1:
+        names = ", ".join(file.name for file in models)
+        raise ModelFileError(f"several files match {pattern!r}: {names}", "Name one of them.")
+    return models[0]
 
 
 @contextmanager
