@@ -26,7 +26,7 @@ from energy_guard.score import Score
 from energy_guard.trace import SCHEMA, Trace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """The outcome of one question.
 

@@ -95,13 +95,16 @@ class StopStrings:
         self._seen = 0
 
     def push(self, piece: bytes) -> int | None:
-        """Add a piece; return where content stops (in bytes from the start) once one is found."""
+        """Add a piece; return where content stops (in bytes from the start) once one is found.
+
+        Where one piece completes several, the first of the list counts, as in llama.cpp's wrapper.
+        """
         window = self._tail + piece
         offset = self._seen - len(self._tail)
         self._seen += len(piece)
         found = [at for stop in self._stops if (at := window.find(stop)) >= 0]
         if found:
-            return offset + min(found)
+            return offset + found[0]
         self._tail = window[-(self._longest - 1) :] if self._longest > 1 else b""
         return None
 

@@ -67,7 +67,7 @@ class Step:
         return self.row.log_partition - self.token_logit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no one truth value
 class Trace:
     """One generated sequence of T tokens with the numbers of its rows.
 

@@ -274,6 +274,7 @@ class BackendContract:
         assert trace.text == whole.text[: whole.text.index(stop)]
         assert stop.encode() in b"".join(trace.pieces), "its tokens are part of the trace"
         assert len(trace) < len(whole)
+        assert_same_trace(Trace.from_json(trace.to_json()), trace)
 
     def test_inverse_temperature_multiplies_every_row(
         self, backend: Any, request_: Request

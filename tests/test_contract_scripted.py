@@ -25,7 +25,8 @@ class TestScripted(BackendContract):
 
     @pytest.fixture
     def busy_ask(self, backend: Any) -> Ask:
-        return lambda requests: backend.generate(requests, wait_s=0.05)
+        backend._wait_s = 0.05
+        return backend.generate  # type: ignore[no-any-return]
 
     def engine(self, backend: Any) -> object:
         return backend

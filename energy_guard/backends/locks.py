@@ -25,6 +25,7 @@ class EngineLock:
         self._lock = threading.Lock()
         self._owner: int | None = None
         self._shared = False
+        self._holds = 0
 
     @contextmanager
     def hold(self, wait_s: float, shared: bool = False) -> Iterator[None]:
@@ -34,25 +35,26 @@ class EngineLock:
         the engine and waiting would be for ever.
         """
         mine = self._owner == threading.get_ident()
-        if mine and self._shared:
-            yield
-            return
-        if mine and self._lock.locked():
+        if mine and not self._shared:
             raise EngineBusyError(
                 "this thread already uses the engine: a stream or generator on it is still open",
                 "Close it (or read it to its end) before you ask again.",
             )
-        if not self._lock.acquire(timeout=wait_s):
-            raise EngineBusyError(
-                f"the engine was in use for more than {wait_s:g} s",
-                "Wait for the other call, give it a longer wait_s, or load a second engine.",
-            )
-        self._owner, self._shared = threading.get_ident(), shared
+        if not mine:
+            if not self._lock.acquire(timeout=wait_s):
+                raise EngineBusyError(
+                    f"the engine was in use for more than {wait_s:g} s",
+                    "Wait for the other call, give it a longer wait_s, or load a second engine.",
+                )
+            self._owner, self._shared = threading.get_ident(), shared
+        self._holds += 1
         try:
             yield
         finally:
-            self._owner = None
-            self._lock.release()
+            self._holds -= 1
+            if not self._holds:  # what was opened inside a capture may outlive it
+                self._owner = None
+                self._lock.release()
 
     @property
     def locked(self) -> bool:

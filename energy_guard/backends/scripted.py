@@ -23,7 +23,7 @@ from energy_guard.request import Event, Request
 from energy_guard.trace import SIGNALS, Step
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Script:
     """One answer: token ids and the rows that chose them.
 
@@ -58,12 +58,17 @@ class Scripted:
     """
 
     def __init__(
-        self, vocabulary: Iterable[bytes], scripts: Iterable[Script], end: int | None = None
+        self,
+        vocabulary: Iterable[bytes],
+        scripts: Iterable[Script],
+        end: int | None = None,
+        wait_s: float = DEFAULT_WAIT_S,
     ) -> None:
         self.vocabulary = tuple(vocabulary)
         self.end = end
         self._scripts = list(scripts)
         self._played = 0
+        self._wait_s = wait_s
         self._lock = lock_of(self)
 
     @classmethod
@@ -92,11 +97,9 @@ class Scripted:
         """All of them: the rows are given."""
         return frozenset(SIGNALS)
 
-    def generate(
-        self, requests: Sequence[Request], wait_s: float = DEFAULT_WAIT_S
-    ) -> Generator[Event, None, None]:
+    def generate(self, requests: Sequence[Request]) -> Generator[Event, None, None]:
         """Play the next scripts, cut by each request's stop strings, length and cancel token."""
-        with self._lock.hold(wait_s):
+        with self._lock.hold(self._wait_s):
             for number, request in enumerate(requests):
                 if self._played == len(self._scripts):
                     raise EngineError("no script is left", "Give one script a request.")
@@ -104,9 +107,7 @@ class Scripted:
                 self._played += 1
                 yield from self._play(number, request, script)
 
-    def replay(
-        self, request: Request, answer: str | Sequence[int], wait_s: float = DEFAULT_WAIT_S
-    ) -> Generator[Event, None, None]:
+    def replay(self, request: Request, answer: str | Sequence[int]) -> Generator[Event, None, None]:
         """Play the next script, whose tokens must be those of `answer`."""
         script = self._scripts[self._played] if self._played < len(self._scripts) else None
         if script is not None:
@@ -114,7 +115,7 @@ class Scripted:
             text = b"".join(self.vocabulary[token] for token in ids).decode()
             if answer != text and list(answer) not in (ids, list(script.ids)):
                 raise EngineError(f"the next script says {text!r}, not {answer!r}")
-        yield from self.generate([request], wait_s)
+        yield from self.generate([request])
 
     def _play(self, number: int, request: Request, script: Script) -> Generator[Event, None, None]:
         beta = request.inverse_temperature

@@ -10,15 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from energy_guard.backends.base import ModelInfo
-from energy_guard.backends.llama_cpp.capture import is_end
+from energy_guard.backends.llama_cpp.capture import StopToken
 from energy_guard.backends.llama_cpp.gguf_file import fingerprint
 from energy_guard.backends.llama_cpp.prompt import PromptEncoder
-from energy_guard.backends.llama_cpp.tap import RowTap
+from energy_guard.backends.llama_cpp.tap import (
+    RowTap,
+    context_size,
+    current_row,
+    is_end,
+    piece,
+)
 from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
 from energy_guard.backends.recorder import Recorder
-from energy_guard.errors import EngineError, InputError, PromptError
+from energy_guard.energy import RowReducer
+from energy_guard.errors import EngineError, InputError
 from energy_guard.request import Event, Grammar, JsonSchema, Request, Sampling
-from energy_guard.trace import SIGNALS
+from energy_guard.trace import SIGNALS, Step
 
 if TYPE_CHECKING:
     from llama_cpp import Llama
@@ -63,57 +70,58 @@ class LlamaCpp:
     def generate(self, requests: Sequence[Request]) -> Generator[Event, None, None]:
         """Answer the requests one after the other; see `Backend.generate`."""
         with self._lock.hold(self._wait_s):
-            prompts = [self._prompts.encode(request) for request in requests]
-            for number, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
-                yield from self._run(number, request, prompt)
+            jobs = [(self._prompts.encode(r), self._options(r)) for r in requests]
+            for number, (request, (prompt, options)) in enumerate(zip(requests, jobs, strict=True)):
+                yield from self._run(number, request, prompt, options)
 
     def replay(self, request: Request, answer: str | Sequence[int]) -> Generator[Event, None, None]:
-        """Choose the tokens of `answer` instead of sampling; see `Backend.replay`.
+        """Evaluate an answer that exists already; see `Backend.replay`.
 
         The prompt is evaluated afresh and the answer token by token, as when it was written,
         so the numbers are those of live decoding. A text is tokenised once; ids are taken as
-        they are. What comes after the answer is evaluated too, so its last token has energies.
+        they are. The row after the answer is evaluated too, so its last token has energies.
         """
+        llm = self.engine
         with self._lock.hold(self._wait_s):
             prompt = self._prompts.encode(request)
-            if isinstance(answer, str):
-                ids = self.engine.tokenize(answer.encode(), add_bos=False, special=False)
-            else:
-                ids = list(answer)
-            room = min(self.engine.n_ctx(), len(self.engine.input_ids))
-            if not ids:
-                raise PromptError("the answer to replay is empty")
-            if len(prompt) + len(ids) > room:
-                raise PromptError(
-                    f"prompt and answer have {len(prompt) + len(ids)} tokens, the context {room}",
-                    "Load the model with a larger context (n_ctx).",
-                )
-            self.engine.reset()
-            yield from self._run(0, request, prompt, ids)
+            ids = self._prompts.encode_answer(answer, room=context_size(llm) - len(prompt))
+            recorder = Recorder(
+                0, len(prompt), max_tokens=len(ids), inverse_temperature=request.inverse_temperature
+            )
+            reducer = RowReducer(llm.n_vocab(), inverse_temperature=request.inverse_temperature)
+            llm.reset()
+            _evaluate(llm, prompt)
+            for token in ids:
+                if recorder.interrupted(request):
+                    break
+                row = current_row(llm)
+                logit = reducer.token_logit(row, token)
+                step = Step(token, piece(llm, token), logit, reducer.reduce(row))
+                yield from recorder.add(step, ends=is_end(llm, token))
+                _evaluate(llm, [token])
+            after = reducer.reduce(current_row(llm)) if recorder.wants_last_row else None
+            yield from recorder.finish(after)
 
     def _run(
-        self, number: int, request: Request, prompt: list[int], forced: list[int] | None = None
+        self, number: int, request: Request, prompt: list[int], options: dict[str, Any]
     ) -> Generator[Event, None, None]:
         llm = self.engine
-        room = min(llm.n_ctx(), len(llm.input_ids)) - len(prompt)
-        limit = min(request.max_tokens, room) if forced is None else len(forced)
-        stop = request.stop if forced is None else ()
-        recorder = Recorder(number, len(prompt), stop, limit, request.inverse_temperature)
+        limit = min(request.max_tokens, context_size(llm) - len(prompt))
+        recorder = Recorder(number, len(prompt), request.stop, limit, request.inverse_temperature)
         tap = RowTap(llm, request.inverse_temperature)
-        with (
-            tap.installed(iter(forced) if forced is not None else None),
-            self._seed(request.sampling.seed),
-        ):
-            tokens = llm.generate(prompt, **self._options(request))
+        with tap.installed(), self._seed(request.sampling.seed):
+            tokens = llm.generate(prompt, **options)
             try:
                 while recorder.reason is None and not recorder.interrupted(request):
                     token = _next(tokens)
-                    yield from recorder.add(tap.take(token), ends=is_end(llm, token))
+                    if isinstance(token, StopToken):  # a capture around us wants no more
+                        recorder.reason = "cancelled"
+                    else:
+                        yield from recorder.add(tap.take(token), ends=is_end(llm, token))
             finally:
                 tokens.close()
-            row = None
-            if self._last_row and recorder.wants_last_row:
-                row = tap.next_row(recorder.last_id, len(prompt) + len(recorder) - 1)
+            last_row = self._last_row and recorder.wants_last_row
+            row = tap.next_row(recorder.last_id) if last_row else None
         yield from recorder.finish(row)
 
     @contextmanager
@@ -169,13 +177,25 @@ class LlamaCpp:
 
 
 def _next(tokens: Iterator[int]) -> int:
+    with _engine_failures():
+        try:
+            return next(tokens)
+        except StopIteration:
+            raise EngineError("llama.cpp ended the generation by itself") from None
+
+
+def _evaluate(llm: Llama, ids: list[int]) -> None:
+    with _engine_failures():
+        llm.eval(ids)
+
+
+@contextmanager
+def _engine_failures() -> Iterator[None]:
     try:
-        return next(tokens)
-    except StopIteration:
-        raise EngineError("llama.cpp ended the generation by itself") from None
+        yield
     except RuntimeError as error:
         raise EngineError(
-            f"llama.cpp failed while it generated: {error}",
+            f"llama.cpp failed while it evaluated tokens: {error}",
             "Run `energy-guard doctor` with this model; a smaller n_ctx or n_batch may help.",
         ) from error
 

@@ -48,8 +48,8 @@ def check_file(path: Path) -> None:
 def fingerprint(path: Path, adapters: Mapping[Path, float] = MappingProxyType({})) -> str:
     """Digest of header, tensor list, size and sampled blocks of a model and its adapters.
 
-    adapters: files with the scale that each is applied at. Changes with weights, quantisation, vocabulary and chat template; not with the file's name
-    or place. Hexadecimal, 32 digits.
+    adapters: files with the scale that each is applied at. Changes with weights, quantisation,
+    vocabulary and chat template; not with the file's name or place. Hexadecimal, 32 digits.
     """
     digest = hashlib.sha256()
     parts = dict.fromkeys(_shards(path), 1.0) | dict(adapters)

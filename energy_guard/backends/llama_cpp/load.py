@@ -82,12 +82,10 @@ def download(repo: str, pattern: str) -> Path:
             "a hub id needs huggingface-hub, which is not installed",
             "Install it: pip install 'energy-guard[llama-cpp]'",
         ) from error
-    # The client's own error derives from that of the HTTP library in use, whichever it is.
-    parents = (kind for kind in HfHubHTTPError.__mro__ if issubclass(kind, Exception))
-    http_errors = tuple(kind for kind in parents if kind is not Exception)
+    expected: tuple[type[Exception], ...] = (ValueError, *_client_errors(HfHubHTTPError))
     try:
         folder = snapshot_download(repo, allow_patterns=[pattern])
-    except (*http_errors, ValueError) as error:
+    except expected as error:
         raise ModelFileError(
             f"cannot get {pattern} of {repo} from the hub: {error}",
             "Check the id (owner/repo:FILE-PATTERN) and the network, or give a local path.",
@@ -103,6 +101,15 @@ def download(repo: str, pattern: str) -> Path:
         names = ", ".join(file.name for file in models)
         raise ModelFileError(f"several files match {pattern!r}: {names}", "Name one of them.")
     return models[0]
+
+
+def _client_errors(kind: type[Exception]) -> tuple[type[Exception], ...]:
+    """The hub client's error with its parents, those of whichever HTTP library it uses."""
+    return tuple(
+        parent
+        for parent in kind.__mro__
+        if issubclass(parent, Exception) and parent is not Exception
+    )
 
 
 @contextmanager

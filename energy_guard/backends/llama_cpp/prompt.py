@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from energy_guard.backends.llama_cpp.tap import context_size
 from energy_guard.errors import InputError, PromptError
 from energy_guard.request import Message, Request
 
@@ -30,8 +32,7 @@ class PromptEncoder:
         """
         if request.ids is not None:
             ids = list(request.ids)
-            if not all(0 <= token < self._llm.n_vocab() for token in ids):
-                raise PromptError("a token id is outside the model's vocabulary")
+            self._check_ids(ids)
         elif request.text is not None:
             if request.context:
                 raise InputError("context passages need a chat", "Put them into the raw text.")
@@ -39,13 +40,30 @@ class PromptEncoder:
             ids = self._tokenize(request.text, special=False, add_bos=True)
         else:
             ids = self._encode_chat(request.turns())
-        room = min(self._llm.n_ctx(), len(self._llm.input_ids))
+        room = context_size(self._llm)
         if len(ids) >= room:
             raise PromptError(
                 f"the prompt has {len(ids)} tokens and the context holds {room}",
                 "Shorten it, or load the model with a larger context (n_ctx, --n-ctx).",
             )
         return ids
+
+    def encode_answer(self, answer: str | Sequence[int], room: int) -> list[int]:
+        """Return the ids of an existing answer; PromptError where it is empty or too long."""
+        ids = self._tokenize(answer, special=False) if isinstance(answer, str) else list(answer)
+        if not ids:
+            raise PromptError("the answer is empty", "Give its text or its token ids.")
+        if len(ids) > room:
+            raise PromptError(
+                f"the answer has {len(ids)} tokens and the context has room for {room}",
+                "Load the model with a larger context (n_ctx, --n-ctx).",
+            )
+        self._check_ids(ids)
+        return ids
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        if not all(0 <= token < self._llm.n_vocab() for token in ids):
+            raise PromptError("a token id is outside the model's vocabulary")
 
     def _encode_chat(self, turns: tuple[Message, ...]) -> list[int]:
         """Render the template, with every control token that users wrote taken apart.

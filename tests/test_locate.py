@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from energy_guard.energy import Row
+from energy_guard.errors import ConfigError
+from energy_guard.locate import (
+    LOCATORS,
+    NotLocated,
+    Span,
+    automatic,
+    first_line,
+    locator,
+    span_of,
+    whole,
+)
+from energy_guard.trace import Step, Trace
+
+ROW = Row(log_partition=2.0, mean=0.0, entropy=0.1, margin=1.0)
+
+
+def trace_of(*pieces: str | bytes, content_bytes: int | None = None) -> Trace:
+    raw = [piece.encode() if isinstance(piece, str) else piece for piece in pieces]
+    steps = [Step(number, piece, 1.0, ROW) for number, piece in enumerate(raw)]
+    return Trace.from_steps(steps, ROW, content_bytes)
+
+
+def words(text: str) -> Trace:
+    """Tokens as models cut them: a space belongs to the word after it."""
+    parts = text.split(" ")
+    return trace_of(parts[0], *(" " + part for part in parts[1:]))
+
+
+def located(found: Span | NotLocated) -> Span:
+    assert isinstance(found, Span), found
+    return found
+
+
+@pytest.mark.parametrize(
+    ("range_", "tokens"),
+    [((2, 4), (1,)), ((1, 3), (0, 1)), ((3, 5), (1, 2)), ((0, 6), (0, 1, 2)), ((5, 6), (2,))],
+)
+def test_a_token_is_covered_where_it_shares_a_character(
+    range_: tuple[int, int], tokens: tuple[int, ...]
+) -> None:
+    found = located(span_of(trace_of("ab", "cd", "ef"), [range_]))
+    assert found.tokens == tokens
+    assert found.text == "abcdef"[slice(*range_)]
+    assert (found.start, found.end) == (tokens[0], tokens[-1] + 1)
+
+
+@pytest.mark.parametrize("range_", [(2, 2), (6, 9)])
+def test_a_range_without_a_token_is_not_located(range_: tuple[int, int]) -> None:
+    assert isinstance(span_of(trace_of("ab", "cd", "ef"), [range_]), NotLocated)
+
+
+def test_several_ranges_give_the_tokens_of_each_and_not_those_between() -> None:
+    found = located(span_of(trace_of("ab", "cd", "ef"), [(4, 5), (0, 1)]))
+    assert found == Span((0, 2), "abcde")
+
+
+def test_whole_leaves_out_blanks_and_the_end_token() -> None:
+    found = located(
+        whole(trace_of(" ", "\n", " The", " sky", "\n\n", "<|im_end|>", content_bytes=12))
+    )
+    assert found == Span((2, 3), "The sky")
+
+
+def test_first_line_stops_at_the_line_break() -> None:
+    trace = trace_of("\n", "Par", "is", " ", "\n", "Lyon")
+    assert first_line(trace) == Span((1, 2), "Paris")
+
+
+@pytest.mark.parametrize("name", LOCATORS)
+@pytest.mark.parametrize("pieces", [[], [""], [" ", "\n"]])
+def test_an_empty_answer_is_not_located(name: str, pieces: list[str]) -> None:
+    found = locator(name)(trace_of(*pieces), "What?", ())
+    assert isinstance(found, NotLocated)
+    assert "empty" in found.reason
+
+
+@pytest.mark.parametrize("name", LOCATORS)
+def test_reasoning_is_never_part_of_the_answer(name: str) -> None:
+    trace = trace_of("<think>", "Lyon", " or", " Nice?\n", "</think>", "\n\n", "Par", "is")
+    assert locator(name)(trace, "Which city?", ()) == Span((6, 7), "Paris")
+
+
+@pytest.mark.parametrize("name", LOCATORS)
+def test_reasoning_whose_beginning_stands_in_the_prompt_is_no_answer(name: str) -> None:
+    trace = trace_of("Lyon", " or", " Nice?", "</think>", "\n\n", "Par", "is")
+    assert locator(name)(trace, "Which city?", ()) == Span((5, 6), "Paris")
+
+
+@pytest.mark.parametrize("name", LOCATORS)
+@pytest.mark.parametrize("pieces", [["<think>", "Paris"], ["<think>", "Paris", "</think>", "\n"]])
+def test_reasoning_alone_is_not_located(name: str, pieces: list[str]) -> None:
+    found = locator(name)(trace_of(*pieces), "Which city?", ())
+    assert isinstance(found, NotLocated)
+    assert "reasoning" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("answer", "values"),
+    [
+        ({"city": "Paris"}, ["Paris"]),
+        ({"city": {"name": "Paris", "people": 2_100_000}}, ["Paris", "2100000"]),
+        ({"a": -2.5e-30, "b": True, "c": None, "d": False}, ["-2.5e-30", "true", "null", "false"]),
+        ({"a": 'He said "no"', "b": "x\\"}, ['He said \\"no\\"', "x\\\\"]),
+        ({"a": "same", "b": "same"}, ["same", "same"]),
+        ({"key": "key"}, ["key"]),
+        ({"a": "b: c", "d": '", "e": "f'}, ["b: c", '\\", \\"e\\": \\"f']),
+        (["Paris", 3, []], ["Paris", "3"]),
+    ],
+)
+def test_the_values_of_a_json_answer_are_located_and_its_keys_are_not(
+    answer: object, values: list[str]
+) -> None:
+    text = json.dumps(answer)
+    tokens = located(automatic(trace_of(*text), "What?")).tokens
+    runs = [[tokens[0]]]
+    for before, after in pairwise(tokens):
+        if after == before + 1:
+            runs[-1].append(after)
+        else:
+            runs.append([after])
+    assert ["".join(text[t] for t in run) for run in runs] == values
+
+
+@pytest.mark.parametrize("answer", ["{}", "[]", '{"city": ""}', '{"city": {}}', '{"city": NaN}'])
+def test_a_json_answer_without_a_value_is_not_located(answer: str) -> None:
+    assert isinstance(automatic(trace_of(answer), "What?"), NotLocated)
+
+
+def test_endless_brackets_are_no_reason_to_fail() -> None:
+    assert isinstance(automatic(trace_of("[" * 20_000), "What?"), Span | NotLocated)
+
+
+CITIES = ("York", "New York", "New York City")
+
+
+@pytest.mark.parametrize(
+    ("answer", "choices", "text"),
+    [
+        ("It is New York City, I think.", CITIES, "New York City"),
+        ("It is New York, I think.", CITIES, "New York"),
+        ("it is NEW YORK of course", CITIES, "NEW YORK"),
+        ("yes yes yes yes yes", ("yes", "no"), "yes"),
+        ("We use C++ here, not others", ("C", "C++"), "C++"),
+    ],
+)
+def test_the_one_choice_that_is_named(answer: str, choices: Sequence[str], text: str) -> None:
+    assert located(automatic(words(answer), "Which?", choices)).text == text
+
+
+@pytest.mark.parametrize(
+    "answer", ["York or New York City", "Neither of them", "Yorkshire pudding", "New Yorkers"]
+)
+def test_no_choice_or_several_are_not_located(answer: str) -> None:
+    found = automatic(words(answer), "Which?", CITIES)
+    assert isinstance(found, NotLocated)
+    assert "choices" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("Paris", "Paris"),
+        ("Paris.", "Paris"),
+        ("The Pacific Ocean.", "The Pacific Ocean"),
+        ("J. R. R. Tolkien", "J. R. R. Tolkien"),
+        ("1,234.5", "1,234.5"),
+        ("巴黎", "巴黎"),
+    ],
+)
+def test_a_short_answer_is_taken_whole(answer: str, text: str) -> None:
+    assert located(automatic(words(answer), "What?")).text == text
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "text"),
+    [
+        ("What is the capital of France?", "The capital of France is Paris.", "Paris"),
+        ("What is France's capital?", "The capital of France is Paris.", "Paris"),
+        ("Who wrote The Hobbit?", "The Hobbit was written by J. R. R. Tolkien.", None),
+        ("Which series is it?", "The series is called Dr. Who. It is British.", "Dr. Who"),
+        ("What is the capital?", "It is called Paris. Lyon is not it.", "Paris"),
+        ("What is the capital?", "So, that is it. It is of course Paris.", "course Paris"),
+    ],
+)
+def test_what_the_first_telling_sentence_says_beyond_the_question(
+    question: str, answer: str, text: str | None
+) -> None:
+    expected = "written by J. R. R. Tolkien" if text is None else text
+    assert located(automatic(words(answer), question)).text == expected
+
+
+def test_stop_words_inside_the_answer_are_not_scored() -> None:
+    trace = words("The painter of the picture is Leonardo da Vinci of the Tuscans.")
+    found = located(automatic(trace, "Who is the painter of the picture?"))
+    assert found == Span((6, 7, 8, 11), "Leonardo da Vinci of the Tuscans")
+
+
+def test_an_echo_of_the_question_is_not_located() -> None:
+    question = "What is the capital of France?"
+    found = automatic(words("The capital of France is the capital of France."), question)
+    assert isinstance(found, NotLocated)
+    assert "question" in found.reason
+
+
+def test_a_leading_space_belongs_to_its_word_and_the_full_stop_is_left_out() -> None:
+    trace = trace_of("The", " capital", " is", " Par", "is", ".")
+    assert automatic(trace, "What is the capital?") == Span((3, 4), "Paris")
+
+
+@pytest.mark.parametrize("text", ["巴黎", "👍🏽", "é", "👨‍👩‍👧", "ا\u064e"])
+@pytest.mark.parametrize("name", ["whole", "first-line"])
+def test_characters_split_over_tokens_are_covered_whole(text: str, name: str) -> None:
+    raw = [bytes([byte]) for byte in text.encode()]
+    trace = trace_of("\n", *raw, "\n", "x" if name == "first-line" else "")
+    assert locator(name)(trace, "", ()) == Span(tuple(range(1, len(raw) + 1)), text)
+
+
+def test_a_chinese_answer_is_found_in_split_tokens() -> None:
+    start, rest = "答案：".encode(), "北京".encode()
+    trace = trace_of(start, rest[:2], rest[2:5], rest[5:], "。")
+    assert located(automatic(trace, "")).tokens[-3:] == (1, 2, 3)
+
+
+@pytest.mark.parametrize("name", LOCATORS)
+def test_locators_are_given_no_label(name: str) -> None:
+    assert list(inspect.signature(LOCATORS[name]).parameters) == ["trace", "question", "choices"]
+
+
+def test_an_unknown_locator_is_refused_with_the_names_of_all() -> None:
+    with pytest.raises(ConfigError) as caught:
+        locator("middle")
+    assert all(name in caught.value.hint for name in LOCATORS)
+
+
+TEXTS = st.one_of(
+    st.text(max_size=60),
+    st.lists(
+        st.sampled_from(
+            ["<think>", "</think>", '{"a": ', '"b"', "}", "[", "1.5", "yes", " ", "\n", "Dr.", "。"]
+            + ["👍🏽", "e\u0301", "\u200d", " the", " Paris", ".", "'s", "\x00", "\\"]
+        ),
+        max_size=15,
+    ).map("".join),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=TEXTS, question=TEXTS, choices=st.lists(TEXTS, max_size=3), data=st.data())
+def test_any_text_in_any_split_is_located_or_not(
+    text: str, question: str, choices: list[str], data: st.DataObject
+) -> None:
+    raw = text.encode()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=20)))
+    trace = trace_of(*(raw[a:b] for a, b in pairwise([0, *cuts, len(raw)])), b"<|im_end|>")
+    trace = Trace.from_steps(
+        [Step(0, piece, 1.0, ROW) for piece in trace.pieces], ROW, content_bytes=len(raw)
+    )
+    for find in LOCATORS.values():
+        found = find(trace, question, choices)
+        if isinstance(found, NotLocated):
+            assert found.reason
+            continue
+        assert found.tokens
+        assert all(a < b for a, b in pairwise(found.tokens))
+        assert found.tokens[0] >= 0
+        assert found.tokens[-1] < trace.content_end
+        assert found.text
+        assert found.text in text
