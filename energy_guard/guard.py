@@ -15,8 +15,8 @@ from energy_guard.energy import Row
 from energy_guard.errors import ConfigError, InputError, MismatchError
 from energy_guard.locate import locator as locator_named
 from energy_guard.request import Event, Finished, Message, Partition, Request, Token
-from energy_guard.score import Detector, Score, Unscored
-from energy_guard.text import StopStrings, TextStream
+from energy_guard.score import Detector, Score, Unscored, worst
+from energy_guard.text import StopStrings, TextStream, joined_glyphs
 from energy_guard.trace import Step, Trace
 
 Prompt = str | Sequence[Message] | Request
@@ -35,7 +35,8 @@ class Text:
     """The text of one token, provisional until the verdict.
 
     It comes one token late, with the row after it. risk: the detector's signal turned so that
-    it grows with risk; None where that row is missing.
+    it grows with risk; None where that row is missing. Of several tokens that share a glyph the
+    riskiest counts.
     """
 
     attempt: int
@@ -152,11 +153,10 @@ class Guard:
                     continue
                 else:
                     settled = stream.finish(event.trace.content_bytes)
-                for index, text in settled:
-                    if text:
-                        step, next_row = steps[index]
-                        risk = self.detector.token_risk(step, next_row)
-                        yield Text(number, text, step.nll, risk)
+                for indices, text in joined_glyphs(settled):
+                    risks = [self.detector.token_risk(*steps[i]) for i in indices]
+                    nlls = [steps[i][0].nll for i in indices]
+                    yield Text(number, text, max(nlls), worst(risks))
                 if isinstance(event, Finished):
                     return event.trace
         finally:

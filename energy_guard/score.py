@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, Self
@@ -126,3 +126,9 @@ class Detector:
 def usual_side(signal: str) -> RiskierSide:
     """Which side of a signal is riskier where nobody says otherwise."""
     return "low" if signal in _LOW_IS_RISKIER else "high"
+
+
+def worst(risks: Iterable[float | None]) -> float | None:
+    """Return the highest risk; None where one is missing, as it might be the highest."""
+    known = list(risks)
+    return None if None in known else max(risk for risk in known if risk is not None)

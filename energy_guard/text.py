@@ -121,6 +121,20 @@ class StopStrings:
         )
 
 
+def joined_glyphs(texts: Iterable[tuple[int, str]]) -> list[tuple[list[int], str]]:
+    """Put tokens without a text of their own with the token that shows their glyph.
+
+    texts: (token index, text) in order. Returns (token indices, text) for each text shown.
+    """
+    groups: list[tuple[list[int], str]] = []
+    for index, text in texts:
+        if text:
+            groups.append(([index], text))
+        elif groups:
+            groups[-1][0].append(index)
+    return groups
+
+
 class TextStream:
     """Releases tokens' text as soon as it can no longer change.
 

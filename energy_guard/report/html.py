@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any, Final
 
-from energy_guard.report.levels import Level, token_levels
+from energy_guard.report.levels import Level, Piece, coloured
 from energy_guard.report.terminal import COLUMNS, VERDICTS
 
 _COLOURS: Final[Mapping[Level | None, str]] = {
@@ -21,28 +21,22 @@ def result_html(result: Mapping[str, Any]) -> str:
     """One result: the heat-mapped answer (numbers on hovering), verdict and reason."""
     mark, _ = VERDICTS[result["verdict"]]
     note = " (uncalibrated)" if result["p_wrong"] is None else ""
-    tokens = "".join(
-        _token(token, level)
-        for token, level in zip(result["tokens"], token_levels(result), strict=True)
-    )
-    shown = (
-        ""
-        if result["text"] == result["answer"]
-        else (f"<div>shown instead: {escape(result['text'])}</div>")
-    )
+    answer = "".join(_piece(piece, result["tokens"][piece.tokens[0]]) for piece in coloured(result))
+    instead = f"<div>shown instead: {escape(result['text'])}</div>"
+    shown = "" if result["text"] == result["answer"] else instead
     return (
         '<div style="font-family: sans-serif; line-height: 1.6; color: #212529">'
-        f'<div style="white-space: pre-wrap">{tokens}</div>'
+        f'<div style="white-space: pre-wrap">{answer}</div>'
         f"<div><b>{mark} {escape(result['verdict'])}</b>: {escape(result['reason'])}{note}</div>"
         f"{shown}</div>"
     )
 
 
-def _token(token: Mapping[str, Any], level: Level | None) -> str:
+def _piece(piece: Piece, token: Mapping[str, Any]) -> str:
     numbers = "; ".join(
         f"{heading} {token[name]:.2f}" for name, heading in COLUMNS if token[name] is not None
     )
     return (
-        f'<span style="background: {_COLOURS[level]}" title="{escape(numbers)}">'
-        f"{escape(token['text'])}</span>"
+        f'<span style="background: {_COLOURS[piece.level]}" title="{escape(numbers)}">'
+        f"{escape(piece.text)}</span>"
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
-from energy_guard.score import Detector
+from energy_guard.score import Detector, worst
+from energy_guard.text import joined_glyphs
 
 Level = Literal["low", "raised", "high"]
 
@@ -32,12 +33,31 @@ def token_level(
     return "high" if risk >= limits[1] else "raised" if risk >= limits[0] else "low"
 
 
-def token_levels(result: Mapping[str, Any]) -> list[Level | None]:
-    """Return the level of each token of a result (the object of --json)."""
-    detector = Detector.parse(result["detector"])
-    levels = []
-    for token in result["tokens"]:
+class Piece(NamedTuple):
+    """Text that is shown in one colour, and the tokens that wrote it."""
+
+    tokens: list[int]
+    text: str
+    level: Level | None
+
+
+def coloured(result: Mapping[str, Any]) -> list[Piece]:
+    """Return the answer of a result (the object of --json) in pieces, each with its level.
+
+    Of several tokens that share a glyph the riskiest counts.
+    """
+    detector, tokens = Detector.parse(result["detector"]), result["tokens"]
+
+    def risk(token: Mapping[str, Any]) -> float | None:
         value = token[detector.signal]
-        risk = None if value is None else detector.risk(value)
-        levels.append(token_level(detector, result["thresholds"], token["nll"], risk))
-    return levels
+        return None if value is None else detector.risk(value)
+
+    pieces = []
+    content = tokens[: result["content_end"]]
+    for indices, text in joined_glyphs((i, token["text"]) for i, token in enumerate(content)):
+        nll = worst(tokens[i]["nll"] for i in indices)
+        level = token_level(
+            detector, result["thresholds"], nll, worst(risk(tokens[i]) for i in indices)
+        )
+        pieces.append(Piece(indices, text, level))
+    return pieces

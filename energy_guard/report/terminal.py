@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from energy_guard.report.levels import Level, token_levels
+from energy_guard.report.levels import Level, coloured
 
 STYLES: Final[Mapping[Level | None, str]] = {
     "low": "green",
@@ -59,14 +59,14 @@ def details(result: Mapping[str, Any]) -> list[RenderableType]:
 def heat_map(result: Mapping[str, Any]) -> Text:
     """The model's answer, each token coloured by its risk."""
     text = Text()
-    for token, level in zip(result["tokens"], token_levels(result), strict=True):
-        text.append(printable(token["text"]), STYLES[level])
+    for piece in coloured(result):
+        text.append(printable(piece.text), STYLES[piece.level])
     return text
 
 
 def signals(result: Mapping[str, Any]) -> Table:
     """A row for each token of the exact answer: the riskiest ones where there are many."""
-    levels = token_levels(result)
+    levels = {index: piece.level for piece in coloured(result) for index in piece.tokens}
     chosen = result["span"]["tokens"]
     rows = sorted(sorted(chosen, key=lambda t: -(result["tokens"][t]["nll"] or 0))[:_MAX_ROWS])
     left_out = len(chosen) - len(rows)
@@ -77,7 +77,8 @@ def signals(result: Mapping[str, Any]) -> Table:
     for index in rows:
         token = result["tokens"][index]
         numbers = ["–" if token[name] is None else f"{token[name]:.2f}" for name, _ in COLUMNS]
-        table.add_row(Text(printable(token["text"]).strip(), STYLES[levels[index]]), *numbers)
+        shown = Text(printable(token["text"]).strip() or "⋯", STYLES[levels.get(index)])
+        table.add_row(shown, *numbers)
     return table
 
 
