@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
@@ -80,25 +79,33 @@ class JsonSchema:
 
 
 class CancelToken:
-    """Stops a generation from any thread; the engine stays usable.
+    """Stops a generation from any thread, while the prompt is read too; the engine stays usable.
+
+    A token with a `parent` is cancelled with it. reason: what the trace says about its end.
 
     >>> token = CancelToken()
     >>> token.cancel()
-    >>> token.cancelled
-    True
+    >>> token.reason
+    'cancelled'
     """
 
-    def __init__(self) -> None:
-        self._event = threading.Event()
+    def __init__(self, parent: CancelToken | None = None) -> None:
+        self._parent = parent
+        self._reason: FinishReason | None = None
 
-    def cancel(self) -> None:
-        """Ask the generation to stop before its next token."""
-        self._event.set()
+    def cancel(self, reason: Literal["cancelled", "stopped"] = "cancelled") -> None:
+        """Ask the generation to end before its next token."""
+        self._reason = self._reason or reason
+
+    @property
+    def reason(self) -> FinishReason | None:
+        """Why it was cancelled; None while it is not."""
+        return self._reason or (self._parent.reason if self._parent else None)
 
     @property
     def cancelled(self) -> bool:
-        """Whether `cancel` was called."""
-        return self._event.is_set()
+        """Whether `cancel` was called, here or on the parent."""
+        return self.reason is not None
 
 
 @dataclass(frozen=True, slots=True)

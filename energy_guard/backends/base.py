@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -24,6 +25,30 @@ class ModelInfo:
     backend: str
 
 
+class Session(Protocol):
+    """An engine that is held: several calls in a row, with nobody in between."""
+
+    def generate(
+        self, requests: Sequence[Request], private: bool = False
+    ) -> Generator[Event, None, None]:
+        """Answer the requests; events carry the index of their request as `sequence`.
+
+        private: captures around this call do not see it. Raises InputError before any work
+        where a request cannot be served, EngineError where the engine fails.
+        """
+        ...
+
+    def replay(
+        self, request: Request, answer: str | Sequence[int], fast: bool = False
+    ) -> Generator[Event, None, None]:
+        """Yield the same events for an answer that exists already, as text or token ids.
+
+        Token by token, as when it was written, so that the numbers are those of live decoding;
+        `fast` evaluates many tokens at once, with numbers of its own.
+        """
+        ...
+
+
 @runtime_checkable
 class Backend(Protocol):
     """An engine that writes text and shows the raw row of every step."""
@@ -38,15 +63,19 @@ class Backend(Protocol):
         """Signals that this backend gives exactly; the others it does not give."""
         ...
 
-    def generate(self, requests: Sequence[Request]) -> Generator[Event, None, None]:
-        """Answer the requests; events carry the index of their request as `sequence`.
+    def session(self) -> AbstractContextManager[Session]:
+        """Hold the engine; EngineBusyError where it stays in use for too long."""
+        ...
 
-        Holds the engine's lock until the generator is exhausted or closed. Raises InputError
-        before any work where a request cannot be served, EngineBusyError where the engine
-        stays in use, EngineError where it fails.
+    def generate(self, requests: Sequence[Request]) -> Generator[Event, None, None]:
+        """Answer the requests in a session of their own; see `Session.generate`.
+
+        The engine is held until the generator is exhausted or closed.
         """
         ...
 
-    def replay(self, request: Request, answer: str | Sequence[int]) -> Generator[Event, None, None]:
-        """Yield the same events for an answer that exists already, as text or token ids."""
+    def replay(
+        self, request: Request, answer: str | Sequence[int], fast: bool = False
+    ) -> Generator[Event, None, None]:
+        """Evaluate an answer in a session of its own; see `Session.replay`."""
         ...

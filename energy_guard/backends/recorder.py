@@ -60,8 +60,8 @@ class Recorder:
 
     def interrupted(self, request: Request) -> bool:
         """Set `reason` and return True where the request was cancelled or its time is up."""
-        if request.cancel is not None and request.cancel.cancelled:
-            self.reason = "cancelled"
+        if request.cancel is not None and request.cancel.reason is not None:
+            self.reason = request.cancel.reason
         elif request.deadline is not None and time.monotonic() >= request.deadline:
             self.reason = "deadline"
         else:

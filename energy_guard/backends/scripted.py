@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.backends.base import ModelInfo
+from energy_guard.backends.base import ModelInfo, Session
 from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
 from energy_guard.backends.recorder import Recorder
 from energy_guard.energy import RowReducer
@@ -97,25 +98,29 @@ class Scripted:
         """All of them: the rows are given."""
         return frozenset(SIGNALS)
 
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Hold this backend."""
+        with self._lock.hold(self._wait_s):
+            yield _Session(self)
+
     def generate(self, requests: Sequence[Request]) -> Generator[Event, None, None]:
         """Play the next scripts, cut by each request's stop strings, length and cancel token."""
-        with self._lock.hold(self._wait_s):
-            for number, request in enumerate(requests):
-                if self._played == len(self._scripts):
-                    raise EngineError("no script is left", "Give one script a request.")
-                script = self._scripts[self._played]
-                self._played += 1
-                yield from self._play(number, request, script)
+        with self.session() as session:
+            yield from session.generate(requests)
 
-    def replay(self, request: Request, answer: str | Sequence[int]) -> Generator[Event, None, None]:
+    def replay(
+        self, request: Request, answer: str | Sequence[int], fast: bool = False
+    ) -> Generator[Event, None, None]:
         """Play the next script, whose tokens must be those of `answer`."""
-        script = self._scripts[self._played] if self._played < len(self._scripts) else None
-        if script is not None:
-            ids = [token for token in script.ids if token != self.end]
-            text = b"".join(self.vocabulary[token] for token in ids).decode()
-            if answer != text and list(answer) not in (ids, list(script.ids)):
-                raise EngineError(f"the next script says {text!r}, not {answer!r}")
-        yield from self.generate([request])
+        with self.session() as session:
+            yield from session.replay(request, answer, fast)
+
+    def _next(self) -> Script:
+        if self._played == len(self._scripts):
+            raise EngineError("no script is left", "Give one script a request.")
+        self._played += 1
+        return self._scripts[self._played - 1]
 
     def _play(self, number: int, request: Request, script: Script) -> Generator[Event, None, None]:
         beta = request.inverse_temperature
@@ -138,6 +143,27 @@ class Scripted:
         after = len(sequence)
         has_next = sequence.wants_last_row and after < len(rows)
         yield from sequence.finish(reducer.reduce(rows[after]) if has_next else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    backend: Scripted
+
+    def generate(
+        self, requests: Sequence[Request], private: bool = False
+    ) -> Generator[Event, None, None]:
+        for number, request in enumerate(requests):
+            yield from self.backend._play(number, request, self.backend._next())
+
+    def replay(
+        self, request: Request, answer: str | Sequence[int], fast: bool = False
+    ) -> Generator[Event, None, None]:
+        script, backend = self.backend._next(), self.backend
+        ids = [token for token in script.ids if token != backend.end]
+        text = b"".join(backend.vocabulary[token] for token in ids).decode()
+        if answer != text and list(answer) not in (ids, list(script.ids)):
+            raise EngineError(f"the next script says {text!r}, not {answer!r}")
+        yield from backend._play(0, request, script)
 
 
 def _row(size: int, token: int, probability: float) -> npt.NDArray[np.float32]:
