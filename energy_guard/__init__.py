@@ -3,8 +3,8 @@
 from energy_guard.act import Result
 from energy_guard.backends import capture, load
 from energy_guard.calibrate import Profile
-from energy_guard.decide import Policy
 from energy_guard.guard import Guard
+from energy_guard.policy import Policy
 from energy_guard.request import Message, Request, Sampling
 from energy_guard.trace import Trace
 

@@ -9,20 +9,12 @@ from typing import Any
 from rich.console import RenderableType
 
 from energy_guard.backends.base import ModelInfo
-from energy_guard.decide import (
-    Abstain,
-    Accept,
-    Attempt,
-    FinalMove,
-    NotScored,
-    Policy,
-    Verdict,
-    Warn,
-)
+from energy_guard.decide import Abstain, Accept, Attempt, FinalMove, NotScored, Warn
 from energy_guard.locate import Span
+from energy_guard.policy import Policy, Verdict
 from energy_guard.report.html import result_html
 from energy_guard.report.terminal import result_view
-from energy_guard.score import Score
+from energy_guard.score import Score, Unscored
 from energy_guard.trace import SCHEMA, Trace
 
 
@@ -30,31 +22,28 @@ from energy_guard.trace import SCHEMA, Trace
 class Result:
     """The outcome of one question.
 
-    text: what the user should see. answer: what the model wrote. verdict: accept, warn,
-    abstain or unscored, with its reason in one sentence. p_wrong: None when not calibrated.
-    score: higher is riskier, None when unscored. span: the located answer or None. trace: all
-    numbers of the attempt that was kept; attempts: all of them, in order.
+    text: what the user should see; shown: whether that is the model's answer. answer: what the
+    model wrote. verdict: accept, warn, abstain or unscored, with its reason in one sentence.
+    warning: what to say beside an answer that is shown with a warning. p_wrong: None when not
+    calibrated. score: higher is riskier, None when unscored. span: the located answer or None.
+    trace: all numbers of the attempt that was kept; attempts: all of them, in order.
     """
 
     text: str
+    shown: bool
     answer: str
     verdict: Verdict
     reason: str
+    warning: str | None
     p_wrong: float | None
     score: float | None
     detector: str
     span: Span | None
     trace: Trace
     attempts: tuple[Attempt, ...]
+    kept: Attempt
     model: ModelInfo
     policy: Policy
-
-    @property
-    def shown(self) -> bool:
-        """Whether the user sees the model's answer."""
-        return self.verdict in ("accept", "warn") or (
-            self.verdict == "unscored" and self.policy.unscored == "show"
-        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the object that the command line prints with --json."""
@@ -65,6 +54,7 @@ class Result:
             "answer": self.answer,
             "verdict": self.verdict,
             "reason": self.reason,
+            "warning": self.warning,
             "p_wrong": self.p_wrong,
             "score": self.score,
             "detector": self.detector,
@@ -80,7 +70,9 @@ class Result:
                 "text": span.text,
                 "tokens": list(span.tokens),
             },
+            "sentences": [_sentence(span, score) for span, score in self.kept.sentences],
             "attempts": len(self.attempts),
+            "tokens_saved": sum(attempt.tokens_saved for attempt in self.attempts),
             "finish_reason": self.trace.finish_reason,
             "prompt_tokens": self.trace.prompt_tokens,
             "content_end": self.trace.content_end,
@@ -100,25 +92,39 @@ class Result:
 
 
 def conclude(
-    policy: Policy, attempts: Sequence[Attempt], move: FinalMove, detector: str, model: ModelInfo
+    policy: Policy,
+    attempts: Sequence[Attempt],
+    move: FinalMove,
+    detector: str,
+    model: ModelInfo,
+    earlier: Sequence[Attempt] = (),
 ) -> Result:
-    """Turn the final move into what the user gets."""
+    """Turn the final move into what the user gets; `earlier` attempts were another guard's."""
     kept = attempts[move.attempt]
     answer = kept.trace.text
+    shown = _shows(move)
     return Result(
-        text=answer if _shows(move) else policy.abstention_text,
+        text=answer if shown else policy.abstention_text,
+        shown=shown,
         answer=answer,
         verdict=_verdict(move),
         reason=move.reason,
+        warning=policy.warning_text if isinstance(move, Warn) else None,
         p_wrong=kept.p_wrong,
         score=kept.score.value if isinstance(kept.score, Score) else None,
         detector=detector,
         span=kept.located if isinstance(kept.located, Span) else None,
         trace=kept.trace,
-        attempts=tuple(attempts),
+        attempts=(*earlier, *attempts),
+        kept=kept,
         model=model,
         policy=policy,
     )
+
+
+def _sentence(span: Span, score: Score | Unscored) -> dict[str, Any]:
+    value = score.value if isinstance(score, Score) else None
+    return {"start": span.start, "end": span.end, "text": span.text, "score": value}
 
 
 def _shows(move: FinalMove) -> bool:

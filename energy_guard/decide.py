@@ -1,104 +1,54 @@
 """What to do with what came out: a policy, the attempts so far → the next move.
 
-Pure: no engine, no text formatting. `guard` and every integration loop over `next_move`.
+Pure: no engine, no output. `guard` and every integration loop over `next_move`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
-
-from energy_guard.config import Config, read_config
-from energy_guard.locate import Located
-from energy_guard.score import Detector, Score, Unscored
-from energy_guard.trace import Trace
-
-Verdict = Literal["accept", "warn", "abstain", "unscored"]
-"""Final; a retry is a move, not a verdict."""
-
-
-class Policy(Config):
-    """Thresholds and what follows from them.
-
-    warn, abstain: at or above this risk. Without `warn` every answer that is shown carries a
-    warning; without `abstain` none is withheld. on: the risk is the detector's score, or
-    P(wrong) of a profile. detector, model: what thresholds on scores belong to. unscored: what
-    happens to an answer that could not be scored. retries: further attempts, with a fresh seed
-    and `retry_temperature`, after an answer that would be withheld; the least risky is kept.
-
-    >>> Policy(detector="nll:max", warn=1.0, abstain=2.0).unscored
-    'withhold'
-    """
-
-    detector: str | None = None
-    model: str | None = None
-    on: Literal["score", "p_wrong"] = "score"
-    warn: float | None = None
-    abstain: float | None = None
-    unscored: Literal["withhold", "show"] = "withhold"
-    retries: int = Field(default=0, ge=0, le=10)
-    retry_temperature: float = Field(default=0.7, gt=0)
-    abstention_text: str = "I am not sure enough to answer that."
-
-    @field_validator("detector")
-    @classmethod
-    def _known_detector(cls, value: str | None) -> str | None:
-        return None if value is None else Detector.parse(value).name
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.warn is not None and self.abstain is not None and self.warn > self.abstain:
-            raise ValueError("warn must not be above abstain")
-        limits = [limit for limit in (self.warn, self.abstain) if limit is not None]
-        if self.on == "score" and limits and self.detector is None:
-            raise ValueError("thresholds on scores need the detector that they belong to")
-        if self.on == "p_wrong" and not all(0 <= limit <= 1 for limit in limits):
-            raise ValueError("thresholds on p_wrong lie between 0 and 1")
-        return self
-
-    @classmethod
-    def read(cls, path: str | Path) -> Self:
-        """Read a policy from TOML or JSON; ConfigError names a wrong key."""
-        return cls(**read_config(path))
-
-    @classmethod
-    def default(cls, detector: Detector, calibrated: bool = False) -> Self:
-        """The policy where the user gives none.
-
-        With a profile: answer where P(right) > 1/2, warn below 3/4. Without: hand-set thresholds
-        where we have some for this detector, else a warning on every answer.
-        """
-        if calibrated:
-            return cls(on="p_wrong", warn=0.25, abstain=0.5)
-        limits: dict[str, Any] = _HAND_SET.get(detector.name, {})
-        return cls(detector=detector.name, **limits)
-
-
-DEFAULT_DETECTOR: Final = "nll:max"
-
-_HAND_SET: Final = {"nll:max": {"warn": 1.0, "abstain": 2.0}}
+from energy_guard.locate import Located, Span
+from energy_guard.policy import Policy
+from energy_guard.score import Score, Unscored
+from energy_guard.trace import INCOMPLETE, Trace
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One answer with what was found in it. p_wrong is None where nothing calibrated it."""
+    """One answer with what was found in it.
+
+    p_wrong: None where nothing calibrated it. sentences: each sentence of a long answer with
+    its own score. stopped: why a running rule ended it, None where none did. tokens_saved: how
+    many more tokens it could have had then, at the most.
+    """
 
     trace: Trace
     located: Located
     score: Score | Unscored
     p_wrong: float | None = None
+    sentences: tuple[tuple[Span, Score | Unscored], ...] = ()
+    stopped: str | None = None
+    tokens_saved: int = 0
+
+    @property
+    def weakest_sentence(self) -> Span | None:
+        """The sentence with the highest risk; None where no sentence has a score."""
+        scored = [(s.value, span) for span, s in self.sentences if isinstance(s, Score)]
+        return max(scored, key=lambda pair: pair[0])[1] if scored else None
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a retry does differently, as data; None leaves a setting as it is."""
+    """What a retry does differently, as data; None or False leaves a setting as it is.
+
+    feedback: what to tell the model about its last answer. fallback: ask the second guard.
+    """
 
     temperature: float | None = None
     fresh_seed: bool = False
+    feedback: str | None = None
+    fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +98,23 @@ Move = FinalMove | Again
 
 def next_move(policy: Policy, attempts: Sequence[Attempt]) -> Move:
     """Decide after the last of `attempts` (at least one)."""
-    last = attempts[-1]
-    complete = last.trace.finish_reason not in ("cancelled", "deadline", "closed")
-    if complete and len(attempts) <= policy.retries and _withheld(policy, last):
-        changes = Changes(temperature=policy.retry_temperature, fresh_seed=True)
-        return Again(changes, f"attempt {len(attempts)} would be withheld")
+    final = _final_move(policy, attempts)
+    interrupted = attempts[-1].trace.finish_reason in INCOMPLETE - {"stopped"}
+    withheld = isinstance(final, Abstain) or (isinstance(final, NotScored) and not final.show)
+    if withheld and not interrupted and len(attempts) <= policy.retries:
+        return Again(_changes(policy, attempts), f"withheld: {final.reason}")
+    return final
+
+
+def _final_move(policy: Policy, attempts: Sequence[Attempt]) -> FinalMove:
+    """The least risky attempt decides; of those without a risk, the last."""
     risks = [(risk, i) for i, a in enumerate(attempts) if (risk := _risk(policy, a)) is not None]
+    last = len(attempts) - 1
     if not risks:
-        return NotScored(len(attempts) - 1, _why_unscored(last), policy.unscored == "show")
+        stopped = attempts[-1].stopped
+        if stopped is not None:
+            return Abstain(last, stopped)
+        return _not_scored(policy, attempts[-1], last)
     risk, best = min(risks)
     what = _describe(policy, attempts[best], risk)
     if policy.abstain is not None and risk >= policy.abstain:
@@ -167,36 +126,47 @@ def next_move(policy: Policy, attempts: Sequence[Attempt]) -> Move:
     return Accept(best, f"{what}, below the warning limit of {policy.warn:g}")
 
 
+def _not_scored(policy: Policy, attempt: Attempt, number: int) -> NotScored:
+    if isinstance(attempt.score, Score):
+        reason = "the score is outside the range that the profile was fitted on"
+        return NotScored(number, reason, policy.unscored == "show")
+    rule = policy.nothing_to_check if attempt.score.nothing_to_check else policy.unscored
+    return NotScored(number, attempt.score.reason, rule == "show")
+
+
+def _changes(policy: Policy, attempts: Sequence[Attempt]) -> Changes:
+    """The next kind of retry; the last kind of the list serves for all further ones."""
+    kind = policy.retry[min(len(attempts), len(policy.retry)) - 1]
+    if kind == "fallback":
+        return Changes(fallback=True)
+    feedback = _feedback(policy, attempts[-1]) if kind == "feedback" else None
+    return Changes(policy.retry_temperature, fresh_seed=True, feedback=feedback)
+
+
+def _feedback(policy: Policy, attempt: Attempt) -> str | None:
+    """The policy's text with the weak span in it; None where nothing was located."""
+    if not isinstance(attempt.located, Span):
+        return None
+    return policy.feedback_text.replace("{span}", attempt.located.text)
+
+
 def _risk(policy: Policy, attempt: Attempt) -> float | None:
     if isinstance(attempt.score, Unscored):
         return None
     return attempt.p_wrong if policy.on == "p_wrong" else attempt.score.value
 
 
-def _withheld(policy: Policy, attempt: Attempt) -> bool:
-    risk = _risk(policy, attempt)
-    if risk is None:
-        return policy.unscored == "withhold"
-    return policy.abstain is not None and risk >= policy.abstain
-
-
-def _why_unscored(attempt: Attempt) -> str:
-    if isinstance(attempt.score, Unscored):
-        return attempt.score.reason
-    return "the score is outside the range that the profile was fitted on"
-
-
 def _describe(policy: Policy, attempt: Attempt, risk: float) -> str:
     """The reason in words: what was measured, and at which part of the answer."""
     if isinstance(attempt.score, Unscored):
-        return "not scored"
-    detector, span = attempt.score.detector, attempt.score.span
+        return attempt.score.reason
+    score = attempt.score
+    span = score.span
     if policy.on == "p_wrong":
         return f"P(wrong) of “{_short(span.text)}” is {risk:.2f}"
-    weakest = max(range(len(span.tokens)), key=lambda i: detector.risk(attempt.score.values[i]))  # type: ignore[union-attr]
-    token = attempt.trace.alignment.texts[span.tokens[weakest]].strip()
+    token = attempt.trace.alignment.texts[score.weakest_token].strip()
     at = f" (weakest at “{token}”)" if token and token != span.text else ""
-    return f"{detector.name} of “{_short(span.text)}” is {risk:.2f}{at}"
+    return f"{score.detector.name} of “{_short(span.text)}” is {risk:.2f}{at}"
 
 
 def _short(text: str, limit: int = 60) -> str:

@@ -9,8 +9,9 @@
     │   └── MissingExtraError    an optional package is not installed
     ├── RowError                 a row of logits from which no signal can be computed
     │   └── NormalisedRowsError  rows that are log-probabilities: the energies are gone
-    └── EngineError              the engine failed while it worked
-        └── EngineBusyError      the engine is in use and waiting took too long
+    ├── EngineError              the engine failed while it worked
+    │   └── EngineBusyError      the engine is in use and waiting took too long
+    └── LogError                 a result could not be written to the log
 
 Every error says what happened and, as its hint, what to do next.
 """
@@ -65,3 +66,7 @@ class EngineError(EnergyGuardError):
 
 class EngineBusyError(EngineError):
     """The engine is in use, and waiting for it took longer than allowed."""
+
+
+class LogError(EnergyGuardError):
+    """A result could not be written to the log; nothing else is wrong with it."""

@@ -2,65 +2,27 @@
 
 from __future__ import annotations
 
-import secrets
+import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from energy_guard.act import Result, conclude
-from energy_guard.backends import load
+from energy_guard.backends import Session, load
 from energy_guard.calibrate import Profile
-from energy_guard.decide import DEFAULT_DETECTOR, Again, Attempt, Changes, Policy, next_move
-from energy_guard.energy import Row
-from energy_guard.errors import ConfigError, InputError, MismatchError
+from energy_guard.decide import Again, Attempt, Changes, next_move
+from energy_guard.errors import ConfigError, EngineError, MismatchError
+from energy_guard.events import AttemptStarted, Done, GuardEvent, Retracted, Text
 from energy_guard.locate import locator as locator_named
-from energy_guard.request import Event, Finished, Message, Partition, Request, Token
-from energy_guard.score import Detector, Score, Unscored, worst
-from energy_guard.text import StopStrings, TextStream, joined_glyphs
-from energy_guard.trace import Step, Trace
+from energy_guard.log import TraceLog
+from energy_guard.policy import DEFAULT_DETECTOR, Policy
+from energy_guard.request import Message, Request
+from energy_guard.running import Running
+from energy_guard.score import Detector, Score, Unscored
+from energy_guard.trace import INCOMPLETE
 
 Prompt = str | Sequence[Message] | Request
 """A question, the turns of a chat, or a complete request."""
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptStarted:
-    """The model begins to answer; what follows replaces what came before."""
-
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """The text of one token, provisional until the verdict.
-
-    It comes one token late, with the row after it. risk: the detector's signal turned so that
-    it grows with risk; None where that row is missing. Of several tokens that share a glyph the
-    riskiest counts.
-    """
-
-    attempt: int
-    text: str
-    nll: float
-    risk: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Retracted:
-    """The text of this attempt is not the answer, and why."""
-
-    attempt: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The verdict, with everything behind it."""
-
-    result: Result
-
-
-GuardEvent = AttemptStarted | Text | Retracted | Done
 
 
 class Guard:
@@ -68,6 +30,8 @@ class Guard:
 
     backend: anything that `load` takes. detector: as `Detector.parse` reads it. locator: one
     of `LOCATORS`. policy: hand-set thresholds unless given. profile: turns scores into P(wrong).
+    fallback: another guard, with its own model and policy, for policies that retry with it.
+    log: where every result is appended.
 
     Raises MismatchError where policy or profile belong to another model, detector or locator.
 
@@ -84,6 +48,9 @@ class Guard:
         detector: str | None = None,
         locator: str | None = None,
         profile: Profile | None = None,
+        *,
+        fallback: Guard | None = None,
+        log: TraceLog | None = None,
     ) -> None:
         self.backend = load(backend)
         chosen = detector or (profile and profile.detector) or (policy and policy.detector)
@@ -92,6 +59,8 @@ class Guard:
         self._locate = locator_named(self.locator)
         self.profile = profile
         self.policy = policy or Policy.default(self.detector, calibrated=profile is not None)
+        self.fallback = fallback
+        self.log = log
         self._check()
 
     def ask(self, prompt: Prompt, **options: Any) -> Result:
@@ -99,80 +68,108 @@ class Guard:
         for event in self.stream(prompt, **options):
             if isinstance(event, Done):
                 return event.result
-        raise InputError("the stream ended without a result")
+        raise EngineError("the stream ended without a result")
 
     def stream(self, prompt: Prompt, **options: Any) -> Generator[GuardEvent, None, None]:
-        """Ask, and yield events while the model writes; the last one is `Done`."""
-        request = _request(prompt, options)
-        self._check_mode(request)
-        attempts: list[Attempt] = []
-        while True:
-            number = len(attempts)
-            yield AttemptStarted(number)
-            trace = yield from self._attempt(number, request, self.backend.generate([request]))
-            attempts.append(self._assess(request, trace))
-            move = next_move(self.policy, attempts)
-            if isinstance(move, Again):
-                yield Retracted(number, move.reason)
-                request = _changed(request, move.changes)
-                continue
-            result = conclude(self.policy, attempts, move, self.detector.name, self.backend.info)
-            if not result.shown or move.attempt != number:
-                yield Retracted(number, move.reason)
-            yield Done(result)
-            return
+        """Ask, and yield events while the model writes; the last one is `Done`.
 
-    def score(self, prompt: Prompt, answer: str | Sequence[int]) -> Result:
-        """Judge an answer that exists already, as text or token ids, by replaying it."""
-        request = _request(prompt, {})
-        self._check_mode(request)
-        for event in self.backend.replay(request, answer):
-            if isinstance(event, Finished):
-                attempts = [self._assess(request, event.trace)]
+        The engine is held until then, or until the generator is closed.
+        """
+        request = self._prepare(_request(prompt, options))
+        yield from self._stream(request, ())
+
+    def score(self, prompt: Prompt, answer: str | Sequence[int], fast: bool = False) -> Result:
+        """Judge an answer that exists already, as text or token ids, by replaying it.
+
+        Token by token, so that the numbers are those of live decoding; `fast` evaluates many
+        tokens at once, with numbers (and so profiles and thresholds) of its own.
+        """
+        if self.profile is not None:
+            self.profile.check(scoring="fast" if fast else "token-by-token")
+        request = self._prepare(_request(prompt, {}))
+        running = Running(0, request, self.detector, None)
+        with self.backend.session() as session:
+            for event in session.replay(request, answer, fast):
+                for _ in running.feed(event):
+                    pass
+            attempts = [self._assess(request, running)]
         policy = self.policy.model_copy(update={"retries": 0})
-        move = next_move(policy, attempts)
-        if isinstance(move, Again):
-            raise InputError("an existing answer cannot be tried again")
-        return conclude(policy, attempts, move, self.detector.name, self.backend.info)
+        return self._conclude(request, policy, attempts, ())
+
+    def _stream(
+        self, request: Request, earlier: tuple[Attempt, ...]
+    ) -> Generator[GuardEvent, None, None]:
+        attempts: list[Attempt] = []
+        current = request
+        with self.backend.session() as session:
+            while True:
+                number = len(earlier) + len(attempts)
+                yield AttemptStarted(number)
+                attempts.append((yield from self._attempt(session, number, current)))
+                move = next_move(self.policy, attempts)
+                if not isinstance(move, Again):
+                    break
+                yield Retracted(number, move.reason)
+                if move.changes.fallback:
+                    break
+                current = _changed(request, current, attempts[-1], move.changes)
+        if isinstance(move, Again) and self.fallback is not None:
+            yield from self.fallback._stream(request, (*earlier, *attempts))
+            return
+        result = self._conclude(request, self.policy, attempts, earlier)
+        if not result.shown or result.kept is not attempts[-1]:
+            yield Retracted(number, result.reason)
+        yield Done(result)
 
     def _attempt(
-        self, number: int, request: Request, events: Generator[Event, None, None]
-    ) -> Generator[Text, None, Trace]:
-        """Pass the text on as it settles; return the trace."""
-        stream, stops = TextStream(), StopStrings(request.stop)
-        steps: list[tuple[Step, Row | None]] = []
+        self, session: Session, number: int, request: Request
+    ) -> Generator[Text, None, Attempt]:
+        running = Running(number, request, self.detector, self.policy.early_stop)
+        events = session.generate([replace(request, cancel=running.cancel)])
         try:
             for event in events:
-                if isinstance(event, Token):
-                    steps.append((event.step, None))
-                    stops.push(event.step.piece)
-                    settled = stream.push(event.step.piece, stops.held_back())
-                elif isinstance(event, Partition):
-                    row = Row(event.log_partition, event.row_mean, 0.0, 0.0)
-                    steps[event.t] = (steps[event.t][0], row)
-                    continue
-                else:
-                    settled = stream.finish(event.trace.content_bytes)
-                for indices, text in joined_glyphs(settled):
-                    risks = [self.detector.token_risk(*steps[i]) for i in indices]
-                    nlls = [steps[i][0].nll for i in indices]
-                    yield Text(number, text, max(nlls), worst(risks))
-                if isinstance(event, Finished):
-                    return event.trace
+                yield from running.feed(event)
         finally:
             events.close()
-        raise InputError("the backend ended without a trace")
+        return self._assess(request, running)
 
-    def _assess(self, request: Request, trace: Trace) -> Attempt:
+    def _assess(self, request: Request, running: Running) -> Attempt:
         """Locate, score and calibrate one attempt."""
+        trace = running.trace
         located = self._locate(trace, request.question, request.choices)
         score = self.detector.score(trace, located)
-        if trace.finish_reason in ("cancelled", "deadline", "closed"):
+        if trace.finish_reason in INCOMPLETE:
             score = Unscored(f"the answer is not complete ({trace.finish_reason})")
         p_wrong = None
         if self.profile is not None and isinstance(score, Score):
             p_wrong = self.profile.calibration.p_wrong(score.value)
-        return Attempt(trace, located, score, p_wrong)
+        saved = request.max_tokens - len(trace) if running.stopped else 0
+        return Attempt(trace, located, score, p_wrong, stopped=running.stopped, tokens_saved=saved)
+
+    def _conclude(
+        self,
+        request: Request,
+        policy: Policy,
+        attempts: list[Attempt],
+        earlier: tuple[Attempt, ...],
+    ) -> Result:
+        move = next_move(policy, attempts)
+        if isinstance(move, Again):
+            raise EngineError("there is no fallback to ask")
+        name, info = self.detector.name, self.backend.info
+        result = conclude(policy, attempts, move, name, info, earlier)
+        if self.log is not None:
+            self.log.append(request, result, self.locator)
+        return result
+
+    def _prepare(self, request: Request) -> Request:
+        """Check the way of asking, and start the clock."""
+        if self.profile is not None:
+            self.profile.check(mode=request.mode)
+        if self.policy.deadline_s is None:
+            return request
+        deadline = time.monotonic() + self.policy.deadline_s
+        return replace(request, deadline=min(deadline, request.deadline or deadline))
 
     def _check(self) -> None:
         policy, profile, info = self.policy, self.profile, self.backend.info
@@ -195,12 +192,9 @@ class Guard:
                 detector=self.detector.name,
                 locator=self.locator,
                 retries=policy.retries,
-                scoring="token-by-token",
             )
-
-    def _check_mode(self, request: Request) -> None:
-        if self.profile is not None:
-            self.profile.check(mode=request.mode)
+        if "fallback" in policy.retry and policy.retries and self.fallback is None:
+            raise ConfigError("the policy retries with a fallback", "Give the Guard a fallback.")
 
 
 def _request(prompt: Prompt, options: dict[str, Any]) -> Request:
@@ -209,13 +203,18 @@ def _request(prompt: Prompt, options: dict[str, Any]) -> Request:
     return Request.chat(prompt, **options)
 
 
-def _changed(request: Request, changes: Changes) -> Request:
-    """The request of a retry."""
-    sampling = request.sampling
+def _changed(asked: Request, current: Request, attempt: Attempt, changes: Changes) -> Request:
+    """The request of a retry; feedback follows the first question and the last answer."""
+    sampling = current.sampling
     if changes.temperature is not None:
         sampling = replace(sampling, temperature=changes.temperature)
     if changes.fresh_seed:
         # A given seed makes retries repeatable too; without one they are drawn.
-        seed = secrets.randbits(32) if sampling.seed is None else (sampling.seed + 1) % 2**32
+        seed = None if sampling.seed is None else (sampling.seed + 1) % 2**32
         sampling = replace(sampling, seed=seed)
-    return replace(request, sampling=sampling)
+    messages = asked.messages
+    if changes.feedback is not None and messages is not None:
+        said = Message("assistant", attempt.trace.text)
+        messages = (*asked.turns(), said, Message("user", changes.feedback))
+        return replace(current, messages=messages, context=(), sampling=sampling)
+    return replace(asked, sampling=sampling)

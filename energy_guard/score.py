@@ -43,16 +43,25 @@ class Score:
     span: Span
     values: tuple[float, ...]
 
+    @property
+    def weakest_token(self) -> int:
+        """Index of the riskiest token of the span."""
+        risks = [self.detector.risk(value) for value in self.values]
+        return self.span.tokens[risks.index(max(risks))]
+
 
 @dataclass(frozen=True, slots=True)
 class Unscored:
     """There is no score, and why: never 0, and never a reason to accept.
+
+    nothing_to_check: there is nothing in the answer that could be wrong.
 
     >>> Unscored("the row after the last token is missing").reason
     'the row after the last token is missing'
     """
 
     reason: str
+    nothing_to_check: bool = False
 
 
 @dataclass(frozen=True, slots=True)

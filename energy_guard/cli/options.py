@@ -9,9 +9,9 @@ import typer
 
 from energy_guard.backends import Backend, load
 from energy_guard.calibrate import Profile
-from energy_guard.decide import Policy
 from energy_guard.errors import PromptError
 from energy_guard.guard import Guard
+from energy_guard.policy import Policy
 
 Model = Annotated[
     str,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from energy_guard.backends.llama_cpp.logs import listening
 from energy_guard.backends.llama_cpp.tap import current_row
 from energy_guard.errors import EngineError
 
@@ -73,7 +74,8 @@ def abortable(llm: Llama, interrupted: Callable[[], bool]) -> Iterator[None]:
     asked = ggml_abort_callback(lambda _data: interrupted())
     llama_set_abort_callback(llm.ctx, asked, None)
     try:
-        yield
+        with listening(lambda _level, _text: interrupted()):  # it reports the abort as an error
+            yield
     except EngineError:
         if not interrupted():
             raise

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
@@ -12,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.llama_cpp.gguf_file import check_file, is_first_shard
+from energy_guard.backends.llama_cpp.logs import ERROR_LEVEL, listening
 from energy_guard.errors import ConfigError, MissingExtraError, ModelFileError
 
 if TYPE_CHECKING:
@@ -21,7 +19,6 @@ DEFAULT_N_CTX: Final = 4096
 """Tokens of context where the caller does not say; llama-cpp-python's own default is 512."""
 
 _DEMO_FILE: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
-_ERROR_LEVEL: Final = 4  # GGML_LOG_LEVEL_ERROR
 
 
 def demo_path() -> Path:
@@ -51,7 +48,14 @@ def load_llama(path: Path, **options: Any) -> Llama:
             f"llama_cpp.Llama has no option {', '.join(sorted(unknown))}",
             "Look for a typing error.",
         )
-    with _engine_errors() as said:
+    said: list[str] = []
+
+    def hear(level: int, text: str) -> bool:
+        if level == ERROR_LEVEL:  # the wrapper itself only says that loading failed
+            said.append(text)
+        return False
+
+    with listening(hear):
         try:
             llm: Llama = kind(str(path), **({"n_ctx": DEFAULT_N_CTX, "verbose": False} | options))
         except (ValueError, RuntimeError, OSError) as error:
@@ -110,27 +114,6 @@ def _client_errors(kind: type[Exception]) -> tuple[type[Exception], ...]:
         for parent in kind.__mro__
         if issubclass(parent, Exception) and parent is not Exception
     )
-
-
-@contextmanager
-def _engine_errors() -> Iterator[list[str]]:
-    """Collect what llama.cpp logs as errors: the wrapper only says that loading failed."""
-    import llama_cpp
-    from llama_cpp import _logger
-
-    said: list[str] = []
-
-    @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
-    def listen(level: int, text: bytes, user_data: Any) -> None:
-        if level == _ERROR_LEVEL:
-            said.append(text.decode(errors="replace").strip())
-        _logger.llama_log_callback(level, text, user_data)
-
-    llama_cpp.llama_log_set(listen, ctypes.c_void_p(0))
-    try:
-        yield said
-    finally:
-        llama_cpp.llama_log_set(_logger.llama_log_callback, ctypes.c_void_p(0))
 
 
 def supports_gpu_offload() -> bool:

@@ -1,0 +1,47 @@
+"""What `Guard.stream` yields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from energy_guard.act import Result
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """The model begins to answer; what follows replaces what came before."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The text of one token, provisional until the verdict.
+
+    It comes one token late, with the row after it. risk: the detector's signal turned so that
+    it grows with risk; None where that row is missing. Of several tokens that share a glyph the
+    riskiest counts.
+    """
+
+    attempt: int
+    text: str
+    nll: float
+    risk: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Retracted:
+    """The text of this attempt is not the answer, and why."""
+
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The verdict, with everything behind it."""
+
+    result: Result
+
+
+GuardEvent = AttemptStarted | Text | Retracted | Done

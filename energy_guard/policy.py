@@ -1,0 +1,107 @@
+"""Thresholds and what follows from them, as settings that can be read from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from energy_guard.config import Config, read_config
+from energy_guard.score import Detector
+
+Verdict = Literal["accept", "warn", "abstain", "unscored"]
+"""Final; a retry is a move, not a verdict."""
+
+RetryKind = Literal["resample", "feedback", "fallback"]
+"""A fresh seed; a fresh seed after telling the model which part was weak; another model."""
+
+Unjudged = Literal["withhold", "show"]
+
+
+class EarlyStop(Config):
+    """Ends an answer whose last `window` tokens have a mean risk of at least `risk`.
+
+    The risk is the detector's signal, turned so that it grows with risk. A window, because a
+    single surprising token is no reason.
+
+    >>> EarlyStop(window=8, risk=3.0).window
+    8
+    """
+
+    window: int = Field(ge=2)
+    risk: float
+
+
+class Policy(Config):
+    """Thresholds and what follows from them.
+
+    warn, abstain: at or above this risk. Without `warn` every answer that is shown carries a
+    warning; without `abstain` none is withheld. on: the risk is the detector's score, or
+    P(wrong) of a profile. detector, model: what thresholds on scores belong to.
+    unscored, nothing_to_check: what happens to an answer that could not be located or scored,
+    and to one with nothing in it that could be wrong (a greeting, code).
+    retries: further attempts after an answer that would be withheld; `retry` says how, in
+    order, the last kind serving for all further ones; the least risky attempt is kept.
+    deadline_s: for everything together, in seconds. early_stop: a rule for running answers.
+
+    >>> Policy(detector="nll:max", warn=1.0, abstain=2.0).unscored
+    'withhold'
+    """
+
+    detector: str | None = None
+    model: str | None = None
+    on: Literal["score", "p_wrong"] = "score"
+    warn: float | None = None
+    abstain: float | None = None
+    unscored: Unjudged = "withhold"
+    nothing_to_check: Unjudged = "show"
+    retries: int = Field(default=0, ge=0, le=10)
+    retry: tuple[RetryKind, ...] = Field(default=("resample",), min_length=1)
+    retry_temperature: float = Field(default=0.7, gt=0)
+    deadline_s: float | None = Field(default=None, gt=0)
+    early_stop: EarlyStop | None = None
+    abstention_text: str = "I am not sure enough to answer that."
+    warning_text: str = "Please check this answer: I am not sure of it."
+    feedback_text: str = (
+        "You do not seem to be sure of “{span}”. Think again and answer once more; "
+        "if you do not know, say so."
+    )
+
+    @field_validator("detector")
+    @classmethod
+    def _known_detector(cls, value: str | None) -> str | None:
+        return None if value is None else Detector.parse(value).name
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.warn is not None and self.abstain is not None and self.warn > self.abstain:
+            raise ValueError("warn must not be above abstain")
+        limits = [limit for limit in (self.warn, self.abstain) if limit is not None]
+        if self.detector is None and ((self.on == "score" and limits) or self.early_stop):
+            raise ValueError("thresholds on scores need the detector that they belong to")
+        if self.on == "p_wrong" and not all(0 <= limit <= 1 for limit in limits):
+            raise ValueError("thresholds on p_wrong lie between 0 and 1")
+        return self
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a policy from TOML or JSON; ConfigError names a wrong key."""
+        return cls(**read_config(path))
+
+    @classmethod
+    def default(cls, detector: Detector, calibrated: bool = False) -> Self:
+        """The policy where the user gives none.
+
+        With a profile: answer where P(right) > 1/2, warn below 3/4. Without: hand-set thresholds
+        where we have some for this detector, else a warning on every answer.
+        """
+        if calibrated:
+            return cls(on="p_wrong", warn=0.25, abstain=0.5)
+        limits: dict[str, Any] = _HAND_SET.get(detector.name, {})
+        return cls(detector=detector.name, **limits)
+
+
+DEFAULT_DETECTOR: Final = "nll:max"
+
+_HAND_SET: Final = {"nll:max": {"warn": 1.0, "abstain": 2.0}}

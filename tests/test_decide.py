@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from energy_guard.decide import (
+    Abstain,
+    Accept,
+    Again,
+    Attempt,
+    Move,
+    NotScored,
+    Policy,
+    Warn,
+    next_move,
+)
+from energy_guard.energy import Row
+from energy_guard.locate import NotLocated, Span
+from energy_guard.score import Detector, Score, Unscored
+from energy_guard.trace import FinishReason, Step, Trace
+
+NLL_MAX = Detector.parse("nll:max")
+
+
+def attempt(
+    risk: float | None,
+    *,
+    p_wrong: float | None = None,
+    finish: FinishReason = "eos",
+    weak: str = " Paris",
+) -> Attempt:
+    """An answer of three tokens, the middle one the riskiest; unscored where risk is None."""
+    row = Row(10.0, 0.0, 0.1, 1.0)
+    pieces = ["It is", weak, " surely"]
+    steps = [Step(i, piece.encode(), 9.0, row) for i, piece in enumerate(pieces)]
+    trace = Trace.from_steps(steps, row, finish_reason=finish)
+    if risk is None:
+        reason = "the answer is empty"
+        return Attempt(trace, NotLocated(reason), Unscored(reason), None)
+    span = Span((0, 1, 2), trace.text)
+    return Attempt(trace, span, Score(risk, NLL_MAX, span, (risk - 2, risk, risk - 1)), p_wrong)
+
+
+def policy(**changes: object) -> Policy:
+    return Policy(**({"detector": "nll:max", "warn": 1.0, "abstain": 2.0} | changes))
+
+
+@pytest.mark.parametrize(
+    ("risk", "move"),
+    [
+        (0.999, Accept),
+        (1.0, Warn),
+        (1.999, Warn),
+        (2.0, Abstain),
+        (50.0, Abstain),
+        (-3.0, Accept),
+    ],
+)
+def test_thresholds_count_from_their_own_value_on(risk: float, move: type[Move]) -> None:
+    assert type(next_move(policy(), [attempt(risk)])) is move
+
+
+@pytest.mark.parametrize(
+    ("changes", "risk", "move"),
+    [
+        ({"warn": None}, 0.0, Warn),
+        ({"warn": None}, 2.0, Abstain),
+        ({"abstain": None}, 0.0, Accept),
+        ({"abstain": None}, 99.0, Warn),
+        ({"warn": None, "abstain": None}, 0.0, Warn),
+        ({"warn": None, "abstain": None}, 99.0, Warn),
+        ({"warn": 2.0}, 1.9, Accept),
+        ({"warn": 2.0}, 2.0, Abstain),
+    ],
+)
+def test_without_a_threshold(changes: dict[str, object], risk: float, move: type[Move]) -> None:
+    assert type(next_move(policy(**changes), [attempt(risk)])) is move
+
+
+@pytest.mark.parametrize(("unscored", "show"), [("withhold", False), ("show", True)])
+def test_an_unscored_answer_is_never_accepted(unscored: str, show: bool) -> None:
+    move = next_move(policy(unscored=unscored), [attempt(None)])
+    assert move == NotScored(0, "the answer is empty", show)
+
+
+def test_a_retry_says_what_it_changes() -> None:
+    move = next_move(policy(retries=1, retry_temperature=0.4), [attempt(3.0)])
+    assert isinstance(move, Again)
+    assert (move.changes.temperature, move.changes.fresh_seed) == (0.4, True)
+
+
+@pytest.mark.parametrize(
+    ("risk", "unscored", "again"),
+    [
+        (1.9, "withhold", False),
+        (2.0, "withhold", True),
+        (None, "withhold", True),
+        (None, "show", False),
+    ],
+)
+def test_only_what_would_be_withheld_is_tried_again(
+    risk: float | None, unscored: str, again: bool
+) -> None:
+    move = next_move(policy(retries=1, unscored=unscored), [attempt(risk)])
+    assert isinstance(move, Again) == again
+
+
+def test_retries_are_bounded() -> None:
+    limit = policy(retries=2)
+    history = [attempt(3.0)]
+    while isinstance(next_move(limit, history), Again):
+        history.append(attempt(3.0))
+    assert len(history) == 3
+
+
+@pytest.mark.parametrize(
+    ("risks", "kept", "move"),
+    [
+        ([5.0, 3.0, 4.0], 1, Abstain),
+        ([5.0, 3.0, 0.5], 2, Accept),
+        ([3.0, None], 0, Abstain),
+        ([None, 3.0], 1, Abstain),
+        ([3.0, 3.0], 0, Abstain),
+        ([None, None], 1, NotScored),
+    ],
+)
+def test_the_least_risky_attempt_is_kept(
+    risks: list[float | None], kept: int, move: type[Move]
+) -> None:
+    made = next_move(policy(retries=len(risks) - 1), [attempt(risk) for risk in risks])
+    assert type(made) is move
+    assert not isinstance(made, Again)
+    assert made.attempt == kept
+
+
+@pytest.mark.parametrize("finish", ["cancelled", "deadline", "closed"])
+def test_an_interrupted_answer_is_not_tried_again(finish: FinishReason) -> None:
+    move = next_move(policy(retries=3), [attempt(None, finish=finish)])
+    assert isinstance(move, NotScored)
+    assert not move.show
+
+
+@pytest.mark.parametrize("finish", ["eos", "stop", "length"])
+def test_a_complete_answer_is_tried_again(finish: FinishReason) -> None:
+    assert isinstance(next_move(policy(retries=3), [attempt(None, finish=finish)]), Again)
+
+
+def on_p_wrong(**changes: object) -> Policy:
+    return Policy(**({"on": "p_wrong", "warn": 0.25, "abstain": 0.5} | changes))
+
+
+@pytest.mark.parametrize(("p_wrong", "move"), [(0.24, Accept), (0.25, Warn), (0.5, Abstain)])
+def test_a_policy_on_p_wrong_goes_by_the_probability(p_wrong: float, move: type[Move]) -> None:
+    assert type(next_move(on_p_wrong(), [attempt(99.0, p_wrong=p_wrong)])) is move
+
+
+def test_a_score_without_probability_is_not_scored() -> None:
+    move = next_move(on_p_wrong(), [attempt(0.0, p_wrong=None)])
+    assert isinstance(move, NotScored)
+    assert "range" in move.reason
+
+
+HISTORIES: list[tuple[Policy, list[Attempt]]] = [
+    (policy(), [attempt(0.5)]),
+    (policy(), [attempt(1.5)]),
+    (policy(), [attempt(2.5)]),
+    (policy(warn=None), [attempt(0.5)]),
+    (on_p_wrong(), [attempt(0.5, p_wrong=0.9)]),
+    (on_p_wrong(), [attempt(0.5)]),
+    (policy(), [attempt(None)]),
+    (policy(retries=1), [attempt(2.5)]),
+]
+
+
+@pytest.mark.parametrize(("chosen", "attempts"), HISTORIES)
+def test_the_reason_is_one_sentence(chosen: Policy, attempts: Sequence[Attempt]) -> None:
+    reason = next_move(chosen, attempts).reason
+    assert reason
+    assert "\n" not in reason
+    assert not reason.endswith(".")
+    assert ". " not in reason
+
+
+@pytest.mark.parametrize("risk", [0.5, 1.5, 2.5])
+def test_the_reason_names_the_detector_the_answer_and_its_weak_token(risk: float) -> None:
+    reason = next_move(policy(), [attempt(risk)]).reason
+    assert "nll:max" in reason
+    assert "“It is Paris surely”" in reason
+    assert "“Paris”" in reason
+    assert f"{risk:.2f}" in reason
+
+
+def test_a_weak_token_with_a_line_break_keeps_the_reason_on_one_line() -> None:
+    assert "\n" not in next_move(policy(), [attempt(1.5, weak=" a\nb")]).reason
+
+
+def test_the_weak_token_is_the_one_on_the_riskier_side() -> None:
+    low = Detector.parse("margin:min")
+    good = attempt(1.0)
+    assert isinstance(good.located, Span)
+    weak = Attempt(good.trace, good.located, Score(-0.1, low, good.located, (0.1, 5.0, 9.0)))
+    reason = next_move(policy(detector="margin:min"), [weak]).reason
+    assert "weakest at “It is”" in reason
+
+
+RISKS = st.floats(-5, 5)
+POLICIES = st.builds(
+    lambda limits, drop_warn, drop_abstain, unscored, retries: policy(
+        warn=None if drop_warn else min(limits),
+        abstain=None if drop_abstain else max(limits),
+        unscored=unscored,
+        retries=retries,
+    ),
+    st.tuples(RISKS, RISKS),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["withhold", "show"]),
+    st.integers(0, 3),
+)
+SEVERITY = {Accept: 0, Warn: 1, Abstain: 2, Again: 2}
+
+
+@given(
+    chosen=POLICIES, count=st.integers(1, 5), finish=st.sampled_from(["eos", "length", "cancelled"])
+)
+def test_nothing_scored_never_ends_in_accepting_or_warning(
+    chosen: Policy, count: int, finish: FinishReason
+) -> None:
+    move = next_move(chosen, [attempt(None)] * (count - 1) + [attempt(None, finish=finish)])
+    assert isinstance(move, NotScored | Again)
+
+
+@given(chosen=POLICIES, risk=RISKS, more=st.floats(0, 5), before=st.lists(RISKS, max_size=3))
+def test_more_risk_never_makes_the_move_milder(
+    chosen: Policy, risk: float, more: float, before: list[float]
+) -> None:
+    history = [attempt(one) for one in before]
+    mild = next_move(chosen, [*history, attempt(risk)])
+    severe = next_move(chosen, [*history, attempt(risk + more)])
+    assert SEVERITY[type(severe)] >= SEVERITY[type(mild)]
