@@ -37,7 +37,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
         data = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from error
-    except ValueError as error:  # both parsers' errors, and invalid UTF-8
+    except (ValueError, RecursionError) as error:  # both parsers' errors, and invalid UTF-8
         raise ConfigError(f"{file} is not valid: {error}", "Write TOML (.toml) or JSON.") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{file} holds no keys at its top level")

@@ -164,7 +164,7 @@ def _describe(policy: Policy, attempt: Attempt, risk: float) -> str:
     span = score.span
     if policy.on == "p_wrong":
         return f"P(wrong) of “{_short(span.text)}” is {risk:.2f}"
-    token = attempt.trace.alignment.texts[score.weakest_token].strip()
+    token = _short(attempt.trace.alignment.texts[score.weakest_token])
     at = f" (weakest at “{token}”)" if token and token != span.text else ""
     return f"{score.detector.name} of “{_short(span.text)}” is {risk:.2f}{at}"
 

@@ -84,9 +84,7 @@ class Guard:
         Token by token, so that the numbers are those of live decoding; `fast` evaluates many
         tokens at once, with numbers (and so profiles and thresholds) of its own.
         """
-        if self.profile is not None:
-            self.profile.check(scoring="fast" if fast else "token-by-token")
-        request = self._prepare(_request(prompt, {}))
+        request = self._prepare(_request(prompt, {}), fast)
         running = Running(0, request, self.detector, None)
         with self.backend.session() as session:
             for event in session.replay(request, answer, fast):
@@ -162,10 +160,11 @@ class Guard:
             self.log.append(request, result, self.locator)
         return result
 
-    def _prepare(self, request: Request) -> Request:
+    def _prepare(self, request: Request, fast: bool = False) -> Request:
         """Check the way of asking, and start the clock."""
         if self.profile is not None:
-            self.profile.check(mode=request.mode)
+            scoring = "fast" if fast else "token-by-token"
+            self.profile.check(mode=request.mode, scoring=scoring)
         if self.policy.deadline_s is None:
             return request
         deadline = time.monotonic() + self.policy.deadline_s

@@ -49,7 +49,8 @@ class Running:
             if len(self._risks) < len(self._steps):
                 self._complete(None)
             self._trace = event.trace
-            yield from self._texts(self._stream.finish(event.trace.content_bytes))
+            settled = self._stream.finish(event.trace.content_bytes)
+            yield from self._texts([s for s in settled if s[0] < event.trace.content_end])
 
     @property
     def trace(self) -> Trace:

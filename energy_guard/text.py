@@ -93,23 +93,24 @@ class StopStrings:
         self._longest = max(map(len, self._stops), default=0)
         self._tail = b""
         self._seen = 0
+        self._found = False
 
     def push(self, piece: bytes) -> int | None:
-        """Add a piece; return where content stops (in bytes from the start) once one is found.
-
-        Where one piece completes several, the first of the list counts, as in llama.cpp's wrapper.
-        """
+        """Add a piece; return where content stops (in bytes from the start) once one is found."""
         window = self._tail + piece
         offset = self._seen - len(self._tail)
         self._seen += len(piece)
         found = [at for stop in self._stops if (at := window.find(stop)) >= 0]
         if found:
-            return offset + found[0]
+            self._found = True
+            return offset + min(found)
         self._tail = window[-(self._longest - 1) :] if self._longest > 1 else b""
         return None
 
     def held_back(self) -> int:
-        """How many of the last bytes may turn out to be the beginning of a stop string."""
+        """How many of the last bytes may belong to a stop string; all once one is found."""
+        if self._found:
+            return self._seen
         return max(
             (
                 size

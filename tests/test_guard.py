@@ -18,7 +18,6 @@ from energy_guard import Guard, Message, Policy, Profile, Request, Result, Sampl
 from energy_guard.backends import Script, Scripted
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.backends.locks import lock_of
-from energy_guard.decide import Changes
 from energy_guard.errors import (
     ConfigError,
     EngineError,
@@ -26,7 +25,7 @@ from energy_guard.errors import (
     PromptError,
     RowError,
 )
-from energy_guard.guard import AttemptStarted, Done, GuardEvent, Retracted, Text, _changed
+from energy_guard.events import AttemptStarted, Done, GuardEvent, Retracted, Text
 from energy_guard.request import CancelToken, Event
 
 SURE = [("Par", 0.97), ("is", 0.99)]
@@ -135,9 +134,9 @@ def test_when_all_attempts_are_risky_the_least_risky_is_kept_and_withheld() -> N
 class Recording(Scripted):
     """Remembers what it was asked."""
 
-    def generate(self, requests: Sequence[Request]) -> Generator[Event, None, None]:
-        vars(self).setdefault("asked", []).extend(requests)
-        return super().generate(requests)
+    def _play(self, number: int, request: Request, script: Script) -> Generator[Event, None, None]:
+        vars(self).setdefault("asked", []).append(replace(request, cancel=None))
+        return super()._play(number, request, script)
 
 
 def test_retries_change_temperature_and_seed_repeatably() -> None:
@@ -150,11 +149,11 @@ def test_retries_change_temperature_and_seed_repeatably() -> None:
     assert {(request.question, request.max_tokens) for request in asked} == {(QUESTION, 5)}
 
 
-def test_retries_without_a_seed_draw_one() -> None:
-    request = Request.chat(QUESTION)
-    seeds = {_changed(request, Changes(fresh_seed=True)).sampling.seed for _ in range(3)}
-    assert None not in seeds
-    assert len(seeds) == 3
+def test_retries_without_a_seed_draw_one_each() -> None:
+    policy = Policy(detector="nll:max", abstain=2.0, retries=1)
+    backend = Recording.saying(WILD, WILD)
+    Guard(backend, policy).ask(QUESTION)
+    assert [request.sampling.seed for request in vars(backend)["asked"]] == [None, None]
 
 
 def profile_for(backend: Scripted, /, **changes: Any) -> Profile:
@@ -195,7 +194,6 @@ def test_detector_and_locator_come_from_the_profile_which_gives_p_wrong() -> Non
     [
         {"model": "00ff"},
         {"backend": "llama-cpp"},
-        {"scoring": "fast"},
         {"retries": 1},
     ],
 )
@@ -203,6 +201,14 @@ def test_a_profile_of_something_else_is_refused_at_once(changes: dict[str, Any])
     backend = Scripted.saying(SURE)
     with pytest.raises(MismatchError, match=next(iter(changes))):
         Guard(backend, profile=profile_for(backend, **changes))
+
+
+def test_a_profile_for_fast_scoring_is_not_used_for_live_answers() -> None:
+    backend = Scripted.saying(SURE, SURE)
+    guard = Guard(backend, profile=profile_for(backend, scoring="fast"))
+    with pytest.raises(MismatchError, match="scoring"):
+        guard.ask(QUESTION)
+    assert guard.score(QUESTION, "Paris", fast=True).p_wrong is not None
 
 
 @pytest.mark.parametrize("options", [{"detector": "nll:max"}, {"locator": "automatic"}])

@@ -51,10 +51,18 @@ def test_the_parameters_that_callers_name() -> None:
         assert callable(function)
         return list(inspect.signature(function).parameters)
 
-    assert parameters(Guard) == ["backend", "policy", "detector", "locator", "profile"]
+    assert parameters(Guard) == [
+        "backend",
+        "policy",
+        "detector",
+        "locator",
+        "profile",
+        "fallback",
+        "log",
+    ]
     assert parameters(load) == ["model", "backend", "engine_options"]
     assert parameters(capture)[:2] == ["engine", "on_step"]
-    assert parameters(Guard.score) == ["self", "prompt", "answer"]
+    assert parameters(Guard.score) == ["self", "prompt", "answer", "fast"]
     assert all(callable(cls.read) for cls in (Policy, Profile))
 
 

@@ -20,10 +20,11 @@ from energy_guard.cli.options import (
     NThreads,
     PolicyFile,
     ProfileFile,
+    guard_settings,
     open_backend,
-    open_guard,
     read_prompt,
 )
+from energy_guard.guard import Guard
 from energy_guard.report.terminal import details, verdict_line
 from energy_guard.request import Request, Sampling
 
@@ -61,8 +62,9 @@ def ask(
         sampling=Sampling(temperature=temperature, seed=seed),
         stop=tuple(stop or ()),
     )
+    settings = guard_settings(policy, detector, locator, profile)
     engine = open_backend(model, backend, n_ctx, n_gpu_layers, n_threads)
-    guard = open_guard(engine, policy, detector, locator, profile)
+    guard = Guard(engine, **settings)
     console = Console()
     if as_json:
         result = guard.ask(request)

@@ -12,8 +12,9 @@ from rich.text import Text
 
 from energy_guard.act import Result
 from energy_guard.cli.live import show_live
-from energy_guard.cli.options import open_backend, open_guard
-from energy_guard.report.terminal import STYLES, VERDICTS, details
+from energy_guard.cli.options import open_backend
+from energy_guard.guard import Guard
+from energy_guard.report.terminal import STYLES, VERDICTS, details, printable
 from energy_guard.request import Message
 
 QUESTIONS: Final = (
@@ -35,7 +36,7 @@ _MAX_TOKENS: Final = 64
 def demo() -> None:
     """Ask the embedded model eight questions, and show what the guard makes of the answers."""
     console = Console(width=None if Console().is_terminal else 100)
-    guard = open_guard(open_backend("demo"))
+    guard = Guard(open_backend("demo"))
     policy = guard.policy
     console.print(
         f"[bold]{guard.backend.info.name}[/] with a guard: detector {guard.detector.name}"
@@ -77,5 +78,5 @@ def _summary(results: list[Result]) -> Table:
     for result, (_, truth) in zip(results, QUESTIONS, strict=True):
         mark, style = VERDICTS[result.verdict]
         said = result.span.text if result.span else result.answer
-        table.add_row(Text(f"{mark} {result.verdict}", style), Text(said), Text(truth))
+        table.add_row(Text(f"{mark} {result.verdict}", style), Text(printable(said)), Text(truth))
     return table

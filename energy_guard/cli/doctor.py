@@ -80,7 +80,10 @@ def _examine(
         yield Finding(
             "GPU offload", None, "supported" if offload else "not in this build: CPU only"
         )
-        yield _probe(model)
+        probe = _probe(model)
+        yield probe
+        if not probe.ok:
+            return  # what crashed there would crash here
         backend = open_backend(model, None, n_ctx, n_gpu_layers, n_threads)
         info = backend.info
         yield Finding("model", True, f"{info.name}, fingerprint {info.fingerprint}")
@@ -111,7 +114,7 @@ def _probe(model: str) -> Finding:
         name = signal.Signals(-child.returncode).name
         return Finding(what, False, f"llama.cpp crashed ({name}). Build it again:\n  {REBUILD}")
     if child.returncode:
-        return Finding(what, False, child.stderr.strip().rpartition("\n")[2])
+        return Finding(what, False, child.stderr.strip())
     return Finding(what, True, "decoded")
 
 

@@ -10,17 +10,18 @@ import typer
 from energy_guard.backends import Backend, load
 from energy_guard.calibrate import Profile
 from energy_guard.errors import PromptError
-from energy_guard.guard import Guard
+from energy_guard.locate import locator as locator_named
 from energy_guard.policy import Policy
+from energy_guard.score import Detector
 
 Model = Annotated[
     str,
     typer.Option("--model", "-m", help="GGUF file, hub id (owner/repo:FILE), or demo."),
 ]
 BackendName = Annotated[str | None, typer.Option("--backend", help="llama-cpp; settles doubt.")]
-NCtx = Annotated[int | None, typer.Option(help="Tokens of context.", min=1)]
+NCtx = Annotated[int | None, typer.Option(help="Tokens of context.", min=1, max=2**31 - 1)]
 NGpuLayers = Annotated[int | None, typer.Option(help="Layers on the GPU; -1 for all.")]
-NThreads = Annotated[int | None, typer.Option(help="Threads while generating.", min=1)]
+NThreads = Annotated[int | None, typer.Option(help="Threads while generating.", min=1, max=512)]
 DetectorName = Annotated[
     str | None, typer.Option("--detector", help="signal:pooling, such as spilled_energy:max.")
 ]
@@ -45,21 +46,23 @@ def open_backend(
     return load(model, backend, **options)
 
 
-def open_guard(
-    backend: Backend,
+def guard_settings(
     policy: str | None = None,
     detector: str | None = None,
     locator: str | None = None,
     profile: str | None = None,
-) -> Guard:
-    """Put a guard over a backend, from files and names."""
-    return Guard(
-        backend,
-        Policy.read(policy) if policy else None,
-        detector,
-        locator,
-        Profile.read(profile) if profile else None,
-    )
+) -> dict[str, Any]:
+    """Read and check a Guard's settings, before any time is spent on loading a model."""
+    if detector is not None:
+        Detector.parse(detector)
+    if locator is not None:
+        locator_named(locator)
+    return {
+        "policy": Policy.read(policy) if policy else None,
+        "detector": detector,
+        "locator": locator,
+        "profile": Profile.read(profile) if profile else None,
+    }
 
 
 def read_prompt(text: str) -> str:

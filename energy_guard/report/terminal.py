@@ -49,10 +49,13 @@ def details(result: Mapping[str, Any]) -> list[RenderableType]:
     """What stands below an answer: the exact answer, its signals, the verdict and its reason."""
     parts: list[RenderableType] = []
     if result["span"] is not None:
-        parts += [Text.assemble(("exact answer: ", "dim"), result["span"]["text"]), signals(result)]
+        parts += [
+            Text.assemble(("exact answer: ", "dim"), printable(result["span"]["text"])),
+            signals(result),
+        ]
     parts.append(verdict_line(result))
     if result["text"] != result["answer"]:
-        parts.append(Text.assemble(("shown instead: ", "dim"), result["text"]))
+        parts.append(Text.assemble(("shown instead: ", "dim"), printable(result["text"])))
     return parts
 
 

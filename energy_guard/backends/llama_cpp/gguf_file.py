@@ -18,7 +18,7 @@ from energy_guard.errors import ModelFileError
 
 _MAGIC: Final = b"GGUF"
 _SCALAR_BYTES: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-_STRING, _ARRAY = 8, 9
+_UINT32, _STRING, _ARRAY = 4, 8, 9
 _BLOCK: Final = 64 * 1024
 _SAMPLES: Final = 64
 _SHARD = re.compile(r"-\d{5}-of-(\d{5})(?=\.gguf$)")
@@ -96,6 +96,17 @@ def _header(path: Path) -> bytes:
             f"{path} is cut off or damaged: its header cannot be read ({error})",
             "Download the file again and compare its size with the original's.",
         ) from error
+
+
+def trained_context(path: Path) -> int | None:
+    """How many tokens of context the model was trained with; None where the file does not say."""
+    header = _header(path)
+    key = b".context_length"
+    at = header.find(key)
+    if at < 0:
+        return None
+    kind, value = struct.unpack_from("<II", header, at + len(key))
+    return int(value) if kind == _UINT32 else None
 
 
 def _header_end(view: mmap.mmap) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from energy_guard.backends.llama_cpp.gguf_file import check_file, is_first_shard
+from energy_guard.backends.llama_cpp.gguf_file import check_file, is_first_shard, trained_context
 from energy_guard.backends.llama_cpp.logs import ERROR_LEVEL, listening
 from energy_guard.errors import ConfigError, MissingExtraError, ModelFileError
 
@@ -48,6 +48,8 @@ def load_llama(path: Path, **options: Any) -> Llama:
             f"llama_cpp.Llama has no option {', '.join(sorted(unknown))}",
             "Look for a typing error.",
         )
+    n_ctx = min(DEFAULT_N_CTX, trained_context(path) or DEFAULT_N_CTX)
+    defaults = {"n_ctx": n_ctx, "verbose": False}
     said: list[str] = []
 
     def hear(level: int, text: str) -> bool:
@@ -57,7 +59,7 @@ def load_llama(path: Path, **options: Any) -> Llama:
 
     with listening(hear):
         try:
-            llm: Llama = kind(str(path), **({"n_ctx": DEFAULT_N_CTX, "verbose": False} | options))
+            llm: Llama = kind(str(path), **(defaults | options))
         except (ValueError, RuntimeError, OSError) as error:
             raise ModelFileError(
                 f"llama.cpp cannot load {path}: {next(iter(said), error)}",
