@@ -7,6 +7,8 @@ This module knows nothing of models, tokens' text or files. Signs are stated her
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -33,6 +35,14 @@ class Row(NamedTuple):
     margin: float
 
 
+_LANES: Final = 1024
+
+
+def _sum(lanes: npt.NDArray[Any]) -> float:
+    """Sum over lanes first: three times as fast as over one long row, and as exact."""
+    return float(lanes.sum(axis=0).sum())
+
+
 class RowReducer:
     """Reduces rows of one length without allocating: two scratch rows are reused.
 
@@ -48,8 +58,11 @@ class RowReducer:
         if size < 1:
             raise RowError("a row of logits has no entries")
         self.inverse_temperature = inverse_temperature
-        self._shifted: npt.NDArray[Any] = np.empty(size, dtype)
-        self._exp: npt.NDArray[Any] = np.empty(size, dtype)
+        padded = -(-size // _LANES) * _LANES  # what is beyond the row stays 0
+        self._shifted_lanes = np.zeros((padded // _LANES, _LANES), dtype)
+        self._exp_lanes = np.zeros_like(self._shifted_lanes)
+        self._shifted = self._shifted_lanes.reshape(-1)[:size]
+        self._exp = self._exp_lanes.reshape(-1)[:size]
 
     def reduce(self, row: npt.NDArray[Any]) -> Row:
         """Reduce `row`, shape (size,), raw logits; −inf is zero mass.
@@ -67,15 +80,15 @@ class RowReducer:
         rest = max(
             float(row[:best].max(initial=-math.inf)), float(row[best + 1 :].max(initial=-math.inf))
         )
-        # float32 is exact enough once shifted: the sums are pairwise, the logarithm is float64.
+        # float32 is exact enough once shifted: sums are short, the logarithm is float64.
         np.subtract(row, top, out=shifted)
-        total = float(shifted.sum())
+        total = _sum(self._shifted_lanes)
         if beta != 1.0:
             np.multiply(shifted, beta, out=shifted)
         np.exp(shifted, out=exp)
-        mass = float(exp.sum())
+        mass = _sum(self._exp_lanes)
         np.multiply(exp, shifted, out=exp)
-        energy = float(exp.sum())
+        energy = _sum(self._exp_lanes)
         if math.isfinite(total):
             mean = top + total / row.size
         else:  # 0 · −inf is NaN, and the mean is over what is finite: both only with −inf entries
@@ -110,50 +123,93 @@ def is_normalised(log_partition: Floats) -> bool:
     return log_partition.size > 0 and bool(np.all(np.abs(log_partition) < NORMALISED_TOLERANCE))
 
 
-# In what follows every argument and result has shape (T,). `next_` marks a number of the row
-# after the token: the row that saw the token in its context. It is NaN where that is missing.
+class Numbers(NamedTuple):
+    """What signals are made of: floats for one token, or arrays of shape (T,) for a sequence.
+
+    The first five are of the row that chose the token. `next_` marks a number of the row after
+    the token: the row that saw the token in its context. It is NaN where that is missing.
+    """
+
+    token_logit: Any
+    log_partition: Any
+    row_mean: Any
+    entropy: Any
+    margin: Any
+    next_log_partition: Any
+    next_row_mean: Any
 
 
-def nll(token_logit: Floats, log_partition: Floats) -> Floats:
-    """−log p(token) = log Σ exp f_t − f_t[x_t]; at least 0; higher is riskier."""
-    return log_partition - token_logit
+def token_logit(n: Numbers) -> Any:
+    """f_t[x_t]; lower is riskier."""
+    return n.token_logit
 
 
-def logit_energy(token_logit: Floats) -> Floats:
+def logit_energy(n: Numbers) -> Any:
     """E^ℓ = −f_t[x_t]; higher is riskier."""
-    return -token_logit
+    return -n.token_logit
 
 
-def marginal_energy(next_log_partition: Floats) -> Floats:
+def marginal_energy(n: Numbers) -> Any:
     """E^m = −log Σ exp f_{t+1}, read after the token is in the context."""
-    return -next_log_partition
+    return -n.next_log_partition
 
 
-def spilled_energy(token_logit: Floats, next_log_partition: Floats) -> Floats:
+def spilled_energy(n: Numbers) -> Any:
     """ΔE = E^ℓ − E^m = log Σ exp f_{t+1} − f_t[x_t]; signed (Minut et al.)."""
-    return next_log_partition - token_logit
+    return n.next_log_partition - n.token_logit
 
 
-def scaled_spilled_energy(token_logit: Floats, next_log_partition: Floats) -> Floats:
+def scaled_spilled_energy(n: Numbers) -> Any:
     """ΔE_s = |E^m| · ΔE (Minut et al.)."""
-    spilled = spilled_energy(token_logit, next_log_partition)
-    return np.abs(marginal_energy(next_log_partition)) * spilled
+    return abs(marginal_energy(n)) * spilled_energy(n)
 
 
-def centred_logit_energy(token_logit: Floats, row_mean: Floats) -> Floats:
+def centred_logit_energy(n: Numbers) -> Any:
     """−(f_t[x_t] − mean f_t): does not move when a constant is added to any row."""
-    return -(token_logit - row_mean)
+    return -(n.token_logit - n.row_mean)
 
 
-def centred_marginal_energy(next_log_partition: Floats, next_row_mean: Floats) -> Floats:
+def centred_marginal_energy(n: Numbers) -> Any:
     """−(log Σ exp f_{t+1} − mean f_{t+1}); gauge-fixed like `centred_logit_energy`."""
-    return -(next_log_partition - next_row_mean)
+    return -(n.next_log_partition - n.next_row_mean)
 
 
-def centred_spilled_energy(
-    token_logit: Floats, row_mean: Floats, next_log_partition: Floats, next_row_mean: Floats
-) -> Floats:
+def centred_spilled_energy(n: Numbers) -> Any:
     """Centred logit energy − centred marginal energy."""
-    return centred_logit_energy(token_logit, row_mean) - centred_marginal_energy(
-        next_log_partition, next_row_mean
-    )
+    return centred_logit_energy(n) - centred_marginal_energy(n)
+
+
+def nll(n: Numbers) -> Any:
+    """−log p(token) = log Σ exp f_t − f_t[x_t]; at least 0; higher is riskier."""
+    return n.log_partition - n.token_logit
+
+
+def entropy(n: Numbers) -> Any:
+    """Log Σ exp f_t − Σ p f_t; higher is riskier."""
+    return n.entropy
+
+
+def margin(n: Numbers) -> Any:
+    """Largest − second largest logit; lower is riskier."""
+    return n.margin
+
+
+FORMULAS: Final[Mapping[str, Callable[[Numbers], Any]]] = MappingProxyType(
+    {
+        formula.__name__: formula
+        for formula in (
+            token_logit,
+            logit_energy,
+            marginal_energy,
+            spilled_energy,
+            scaled_spilled_energy,
+            centred_logit_energy,
+            centred_marginal_energy,
+            centred_spilled_energy,
+            nll,
+            entropy,
+            margin,
+        )
+    }
+)
+"""Every signal by its name, in the order in which reports show them."""

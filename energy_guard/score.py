@@ -125,10 +125,7 @@ class Detector:
 
     def token_risk(self, step: Step, next_row: Row | None) -> float | None:
         """Return the risk of one token while text streams; None where its next row is missing."""
-        try:
-            value = float(Trace.from_steps([step], next_row).signal(self.signal)[0])
-        except NormalisedRowsError:
-            return None
+        value = step.signal(self.signal, next_row)
         return self.risk(value) if math.isfinite(value) else None
 
 

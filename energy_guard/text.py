@@ -136,6 +136,16 @@ def joined_glyphs(texts: Iterable[tuple[int, str]]) -> list[tuple[list[int], str
     return groups
 
 
+def _plain_boundary(before: bytes, after: bytes) -> bool:
+    """Whether two pieces are ASCII and no glyph runs on from one to the other: the usual case."""
+    return (
+        bool(before and after)
+        and before.isascii()
+        and after.isascii()
+        and not (before.endswith(b"\r") and after.startswith(b"\n"))
+    )
+
+
 class TextStream:
     """Releases tokens' text as soon as it can no longer change.
 
@@ -150,7 +160,10 @@ class TextStream:
 
     def push(self, piece: bytes, held_back: int = 0) -> list[tuple[int, str]]:
         """Add a token; return (token index, text) for each token whose text is settled."""
-        self._pieces.append(piece)
+        waiting, self._pieces = self._pieces, [*self._pieces, piece]
+        if len(waiting) == 1 and not held_back and _plain_boundary(waiting[0], piece):
+            self._drop(1)
+            return [(self._first - 1, waiting[0].decode("ascii"))]
         aligned = align(self._pieces)
         free = sum(map(len, self._pieces)) - held_back
         ends = list(accumulate(map(len, self._pieces)))

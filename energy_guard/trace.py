@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from energy_guard import energy
-from energy_guard.energy import Floats, Row
+from energy_guard.energy import Floats, Numbers, Row
 from energy_guard.errors import ConfigError, InputError, NormalisedRowsError
 from energy_guard.text import Alignment, align
 
@@ -31,19 +31,7 @@ context), a rule that watched it, a CancelToken, the deadline, or the consumer w
 INCOMPLETE: Final = frozenset({"stopped", "cancelled", "deadline", "closed"})
 """Reasons that leave an answer unfinished, so that it cannot be judged as one."""
 
-SIGNALS: Final = (
-    "token_logit",
-    "logit_energy",
-    "marginal_energy",
-    "spilled_energy",
-    "scaled_spilled_energy",
-    "centred_logit_energy",
-    "centred_marginal_energy",
-    "centred_spilled_energy",
-    "nll",
-    "entropy",
-    "margin",
-)
+SIGNALS: Final = tuple(energy.FORMULAS)
 """Signals with one number a token, in the order in which reports show them."""
 
 NEEDS_RAW_ROWS: Final = frozenset(name for name in SIGNALS if "energy" in name) | {"token_logit"}
@@ -64,10 +52,21 @@ class Step:
     token_logit: float
     row: Row
 
+    def signal(self, name: str, next_row: Row | None) -> float:
+        """Return a signal of this token; NaN where it needs a next row and there is none."""
+        after = (
+            (math.nan, math.nan) if next_row is None else (next_row.log_partition, next_row.mean)
+        )
+        row = self.row
+        numbers = Numbers(
+            self.token_logit, row.log_partition, row.mean, row.entropy, row.margin, *after
+        )
+        return float(energy.FORMULAS[name](numbers))
+
     @property
     def nll(self) -> float:
         """−log p(token), in nats."""
-        return self.row.log_partition - self.token_logit
+        return self.signal("nll", None)
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no one truth value
@@ -166,52 +165,60 @@ class Trace:
                 f"{name} cannot be computed: these rows are log-probabilities, not raw logits",
                 "Use nll, entropy or margin here, or a backend that gives raw logits.",
             )
-        values: Floats = getattr(self, name)
-        return values
+        return self._signal(name)
 
     @property
     def nll(self) -> Floats:
-        """−log p(token)."""
-        return energy.nll(self.token_logit, self._chosen(self.log_partition))
+        """−log p(token), see `energy.nll`."""
+        return self._signal("nll")
 
     @property
     def logit_energy(self) -> Floats:
         """E^ℓ, see `energy.logit_energy`."""
-        return energy.logit_energy(self.token_logit)
+        return self._signal("logit_energy")
 
     @property
     def marginal_energy(self) -> Floats:
         """E^m, see `energy.marginal_energy`."""
-        return energy.marginal_energy(self._next(self.log_partition))
+        return self._signal("marginal_energy")
 
     @property
     def spilled_energy(self) -> Floats:
         """ΔE, see `energy.spilled_energy`."""
-        return energy.spilled_energy(self.token_logit, self._next(self.log_partition))
+        return self._signal("spilled_energy")
 
     @property
     def scaled_spilled_energy(self) -> Floats:
         """ΔE_s, see `energy.scaled_spilled_energy`."""
-        return energy.scaled_spilled_energy(self.token_logit, self._next(self.log_partition))
+        return self._signal("scaled_spilled_energy")
 
     @property
     def centred_logit_energy(self) -> Floats:
         """Gauge-fixed E^ℓ, see `energy.centred_logit_energy`."""
-        return energy.centred_logit_energy(self.token_logit, self._chosen(self.row_mean))
+        return self._signal("centred_logit_energy")
 
     @property
     def centred_marginal_energy(self) -> Floats:
         """Gauge-fixed E^m, see `energy.centred_marginal_energy`."""
-        return energy.centred_marginal_energy(
-            self._next(self.log_partition), self._next(self.row_mean)
-        )
+        return self._signal("centred_marginal_energy")
 
     @property
     def centred_spilled_energy(self) -> Floats:
         """Gauge-fixed ΔE, see `energy.centred_spilled_energy`."""
-        return energy.centred_spilled_energy(
+        return self._signal("centred_spilled_energy")
+
+    def _signal(self, name: str) -> Floats:
+        values: Floats = energy.FORMULAS[name](self._numbers)
+        return values
+
+    @cached_property
+    def _numbers(self) -> Numbers:
+        return Numbers(
             self.token_logit,
+            self._chosen(self.log_partition),
             self._chosen(self.row_mean),
+            self.entropy,
+            self.margin,
             self._next(self.log_partition),
             self._next(self.row_mean),
         )
