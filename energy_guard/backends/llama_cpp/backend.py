@@ -25,9 +25,8 @@ from energy_guard.backends.llama_cpp.tap import (
     RowTap,
     context_size,
     current_row,
-    is_end,
-    piece,
 )
+from energy_guard.backends.llama_cpp.vocabulary import vocabulary_of
 from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
 from energy_guard.backends.recorder import Recorder
 from energy_guard.energy import RowReducer
@@ -106,6 +105,7 @@ class LlamaCpp:
         evaluated too, so its last token has energies.
         """
         llm, beta = self.engine, request.inverse_temperature
+        vocabulary = vocabulary_of(llm)
         prompt = self._prompts.encode(request)
         ids = self._prompts.encode_answer(answer, room=context_size(llm) - len(prompt))
         recorder = Recorder(0, len(prompt), max_tokens=len(ids), inverse_temperature=beta)
@@ -120,8 +120,8 @@ class LlamaCpp:
             rows = rows_after(llm, ids, batch)
             for token in ids:
                 logit = reducer.token_logit(row, token)
-                step = Step(token, piece(llm, token), logit, after)
-                yield from recorder.add(step, ends=is_end(llm, token))
+                step = Step(token, vocabulary.piece(token), logit, after)
+                yield from recorder.add(step, ends=vocabulary.is_end(token))
                 if recorder.interrupted(request):
                     break
                 row = next(rows)
@@ -151,7 +151,7 @@ class LlamaCpp:
                     if isinstance(token, StopToken):  # a capture around us wants no more
                         recorder.reason = "cancelled"
                     else:
-                        yield from recorder.add(tap.take(token), ends=is_end(llm, token))
+                        yield from recorder.add(tap.take(token), ends=tap.vocabulary.is_end(token))
                     done = recorder.reason is not None or recorder.interrupted(request)
                     token = None if done else _next(tokens)
             finally:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from energy_guard.backends.llama_cpp.tap import RowTap, context_size, is_end
+from energy_guard.backends.llama_cpp.tap import RowTap, context_size
 from energy_guard.backends.locks import lock_of
 from energy_guard.backends.recorder import Recorder
 from energy_guard.errors import EngineError
@@ -105,7 +105,7 @@ class _Watch:
             for token in inner:
                 if not self.over:
                     step = self.tap.take(token)
-                    recorder.add(step, ends=is_end(self._llm, token))
+                    recorder.add(step, ends=self.tap.vocabulary.is_end(token))
                     if self._on_step is not None and self._on_step(step):
                         recorder.reason = "cancelled"
                 if (yield token) is not None:

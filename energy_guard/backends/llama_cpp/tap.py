@@ -6,6 +6,7 @@ whatever penalties, grammar or temperature do to the choice. Nothing here stores
 
 from __future__ import annotations
 
+import ctypes
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from energy_guard.backends.llama_cpp.vocabulary import vocabulary_of
 from energy_guard.energy import Row, RowReducer
 from energy_guard.errors import EngineError
 from energy_guard.trace import Step
@@ -36,6 +38,7 @@ class RowTap:
 
     def __init__(self, llm: Llama, inverse_temperature: float = 1.0) -> None:
         self.reducer = RowReducer(llm.n_vocab(), inverse_temperature=inverse_temperature)
+        self.vocabulary = vocabulary_of(llm)
         self.seen: _Seen | None = None
         self._llm = llm
         self._position = 0
@@ -63,7 +66,7 @@ class RowTap:
                 "Please report this with the version of llama-cpp-python.",
             )
         self._position = seen.position
-        return Step(token, piece(self._llm, token), seen.token_logit, seen.row)
+        return Step(token, self.vocabulary.piece(token), seen.token_logit, seen.row)
 
     def take_row(self) -> Row | None:
         """Return the row of a token that was sampled and then dropped by the engine."""
@@ -120,30 +123,11 @@ def _uninstall(llm: Llama) -> None:
 
 def current_row(llm: Llama, at: int = -1) -> npt.NDArray[np.float32]:
     """The raw row in place, `at` counting from the last evaluated token; valid until the next."""
-    pointer = llm._ctx.get_logits_ith(at)
-    return np.ctypeslib.as_array(pointer, shape=(llm.n_vocab(),))
+    first = llm._ctx.get_logits_ith(at).contents  # ValueError where there is no such row
+    row = (ctypes.c_float * llm._n_vocab).from_address(ctypes.addressof(first))
+    return np.frombuffer(memoryview(row), dtype=np.float32)
 
 
 def context_size(llm: Llama) -> int:
     """How many tokens the context holds: both the engine's and the wrapper's limit."""
     return min(llm.n_ctx(), len(llm.input_ids))
-
-
-def is_end(llm: Llama, token: int) -> bool:
-    """Whether the token ends a generation: end of text, of turn, of message."""
-    from llama_cpp import llama_vocab_is_eog
-
-    return bool(llama_vocab_is_eog(llm._model.vocab, token))
-
-
-def piece(llm: Llama, token: int) -> bytes:
-    """The bytes of one token; a control token has none."""
-    from llama_cpp import llama_token_to_piece
-
-    size = 64
-    while True:
-        buffer = bytes(size)
-        written = llama_token_to_piece(llm._model.vocab, token, buffer, size, 0, False)
-        if written >= 0:
-            return buffer[:written]
-        size = -written
