@@ -7,19 +7,18 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from energy_guard.act import Result, conclude
+from energy_guard.act import Result
 from energy_guard.backends import Session, load
 from energy_guard.calibrate import Profile
-from energy_guard.decide import Again, Attempt, Changes, next_move
-from energy_guard.errors import ConfigError, EngineError, MismatchError
+from energy_guard.decide import Again, Attempt, Changes, FinalMove, next_move
+from energy_guard.errors import ConfigError, EngineError
 from energy_guard.events import AttemptStarted, Done, GuardEvent, Retracted, Text
-from energy_guard.locate import locator as locator_named
+from energy_guard.judge import Judge
 from energy_guard.log import TraceLog
-from energy_guard.policy import DEFAULT_DETECTOR, Policy
+from energy_guard.policy import Policy
 from energy_guard.request import Message, Request
 from energy_guard.running import Running
-from energy_guard.score import Detector, Score, Unscored
-from energy_guard.trace import INCOMPLETE
+from energy_guard.score import Detector
 
 Prompt = str | Sequence[Message] | Request
 """A question, the turns of a chat, or a complete request."""
@@ -53,15 +52,23 @@ class Guard:
         log: TraceLog | None = None,
     ) -> None:
         self.backend = load(backend)
-        chosen = detector or (profile and profile.detector) or (policy and policy.detector)
-        self.detector = Detector.parse(chosen or DEFAULT_DETECTOR)
-        self.locator = locator or (profile.locator if profile else "automatic")
-        self._locate = locator_named(self.locator)
-        self.profile = profile
-        self.policy = policy or Policy.default(self.detector, calibrated=profile is not None)
+        self.judge = Judge.settle(policy, detector, locator, profile)
         self.fallback = fallback
         self.log = log
-        self._check()
+        self.judge.check_model(self.backend.info)
+        retry = self.policy.retry if self.policy.retries else ()
+        if "fallback" in retry and fallback is None:
+            raise ConfigError("the policy retries with a fallback", "Give the Guard a fallback.")
+
+    @property
+    def detector(self) -> Detector:
+        """What turns an answer's signals into its score."""
+        return self.judge.detector
+
+    @property
+    def policy(self) -> Policy:
+        """What turns a risk into a verdict."""
+        return self.judge.policy
 
     def ask(self, prompt: Prompt, **options: Any) -> Result:
         """Ask, and return the outcome; options are those of `Request`."""
@@ -90,9 +97,8 @@ class Guard:
             for event in session.replay(request, answer, fast):
                 for _ in running.feed(event):
                     pass
-            attempts = [self._assess(request, running)]
-        policy = self.policy.model_copy(update={"retries": 0})
-        return self._conclude(request, policy, attempts, ())
+            attempts = [self.judge.assess(running.trace, request)]
+        return self._conclude(request, attempts, self.judge.final(attempts))
 
     def _stream(
         self, request: Request, earlier: tuple[Attempt, ...]
@@ -111,10 +117,12 @@ class Guard:
                 if move.changes.fallback:
                     break
                 current = _changed(request, current, attempts[-1], move.changes)
-        if isinstance(move, Again) and self.fallback is not None:
+        if isinstance(move, Again):
+            if self.fallback is None:
+                raise ConfigError("the policy retries with a fallback and there is none")
             yield from self.fallback._stream(request, (*earlier, *attempts))
             return
-        result = self._conclude(request, self.policy, attempts, earlier)
+        result = self._conclude(request, attempts, move, earlier)
         if not result.shown or result.kept is not attempts[-1]:
             yield Retracted(number, result.reason)
         yield Done(result)
@@ -129,71 +137,29 @@ class Guard:
                 yield from running.feed(event)
         finally:
             events.close()
-        return self._assess(request, running)
-
-    def _assess(self, request: Request, running: Running) -> Attempt:
-        """Locate, score and calibrate one attempt."""
-        trace = running.trace
-        located = self._locate(trace, request.question, request.choices)
-        score = self.detector.score(trace, located)
-        if trace.finish_reason in INCOMPLETE:
-            score = Unscored(f"the answer is not complete ({trace.finish_reason})")
-        p_wrong = None
-        if self.profile is not None and isinstance(score, Score):
-            p_wrong = self.profile.calibration.p_wrong(score.value)
-        saved = request.max_tokens - len(trace) if running.stopped else 0
-        return Attempt(trace, located, score, p_wrong, stopped=running.stopped, tokens_saved=saved)
+        return self.judge.assess(running.trace, request, running.stopped)
 
     def _conclude(
         self,
         request: Request,
-        policy: Policy,
         attempts: list[Attempt],
-        earlier: tuple[Attempt, ...],
+        move: FinalMove,
+        earlier: tuple[Attempt, ...] = (),
     ) -> Result:
-        move = next_move(policy, attempts)
-        if isinstance(move, Again):
-            raise EngineError("there is no fallback to ask")
-        name, info = self.detector.name, self.backend.info
-        result = conclude(policy, attempts, move, name, info, earlier)
+        result = self.judge.conclude(attempts, move, self.backend.info, earlier)
         if self.log is not None:
-            self.log.append(request, result, self.locator)
+            self.log.append(request, result, self.judge.locator)
         return result
 
     def _prepare(self, request: Request, fast: bool = False) -> Request:
         """Check the way of asking, and start the clock."""
-        if self.profile is not None:
+        if self.judge.profile is not None:
             scoring = "fast" if fast else "token-by-token"
-            self.profile.check(mode=request.mode, scoring=scoring)
+            self.judge.profile.check(mode=request.mode, scoring=scoring)
         if self.policy.deadline_s is None:
             return request
         deadline = time.monotonic() + self.policy.deadline_s
         return replace(request, deadline=min(deadline, request.deadline or deadline))
-
-    def _check(self) -> None:
-        policy, profile, info = self.policy, self.profile, self.backend.info
-        if policy.on == "p_wrong" and profile is None:
-            raise ConfigError("a policy on p_wrong needs a profile", "Give one (--profile FILE).")
-        if policy.detector is not None and policy.detector != self.detector.name:
-            raise MismatchError(
-                f"the policy's thresholds are for {policy.detector}, not {self.detector.name}",
-                "Use the policy's detector, or thresholds made for this one.",
-            )
-        if policy.model is not None and policy.model != info.fingerprint:
-            raise MismatchError(
-                f"the policy belongs to the model {policy.model}, and this is {info.fingerprint}",
-                "Thresholds do not carry over between models: set them for this one.",
-            )
-        if profile is not None:
-            profile.check(
-                model=info.fingerprint,
-                backend=info.backend,
-                detector=self.detector.name,
-                locator=self.locator,
-                retries=policy.retries,
-            )
-        if "fallback" in policy.retry and policy.retries and self.fallback is None:
-            raise ConfigError("the policy retries with a fallback", "Give the Guard a fallback.")
 
 
 def _request(prompt: Prompt, options: dict[str, Any]) -> Request:

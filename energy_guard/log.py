@@ -18,7 +18,7 @@ import numpy as np
 
 from energy_guard.act import Result
 from energy_guard.errors import InputError, LogError
-from energy_guard.locate import Span
+from energy_guard.locate import Located, NotLocated, Span
 from energy_guard.request import Request
 from energy_guard.trace import SCHEMA, Trace
 
@@ -64,14 +64,14 @@ class TraceLog:
 
 @dataclass(frozen=True, eq=False)
 class LogEntry:
-    """One line of a log. span: where the answer was found when it was written."""
+    """One line of a log. located: where the answer was found when it was written."""
 
     question: str
     choices: tuple[str, ...]
     locator: str
     result: dict[str, Any]
     trace: Trace
-    span: Span | None
+    located: Located
     label: Literal["right", "wrong"] | None
 
     @property
@@ -87,13 +87,14 @@ class LogEntry:
             if data["label"] not in LABELS:
                 raise InputError(f"label is {data['label']!r}", 'Write "right", "wrong" or null.')
             span = data["result"]["span"]
+            where = Span(tuple(span["tokens"]), span["text"] or "") if span else None
             return cls(
                 question=data["question"] or "",
                 choices=tuple(data["choices"]),
                 locator=data["locator"],
                 result=data["result"],
                 trace=Trace.from_json(json.dumps(data["trace"])),
-                span=span and Span(tuple(span["tokens"]), span["text"] or ""),
+                located=where or NotLocated("no answer was found when this was logged"),
                 label=data["label"],
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -14,6 +14,7 @@ import typer
 from energy_guard.cli.ask import ask
 from energy_guard.cli.demo import demo
 from energy_guard.cli.doctor import doctor
+from energy_guard.cli.score import score
 from energy_guard.errors import EnergyGuardError, InputError
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(ask)
+app.command()(score)
 app.command()(doctor)
 
 

@@ -10,10 +10,13 @@ from rich.console import Console
 
 from energy_guard.cli.live import show_live
 from energy_guard.cli.options import (
+    ABSTAINED,
     BackendName,
     DetectorName,
     Json,
     LocatorName,
+    LogFile,
+    LogPrivate,
     Model,
     NCtx,
     NGpuLayers,
@@ -22,13 +25,12 @@ from energy_guard.cli.options import (
     ProfileFile,
     guard_settings,
     open_backend,
+    open_log,
     read_prompt,
 )
 from energy_guard.guard import Guard
 from energy_guard.report.terminal import details, verdict_line
 from energy_guard.request import Request, Sampling
-
-ABSTAINED = 3
 
 
 def ask(
@@ -47,6 +49,8 @@ def ask(
     n_ctx: NCtx = None,
     n_gpu_layers: NGpuLayers = None,
     n_threads: NThreads = None,
+    log: LogFile = None,
+    log_private: LogPrivate = False,
     as_json: Json = False,
 ) -> None:
     """Ask a question and show the answer with its verdict, or the abstention.
@@ -64,7 +68,7 @@ def ask(
     )
     settings = guard_settings(policy, detector, locator, profile)
     engine = open_backend(model, backend, n_ctx, n_gpu_layers, n_threads)
-    guard = Guard(engine, **settings)
+    guard = Guard(engine, **settings, log=open_log(log, log_private))
     console = Console()
     if as_json:
         result = guard.ask(request)

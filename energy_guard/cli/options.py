@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from energy_guard.backends import Backend, load
 from energy_guard.calibrate import Profile
-from energy_guard.errors import PromptError
+from energy_guard.errors import ConfigError, PromptError
 from energy_guard.locate import locator as locator_named
+from energy_guard.log import TraceLog
 from energy_guard.policy import Policy
 from energy_guard.score import Detector
 
@@ -30,7 +32,13 @@ LocatorName = Annotated[
 ]
 PolicyFile = Annotated[str | None, typer.Option("--policy", help="TOML or JSON file.")]
 ProfileFile = Annotated[str | None, typer.Option("--profile", help="Calibration made for a model.")]
+LogFile = Annotated[str | None, typer.Option("--log", help="JSONL file to append results to.")]
+LogPrivate = Annotated[bool, typer.Option("--log-private", help="Leave texts out of the log.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+ABSTAINED = 3
+"""Exit status where the model's answer is not shown."""
 
 
 def open_backend(
@@ -63,6 +71,15 @@ def guard_settings(
         "locator": locator,
         "profile": Profile.read(profile) if profile else None,
     }
+
+
+def open_log(path: str | None, private: bool) -> TraceLog | None:
+    """Return the log to append to, if there is to be one."""
+    if path is None:
+        if private:
+            raise ConfigError("--log-private goes with --log FILE")
+        return None
+    return TraceLog(Path(path), texts=not private)
 
 
 def read_prompt(text: str) -> str:

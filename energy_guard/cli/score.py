@@ -1,0 +1,126 @@
+"""`energy-guard score`: judge an answer that exists, or a log of them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from energy_guard.act import Result
+from energy_guard.backends.base import ModelInfo
+from energy_guard.cli.options import (
+    ABSTAINED,
+    BackendName,
+    DetectorName,
+    Json,
+    LocatorName,
+    LogFile,
+    LogPrivate,
+    Model,
+    NCtx,
+    NGpuLayers,
+    NThreads,
+    PolicyFile,
+    ProfileFile,
+    guard_settings,
+    open_backend,
+    open_log,
+    read_prompt,
+)
+from energy_guard.errors import InputError
+from energy_guard.guard import Guard
+from energy_guard.judge import Judge
+from energy_guard.log import LogEntry, read_log
+from energy_guard.report.terminal import VERDICTS, printable
+from energy_guard.request import Request
+
+FromLog = Annotated[
+    str | None, typer.Option("--from-log", help="Score a log again, without the model.")
+]
+
+
+def score(
+    prompt: Annotated[str | None, typer.Option(help="What was asked.")] = None,
+    answer: Annotated[str | None, typer.Option(help="What was answered; - reads input.")] = None,
+    from_log: FromLog = None,
+    model: Model = "demo",
+    backend: BackendName = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Plain completion, no template.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Many tokens at once; other numbers.")
+    ] = False,
+    detector: DetectorName = None,
+    locator: LocatorName = None,
+    policy: PolicyFile = None,
+    profile: ProfileFile = None,
+    n_ctx: NCtx = None,
+    n_gpu_layers: NGpuLayers = None,
+    n_threads: NThreads = None,
+    log: LogFile = None,
+    log_private: LogPrivate = False,
+    as_json: Json = False,
+) -> None:
+    """Judge an answer to a prompt by reading it with the model, or the answers of a log.
+
+    Exit status: 0 shown, 3 abstained (of a log: 0).
+    """
+    settings = guard_settings(policy, detector, locator, profile)
+    if from_log is not None:
+        _score_log(from_log, settings, as_json)
+        return
+    if prompt is None or answer is None:
+        raise InputError("score needs --prompt and --answer, or --from-log FILE")
+    request = (Request.raw if raw else Request.chat)(prompt)
+    text = read_prompt(answer)
+    guard = Guard(
+        open_backend(model, backend, n_ctx, n_gpu_layers, n_threads),
+        **settings,
+        log=open_log(log, log_private),
+    )
+    result = guard.score(request, text, fast)
+    if as_json:
+        typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False))
+    else:
+        Console().print(result)
+    if not result.shown:
+        raise typer.Exit(ABSTAINED)
+
+
+def _score_log(path: str, settings: dict[str, Any], as_json: bool) -> None:
+    judge = Judge.settle(**settings)
+    scored = []
+    for entry in read_log(path):
+        info = ModelInfo(**entry.result["model"])
+        judge.check_model(info)
+        attempts = [judge.assess_stored(entry, relocate=settings["locator"] is not None)]
+        scored.append((entry, judge.conclude(attempts, judge.final(attempts), info)))
+    if as_json:
+        results = [result.to_dict() | {"label": entry.label} for entry, result in scored]
+        typer.echo(json.dumps({"results": results}, ensure_ascii=False, allow_nan=False))
+    else:
+        _print_log(Console(), scored)
+
+
+def _print_log(console: Console, scored: list[tuple[LogEntry, Result]]) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("was", "is", "score", "question", "answer", "label"):
+        table.add_column(heading)
+    for entry, result in scored:
+        mark, style = VERDICTS[result.verdict]
+        answer = result.span.text if result.span else result.answer
+        table.add_row(
+            str(entry.result["verdict"]),
+            Text(f"{mark} {result.verdict}", style),
+            "–" if result.score is None else f"{result.score:.2f}",
+            Text(printable(entry.question)),
+            Text(printable(answer)),
+            entry.label or "–",
+        )
+    console.print(table)
+    counts = Counter(result.verdict for _, result in scored)
+    console.print(", ".join(f"{count} × {verdict}" for verdict, count in counts.items()))

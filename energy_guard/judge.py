@@ -1,0 +1,122 @@
+"""From a trace to a verdict: locate → score → calibrate → decide → act, without an engine.
+
+`Guard` judges what it hears; `energy-guard score --from-log` judges what was stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from energy_guard.act import Result, conclude
+from energy_guard.backends.base import ModelInfo
+from energy_guard.calibrate import Profile
+from energy_guard.decide import Again, Attempt, FinalMove, next_move
+from energy_guard.errors import ConfigError, MismatchError
+from energy_guard.locate import Located, Locator
+from energy_guard.locate import locator as locator_named
+from energy_guard.log import LogEntry
+from energy_guard.policy import DEFAULT_DETECTOR, Policy
+from energy_guard.request import Request
+from energy_guard.score import Detector, Score, Unscored
+from energy_guard.trace import INCOMPLETE, Trace
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A detector, a locator, a policy and perhaps a profile that fit together.
+
+    >>> Judge.settle(detector="entropy:mean").policy.warn is None
+    True
+    """
+
+    detector: Detector
+    locator: str
+    locate: Locator
+    policy: Policy
+    profile: Profile | None
+
+    @classmethod
+    def settle(
+        cls,
+        policy: Policy | None = None,
+        detector: str | None = None,
+        locator: str | None = None,
+        profile: Profile | None = None,
+    ) -> Self:
+        """Fill in what is not given, from the profile, the policy or the defaults.
+
+        Raises ConfigError for unknown names, MismatchError where the parts do not fit.
+        """
+        chosen = detector or (profile and profile.detector) or (policy and policy.detector)
+        parsed = Detector.parse(chosen or DEFAULT_DETECTOR)
+        name = locator or (profile.locator if profile else "automatic")
+        policy = policy or Policy.default(parsed, calibrated=profile is not None)
+        if policy.on == "p_wrong" and profile is None:
+            raise ConfigError("a policy on p_wrong needs a profile", "Give one (--profile FILE).")
+        if policy.detector is not None and policy.detector != parsed.name:
+            raise MismatchError(
+                f"the policy's thresholds are for {policy.detector}, not {parsed.name}",
+                "Use the policy's detector, or thresholds made for this one.",
+            )
+        if profile is not None:
+            profile.check(detector=parsed.name, locator=name, retries=policy.retries)
+        return cls(parsed, name, locator_named(name), policy, profile)
+
+    def check_model(self, info: ModelInfo) -> None:
+        """Raise MismatchError where policy or profile belong to another model."""
+        if self.policy.model is not None and self.policy.model != info.fingerprint:
+            raise MismatchError(
+                f"the policy belongs to the model {self.policy.model}, "
+                f"and this is {info.fingerprint}",
+                "Thresholds do not carry over between models: set them for this one.",
+            )
+        if self.profile is not None:
+            self.profile.check(model=info.fingerprint, backend=info.backend)
+
+    def assess(self, trace: Trace, request: Request, stopped: str | None = None) -> Attempt:
+        """Locate, score and calibrate one attempt; `stopped` says why a rule ended it."""
+        located = self.locate(trace, request.question, request.choices)
+        saved = request.max_tokens - len(trace) if stopped else 0
+        return self._attempt(trace, located, stopped, saved)
+
+    def assess_stored(self, entry: LogEntry, relocate: bool) -> Attempt:
+        """Score a stored trace again, with its answer found anew or where it was found then."""
+        if not relocate:
+            return self._attempt(entry.trace, entry.located)
+        if not entry.has_texts:
+            raise ConfigError(
+                "this log has no texts, so no locator can be tried on it",
+                "Leave --locator out: the answer is taken where it was found then.",
+            )
+        located = self.locate(entry.trace, entry.question, entry.choices)
+        return self._attempt(entry.trace, located)
+
+    def final(self, attempts: Sequence[Attempt]) -> FinalMove:
+        """Decide when there is to be no further attempt."""
+        move = next_move(self.policy.model_copy(update={"retries": 0}), attempts)
+        if isinstance(move, Again):
+            raise ConfigError("a policy without retries cannot try again")
+        return move
+
+    def conclude(
+        self,
+        attempts: Sequence[Attempt],
+        move: FinalMove,
+        info: ModelInfo,
+        earlier: Sequence[Attempt] = (),
+    ) -> Result:
+        """Turn the final move into what the user gets."""
+        return conclude(self.policy, attempts, move, self.detector.name, info, earlier)
+
+    def _attempt(
+        self, trace: Trace, located: Located, stopped: str | None = None, saved: int = 0
+    ) -> Attempt:
+        score = self.detector.score(trace, located)
+        if trace.finish_reason in INCOMPLETE:
+            score = Unscored(f"the answer is not complete ({trace.finish_reason})")
+        p_wrong = None
+        if self.profile is not None and isinstance(score, Score):
+            p_wrong = self.profile.calibration.p_wrong(score.value)
+        return Attempt(trace, located, score, p_wrong, stopped=stopped, tokens_saved=saved)
