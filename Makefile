@@ -7,13 +7,16 @@ BIN := $(VENV)/bin
 export CMAKE_ARGS ?= -DGGML_NATIVE=OFF
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check clean
+.PHONY: demo test bench check clean
 
 demo: $(VENV)/.installed-demo
 	@$(BIN)/energy-guard demo
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed-demo
+	@$(BIN)/energy-guard bench
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from typing import TextIO
 import typer
 
 from energy_guard.cli.ask import ask
+from energy_guard.cli.bench import bench
 from energy_guard.cli.demo import demo
 from energy_guard.cli.doctor import doctor
 from energy_guard.cli.score import score
@@ -27,6 +28,7 @@ app.command()(demo)
 app.command()(ask)
 app.command()(score)
 app.command()(doctor)
+app.command()(bench)
 
 
 def main() -> None:

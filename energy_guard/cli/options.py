@@ -47,11 +47,12 @@ def open_backend(
     n_ctx: int | None = None,
     n_gpu_layers: int | None = None,
     n_threads: int | None = None,
+    **more: Any,
 ) -> Backend:
     """Load the model, with the engine's defaults for what was not given."""
     given = {"n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers, "n_threads": n_threads}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    return load(model, backend, **options)
+    return load(model, backend, **options, **more)
 
 
 def guard_settings(

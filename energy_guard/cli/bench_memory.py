@@ -1,0 +1,20 @@
+"""Writes one long answer and prints the peak memory: run by `bench` in a child process."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+from energy_guard.backends.llama_cpp import LlamaCpp
+from energy_guard.backends.llama_cpp.speed import bare, request_of
+from energy_guard.cli.options import open_backend
+from energy_guard.guard import Guard
+
+if __name__ == "__main__":
+    model, way, tokens = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    backend = open_backend(model, n_ctx=tokens + 256)
+    if not isinstance(backend, LlamaCpp):
+        sys.exit("bench measures llama.cpp")
+    request = request_of(tokens, endless_on=backend)
+    count = bare(backend, request) if way == "bare" else len(Guard(backend).ask(request).trace)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, count)  # noqa: T201
