@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from rich.console import RenderableType
+from typing import TYPE_CHECKING, Any
 
 from energy_guard.backends.base import ModelInfo
 from energy_guard.decide import Abstain, Accept, Attempt, FinalMove, NotScored, Warn
 from energy_guard.locate import Span
 from energy_guard.policy import Policy, Verdict
-from energy_guard.report.html import result_html
-from energy_guard.report.terminal import result_view
 from energy_guard.score import Score, Unscored
 from energy_guard.trace import SCHEMA, Trace
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +84,13 @@ class Result:
         }
 
     def __rich__(self) -> RenderableType:
+        from energy_guard.report.terminal import result_view  # a sixth of the import time
+
         return result_view(self.to_dict())
 
     def _repr_html_(self) -> str:
+        from energy_guard.report.html import result_html
+
         return result_html(self.to_dict())
 
 

@@ -67,6 +67,8 @@ class RowReducer:
         Raises RowError for NaN, +inf, or a row without any mass.
         """
         beta, shifted, exp = self.inverse_temperature, self._shifted, self._exp
+        if row.size != shifted.size:
+            raise RowError(f"a row has {row.size} entries and {shifted.size} were expected")
         best = int(row.argmax())  # NaN counts as largest
         top = row[best]
         if not math.isfinite(top):
@@ -84,12 +86,14 @@ class RowReducer:
             np.multiply(shifted, beta, out=shifted)
         np.exp(shifted, out=exp)
         mass = self._sum(self._exp_lanes)
-        np.multiply(exp, shifted, out=exp)
-        energy = self._sum(self._exp_lanes)
-        mean = float(top) + total / row.size
-        if not math.isfinite(total):  # only with −inf entries: 0 · −inf is NaN, and the mean is
-            energy = float(np.nansum(exp))  # over what is finite
-            mean = float(row[np.isfinite(row)].mean())
+        if math.isfinite(total):
+            np.multiply(exp, shifted, out=exp)
+            energy = self._sum(self._exp_lanes)
+            mean = float(top) + total / row.size
+        else:  # −inf entries: no mass, no part of the mean, and 0 · −inf is 0 here
+            finite = np.isfinite(shifted)
+            energy = float((exp[finite] * shifted[finite]).sum())
+            mean = float(row[finite].mean())
         log_mass = math.log(mass)
         return Row(
             log_partition=beta * float(top) + log_mass,

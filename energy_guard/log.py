@@ -97,7 +97,7 @@ class LogEntry:
                 located=where or NotLocated("no answer was found when this was logged"),
                 label=data["label"],
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise InputError(f"this is not a line of a log: {error!r}") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
@@ -50,7 +51,7 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.temperature >= 0:
+        if not 0 <= self.temperature < math.inf:
             raise InputError(
                 f"temperature is {self.temperature}", "Give 0 (greedy) or a positive number."
             )
@@ -136,6 +137,9 @@ class Request:
     inverse_temperature: float = 1.0
 
     def __post_init__(self) -> None:
+        for name in ("context", "choices", "stop"):  # one text is one, and lists are fine
+            value = getattr(self, name)
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         given = [p for p in (self.messages, self.text, self.ids) if p is not None]
         if len(given) != 1:
             raise InputError("a request needs exactly one of messages, text and ids")
@@ -146,10 +150,10 @@ class Request:
             _check_text(text)
         if self.max_tokens < 1:
             raise InputError(f"max_tokens is {self.max_tokens}", "Give at least 1.")
-        if "" in self.stop:
-            raise InputError("a stop string is empty", "Leave it out, or give its text.")
-        if not self.inverse_temperature > 0:
-            raise InputError("inverse_temperature must be positive")
+        if "" in (*self.stop, *self.choices):
+            raise InputError("a stop string or choice is empty", "Leave it out, or give its text.")
+        if not 0 < self.inverse_temperature < math.inf:
+            raise InputError("inverse_temperature must be a positive number")
 
     def _texts(self) -> list[str]:
         parts = [message.content for message in self.messages or ()]

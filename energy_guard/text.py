@@ -66,11 +66,9 @@ def _decode(raw: bytes) -> tuple[str, list[int]]:
         waiting = 0 if final else len(decoder.getstate()[0])
         consumed = min(index + 1, len(raw)) - waiting
         pending = consumed - len(char_of_byte)
-        # At most two characters come out at once: a broken one, and the byte that broke it.
-        if len(out) == 2:
-            char_of_byte += [len(text)] * (pending - 1) + [len(text) + 1]
-        elif out:
-            char_of_byte += [len(text)] * pending
+        if out:  # several at once where bytes were broken: the last of them have a byte each
+            char_of_byte += [len(text)] * (pending - len(out) + 1)
+            char_of_byte += range(len(text) + 1, len(text) + len(out))
         text += out
     return text, char_of_byte
 
@@ -146,6 +144,17 @@ def _plain_boundary(before: bytes, after: bytes) -> bool:
     )
 
 
+_MOST_WAITING = 64
+"""Tokens that one glyph may take before it is released in parts."""
+
+
+def _half_character(raw: bytes) -> int:
+    """How many of the last bytes are the beginning of a character that is not complete."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder.decode(raw[-4:])  # what came before does not change this: a character has four at most
+    return len(decoder.getstate()[0])
+
+
 class TextStream:
     """Releases tokens' text as soon as it can no longer change.
 
@@ -164,17 +173,18 @@ class TextStream:
         if len(waiting) == 1 and not held_back and _plain_boundary(waiting[0], piece):
             self._drop(1)
             return [(self._first - 1, waiting[0].decode("ascii"))]
-        aligned = align(self._pieces)
-        free = sum(map(len, self._pieces)) - held_back
+        raw = b"".join(self._pieces)
+        # The last bytes may be half a character; the next glyph must begin before them.
+        aligned = align(self._pieces, len(raw) - _half_character(raw))
+        free = len(raw) - held_back
         ends = list(accumulate(map(len, self._pieces)))
         ready = 0
         for index in range(len(self._pieces) - 1):
-            # The next glyph must begin in a later token, and its first character be complete.
-            settled = aligned.offsets[index][1] <= aligned.offsets[index + 1][0]
-            complete = aligned.offsets[index + 1][1] > aligned.offsets[index + 1][0]
-            broken = aligned.text[aligned.offsets[index + 1][0] :].startswith("\ufffd")
-            if settled and complete and not broken and ends[index] <= free:
+            after, (start, end) = aligned.offsets[index][1], aligned.offsets[index + 1]
+            if after <= start < end and ends[index] <= free:
                 ready = index + 1
+        if not ready and len(self._pieces) > _MOST_WAITING and ends[-2] <= free:
+            ready = len(self._pieces) - 1  # no glyph that a person reads is as long as this
         released = [(self._first + i, aligned.texts[i]) for i in range(ready)]
         self._drop(ready)
         return released

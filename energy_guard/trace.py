@@ -260,7 +260,7 @@ class Trace:
                 "finish_reason": self.finish_reason,
                 "prompt_tokens": self.prompt_tokens,
                 "inverse_temperature": self.inverse_temperature,
-                "extras": {name: value.tolist() for name, value in self.extras.items()},
+                "extras": {name: _nested(value.tolist()) for name, value in self.extras.items()},
             },
             allow_nan=False,
         )
@@ -280,22 +280,34 @@ class Trace:
                 finish_reason=data["finish_reason"],
                 prompt_tokens=int(data["prompt_tokens"]),
                 inverse_temperature=float(data["inverse_temperature"]),
-                extras={name: np.array(value) for name, value in data["extras"].items()},
+                extras={name: _extra(value) for name, value in data["extras"].items()},
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except _UNREADABLE as error:
             raise InputError(f"this is not a trace: {error!r}") from error
         count = len(trace)
-        shapes_fit = all(
-            len(getattr(trace, name)) in ((count, count + 1) if name in _ROWS else (count,))
-            for name in ("ids", *_STORED)
-        ) and len(trace.log_partition) == len(trace.row_mean)
+        rows = trace.log_partition.shape
+        shapes_fit = (
+            all(getattr(trace, name).shape == (count,) for name in ("ids", *_PER_TOKEN))
+            and rows in ((count,), (count + 1,))
+            and trace.row_mean.shape == rows
+            and 0 <= trace.content_bytes <= sum(map(len, trace.pieces))
+        )
         if not shapes_fit or trace.finish_reason not in get_args(FinishReason):
             raise InputError("this is not a trace: its arrays do not fit together")
         return trace
 
 
-_ROWS: Final = ("log_partition", "row_mean")
-_STORED: Final = ("token_logit", "log_partition", "row_mean", "entropy", "margin")
+_PER_TOKEN: Final = ("token_logit", "entropy", "margin")
+_STORED: Final = (*_PER_TOKEN, "log_partition", "row_mean")
+_UNREADABLE: Final = (
+    AttributeError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What reading JSON of another shape may raise."""
 
 
 def _floats(values: list[float]) -> Floats:
@@ -304,6 +316,18 @@ def _floats(values: list[float]) -> Floats:
 
 def _nullable(values: Floats) -> list[float | None]:
     return [float(value) if math.isfinite(value) else None for value in values]
+
+
+def _extra(values: list[Any]) -> npt.NDArray[Any]:
+    array = np.array(values)
+    return array.astype(np.float64) if array.dtype == object else array  # None becomes NaN
+
+
+def _nested(values: Any) -> Any:
+    """Nested lists with None where a number is missing."""
+    if isinstance(values, list):
+        return [_nested(value) for value in values]
+    return values if math.isfinite(values) else None
 
 
 def _piece_to_json(piece: bytes) -> str | dict[str, str]:

@@ -178,7 +178,11 @@ def profile_for(backend: Scripted, /, **changes: Any) -> Profile:
 def test_detector_and_locator_come_from_the_profile_which_gives_p_wrong() -> None:
     backend = Scripted.saying(SURE, GUESSED, WILD)
     guard = Guard(backend, profile=profile_for(backend))
-    assert (guard.detector.name, guard.judge.locator, guard.policy.on) == ("nll:mean", "whole", "p_wrong")
+    assert (guard.detector.name, guard.judge.locator, guard.policy.on) == (
+        "nll:mean",
+        "whole",
+        "p_wrong",
+    )
     result = guard.ask(QUESTION)
     assert result.score == pytest.approx(-(np.log(0.97) + np.log(0.99)) / 2, rel=1e-3)
     assert result.p_wrong == pytest.approx(1 / (1 + np.exp(-result.score)))
