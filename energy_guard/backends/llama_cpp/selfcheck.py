@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from statistics import median
-from typing import Final
 
 import numpy as np
 
 from energy_guard.backends.llama_cpp.backend import LlamaCpp
+from energy_guard.backends.llama_cpp.tap import current_row
 from energy_guard.energy import RowReducer
 from energy_guard.errors import EngineError
 from energy_guard.request import Finished, Request, Token
-
-_REPEATS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +41,15 @@ def self_check(backend: LlamaCpp, request: Request) -> SelfCheck:
             trace = event.trace
     if trace is None or len(trace) < 2:
         raise EngineError("the model wrote nothing to check", "Try another prompt or model.")
-    difference, row = 0.0, np.empty(0)
+    reducer, difference, reducing = RowReducer(llm.n_vocab()), 0.0, []
     llm.reset()
     llm.eval(llm.input_ids[: trace.prompt_tokens].tolist())
     for t, token in enumerate(trace.ids.tolist()):
-        pointer = llm._ctx.get_logits_ith(-1)
-        row = np.ctypeslib.as_array(pointer, shape=(llm.n_vocab(),)).astype(np.float64)
+        raw = current_row(llm)
+        started = time.perf_counter()
+        reducer.reduce(raw)  # right after a decode, when the caches are as cold as in use
+        reducing.append(time.perf_counter() - started)
+        row = raw.astype(np.float64)
         log_partition = row.max() + np.log(np.exp(row - row.max()).sum())
         difference = max(
             difference,
@@ -56,15 +57,4 @@ def self_check(backend: LlamaCpp, request: Request) -> SelfCheck:
             abs(row[token] - trace.token_logit[t]),
         )
         llm.eval([token])
-    return SelfCheck(len(trace), float(difference), _reduce_time(row), median(times[1:]))
-
-
-def _reduce_time(row: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
-    raw = row.astype(np.float32)
-    reducer = RowReducer(raw.size)
-    times = []
-    for _ in range(_REPEATS):
-        started = time.perf_counter()
-        reducer.reduce(raw)
-        times.append(time.perf_counter() - started)
-    return median(times)
+    return SelfCheck(len(trace), float(difference), median(reducing), median(times[1:]))
