@@ -13,6 +13,7 @@ from energy_guard.calibrate import Profile
 from energy_guard.decide import DEFAULT_DETECTOR, Again, Attempt, Changes, Policy, next_move
 from energy_guard.energy import Row
 from energy_guard.errors import ConfigError, InputError, MismatchError
+from energy_guard.locate import Asked
 from energy_guard.locate import locator as locator_named
 from energy_guard.request import Event, Finished, Message, Partition, Request, Token
 from energy_guard.score import Detector, Score, Unscored, worst
@@ -66,8 +67,9 @@ GuardEvent = AttemptStarted | Text | Retracted | Done
 class Guard:
     """A model with a guard over it.
 
-    backend: anything that `load` takes. detector: as `Detector.parse` reads it. locator: one
-    of `LOCATORS`. policy: hand-set thresholds unless given. profile: turns scores into P(wrong).
+    backend: anything that `load` takes. detector: as `Detector.parse` reads it. locator: as
+    `locate.locator` reads it. policy: hand-set thresholds unless given. profile: turns scores
+    into P(wrong).
 
     Raises MismatchError where policy or profile belong to another model, detector or locator.
 
@@ -165,7 +167,7 @@ class Guard:
 
     def _assess(self, request: Request, trace: Trace) -> Attempt:
         """Locate, score and calibrate one attempt."""
-        located = self._locate(trace, request.question, request.choices)
+        located = self._locate(trace, Asked(request.question, request.choices))
         score = self.detector.score(trace, located)
         if trace.finish_reason in ("cancelled", "deadline", "closed"):
             score = Unscored(f"the answer is not complete ({trace.finish_reason})")

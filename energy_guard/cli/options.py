@@ -12,6 +12,7 @@ from energy_guard.calibrate import Profile
 from energy_guard.decide import Policy
 from energy_guard.errors import PromptError
 from energy_guard.guard import Guard
+from energy_guard.locate import LOCATORS
 
 Model = Annotated[
     str,
@@ -24,9 +25,7 @@ NThreads = Annotated[int | None, typer.Option(help="Threads while generating.", 
 DetectorName = Annotated[
     str | None, typer.Option("--detector", help="signal:pooling, such as spilled_energy:max.")
 ]
-LocatorName = Annotated[
-    str | None, typer.Option("--locator", help="automatic, whole or first-line.")
-]
+LocatorName = Annotated[str | None, typer.Option("--locator", help=f"{', '.join(LOCATORS)}.")]
 PolicyFile = Annotated[str | None, typer.Option("--policy", help="TOML or JSON file.")]
 ProfileFile = Annotated[str | None, typer.Option("--profile", help="Calibration made for a model.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
