@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from energy_guard.events import AttemptStarted, Done, GuardEvent, Retracted, Tex
 from energy_guard.judge import Judge
 from energy_guard.log import TraceLog
 from energy_guard.policy import Policy
-from energy_guard.request import Message, Request
+from energy_guard.request import Finished, Message, Request
 from energy_guard.running import Running
 from energy_guard.score import Detector
 
@@ -27,8 +27,9 @@ Prompt = str | Sequence[Message] | Request
 class Guard:
     """A model with a guard over it.
 
-    backend: anything that `load` takes. detector: as `Detector.parse` reads it. locator: one
-    of `LOCATORS`. policy: hand-set thresholds unless given. profile: turns scores into P(wrong).
+    backend: anything that `load` takes. detector: as `Detector.parse` reads it. locator: as
+    `energy_guard.locate.locator` reads it. policy: hand-set thresholds unless given. profile:
+    turns scores into P(wrong).
     fallback: another guard, with its own model and policy, for policies that retry with it.
     log: where every result is appended.
 
@@ -97,7 +98,8 @@ class Guard:
             for event in session.replay(request, answer, fast):
                 for _ in running.feed(event):
                     pass
-            attempts = [self.judge.assess(running.trace, request)]
+            ask = self._asker(session, request)
+            attempts = [self.judge.assess(running.trace, request, ask)]
         return self._conclude(request, attempts, self.judge.final(attempts))
 
     def _stream(
@@ -137,7 +139,19 @@ class Guard:
                 yield from running.feed(event)
         finally:
             events.close()
-        return self.judge.assess(running.trace, request, running.stopped)
+        ask = self._asker(session, request)
+        return self.judge.assess(running.trace, request, ask, running.stopped)
+
+    def _asker(self, session: Session, request: Request) -> Callable[[str], str]:
+        """For a locator that asks the model itself, in the session of the answer, unseen."""
+        make = Request.raw if request.mode == "raw" else Request.chat
+
+        def ask(prompt: str) -> str:
+            side = make(prompt, cancel=request.cancel, deadline=request.deadline, max_tokens=64)
+            events = session.generate([side], private=True)
+            return next(e.trace.text for e in events if isinstance(e, Finished))
+
+        return ask
 
     def _conclude(
         self,

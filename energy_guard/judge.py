@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -14,7 +14,7 @@ from energy_guard.backends.base import ModelInfo
 from energy_guard.calibrate import Profile
 from energy_guard.decide import Again, Attempt, FinalMove, next_move
 from energy_guard.errors import ConfigError, MismatchError
-from energy_guard.locate import Located, Locator
+from energy_guard.locate import Asked, Located, Locator, NotLocated, Span, sentences
 from energy_guard.locate import locator as locator_named
 from energy_guard.log import LogEntry
 from energy_guard.policy import DEFAULT_DETECTOR, Policy
@@ -75,9 +75,20 @@ class Judge:
         if self.profile is not None:
             self.profile.check(model=info.fingerprint, backend=info.backend)
 
-    def assess(self, trace: Trace, request: Request, stopped: str | None = None) -> Attempt:
-        """Locate, score and calibrate one attempt; `stopped` says why a rule ended it."""
-        located = self.locate(trace, request.question, request.choices)
+    def assess(
+        self,
+        trace: Trace,
+        request: Request,
+        ask: Callable[[str], str] | None = None,
+        stopped: str | None = None,
+    ) -> Attempt:
+        """Locate, score and calibrate one attempt.
+
+        ask: for a locator that asks the model itself. stopped: why a rule ended the attempt.
+        """
+        located: Located = NotLocated(f"the answer is not complete ({trace.finish_reason})")
+        if trace.finish_reason not in INCOMPLETE:
+            located = self.locate(trace, Asked(request.question, request.choices, ask))
         saved = request.max_tokens - len(trace) if stopped else 0
         return self._attempt(trace, located, stopped, saved)
 
@@ -90,7 +101,7 @@ class Judge:
                 "this log has no texts, so no locator can be tried on it",
                 "Leave --locator out: the answer is taken where it was found then.",
             )
-        located = self.locate(entry.trace, entry.question, entry.choices)
+        located = self.locate(entry.trace, Asked(entry.question, entry.choices))
         return self._attempt(entry.trace, located)
 
     def final(self, attempts: Sequence[Attempt]) -> FinalMove:
@@ -119,4 +130,6 @@ class Judge:
         p_wrong = None
         if self.profile is not None and isinstance(score, Score):
             p_wrong = self.profile.calibration.p_wrong(score.value)
-        return Attempt(trace, located, score, p_wrong, stopped=stopped, tokens_saved=saved)
+        spans = sentences(trace) if isinstance(located, Span) else []
+        each = tuple((span, self.detector.score(trace, span)) for span in spans)
+        return Attempt(trace, located, score, p_wrong, each, stopped, saved)

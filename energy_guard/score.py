@@ -12,7 +12,7 @@ import numpy as np
 
 from energy_guard.energy import Floats, Row
 from energy_guard.errors import ConfigError, NormalisedRowsError
-from energy_guard.locate import Located, NotLocated, Span
+from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
 from energy_guard.trace import SIGNALS, Step, Trace
 
 RiskierSide = Literal["high", "low"]
@@ -108,6 +108,8 @@ class Detector:
 
     def score(self, trace: Trace, located: Located) -> Score | Unscored:
         """Score a span of a trace; Unscored where anything that it needs is missing."""
+        if isinstance(located, NothingToCheck):
+            return Unscored(f"nothing to check: {located.reason}", nothing_to_check=True)
         if isinstance(located, NotLocated):
             return Unscored(f"no answer found: {located.reason}")
         try:

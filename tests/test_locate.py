@@ -3,6 +3,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from itertools import pairwise
 
 import pytest
@@ -13,15 +14,37 @@ from energy_guard.energy import Row
 from energy_guard.errors import ConfigError
 from energy_guard.locate import (
     LOCATORS,
+    Asked,
+    Located,
+    NothingToCheck,
     NotLocated,
     Span,
     automatic,
     first_line,
     locator,
+    sentences,
     span_of,
     whole,
 )
 from energy_guard.trace import Step, Trace
+
+SPECS = [
+    "automatic",
+    "whole",
+    "first-line",
+    "first-sentence",
+    "last-number",
+    "quote",
+    "labels",
+    "labels:yes,Paris",
+    "regex:(?s)(.+)",
+    "json:city",
+    "tag:answer",
+]
+"""Every locator, with an argument where it takes one."""
+
+TAKE_PLAIN_TEXT = ["automatic", "whole", "first-line", "first-sentence", "quote", "regex:(?s)(.+)"]
+TAKE_PLAIN_TEXT += ["labels:yes,Paris"]
 
 ROW = Row(log_partition=2.0, mean=0.0, entropy=0.1, margin=1.0)
 
@@ -38,7 +61,12 @@ def words(text: str) -> Trace:
     return trace_of(parts[0], *(" " + part for part in parts[1:]))
 
 
-def located(found: Span | NotLocated) -> Span:
+def asking(question: str, *choices: str) -> Asked:
+    """The model at hand quotes "Paris", whatever it is asked."""
+    return Asked(question, choices, lambda prompt: "Paris")
+
+
+def located(found: Located) -> Span:
     assert isinstance(found, Span), found
     return found
 
@@ -78,30 +106,30 @@ def test_first_line_stops_at_the_line_break() -> None:
     assert first_line(trace) == Span((1, 2), "Paris")
 
 
-@pytest.mark.parametrize("name", LOCATORS)
+@pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("pieces", [[], [""], [" ", "\n"]])
 def test_an_empty_answer_is_not_located(name: str, pieces: list[str]) -> None:
-    found = locator(name)(trace_of(*pieces), "What?", ())
+    found = locator(name)(trace_of(*pieces), asking("What?"))
     assert isinstance(found, NotLocated)
     assert "empty" in found.reason
 
 
-@pytest.mark.parametrize("name", LOCATORS)
+@pytest.mark.parametrize("name", TAKE_PLAIN_TEXT)
 def test_reasoning_is_never_part_of_the_answer(name: str) -> None:
     trace = trace_of("<think>", "Lyon", " or", " Nice?\n", "</think>", "\n\n", "Par", "is")
-    assert locator(name)(trace, "Which city?", ()) == Span((6, 7), "Paris")
+    assert locator(name)(trace, asking("Which city?")) == Span((6, 7), "Paris")
 
 
-@pytest.mark.parametrize("name", LOCATORS)
+@pytest.mark.parametrize("name", TAKE_PLAIN_TEXT)
 def test_reasoning_whose_beginning_stands_in_the_prompt_is_no_answer(name: str) -> None:
     trace = trace_of("Lyon", " or", " Nice?", "</think>", "\n\n", "Par", "is")
-    assert locator(name)(trace, "Which city?", ()) == Span((5, 6), "Paris")
+    assert locator(name)(trace, asking("Which city?")) == Span((5, 6), "Paris")
 
 
-@pytest.mark.parametrize("name", LOCATORS)
+@pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("pieces", [["<think>", "Paris"], ["<think>", "Paris", "</think>", "\n"]])
 def test_reasoning_alone_is_not_located(name: str, pieces: list[str]) -> None:
-    found = locator(name)(trace_of(*pieces), "Which city?", ())
+    found = locator(name)(trace_of(*pieces), asking("Which city?"))
     assert isinstance(found, NotLocated)
     assert "reasoning" in found.reason
 
@@ -123,7 +151,7 @@ def test_the_values_of_a_json_answer_are_located_and_its_keys_are_not(
     answer: object, values: list[str]
 ) -> None:
     text = json.dumps(answer)
-    tokens = located(automatic(trace_of(*text), "What?")).tokens
+    tokens = located(automatic(trace_of(*text), Asked("What?"))).tokens
     runs = [[tokens[0]]]
     for before, after in pairwise(tokens):
         if after == before + 1:
@@ -135,11 +163,11 @@ def test_the_values_of_a_json_answer_are_located_and_its_keys_are_not(
 
 @pytest.mark.parametrize("answer", ["{}", "[]", '{"city": ""}', '{"city": {}}', '{"city": NaN}'])
 def test_a_json_answer_without_a_value_is_not_located(answer: str) -> None:
-    assert isinstance(automatic(trace_of(answer), "What?"), NotLocated)
+    assert isinstance(automatic(trace_of(answer), Asked("What?")), NotLocated)
 
 
 def test_endless_brackets_are_no_reason_to_fail() -> None:
-    assert isinstance(automatic(trace_of("[" * 20_000), "What?"), Span | NotLocated)
+    assert isinstance(automatic(trace_of("[" * 20_000), Asked("What?")), Span | NotLocated)
 
 
 CITIES = ("York", "New York", "New York City")
@@ -156,20 +184,22 @@ CITIES = ("York", "New York", "New York City")
     ],
 )
 def test_the_one_choice_that_is_named(answer: str, choices: Sequence[str], text: str) -> None:
-    assert located(automatic(words(answer), "Which?", choices)).text == text
+    assert located(automatic(words(answer), Asked("Which?", tuple(choices)))).text == text
 
 
 @pytest.mark.parametrize(
     "answer", ["York or New York City", "Neither of them", "Yorkshire pudding", "New Yorkers"]
 )
 def test_no_choice_or_several_are_not_located(answer: str) -> None:
-    found = automatic(words(answer), "Which?", CITIES)
+    found = automatic(words(answer), Asked("Which?", CITIES))
     assert isinstance(found, NotLocated)
     assert "choices" in found.reason
 
 
 def test_an_empty_choice_names_nothing() -> None:
-    assert isinstance(automatic(trace_of("It is: York"), "Which?", ["", "Leeds"]), NotLocated)
+    assert isinstance(
+        automatic(trace_of("It is: York"), Asked("Which?", ("", "Leeds"))), NotLocated
+    )
 
 
 @pytest.mark.parametrize(
@@ -184,7 +214,7 @@ def test_an_empty_choice_names_nothing() -> None:
     ],
 )
 def test_a_short_answer_is_taken_whole(answer: str, text: str) -> None:
-    assert located(automatic(words(answer), "What?")).text == text
+    assert located(automatic(words(answer), Asked("What?"))).text == text
 
 
 @pytest.mark.parametrize(
@@ -202,25 +232,25 @@ def test_what_the_first_telling_sentence_says_beyond_the_question(
     question: str, answer: str, text: str | None
 ) -> None:
     expected = "written by J. R. R. Tolkien" if text is None else text
-    assert located(automatic(words(answer), question)).text == expected
+    assert located(automatic(words(answer), Asked(question))).text == expected
 
 
 def test_stop_words_inside_the_answer_are_not_scored() -> None:
     trace = words("The painter of the picture is Leonardo da Vinci of the Tuscans.")
-    found = located(automatic(trace, "Who is the painter of the picture?"))
+    found = located(automatic(trace, Asked("Who is the painter of the picture?")))
     assert found == Span((6, 7, 8, 11), "Leonardo da Vinci of the Tuscans")
 
 
 def test_an_echo_of_the_question_is_not_located() -> None:
     question = "What is the capital of France?"
-    found = automatic(words("The capital of France is the capital of France."), question)
+    found = automatic(words("The capital of France is the capital of France."), Asked(question))
     assert isinstance(found, NotLocated)
     assert "question" in found.reason
 
 
 def test_a_leading_space_belongs_to_its_word_and_the_full_stop_is_left_out() -> None:
     trace = trace_of("So", " the", " capital", " is", " Par", "is", ".")
-    assert automatic(trace, "What is the capital?") == Span((4, 5), "Paris")
+    assert automatic(trace, Asked("What is the capital?")) == Span((4, 5), "Paris")
 
 
 @pytest.mark.parametrize("text", ["巴黎", "👍🏽", "é", "👨‍👩‍👧", "ا\u064e"])
@@ -228,61 +258,137 @@ def test_a_leading_space_belongs_to_its_word_and_the_full_stop_is_left_out() -> 
 def test_characters_split_over_tokens_are_covered_whole(text: str, name: str) -> None:
     raw = [bytes([byte]) for byte in text.encode()]
     trace = trace_of("\n", *raw, "\n", "x" if name == "first-line" else "")
-    assert locator(name)(trace, "", ()) == Span(tuple(range(1, len(raw) + 1)), text)
+    assert locator(name)(trace, asking("")) == Span(tuple(range(1, len(raw) + 1)), text)
 
 
 def test_a_chinese_answer_is_found_in_split_tokens() -> None:
     start, rest = "答案：".encode(), "北京".encode()
     trace = trace_of(start, rest[:2], rest[2:5], rest[5:], "。")
-    assert located(automatic(trace, "")).tokens[-3:] == (1, 2, 3)
+    assert located(automatic(trace)).tokens[-3:] == (1, 2, 3)
 
 
-@pytest.mark.parametrize("name", LOCATORS)
+@pytest.mark.parametrize("name", SPECS)
 def test_locators_are_given_no_label(name: str) -> None:
-    assert list(inspect.signature(LOCATORS[name]).parameters) == ["trace", "question", "choices"]
+    assert list(inspect.signature(locator(name)).parameters) == ["trace", "asked"]
 
 
-def test_an_unknown_locator_is_refused_with_the_names_of_all() -> None:
+def test_what_is_asked_has_no_place_for_a_label() -> None:
+    assert [field.name for field in fields(Asked)] == ["question", "choices", "ask"]
+
+
+def test_every_kind_of_locator_is_in_the_help_and_tested_here() -> None:
+    assert {name.partition(":")[0] for name in LOCATORS} == {s.partition(":")[0] for s in SPECS}
+
+
+@pytest.mark.parametrize("spec", ["middle", "", "whole:x", "regex", "regex:", "json", "tag: ", ":"])
+def test_an_unknown_locator_is_refused_with_the_names_of_all(spec: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        locator("middle")
+        locator(spec)
     assert all(name in caught.value.hint for name in LOCATORS)
 
 
-PARTS = """<think> </think> {"a": "b" } [ 1.5 yes Dr. 。 👍🏽 e\u0301 Paris . 's \\""".split(" ")
-PARTS += [" ", "\n", "\u200d", " the", "\x00"]
+@pytest.mark.parametrize(
+    "spec",
+    ["regex:(", "json:a..b", "json:.", "tag:a b", "tag:think", "labels:a,,b", "labels:,"],
+)
+def test_a_bad_argument_is_refused_when_the_locator_is_made(spec: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        locator(spec)
+    assert spec in caught.value.message
+
+
+def test_small_talk_before_the_answer_is_not_scored() -> None:
+    trace = words("Hello! Thanks for asking. The capital of France is Paris.")
+    found = automatic(trace, Asked("Hi! What is the capital of France?"))
+    assert located(found).text == "Paris"
+
+
+def test_small_talk_alone_is_nothing_to_check() -> None:
+    found = automatic(words("Hello! How can I help you today?"), Asked("Hi there"))
+    assert found == NothingToCheck("small talk")
+
+
+@pytest.mark.parametrize(
+    ("answer", "asked"),
+    [("Hello!", Asked("Hi", choices=("Hello", "Bye"))), ('{"say": "Hello!"}', Asked("Hi"))],
+)
+def test_choices_and_json_are_always_checked(answer: str, asked: Asked) -> None:
+    assert located(automatic(words(answer), asked)).text.startswith("Hello")
+
+
+def test_reasoning_between_parts_of_the_answer_is_left_out() -> None:
+    trace = trace_of("It", " is", "<think>", "Lyon", "</think>", " Paris", ".")
+    assert whole(trace) == Span((0, 1, 5, 6), "It is Paris.")
+
+
+def test_reasoning_at_the_end_that_is_cut_off_is_left_out() -> None:
+    trace = trace_of("Par", "is", ".", "\n", "<think>", "or", " Lyon")
+    assert whole(trace) == Span((0, 1, 2), "Paris.")
+
+
+PARTS = """<think> </think> {"a": "b" } [ 1.5 yes Dr. 。 👍🏽 e\u0301 Paris . 's \\" <answer>
+    </answer> {"city":"x"} ```json ``` 1. - −3 3/4 % Hello! A. U.S. ! … ~~~ "city":""".split()
+PARTS += [" ", "\n", "\u200d", " the", "\x00", "\u2028", "\r"]
 TEXTS = st.one_of(
     st.text(max_size=60),
-    st.lists(
-        st.sampled_from(PARTS),
-        max_size=15,
-    ).map("".join),
+    st.lists(st.sampled_from(PARTS), max_size=15).map("".join),
+    st.lists(st.sampled_from(PARTS), max_size=15).map(" ".join),
 )
 
 
-@settings(max_examples=150, deadline=None)
+@st.composite
+def traces(draw: st.DrawFn) -> Trace:
+    """Any text, cut anywhere (inside characters too), with an end token after it."""
+    raw = draw(TEXTS).encode()
+    cuts = sorted(draw(st.lists(st.integers(0, len(raw)), max_size=20)))
+    pieces = [raw[a:b] for a, b in pairwise([0, *cuts, len(raw)])]
+    return trace_of(*pieces, b"<|im_end|>", content_bytes=len(raw))
+
+
+def assert_valid(span: Span, trace: Trace) -> None:
+    assert span.tokens
+    assert all(a < b for a, b in pairwise(span.tokens))
+    assert span.tokens[0] >= 0
+    assert span.tokens[-1] < trace.content_end
+    assert span.text
+    if "think>" not in trace.text:
+        assert span.text in trace.text
+
+
+@settings(max_examples=200, deadline=None)
 @given(
-    text=TEXTS,
+    trace=traces(),
     question=TEXTS,
-    choices=st.lists(TEXTS.filter(str.strip), max_size=3),
-    data=st.data(),
+    choices=st.lists(TEXTS, max_size=3).map(tuple),
+    reply=TEXTS,
 )
 def test_any_text_in_any_split_is_located_or_not(
-    text: str, question: str, choices: list[str], data: st.DataObject
+    trace: Trace, question: str, choices: tuple[str, ...], reply: str
 ) -> None:
-    raw = text.encode()
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=20)))
-    trace = trace_of(*(raw[a:b] for a, b in pairwise([0, *cuts, len(raw)])), b"<|im_end|>")
-    trace = Trace.from_steps(
-        [Step(0, piece, 1.0, ROW) for piece in trace.pieces], ROW, content_bytes=len(raw)
-    )
-    for find in LOCATORS.values():
-        found = find(trace, question, choices)
-        if isinstance(found, NotLocated):
+    for spec in SPECS:
+        found = locator(spec)(trace, Asked(question, choices, lambda prompt: reply))
+        if isinstance(found, Span):
+            assert_valid(found, trace)
+        else:
             assert found.reason
-            continue
-        assert found.tokens
-        assert all(a < b for a, b in pairwise(found.tokens))
-        assert found.tokens[0] >= 0
-        assert found.tokens[-1] < trace.content_end
-        assert found.text
-        assert found.text in text
+    for sentence in sentences(trace):
+        assert_valid(sentence, trace)
+
+
+@settings(max_examples=100, deadline=None)
+@given(trace=traces(), question=TEXTS)
+def test_the_same_text_is_located_again_in_the_same_place(trace: Trace, question: str) -> None:
+    for spec in SPECS:
+        first, again = (locator(spec)(trace, asking(question, "yes", "no")) for _ in range(2))
+        assert first == again
+
+
+@settings(max_examples=100, deadline=None)
+@given(hidden=st.text(max_size=20).filter(lambda text: "think>" not in text), spec=st.data())
+def test_what_is_thought_changes_nothing(hidden: str, spec: st.DataObject) -> None:
+    name = spec.draw(st.sampled_from(SPECS))
+    answer = ["<answer>", '{"city": ', '"Paris"}', "</answer>", " 3", " yes"]
+    find = locator(name)
+    plain = find(trace_of("", *answer), asking("Which city?", "yes"))
+    thought = find(trace_of(f"<think>{hidden}</think>", *answer), asking("Which city?", "yes"))
+    assert thought == plain

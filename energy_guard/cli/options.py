@@ -11,6 +11,7 @@ import typer
 from energy_guard.backends import Backend, load
 from energy_guard.calibrate import Profile
 from energy_guard.errors import ConfigError, PromptError
+from energy_guard.locate import LOCATORS
 from energy_guard.locate import locator as locator_named
 from energy_guard.log import TraceLog
 from energy_guard.policy import Policy
@@ -27,9 +28,7 @@ NThreads = Annotated[int | None, typer.Option(help="Threads while generating.", 
 DetectorName = Annotated[
     str | None, typer.Option("--detector", help="signal:pooling, such as spilled_energy:max.")
 ]
-LocatorName = Annotated[
-    str | None, typer.Option("--locator", help="automatic, whole or first-line.")
-]
+LocatorName = Annotated[str | None, typer.Option("--locator", help=f"{', '.join(LOCATORS)}.")]
 PolicyFile = Annotated[str | None, typer.Option("--policy", help="TOML or JSON file.")]
 ProfileFile = Annotated[str | None, typer.Option("--profile", help="Calibration made for a model.")]
 LogFile = Annotated[str | None, typer.Option("--log", help="JSONL file to append results to.")]

@@ -53,10 +53,24 @@ def details(result: Mapping[str, Any]) -> list[RenderableType]:
             Text.assemble(("exact answer: ", "dim"), printable(result["span"]["text"])),
             signals(result),
         ]
+    weakest = weakest_sentence(result)
+    if weakest is not None:
+        parts.append(weakest)
     parts.append(verdict_line(result))
     if result["text"] != result["answer"]:
         parts.append(Text.assemble(("shown instead: ", "dim"), printable(result["text"])))
     return parts
+
+
+def weakest_sentence(result: Mapping[str, Any]) -> Text | None:
+    """The sentence with the highest risk, where there are several with one."""
+    scored = [sentence for sentence in result["sentences"] if sentence["score"] is not None]
+    if len(scored) < 2:
+        return None
+    worst = max(scored, key=lambda sentence: sentence["score"])
+    return Text.assemble(
+        ("weakest sentence: ", "dim"), printable(worst["text"]), (f" ({worst['score']:.2f})", "dim")
+    )
 
 
 def heat_map(result: Mapping[str, Any]) -> Text:

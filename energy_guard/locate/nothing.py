@@ -1,0 +1,250 @@
+"""Whether an answer claims anything that could be wrong.
+
+Conservative: it goes by closed lists, and everything that they do not cover is checked. To check
+a greeting costs a number that nobody needs; to wave a false statement through costs trust.
+
+Languages: small talk in English, German, French, Spanish and Chinese; requests for code or for
+creative writing in the first four (German stories are checked: "Geschichte" is also history);
+tastes in English, German, French and Spanish; lists of steps in English only. Any other
+language is checked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from energy_guard.locate.sentences import FENCE, marker_end, sentence_ranges
+from energy_guard.locate.smalltalk import is_small_talk, name_given
+
+
+def nothing_to_check(question: str, answer: str) -> str | None:
+    """Return what an answer is that claims nothing, or None where it is to be checked.
+
+    It takes both: "Hello!" may be a greeting or a translation. Without a question everything is
+    checked.
+
+    >>> nothing_to_check("Hi there", "Hello! How can I help you?")
+    'small talk'
+    >>> nothing_to_check("What is 'salut' in English?", "Hello!") is None
+    True
+    """
+    name = name_given(question)
+    asked = [s for s in _split(question) if not is_small_talk(s, name)]
+    if not asked:
+        both = is_small_talk(question, name) and is_small_talk(answer, name)
+        return "small talk" if both else None
+    if len(asked) == 1:
+        request = re.sub(_POLITE, "", " ".join(asked[0].lower().replace("’", "'").split()))
+        for what, claims_nothing in _KINDS:
+            if claims_nothing(request, asked[0], answer):
+                return what
+    return None
+
+
+# Patterns are text: compiling them on first use keeps the import of this package fast.
+_POLITE: Final = (
+    r"^(?:¿|¡|so |hey |ok |now |please |can you |could you |would you |will you |can i have "
+    r"|please |i want you to |i need you to |bitte |kannst du |können sie |peux-tu |pouvez-vous "
+    r"|puedes |por favor |por favor, )+(?!rather\b)"
+)
+_ASKS_MORE: Final = (
+    r"\b(who|whom|whose|when|where|why|which|what|how|explain|true|real|fact|facts|factual|exact"
+    r"|date|history|historical|summary|biography|wer|wann|warum|welche[rsnm]?|erkläre|qui a|quand"
+    r"|pourquoi|quién|cuándo|explica|explique)\b"
+)
+
+
+def _split(text: str) -> list[str]:
+    return [text[start:end] for start, end in sentence_ranges(text)]
+
+
+def _new_names(text: str, question: str) -> bool:
+    """Whether a sentence has a capitalised word after its first that the question has not."""
+    known = {word.casefold() for word in re.findall(r"\w+", question)} | {"i"}
+    words = re.findall(r"[^\W\d_]+(?:'\w+)?", text)[1:]
+    return any(w[0].isupper() and w.split("'")[0].casefold() not in known for w in words)
+
+
+_CODE_WANTED: Final = (
+    r"(write|create|implement|code|give me|show me|generate|make|develop|build|provide|schreibe?"
+    r"|erstelle|programmiere|écris|écrivez|crée|créez|donne-moi|escribe|crea|haz|dame)\b.*?"
+    r"(\b(functions?|methods?|scripts?|programs?|code|class|snippets?|regex|regular expression"
+    r"|query|html|css|sql|rule|component|macro|algorithm|(binary|linear) search|sort|parser"
+    r"|dockerfile|makefile|unit tests?|endpoint|loop|decorator)\b"
+    r"|funktion|skript|programm|klasse|abfrage|fonction|programme|requête|función|programa|clase"
+    r"|consulta|\b(python|javascript|typescript|java|rust|bash|golang|ruby|php|c\+\+|c#)(\b|$))"
+)
+_INTRO: Final = (
+    r"(?i)(?:sure|certainly|of course|absolutely)?[,!. ]*"
+    r"(?:here(?:'s| is| are| you go)(?: \w+){0,7}"
+    r"|(?:this|the|the following|following)(?: \w+)? (?:function|script|program|code|query|rule"
+    r"|class|snippet|regex|page)(?: \w+){0,6}"
+    r"|below (?:is|are)(?: \w+){0,6}|follow these(?: \w+){0,4}"
+    r"|you can use (?:this|the following)(?: \w+){0,4}"
+    r"|hier (?:ist|sind) (?:das|die|der|ein|eine)(?: \w+){1,4}"
+    r"|voici (?:le|la|les|un|une|votre)(?: \w+){1,4}"
+    r"|aquí (?:está|tienes) (?:el|la|un|una)(?: \w+){1,4})\s*[:.!]*"
+)
+_LITERAL: Final = r"\"([^\"\n]*)\"|'([^'\n]*)'|>([^<>\n]+)<"
+
+
+def _is_code(request: str, question: str, answer: str) -> bool:
+    """Fenced code that was asked for, with no prose but an introduction.
+
+    Numbers of three digits or more and capitalised literals that the question does not have may
+    be facts put into code.
+    """
+    blocks = list(FENCE.finditer(answer))
+    if not blocks or not re.match(_CODE_WANTED, request) or re.search(_ASKS_MORE, request):
+        return False
+    prose = FENCE.sub("\n", answer)
+    if not all(_is_frame(sentence, question) for sentence in _split(prose)):
+        return False
+    code = "\n".join(block["body"] for block in blocks)
+    numbers = {n for n in re.findall(r"(?<!#)\b\d[\d._]*", code) if len(n) > 2}
+    if any(number not in question for number in numbers):
+        return False
+    said = [literal for groups in re.findall(_LITERAL, code) for literal in groups]
+    return not any(_new_names(f"- {text}", f"{question} hello world welcome") for text in said)
+
+
+def _is_frame(sentence: str, question: str) -> bool:
+    """An introduction, or small talk around what was asked for."""
+    if is_small_talk(sentence):
+        return True
+    known = f"{question} Skript Funktion Programm Klasse Abfrage Gedicht Code"
+    fits = re.fullmatch(_INTRO, sentence) is not None and not re.search(r"\d", sentence)
+    return fits and not _new_names(sentence, known)
+
+
+_STEPS_WANTED: Final = (
+    r"(how (do|can|should|would|could|might) (i|you|we|one)\b|how to\b|(give|show|tell|write)( me)?"
+    r" (the |a |an |some )?(\w+ )?(steps|instructions|recipe|directions)\b|recipe for\b)"
+)
+_DELICATE: Final = (
+    r"\b(treat\w*|bit(e|ten)|poison\w*|medic\w*|dos(e|age)|pain\w*|symptom\w*|fever|burns?|wounds?"
+    r"|emergenc\w*|bleed\w*|pregnan\w*|drugs?|pills?|tax\w*|visas?|laws?|legal\w*|vot\w*|invest\w*"
+    r"|first aid|cpr|chok\w*|heart|stroke|overdos\w*|allerg\w*|diabet\w*|infect\w*|bab(y|ies)"
+    r"|get (?:to|from|there)|reach|travel|electric\w*|gas|fire"
+    r"|explosi\w*|chemical\w*|contract|court|loan|insur\w*|passport)\b"
+)
+_STEP: Final = (
+    r"(?:(?:first|then|next|now|finally|gently|carefully|slowly|quickly|lightly|please|let|always"
+    r"|once done|repeat),? )*(?:do not |don't |never )?"
+    r"(add|adjust|allow|apply|arrange|arrive|ask|attach|avoid|bake|be|beat|begin|blend|boil|bring"
+    r"|brush|build|buy|carry|change|check|choose|chop|clean|clear|click|close|collect|combine|connect"
+    r"|continue|cook|cool|cover|create|cross|cut|decide|decorate|dig|dip|divide|drain|draw|dress|dry"
+    r"|eat|empty|enjoy|enter|fasten|fill|find|finish|flip|fold|follow|fry|garnish|gather|get|give|go"
+    r"|grab|grate|grease|hang|heat|hold|insert|iron|join|keep|knead|knot|lay|leave|let|lift|look|loop"
+    r"|loosen|lower|make|mark|measure|melt|mix|move|open|organi[sz]e|pack|paint|peel|pick|place|plan"
+    r"|plant|polish|pour|practi[cs]e|preheat|prepare|press|pull|push|put|raise|read|remove|repeat"
+    r"|replace|rest|review|rinse|roll|rub|sand|save|scrub|seal|season|select|serve|set|shake|shape"
+    r"|sift|simmer|slice|slide|smooth|soak|sort|spray|spread|sprinkle|squeeze|stand|start|stay|stir"
+    r"|store|stretch|sweep|take|tape|taste|tear|test|thread|tie|tighten|toast|trim|try|tuck|turn"
+    r"|twist|unplug|untie|use|vacuum|wait|warm|wash|watch|water|wear|whisk|wipe|wrap|write)\b"
+)
+
+
+def _is_steps(request: str, question: str, answer: str) -> bool:
+    """English: a list in answer to "how do I", all instructions, without digits and names.
+
+    Health, law, money and danger are checked all the same.
+    """
+    if not re.match(_STEPS_WANTED, request) or re.search(_DELICATE, f"{request} {answer.lower()}"):
+        return False
+    numbers: set[int] = set()
+    items = 0
+    for line in answer.splitlines():
+        at = marker_end(line, 0, len(line), numbers)
+        for sentence in _split(line[at:]):
+            if not at:
+                if not _is_frame(sentence, question):
+                    return False
+                continue
+            plain = re.match(_STEP, sentence.lower()) and not re.search(r"\d", sentence)
+            if not plain or _new_names(sentence, question):
+                return False
+        items += at > 0
+    return items > 1
+
+
+_CREATIVE_WANTED: Final = (
+    r"(write|compose|make up|invent|tell|create|give|craft|come up with)( me| us)? (a|an|another)"
+    r"( [\w-]+){0,3}? (poem|haiku|limerick|sonnet|story|tale|joke|song|lullaby|rhyme|slogan|pun"
+    r"|fairy tale|birthday card|greeting card|toast|love letter|ballad|tongue twister)\b"
+    r"|(schreibe?|erzähle?|dichte|erfinde?)( mir| uns)?( bitte)? (ein|eine|einen)( \w+){0,2}?"
+    r" (gedicht|witz|lied|haiku|märchen|limerick|slogan|reim)\b"
+    r"|(écri[st]|écrivez|raconte|racontez|invente|compose|dis)([- ]moi)? (un|une)( \w+){0,2}?"
+    r" (petit )?(poème|histoire|blague|chanson|haïku|conte|slogan|comptine)\b"
+    r"|(escr[ií]be|cuénta|cuenta|inventa|compón|haz)(me|nos)? (un|una)( \w+){0,2}?"
+    r" (poema|cuento|chiste|canción|haiku|eslogan|rima)\b"
+)
+
+
+def _is_creative(request: str, question: str, answer: str) -> bool:
+    """A poem, story, joke or the like that was asked for, about nobody real, without digits."""
+    plain = re.sub(r"\babout (an?|my)( \w+){1,2} who\b", "", request)
+    if not re.match(_CREATIVE_WANTED, request) or re.search(_ASKS_MORE, plain):
+        return False
+    german = request.startswith(("schreib", "erzähl", "dichte", "erfind"))
+    named = not german and (_new_names(question, "") or re.search(r"['\"“«]\w", question))
+    return not named and not re.search(r"\d", answer)
+
+
+_TASTE_ASKED: Final = (
+    r"(what|which)('s| is| are) your favou?rite\b|do you (really )?(like|love|enjoy|prefer|hate)\b"
+    r"|would you rather\b|do you (have|feel|experience) (any )?(feelings|emotions"
+    r"|opinions|preferences)"
+    r"|how do you feel about\b|what do you think (of|about) (my|this|our)\b"
+    r"|are you (happy|sad|bored|lonely|excited|tired)\b"
+    r"|magst du\b|was ist (deine?|ihre?) lieblings|quelle? est (ta|ton|votre) [\w ]+ préférée?"
+    r"|(est-ce que )?(tu|vous) (aimes|aimez|préfères|préférez)\b|aimes-tu\b|aimez-vous\b"
+    r"|te gustan?\b|cuál es tu [\w ]+ (favorit|preferid)[oa]"
+)
+_THING: Final = (
+    r"(?:\ (?!(?:that|how|when|who|is|are|was|were|causes?)\b)[\w'-]+){1,5}"  # no clause of its own
+)
+_ADJECTIVE: Final = r"""
+    (?:(?:so|very|really|quite|especially|particularly|truly|a|an|such\ a|more)\ )*
+    (?:beautiful|lovely|calming|soothing|cosy|cozy|uplifting|relaxing|fresh|great|good|nice
+     |wonderful|fun|interesting|fascinating|charming|delightful|boring|exciting|pleasant|cute
+     |amazing|comforting|peaceful|inspiring)
+    (?:\ (?:idea|thing|choice|one|place|plan|film|book|colou?r|season))?"""
+_TASTE: Final = rf"""(?x)yes|no|oh|well|honestly|personally|for\ me|to\ me|in\ my\ opinion
+    |as\ an\ ai(?:\ (?:language\ model|assistant|model))?
+    |i(?:'d|\ would|\ really|\ truly|\ just|\ also|\ always|\ do|\ particularly)*\ (?:like|love
+     |enjoy|prefer|adore|rather|hate|dislike){_THING}
+    |i(?:'m\ an\ ai|\ am\ an\ ai)
+    |i\ (?:don't|do\ not)\ (?:really\ )?(?:have|feel|experience)\ (?:any\ )?(?:personal\ )?
+     (?:feelings|emotions|preferences|opinions|tastes|likes|favou?rites)
+     (?:\ (?:or|like)[\w ]{{3,20}})?
+    |my\ favou?rite(?:\ \w+)?\ is{_THING}
+    |i\ find{_THING}\ {_ADJECTIVE}
+    |i\ (?:think|find|feel)\ (?:it|that|this|they)(?:'s|'re|\ is|\ are)?\ {_ADJECTIVE}
+    |(?:it|that|this|they)(?:'s|\ is|'re|\ are|\ feels?|\ sounds?|\ seems?)\ {_ADJECTIVE}
+    |ja|nein|ich\ (?:mag|liebe)(?:\ \w+){{1,3}}
+    |ich\ finde(?:\ \w+){{1,2}}\ (?:schön|toll|beruhigend)
+    |oui|non|(?:j'aime|j'adore|je\ préfère)(?:\ beaucoup|\ bien)?(?:\ [\w']+){{1,3}}
+    |je\ (?:le|la|les)\ trouve(?:\ très|\ si)?
+     \ (?:apaisante?|douce|doux|belle|beau|agréable|jolie?)s?
+    |sí|me\ (?:gustan?|encantan?)(?:\ mucho|\ más)?(?:\ \w+){{0,3}}"""
+_TASTE_CLAUSE: Final = r"[,;:.!?…¡¿\n]+|\b(?:because|since|but|and|though)\b"
+
+
+def _is_taste(request: str, question: str, answer: str) -> bool:
+    """Likes and dislikes that were asked for, clause by clause, without digits."""
+    if not re.match(_TASTE_ASKED, request) or re.search(r"\d", answer):
+        return False
+    clauses = re.split(_TASTE_CLAUSE, answer.lower().replace("’", "'"))
+    said = [" ".join(clause.split()) for clause in clauses if clause.strip()]
+    return bool(said) and all(re.fullmatch(_TASTE, c) or is_small_talk(c) for c in said)
+
+
+_KINDS: Final[tuple[tuple[str, Callable[[str, str, str], bool]], ...]] = (
+    ("code", _is_code),
+    ("a list of steps", _is_steps),
+    ("creative writing", _is_creative),
+    ("a taste", _is_taste),
+)

@@ -1,0 +1,151 @@
+"""Locators that look at the characters only: whole, lines, patterns, numbers, tags."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import regex
+
+from energy_guard.errors import ConfigError
+from energy_guard.locate.sentences import sentence_ranges
+from energy_guard.locate.span import (
+    NOTHING_ASKED,
+    Answer,
+    Asked,
+    Located,
+    Locator,
+    NotLocated,
+    Range,
+    trimmed,
+)
+from energy_guard.trace import Trace
+
+
+def whole(trace: Trace, asked: Asked = NOTHING_ASKED) -> Located:
+    """The whole answer, without the blanks around it and without reasoning text."""
+    answer = Answer.of(trace)
+    return answer if isinstance(answer, NotLocated) else answer.span([(0, len(answer.text))])
+
+
+def first_line(trace: Trace, asked: Asked = NOTHING_ASKED) -> Located:
+    """The first line that is not blank."""
+    answer = Answer.of(trace)
+    if isinstance(answer, NotLocated):
+        return answer
+    return answer.span([(0, len(answer.text.splitlines()[0].rstrip()))])
+
+
+def first_sentence(trace: Trace, asked: Asked = NOTHING_ASKED) -> Located:
+    """The first sentence that has a letter or a digit, without its list marker."""
+    answer = Answer.of(trace)
+    if isinstance(answer, NotLocated):
+        return answer
+    ranges = sentence_ranges(answer.text)[:1]
+    return answer.span(ranges) if ranges else NotLocated("no sentence has a letter or a digit")
+
+
+def last_number(trace: Trace, asked: Asked = NOTHING_ASKED) -> Located:
+    """The last number in digits of any script, with its sign, fraction or per cent.
+
+    A space groups digits only where it is a no-break space. Digits at the end of a word with
+    letters before them (H2, B12) are no number.
+    """
+    answer = Answer.of(trace)
+    if isinstance(answer, NotLocated):
+        return answer
+    numbers = [match.span() for match in _NUMBER.finditer(answer.text)]
+    return answer.span(numbers[-1:]) if numbers else NotLocated("the answer has no number")
+
+
+def by_pattern(pattern: str) -> Locator:
+    """Make a locator of a regular expression: its first match, or group 1 of it if there is one.
+
+    Of several matches the first counts that is not blank. Raises ConfigError for a pattern that
+    does not compile. A search longer than a second is given up, and that is said.
+    """
+    try:
+        compiled = regex.compile(pattern)
+    except regex.error as error:
+        raise ConfigError(
+            f"regex:{pattern} is not a regular expression: {error}",
+            "Put the answer in group 1, such as regex:Answer: (.+).",
+        ) from error
+
+    def find(trace: Trace, asked: Asked = NOTHING_ASKED) -> Located:
+        answer = Answer.of(trace)
+        if isinstance(answer, NotLocated):
+            return answer
+        try:
+            found = _first_match(compiled, answer.text)
+        except TimeoutError:
+            return NotLocated(f"the search for regex:{pattern} took longer than a second")
+        return answer.span([found]) if found else NotLocated(f"nothing matches regex:{pattern}")
+
+    return find
+
+
+def by_tag(name: str) -> Locator:
+    """Make a locator of what stands in the last complete <name>…</name>, in any letter case.
+
+    Raises ConfigError where `name` cannot be a tag's name, or is that of reasoning.
+    """
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise ConfigError(f"tag:{name} does not name a tag", "Write tag:NAME, such as tag:answer.")
+    if name.casefold() == "think":
+        raise ConfigError("tag:think is reasoning, which is never part of the answer")
+    tags = re.compile(rf"<(?P<close>/?){re.escape(name)}(?:\s[^<>]*)?>", re.IGNORECASE)
+
+    def find(trace: Trace, asked: Asked = NOTHING_ASKED) -> Located:
+        answer = Answer.of(trace)
+        if isinstance(answer, NotLocated):
+            return answer
+        opened: int | None = None
+        found: Range | None = None
+        for tag in tags.finditer(answer.text):
+            if not tag["close"]:
+                opened = tag.end()
+            elif opened is not None:
+                found, opened = (opened, tag.start()), None
+        if found is None:
+            return NotLocated(f"there is no complete <{name}>…</{name}>")
+        start, end = trimmed(answer.text, *found)
+        return answer.span([(start, end)]) if start < end else NotLocated(f"<{name}> is empty")
+
+    return find
+
+
+_SECONDS: Final = 1.0
+
+_NUMBER = regex.compile(
+    r"""
+    (?<![^\W\d_])(?<!\d)                          # not inside a word, not inside a number
+    (?:(?<!\w)[-−–+])?
+    (?:
+      \\[dt]?frac\{\d+\}\{\d+\}
+    | (?<![/\d][.,/]?)(?:\d{1,3}[ ])?\d+\s?[/⁄]\s?\d+(?![/\d])
+    | (?<!\d[.,/])
+      (?: \d{1,3}(?P<group>[,.'’٬\u00a0\u202f])\d{3}(?:(?P=group)\d{3})*(?:(?!(?P=group))[.,٫]\d+)?
+        | \d+(?:[.,٫]\d+)? )
+      (?![.,/]?\d)
+      (?:\s?[×x*·⋅]\s?10(?=\s?\^|[⁻⁰¹²³⁴-⁹]))?
+      (?:\s?\^\s?\{?[-−]?\d+\}?|[⁻⁰¹²³⁴-⁹]+|[eE][-+−]?\d+)?
+      (?:[ ]?[½⅓⅔¼¾⅕-⅞])?
+    | [½⅓⅔¼¾⅕-⅞]
+    | \d+
+    )
+    (?:\s?[%‰٪])?
+    """,
+    regex.VERBOSE,
+)
+
+
+def _first_match(compiled: regex.Pattern[str], text: str) -> Range | None:
+    """Where the first match that is not blank stands; TimeoutError after `_SECONDS`."""
+    group = min(1, compiled.groups)
+    for match in compiled.finditer(text, timeout=_SECONDS):
+        if match.start(group) >= 0:
+            start, end = trimmed(text, *match.span(group))
+            if start < end:
+                return start, end
+    return None

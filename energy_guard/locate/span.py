@@ -1,0 +1,196 @@
+"""What a locator is given, what it returns, and the part of a text that is the answer.
+
+Reasoning is taken out here, once: `Answer.of` hides it from every locator, and `span_of` drops
+it from whatever ranges it is handed.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Self
+
+from energy_guard.trace import Trace
+
+Range = tuple[int, int]
+"""Start and end in characters of a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The tokens that hold the answer.
+
+    tokens: their indices, rising; those in between that are not listed are not scored. text:
+    the characters from the first to the last of them, reasoning left out.
+
+    >>> Span((3, 5), "12 or 13").end
+    6
+    """
+
+    tokens: tuple[int, ...]
+    text: str
+
+    @property
+    def start(self) -> int:
+        """Index of the first token."""
+        return self.tokens[0]
+
+    @property
+    def end(self) -> int:
+        """Index after the last token."""
+        return self.tokens[-1] + 1
+
+
+@dataclass(frozen=True, slots=True)
+class NotLocated:
+    """There is no answer span, and why.
+
+    >>> NotLocated("the answer is empty").reason
+    'the answer is empty'
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NothingToCheck:
+    """The text claims nothing that could be wrong (small talk, code, ...), and what it is.
+
+    >>> NothingToCheck("small talk").reason
+    'small talk'
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a locator may know besides the trace; there is no place for a label.
+
+    choices: the labels that the request allows. ask: sends a prompt to the same model and
+    returns its reply; None where no model is at hand.
+
+    >>> Asked("Which city?", choices=("York", "Leeds")).ask is None
+    True
+    """
+
+    question: str = ""
+    choices: tuple[str, ...] = ()
+    ask: Callable[[str], str] | None = None
+
+
+Located = Span | NotLocated | NothingToCheck
+Locator = Callable[[Trace, Asked], Located]
+
+NOTHING_ASKED = Asked()
+"""What a locator is given where nobody says more."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer in a trace: its text without reasoning and without the blanks around it.
+
+    text: reasoning inside it is replaced by as many line breaks, so that characters keep their
+    places. start: where it begins in the trace's text.
+    """
+
+    trace: Trace
+    text: str
+    start: int
+
+    @classmethod
+    def of(cls, trace: Trace) -> Self | NotLocated:
+        """Take reasoning and blanks away; NotLocated where nothing is left."""
+        hidden = reasoning(trace.text)
+        text = trace.text
+        for start, end in hidden:
+            text = text[:start] + "\n" * (end - start) + text[end:]
+        body = text.strip()
+        if not body:
+            return NotLocated("there is only reasoning" if hidden else "the answer is empty")
+        return cls(trace, body, len(text) - len(text.lstrip()))
+
+    def span(self, ranges: Iterable[Range]) -> Span | NotLocated:
+        """Return the tokens of ranges in characters of this answer."""
+        return span_of(self.trace, [(self.start + a, self.start + b) for a, b in ranges])
+
+
+def span_of(trace: Trace, ranges: Iterable[Range]) -> Span | NotLocated:
+    """Return the tokens that share a character with any of the ranges, by character offsets.
+
+    ranges: in characters of the trace's text; reasoning inside them is left out.
+    """
+    text = trace.text
+    wanted = _without(_merged(ranges), reasoning(text))
+    if not wanted:
+        return NotLocated("no token covers the answer")
+    stops = [stop for _, stop in wanted]
+    tokens = []
+    for index, (begin, end) in enumerate(trace.alignment.offsets):
+        first = bisect_right(stops, begin)
+        if first < len(wanted) and wanted[first][0] < end:
+            tokens.append(index)
+    if not tokens:
+        return NotLocated("no token covers the answer")
+    shown = _without([(wanted[0][0], stops[-1])], reasoning(text))
+    return Span(tuple(tokens), "".join(text[start:stop] for start, stop in shown))
+
+
+_THINK = re.compile(r"<(/?)think>")
+
+
+def reasoning(text: str) -> list[Range]:
+    """Return where reasoning stands, tags included.
+
+    It begins with the text where only its end is there (chat templates may write the opening
+    tag into the prompt), and runs to the end of the text where it is not closed.
+
+    >>> reasoning("<think>Lyon?</think>Paris")
+    [(0, 20)]
+    """
+    ranges: list[Range] = []
+    opened: int | None = None
+    for tag in _THINK.finditer(text):
+        if not tag[1]:
+            opened = tag.start() if opened is None else opened
+        else:
+            ranges.append((0 if opened is None else opened, tag.end()))
+            opened = None
+    if opened is not None:
+        ranges.append((opened, len(text)))
+    return _merged(ranges)
+
+
+def trimmed(text: str, start: int, end: int) -> Range:
+    """Return the range without the blanks at its ends; empty where there is nothing else.
+
+    >>> trimmed("a  b ", 1, 5)
+    (3, 4)
+    """
+    part = text[start:end]
+    lead = len(part) - len(part.lstrip())
+    return start + lead, start + max(lead, len(part.rstrip()))
+
+
+def _merged(ranges: Iterable[Range]) -> list[Range]:
+    """Rising ranges that do not overlap; empty ones dropped."""
+    merged: list[Range] = []
+    for start, end in sorted(ranges):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        elif start < end:
+            merged.append((start, end))
+    return merged
+
+
+def _without(ranges: list[Range], hidden: list[Range]) -> list[Range]:
+    """What is left of rising ranges when hidden ones are cut out."""
+    left = []
+    for start, end in ranges:
+        cuts = [(max(a, start), min(b, end)) for a, b in hidden if a < end and b > start]
+        edges = [start, *(edge for cut in cuts for edge in cut), end]
+        left += [pair for pair in list(pairwise(edges))[::2] if pair[0] < pair[1]]
+    return left
