@@ -2,8 +2,8 @@
 
 A line break ends a sentence, a list item is split like any line (its marker left out), and a
 fenced block of code is one unit. Full stops: abbreviations are known in English, German, French
-and Spanish; "。！？" and their like work without blanks; a mark before a small letter ends nothing, so
-text in small letters only is split at its line breaks.
+and Spanish; "。！？" and their like work without blanks; a mark before a small letter ends
+nothing, so text in small letters only is split at its line breaks.
 """
 
 from __future__ import annotations
