@@ -87,15 +87,17 @@ def prompt(question: str, answer: str, number: int = 0) -> str:
 def place_of(reply: str, answer: str) -> Range | None:
     """Return where a reply stands in the answer; None where it does not, or says nothing.
 
-    Reasoning, the blanks, quotes and full stop around the reply do not count. A reply that
-    repeats a long answer as a whole quotes nothing.
+    Reasoning, the blanks, quotes and full stop around the reply do not count. Small models
+    like to wrap it (`The answer is "York"`): then the last part in quotation marks is the
+    reply. A reply that repeats a long answer as a whole quotes nothing.
 
     >>> place_of(' "York."', "It is York, not New York.")
     (6, 10)
     """
     for start, end in reversed(reasoning(reply)):
         reply = reply[:start] + reply[end:]
-    for words in dict.fromkeys((reply.strip(), _trimmed(reply))):
+    quoted = [_trimmed(part) for part in _QUOTED.findall(reply)[-1:]]
+    for words in dict.fromkeys((reply.strip(), _trimmed(reply), *quoted)):
         if not re.search(r"[^\W_]", words):
             continue
         if _trimmed(words) == _trimmed(answer) and len(words.split()) > _SHORT:
@@ -108,6 +110,7 @@ def place_of(reply: str, answer: str) -> Range | None:
 
 
 _SHORT: Final = 8  # words of an answer that may be its own quote
+_QUOTED: Final = re.compile(r"[\"“„«]([^\"“”„«»]+)[\"”“»]")
 _AROUND: Final = " \t\r\n\"'“”„‘’«»`*"
 
 
