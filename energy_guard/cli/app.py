@@ -12,6 +12,7 @@ from typing import TextIO
 import typer
 
 from energy_guard.cli.ask import ask
+from energy_guard.cli.chat import chat
 from energy_guard.cli.demo import demo
 from energy_guard.cli.doctor import doctor
 from energy_guard.errors import EnergyGuardError, InputError
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(ask)
+app.command()(chat)
 app.command()(doctor)
 
 
