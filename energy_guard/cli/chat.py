@@ -206,8 +206,7 @@ class Chat:
         path = Path(name).expanduser()
         text = json.dumps(self.conversation.to_dict(), ensure_ascii=False, allow_nan=False)
         try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(text + "\n")
+            _write_new(path, text + "\n")
         except FileExistsError as error:
             raise InputError(f"{path} exists already", "Give the name of a new file.") from error
         except OSError as error:
@@ -241,3 +240,14 @@ class Chat:
 
     def _complain(self, error: EnergyGuardError) -> None:
         self._notes.print(Text.assemble(("error: ", "bold red"), printable(str(error))))
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Write a file that did not exist, the whole of it or nothing."""
+    with path.open("x", encoding="utf-8") as file:
+        try:
+            file.write(text)
+            file.flush()
+        except OSError:
+            path.unlink()
+            raise

@@ -79,7 +79,7 @@ def signals(result: Mapping[str, Any]) -> Table:
     chosen = result["span"]["tokens"]
     rows = sorted(sorted(chosen, key=lambda t: -(result["tokens"][t]["nll"] or 0))[:_MAX_ROWS])
     left_out = len(chosen) - len(rows)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("token" if not left_out else f"token (of {len(chosen)})")
     for _, heading in COLUMNS:
         table.add_column(heading, justify="right")
