@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -96,8 +97,11 @@ def chat(
     engine = open_backend(model, backend, n_ctx, n_gpu_layers, n_threads)
     _check_opening(engine, settings)
     guard = Guard(engine, **guard_options, log=trace_log)
-    typed = sys.stdin.isatty() and sys.stdout.isatty()
-    Chat(guard, settings).run(typed_line if typed else piped_line, typed)
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        with suppress(KeyboardInterrupt):  # in the moments between reading and answering
+            Chat(guard, settings).run(typed_line, typed=True)
+    else:
+        Chat(guard, settings).run(piped_line, typed=False)
 
 
 def _check_opening(engine: Backend, settings: Request) -> None:
