@@ -16,7 +16,7 @@ import pytest
 
 from energy_guard.backends.base import Backend
 from energy_guard.backends.locks import lock_of
-from energy_guard.errors import EngineBusyError
+from energy_guard.errors import EngineBusyError, PromptError
 from energy_guard.request import CancelToken, Event, Finished, Partition, Request, Token
 from energy_guard.trace import SIGNALS, Trace
 
@@ -118,6 +118,33 @@ class BackendContract:
         for number, trace in by_number.items():
             mine = [e.step.id for e in events if isinstance(e, Token) and e.sequence == number]
             assert mine == trace.ids.tolist()
+
+    def test_a_prompt_is_measured_as_it_is_read(self, backend: Any, request_: Request) -> None:
+        size = backend.measure(request_)
+        assert size.tokens == self.answer(backend, request_).prompt_tokens > 0
+        assert size.room == size.context - size.tokens > 0
+
+    def test_room_is_what_decides_whether_a_prompt_is_taken(
+        self, backend: Any, request_: Request
+    ) -> None:
+        context = backend.measure(request_).context
+        full = Request(ids=(1,) * context)
+        assert backend.measure(full).room == 0
+        with pytest.raises(PromptError):
+            next(backend.generate([full]))
+        almost = Request(ids=(1,) * (context - 1))
+        assert backend.measure(almost).room == 1
+        trace = self.answer(backend, almost)
+        assert (len(trace), trace.finish_reason) == (1, "length")
+
+    def test_a_prompt_is_measured_while_the_engine_is_in_use(
+        self, backend: Any, request_: Request
+    ) -> None:
+        size = backend.measure(request_)
+        holding = backend.generate([request_])
+        next(holding)
+        assert backend.measure(request_) == size
+        holding.close()
 
     def test_no_requests_give_no_events(self, backend: Any) -> None:
         assert list(backend.generate([])) == []

@@ -294,5 +294,5 @@ def test_demo_accepts_and_abstains_and_says_that_it_is_uncalibrated() -> None:
 def test_commands_are_listed() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for command in ("demo", "ask", "doctor"):
+    for command in ("demo", "ask", "chat", "doctor"):
         assert command in done.stdout.decode()

@@ -25,6 +25,25 @@ class ModelInfo:
     backend: str
 
 
+@dataclass(frozen=True, slots=True)
+class PromptSize:
+    """How much of the context a prompt takes.
+
+    tokens: of the prompt, as the engine reads it. context: all that the engine holds.
+
+    >>> PromptSize(tokens=100, context=512).room
+    412
+    """
+
+    tokens: int
+    context: int
+
+    @property
+    def room(self) -> int:
+        """Tokens left for the answer; below 1 where the prompt does not fit."""
+        return self.context - self.tokens
+
+
 class Session(Protocol):
     """An engine that is held: several calls in a row, with nobody in between."""
 
@@ -61,6 +80,13 @@ class Backend(Protocol):
     @property
     def exact_signals(self) -> frozenset[str]:
         """Signals that this backend gives exactly; the others it does not give."""
+        ...
+
+    def measure(self, request: Request) -> PromptSize:
+        """Count the prompt's tokens, also where they do not fit; nothing is evaluated for it.
+
+        Raises PromptError where it cannot be encoded at all.
+        """
         ...
 
     def session(self) -> AbstractContextManager[Session]:

@@ -1,6 +1,7 @@
 """A backend that plays logits you wrote: for testing policies without a model.
 
-No text is understood here: every request is answered with the next script.
+No text is understood here: every request is answered with the next script. Of a prompt each
+word counts as one token.
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.backends.base import ModelInfo, Session
+from energy_guard.backends.base import ModelInfo, PromptSize, Session
 from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
 from energy_guard.backends.recorder import Recorder
 from energy_guard.energy import RowReducer
-from energy_guard.errors import EngineError, InputError
+from energy_guard.errors import EngineError, InputError, PromptError
 from energy_guard.request import Event, Request
 from energy_guard.trace import SIGNALS, Step
+
+DEFAULT_CONTEXT: Final = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +53,8 @@ class Script:
 class Scripted:
     """Plays scripts in order, one a request, over a vocabulary of byte pieces.
 
-    end: the id of the end token. Raises EngineError when no script is left.
+    end: the id of the end token. context: how many tokens prompt and answer may have together.
+    Raises PromptError for a prompt that is longer, EngineError when no script is left.
 
     >>> backend = Scripted.saying([("Par", 0.9), ("is", 0.5)])
     >>> [event.step.piece for event in backend.generate([Request.chat("?")])
@@ -64,16 +68,18 @@ class Scripted:
         scripts: Iterable[Script],
         end: int | None = None,
         wait_s: float = DEFAULT_WAIT_S,
+        context: int = DEFAULT_CONTEXT,
     ) -> None:
         self.vocabulary = tuple(vocabulary)
         self.end = end
+        self.context = context
         self._scripts = list(scripts)
         self._played = 0
         self._wait_s = wait_s
         self._lock = lock_of(self)
 
     @classmethod
-    def saying(cls, *answers: Sequence[tuple[str, float]]) -> Self:
+    def saying(cls, *answers: Sequence[tuple[str, float]], context: int = DEFAULT_CONTEXT) -> Self:
         """Play answers given as (piece, probability) pairs; each ends with an end token.
 
         Rows have the largest logit on the chosen token where its probability is above ½.
@@ -85,7 +91,7 @@ class Scripted:
             chosen = [(pieces.index(text.encode()), p) for text, p in answer] + [(0, 0.99)]
             rows = np.stack([_row(len(vocabulary), token, p) for token, p in chosen])
             scripts.append(Script(tuple(token for token, _ in chosen), rows))
-        return cls(vocabulary, scripts, end=0)
+        return cls(vocabulary, scripts, end=0, context=context)
 
     @property
     def info(self) -> ModelInfo:
@@ -97,6 +103,13 @@ class Scripted:
     def exact_signals(self) -> frozenset[str]:
         """All of them: the rows are given."""
         return frozenset(SIGNALS)
+
+    def measure(self, request: Request) -> PromptSize:
+        """Count the words of the prompt."""
+        if request.ids is not None:
+            return PromptSize(len(request.ids), self.context)
+        texts = [request.text or "", *(message.content for message in request.turns())]
+        return PromptSize(sum(len(text.split()) for text in texts), self.context)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -123,8 +136,9 @@ class Scripted:
         return self._scripts[self._played - 1]
 
     def _play(self, number: int, request: Request, script: Script) -> Generator[Event, None, None]:
-        beta = request.inverse_temperature
-        sequence = Recorder(number, 1, request.stop, request.max_tokens, beta)
+        beta, size = request.inverse_temperature, self.measure(request)
+        limit = min(request.max_tokens, size.room)
+        sequence = Recorder(number, size.tokens, request.stop, limit, beta)
         rows = np.asarray(script.rows)
         reducer = RowReducer(rows.shape[1], rows.dtype, beta)
         for t, (token, row) in enumerate(zip(script.ids, rows, strict=False)):
@@ -152,6 +166,12 @@ class _Session:
     def generate(
         self, requests: Sequence[Request], private: bool = False
     ) -> Generator[Event, None, None]:
+        for request in requests:
+            size = self.backend.measure(request)
+            if size.room < 1:
+                raise PromptError(
+                    f"the prompt has {size.tokens} words and the context holds {size.context}"
+                )
         for number, request in enumerate(requests):
             yield from self.backend._play(number, request, self.backend._next())
 

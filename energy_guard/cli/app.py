@@ -13,6 +13,7 @@ import typer
 
 from energy_guard.cli.ask import ask
 from energy_guard.cli.bench import bench
+from energy_guard.cli.chat import chat
 from energy_guard.cli.demo import demo
 from energy_guard.cli.doctor import doctor
 from energy_guard.cli.score import score
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(ask)
+app.command()(chat)
 app.command()(score)
 app.command()(doctor)
 app.command()(bench)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from rich.console import Console
 
 from energy_guard.act import Result
+from energy_guard.cli.wrap import WordWrap
 from energy_guard.events import AttemptStarted, Done, GuardEvent
 from energy_guard.events import Text as TextEvent
 from energy_guard.guard import Guard
@@ -18,20 +19,17 @@ def show_live(console: Console, guard: Guard, events: Iterable[GuardEvent]) -> R
     """Print the events of a stream as they come; return the result at its end."""
     policy = guard.policy
     thresholds = {"on": policy.on, "warn": policy.warn, "abstain": policy.abstain}
-    for event in events:
-        if isinstance(event, AttemptStarted) and event.attempt:
-            console.print(f"\n[dim]attempt {event.attempt + 1}:[/]")
-        elif isinstance(event, TextEvent):
-            level = token_level(guard.detector, thresholds, event.nll, event.risk)
-            console.print(
-                printable(event.text),
-                style=STYLES[level],
-                end="",
-                markup=False,
-                soft_wrap=True,
-                highlight=False,
-            )
-        elif isinstance(event, Done):
-            console.print()
-            return event.result
+    screen = WordWrap(console)
+    try:
+        for event in events:
+            if isinstance(event, AttemptStarted) and event.attempt:
+                screen.new_line()
+                console.print(f"[dim]attempt {event.attempt + 1}:[/]")
+            elif isinstance(event, TextEvent):
+                level = token_level(guard.detector, thresholds, event.nll, event.risk)
+                screen.write(printable(event.text), STYLES[level])
+            elif isinstance(event, Done):
+                return event.result
+    finally:
+        screen.new_line()  # the line of the last token is open, also where the engine failed
     raise RuntimeError("a stream ends with Done")

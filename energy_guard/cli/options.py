@@ -22,6 +22,10 @@ Model = Annotated[
     typer.Option("--model", "-m", help="GGUF file, hub id (owner/repo:FILE), or demo."),
 ]
 BackendName = Annotated[str | None, typer.Option("--backend", help="llama-cpp; settles doubt.")]
+MaxTokens = Annotated[int, typer.Option(help="Longest answer, in tokens.")]
+Temperature = Annotated[float, typer.Option(help="0 is greedy.")]
+Seed = Annotated[int | None, typer.Option(help="Makes sampling repeatable.")]
+Stop = Annotated[list[str] | None, typer.Option(help="Text that ends the answer.")]
 NCtx = Annotated[int | None, typer.Option(help="Tokens of context.", min=1, max=2**31 - 1)]
 NGpuLayers = Annotated[int | None, typer.Option(help="Layers on the GPU; -1 for all.")]
 NThreads = Annotated[int | None, typer.Option(help="Threads while generating.", min=1, max=512)]
@@ -74,20 +78,32 @@ def guard_settings(
 
 
 def open_log(path: str | None, private: bool) -> TraceLog | None:
-    """Return the log to append to, if there is to be one."""
+    """Return the log, checked: what cannot be logged is better known before the first answer."""
     if path is None:
         if private:
-            raise ConfigError("--log-private goes with --log FILE")
+            raise ConfigError("--log-private needs a log", "Give one: --log FILE.jsonl.")
         return None
-    return TraceLog(Path(path), texts=not private)
+    log = TraceLog(Path(path), texts=not private)
+    try:
+        log.path.open("a").close()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to the log {path}: {error.strerror}", "Give another file."
+        ) from error
+    return log
 
 
 def read_prompt(text: str) -> str:
     """Return the text, or standard input where it is `-`."""
     if text != "-":
         return text
+    return decode_input(sys.stdin.buffer.read())
+
+
+def decode_input(raw: bytes) -> str:
+    """Decode what came from standard input; PromptError where it is not UTF-8."""
     try:
-        return sys.stdin.buffer.read().decode()
+        return raw.decode()
     except UnicodeDecodeError as error:
         raise PromptError(
             f"standard input is not valid UTF-8 (at byte {error.start})",

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from energy_guard.policy import Policy
 from energy_guard.report.levels import Level, coloured
 
 STYLES: Final[Mapping[Level | None, str]] = {
@@ -56,7 +57,12 @@ def details(result: Mapping[str, Any]) -> list[RenderableType]:
     weakest = weakest_sentence(result)
     if weakest is not None:
         parts.append(weakest)
-    parts.append(verdict_line(result))
+    return [*parts, *outcome(result)]
+
+
+def outcome(result: Mapping[str, Any]) -> list[RenderableType]:
+    """The verdict with its reason, and what is shown in the place of a withheld answer."""
+    parts: list[RenderableType] = [verdict_line(result)]
     if result["text"] != result["answer"]:
         parts.append(Text.assemble(("shown instead: ", "dim"), printable(result["text"])))
     return parts
@@ -87,7 +93,7 @@ def signals(result: Mapping[str, Any]) -> Table:
     chosen = result["span"]["tokens"]
     rows = sorted(sorted(chosen, key=lambda t: -(result["tokens"][t]["nll"] or 0))[:_MAX_ROWS])
     left_out = len(chosen) - len(rows)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("token" if not left_out else f"token (of {len(chosen)})")
     for _, heading in COLUMNS:
         table.add_column(heading, justify="right")
@@ -106,6 +112,24 @@ def verdict_line(result: Mapping[str, Any]) -> Text:
     if result["p_wrong"] is None:
         line.append(" (uncalibrated)", "dim")
     return line
+
+
+def rules(policy: Policy, calibrated: bool) -> str:
+    """What a policy does with a risk, in one line."""
+    what = "P(wrong)" if policy.on == "p_wrong" else policy.detector or "the score"
+    warn, abstain = policy.warn, policy.abstain
+    parts = ["warn on every answer" if warn is None else f"accept below {warn:g}"]
+    if warn is not None and warn != abstain:
+        parts.append(f"warn from {warn:g}")
+    parts.append("never abstain" if abstain is None else f"abstain from {abstain:g}")
+    if policy.retries:
+        parts.append(f"{policy.retries} × again before that")
+    return f"{what}, {'calibrated' if calibrated else 'uncalibrated'}: {', '.join(parts)}"
+
+
+def risk_legend() -> Text:
+    """What the colours of tokens mean."""
+    return Text(" · ").join(Text(level, STYLES[level]) for level in ("low", "raised", "high"))
 
 
 def printable(text: str) -> str:

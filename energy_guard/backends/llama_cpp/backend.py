@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from energy_guard.backends.base import ModelInfo, Session
+from energy_guard.backends.base import ModelInfo, PromptSize, Session
 from energy_guard.backends.llama_cpp.capture import StopToken
 from energy_guard.backends.llama_cpp.evaluate import (
     abortable,
@@ -77,6 +77,10 @@ class LlamaCpp:
     def exact_signals(self) -> frozenset[str]:
         """All of them."""
         return frozenset(SIGNALS)
+
+    def measure(self, request: Request) -> PromptSize:
+        """Tokenise the prompt and count; see `Backend.measure`."""
+        return self._prompts.measure(request)
 
     @contextmanager
     def session(self) -> Iterator[Session]:

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from energy_guard.backends.base import PromptSize
 from energy_guard.backends.llama_cpp.tap import context_size
 from energy_guard.errors import InputError, PromptError
 from energy_guard.request import Message, Request
@@ -30,23 +31,18 @@ class PromptEncoder:
         Raises PromptError where the model has no chat template, the template refuses the chat,
         or the prompt does not fit into the context with room for one token.
         """
-        if request.ids is not None:
-            ids = list(request.ids)
-            self._check_ids(ids)
-        elif request.text is not None:
-            if request.context:
-                raise InputError("context passages need a chat", "Put them into the raw text.")
-            # Plain text has no control tokens: who wants some gives ids.
-            ids = self._tokenize(request.text, special=False, add_bos=True)
-        else:
-            ids = self._encode_chat(request.turns())
-        room = context_size(self._llm)
-        if len(ids) >= room:
+        ids = self._ids(request)
+        size = self._size(ids)
+        if size.room < 1:
             raise PromptError(
-                f"the prompt has {len(ids)} tokens and the context holds {room}",
+                f"the prompt has {size.tokens} tokens and the context holds {size.context}",
                 "Shorten it, or load the model with a larger context (n_ctx, --n-ctx).",
             )
         return ids
+
+    def measure(self, request: Request) -> PromptSize:
+        """Count the prompt's tokens, also where they do not fit; see `encode`."""
+        return self._size(self._ids(request))
 
     def encode_answer(self, answer: str | Sequence[int], room: int) -> list[int]:
         """Return the ids of an existing answer; PromptError where it is empty or too long."""
@@ -59,6 +55,22 @@ class PromptEncoder:
                 "Load the model with a larger context (n_ctx, --n-ctx).",
             )
         self._check_ids(ids)
+        return ids
+
+    def _size(self, ids: list[int]) -> PromptSize:
+        return PromptSize(len(ids), context_size(self._llm))
+
+    def _ids(self, request: Request) -> list[int]:
+        if request.ids is not None:
+            ids = list(request.ids)
+            self._check_ids(ids)
+        elif request.text is not None:
+            if request.context:
+                raise InputError("context passages need a chat", "Put them into the raw text.")
+            # Plain text has no control tokens: who wants some gives ids.
+            ids = self._tokenize(request.text, special=False, add_bos=True)
+        else:
+            ids = self._encode_chat(request.turns())
         return ids
 
     def _check_ids(self, ids: Sequence[int]) -> None:
