@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import energy_guard
+from energy_guard import backends
+
+MODULES = [
+    "energy_guard",
+    *(
+        module.name
+        for module in pkgutil.walk_packages(energy_guard.__path__, "energy_guard.")
+        if not module.name.endswith("__main__")
+    ),
+]
+PUBLIC_CLASSES = {
+    f"{package.__name__}.{name}": getattr(package, name)
+    for package in (energy_guard, backends)
+    for name in package.__all__
+    if inspect.isclass(getattr(package, name))
+}
+
+
+def test_there_is_something_to_run() -> None:
+    assert "energy_guard.backends.llama_cpp.backend" in MODULES
+    assert "energy_guard.cli.app" in MODULES
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_are_true(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(name)
+    runner = doctest.DocTestRunner(verbose=False)
+    report: list[str] = []
+    for test in doctest.DocTestFinder(exclude_empty=True).find(module):
+        runner.run(test, out=report.append)
+    assert not runner.failures, "".join(report)
+    assert not list(tmp_path.iterdir()), "an example leaves a file behind"
+
+
+@pytest.mark.parametrize("name", PUBLIC_CLASSES)
+def test_a_public_class_shows_how_it_is_used(name: str) -> None:
+    examples = doctest.DocTestParser().get_examples(inspect.getdoc(PUBLIC_CLASSES[name]) or "")
+    assert examples

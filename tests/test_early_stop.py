@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_gguf import write_tiny_gguf
+
+from energy_guard import Guard, Policy, load
+from energy_guard.backends import Scripted
+from energy_guard.backends.locks import lock_of
+from energy_guard.events import Done, Retracted, Text
+from energy_guard.policy import EarlyStop
+
+SURE = [("Par", 0.97), ("is", 0.99)]
+LOST = [("a", 0.9), ("b", 0.2), ("c", 0.1), ("d", 0.2), ("e", 0.1), ("f", 0.1)]
+SPIKE = [("a", 0.9), ("b", 0.001), ("c", 0.9), ("d", 0.9), ("e", 0.9), ("f", 0.9)]
+QUESTION = "What is the capital of France?"
+
+
+def policy(window: int, risk: float, **changes: Any) -> Policy:
+    rule = EarlyStop(window=window, risk=risk)
+    settings = {"detector": "nll:max", "warn": 90.0, "abstain": 99.0, "early_stop": rule}
+    return Policy(**settings | changes)
+
+
+def test_a_risky_answer_is_stopped_and_withheld_with_the_reason() -> None:
+    result = Guard(Scripted.saying(LOST), policy(2, 1.5)).ask(QUESTION, max_tokens=50)
+    assert (result.verdict, result.shown, result.trace.finish_reason) == (
+        "abstain",
+        False,
+        "stopped",
+    )
+    assert len(result.trace) < len(LOST)
+    assert result.score is None
+    assert "stopped early" in result.reason and "last 2 tokens" in result.reason
+    assert "nll" in result.reason and "1.5" in result.reason
+    assert result.kept.stopped == result.reason
+    saved = 50 - len(result.trace)
+    assert result.kept.tokens_saved == result.to_dict()["tokens_saved"] == saved
+
+
+def test_one_spike_does_not_stop_an_answer() -> None:
+    result = Guard(Scripted.saying(SPIKE), policy(4, 3.0)).ask(QUESTION)
+    assert (result.verdict, result.answer, result.kept.stopped) == ("accept", "abcdef", None)
+    assert result.kept.tokens_saved == 0
+
+
+def test_a_window_that_is_not_full_stops_nothing() -> None:
+    answer = [("x", 0.01)] * 3
+    result = Guard(Scripted.saying(answer), policy(5, 0.1)).ask(QUESTION)
+    assert (result.trace.finish_reason, result.kept.stopped) == ("eos", None)
+
+
+def test_a_mean_at_the_limit_stops_and_one_below_does_not() -> None:
+    rising = LOST[:3] + [("g", 0.99)] * 4
+    free = Guard(Scripted.saying(rising)).ask(QUESTION).trace
+    limit = sum(free.nll[:3].tolist()) / 3
+    at = Guard(Scripted.saying(rising), policy(3, limit)).ask(QUESTION)
+    above = float(np.nextafter(limit, np.inf))
+    below = Guard(Scripted.saying(rising), policy(3, above)).ask(QUESTION)
+    assert at.trace.finish_reason == "stopped"
+    assert below.trace.finish_reason == "eos"
+
+
+@pytest.mark.parametrize("max_tokens", [3, 50])
+def test_an_answer_that_was_complete_anyway_was_not_stopped(max_tokens: int) -> None:
+    """The rule fires with the row after the last word: the end token is there already."""
+    answer = [("a", 0.9), ("b", 0.1), ("c", 0.1)]
+    result = Guard(Scripted.saying(answer), policy(2, 2.0)).ask(QUESTION, max_tokens=max_tokens)
+    assert result.trace.finish_reason in ("eos", "length")
+    assert result.answer == "abc"
+    assert (result.kept.stopped, result.to_dict()["tokens_saved"]) == (None, 0)
+
+
+def test_ask_and_stream_stop_alike() -> None:
+    backend = Scripted.saying(LOST, LOST, SURE)
+    guard = Guard(backend, policy(2, 1.5))
+    asked = guard.ask(QUESTION)
+    *events, done = guard.stream(QUESTION)
+    assert isinstance(done, Done)
+    assert done.result.to_dict() == asked.to_dict()
+    assert "".join(e.text for e in events if isinstance(e, Text)) == asked.answer
+    assert isinstance(events[-1], Retracted)
+    assert not lock_of(backend).locked
+    assert guard.ask(QUESTION).verdict == "accept"
+
+
+def test_a_stopped_answer_is_tried_again() -> None:
+    guard = Guard(Scripted.saying(LOST, SURE), policy(2, 1.5, retries=1))
+    result = guard.ask(QUESTION, max_tokens=50)
+    assert (result.verdict, result.text, len(result.attempts)) == ("accept", "Paris", 2)
+    stopped, kept = result.attempts
+    assert (stopped.stopped is None, kept.stopped) == (False, None)
+    assert result.to_dict()["tokens_saved"] == 50 - len(stopped.trace)
+
+
+def test_each_attempt_has_a_window_of_its_own() -> None:
+    half = [("a", 0.01), ("b", 0.01)]
+    guard = Guard(Scripted.saying(half, half), policy(3, 4.0, abstain=3.0, warn=1.0, retries=1))
+    assert [a.stopped for a in guard.ask(QUESTION).attempts] == [None, None]
+
+
+def test_the_rule_goes_by_the_detectors_riskier_side() -> None:
+    answer = [("a", 0.99)] * 6  # wide margins: nothing is wrong
+    backend = Scripted.saying(answer, LOST)
+    guard = Guard(backend, policy(2, -1.0, detector="margin:min"))
+    assert guard.ask(QUESTION).trace.finish_reason == "eos"
+    assert guard.ask(QUESTION).trace.finish_reason == "stopped"
+
+
+@pytest.fixture(scope="module")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    path: Path = write_tiny_gguf(tmp_path_factory.mktemp("m") / "e.gguf", eos_bias=-50.0)
+    backend = load(path, n_ctx=256, n_threads=1, n_threads_batch=1)
+    yield backend
+    backend.engine.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("detector", ["nll:max", "spilled_energy:max", "entropy:mean"])
+def test_a_model_is_stopped_with_a_low_limit_and_usable_after(endless: Any, detector: str) -> None:
+    before = set(vars(endless.engine))
+    endless.engine.reset()
+    whole = Guard(endless).ask("the cat", max_tokens=20).trace
+    endless.engine.reset()
+    result = Guard(endless, policy(4, -1e6, detector=detector)).ask("the cat", max_tokens=20)
+    assert (result.verdict, result.trace.finish_reason) == ("abstain", "stopped")
+    assert 4 <= len(result.trace) <= 6
+    assert result.trace.ids.tolist() == whole.ids[: len(result.trace)].tolist()
+    assert result.kept.tokens_saved == 20 - len(result.trace)
+    endless.engine.reset()
+    again = Guard(endless).ask("the cat", max_tokens=20).trace
+    assert again.nll.tolist() == whole.nll.tolist()
+    assert set(vars(endless.engine)) == before
