@@ -26,6 +26,12 @@ class Result:
     warning: what to say beside an answer that is shown with a warning. p_wrong: None when not
     calibrated. score: higher is riskier, None when unscored. span: the located answer or None.
     trace: all numbers of the attempt that was kept; attempts: all of them, in order.
+
+    >>> from energy_guard import Guard
+    >>> from energy_guard.backends import Scripted
+    >>> result = Guard(Scripted.saying([("Par", 0.97), ("is", 0.99)])).ask("Which city?")
+    >>> result.text, result.verdict, round(result.score, 2)
+    ('Paris', 'accept', 0.03)
     """
 
     text: str

@@ -10,11 +10,11 @@ from typing import Any
 from energy_guard.act import Result
 from energy_guard.backends import Session, load
 from energy_guard.calibrate import Profile
-from energy_guard.decide import Again, Attempt, Changes, FinalMove, next_move
+from energy_guard.decide import Again, Attempt, Changes, next_move
 from energy_guard.errors import ConfigError, EngineError
 from energy_guard.events import AttemptStarted, Done, GuardEvent, Retracted, Text
 from energy_guard.judge import Judge
-from energy_guard.log import TraceLog
+from energy_guard.log import Scoring, TraceLog
 from energy_guard.policy import Policy
 from energy_guard.request import Finished, Message, Request
 from energy_guard.running import Running
@@ -100,7 +100,9 @@ class Guard:
                     pass
             ask = self._asker(session, request)
             attempts = [self.judge.assess(running.trace, request, ask)]
-        return self._conclude(request, attempts, self.judge.final(attempts))
+        result = self.judge.conclude(attempts, self.judge.final(attempts), self.backend.info)
+        self._keep(request, result, self.judge.locator, "fast" if fast else "token-by-token")
+        return result
 
     def _stream(
         self, request: Request, earlier: tuple[Attempt, ...]
@@ -122,9 +124,10 @@ class Guard:
         if isinstance(move, Again):
             if self.fallback is None:
                 raise ConfigError("the policy retries with a fallback and there is none")
-            yield from self.fallback._stream(request, (*earlier, *attempts))
+            yield from self._ask_fallback(self.fallback, request, (*earlier, *attempts))
             return
-        result = self._conclude(request, attempts, move, earlier)
+        result = self.judge.conclude(attempts, move, self.backend.info, earlier)
+        self._keep(request, result, self.judge.locator)
         if not result.shown or result.kept is not attempts[-1]:
             yield Retracted(number, result.reason)
         yield Done(result)
@@ -153,17 +156,24 @@ class Guard:
 
         return ask
 
-    def _conclude(
+    def _ask_fallback(
+        self, fallback: Guard, request: Request, earlier: tuple[Attempt, ...]
+    ) -> Generator[GuardEvent, None, None]:
+        """Hand over to the other guard, with its own rules; its result is ours as well."""
+        for event in fallback._stream(fallback._prepare(request), earlier):
+            if isinstance(event, Done) and fallback.log is not self.log:
+                self._keep(request, event.result, fallback.judge.locator)
+            yield event
+
+    def _keep(
         self,
         request: Request,
-        attempts: list[Attempt],
-        move: FinalMove,
-        earlier: tuple[Attempt, ...] = (),
-    ) -> Result:
-        result = self.judge.conclude(attempts, move, self.backend.info, earlier)
+        result: Result,
+        locator: str,
+        scoring: Scoring = "token-by-token",
+    ) -> None:
         if self.log is not None:
-            self.log.append(request, result, self.judge.locator)
-        return result
+            self.log.append(request, result, locator, scoring)
 
     def _prepare(self, request: Request, fast: bool = False) -> Request:
         """Check the way of asking, and start the clock."""

@@ -94,15 +94,18 @@ class Judge:
 
     def assess_stored(self, entry: LogEntry, relocate: bool) -> Attempt:
         """Score a stored trace again, with its answer found anew or where it was found then."""
+        if self.profile is not None:
+            found_by = self.locator if relocate else entry.locator
+            self.profile.check(mode=entry.mode, scoring=entry.scoring, locator=found_by)
         if not relocate:
-            return self._attempt(entry.trace, entry.located)
-        if not entry.has_texts:
+            return self._attempt(entry.trace, entry.located, entry.stopped)
+        if not entry.texts:
             raise ConfigError(
                 "this log has no texts, so no locator can be tried on it",
                 "Leave --locator out: the answer is taken where it was found then.",
             )
-        located = self.locate(entry.trace, Asked(entry.question, entry.choices))
-        return self._attempt(entry.trace, located)
+        located = self.locate(entry.trace, Asked(entry.question or "", entry.choices))
+        return self._attempt(entry.trace, located, entry.stopped)
 
     def final(self, attempts: Sequence[Attempt]) -> FinalMove:
         """Decide when there is to be no further attempt."""

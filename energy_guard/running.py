@@ -16,16 +16,13 @@ from energy_guard.trace import Step, Trace
 
 
 class Running:
-    """Follows one attempt. `trace` is there when it has finished.
-
-    stopped: why the early-stop rule ended it, None where it did not.
-    """
+    """Follows one attempt. `trace` and `stopped` are there when it has finished."""
 
     def __init__(
         self, attempt: int, request: Request, detector: Detector, rule: EarlyStop | None
     ) -> None:
         self.cancel = CancelToken(request.cancel)
-        self.stopped: str | None = None
+        self._tripped: str | None = None
         self._attempt = attempt
         self._detector = detector
         self._rule = rule
@@ -59,6 +56,11 @@ class Running:
             raise EngineError("the backend ended without a trace")
         return self._trace
 
+    @property
+    def stopped(self) -> str | None:
+        """Why the rule ended the attempt; None where the answer was complete all the same."""
+        return self._tripped if self.trace.finish_reason == "stopped" else None
+
     def _complete(self, next_row: Row | None) -> None:
         """The row after the last token is known, or known to be missing."""
         risk = self._detector.token_risk(self._steps[len(self._risks)], next_row)
@@ -68,7 +70,7 @@ class Running:
         self._window.append(risk)
         mean = sum(self._window) / len(self._window)
         if len(self._window) == self._rule.window and mean >= self._rule.risk:
-            self.stopped = (
+            self._tripped = (
                 f"stopped early: the last {self._rule.window} tokens have a mean "
                 f"{self._detector.signal} risk of {mean:.2f}, at or above {self._rule.risk:g}"
             )

@@ -71,7 +71,7 @@ def test_choices_raw_texts_and_broken_bytes_are_kept(log: TraceLog) -> None:
         guard.ask(Request(ids=(1, 2, 3))),
     ]
     raw, ids = read_log(log.path)
-    assert (raw.question, raw.choices, ids.question) == ("Où ?\t日本", ("café", "thé"), "")
+    assert (raw.question, raw.choices, ids.question) == ("Où ?\t日本", ("café", "thé"), None)
     assert raw.trace.pieces == results[0].trace.pieces == (b"caf\xc3", b"")
 
 
@@ -267,7 +267,7 @@ def test_a_private_log_has_no_text_and_no_ids(tmp_path: Path, likely: float) -> 
     [entry] = read_log(path)
     assert set(entry.trace.ids.tolist()) == {-1}
     assert entry.trace.nll.tolist() == result.trace.nll.tolist()
-    assert not entry.has_texts
+    assert not entry.texts
 
 
 def test_another_locator_is_refused_on_a_private_log(log: TraceLog) -> None:
@@ -378,9 +378,18 @@ def test_bad_use_is_refused(model: Path, args: list[str], named: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_log_that_cannot_be_written_is_a_failure(model: Path, tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_opened_is_refused_before_the_answer(
+    model: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "nowhere" / "log.jsonl"
     done = run("ask", "Hi", "--model", model, "--max-tokens", "2", "--log", path)
-    assert done.returncode == 1
+    assert (done.returncode, done.stdout) == (2, "")
     assert "nowhere" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk at hand")
+def test_a_full_disk_is_a_failure(model: Path) -> None:
+    done = run("ask", "Hi", "--model", model, "--max-tokens", "2", "--log", "/dev/full")
+    assert done.returncode == 1
+    assert "No space left" in done.stderr and "Traceback" not in done.stderr
     assert issubclass(LogError, EnergyGuardError) and not issubclass(LogError, InputError)

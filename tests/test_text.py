@@ -142,8 +142,8 @@ def test_a_glyph_is_shown_with_the_token_that_begins_it(
 
 
 def naive_stop(said: bytes, stops: list[str]) -> int | None:
-    """Of the stop strings that are there, the first of the list counts."""
-    return next((said.find(stop.encode()) for stop in stops if stop.encode() in said), None)
+    """Of the stop strings that are there, the earliest counts."""
+    return min((said.find(stop.encode()) for stop in stops if stop.encode() in said), default=None)
 
 
 def naive_held_back(said: bytes, stops: list[str]) -> int:

@@ -45,7 +45,15 @@ class PromptSize:
 
 
 class Session(Protocol):
-    """An engine that is held: several calls in a row, with nobody in between."""
+    """An engine that is held: several calls in a row, with nobody in between.
+
+    >>> from energy_guard.backends import Scripted
+    >>> backend = Scripted.saying([("Yes", 0.9)], [("No", 0.9)])
+    >>> with backend.session() as session:
+    ...     answers = [list(session.generate([Request.chat("?")]))[-1].trace.text for _ in "12"]
+    >>> answers
+    ['Yes', 'No']
+    """
 
     def generate(
         self, requests: Sequence[Request], private: bool = False
@@ -70,7 +78,12 @@ class Session(Protocol):
 
 @runtime_checkable
 class Backend(Protocol):
-    """An engine that writes text and shows the raw row of every step."""
+    """An engine that writes text and shows the raw row of every step.
+
+    >>> from energy_guard.backends import Scripted
+    >>> isinstance(Scripted.saying(), Backend)
+    True
+    """
 
     @property
     def info(self) -> ModelInfo:

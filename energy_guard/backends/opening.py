@@ -68,8 +68,8 @@ def capture(
     >>> llm = load("demo").engine
     >>> with capture(llm) as traces:
     ...     _ = llm("The capital of France is", max_tokens=3)
-    >>> traces[0].text
-    ' Paris.'
+    >>> traces[0].text.strip()
+    'Paris.'
     """
     if not _is_llama(engine):
         raise InputError(

@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from energy_guard.act import Result
-from energy_guard.backends.base import ModelInfo
 from energy_guard.cli.options import (
     ABSTAINED,
     BackendName,
@@ -95,7 +94,7 @@ def _score_log(path: str, settings: dict[str, Any], as_json: bool) -> None:
     judge = Judge.settle(**settings)
     scored = []
     for entry in read_log(path):
-        info = ModelInfo(**entry.result["model"])
+        info = entry.model_info
         judge.check_model(info)
         attempts = [judge.assess_stored(entry, relocate=settings["locator"] is not None)]
         scored.append((entry, judge.conclude(attempts, judge.final(attempts), info)))
@@ -114,10 +113,10 @@ def _print_log(console: Console, scored: list[tuple[LogEntry, Result]]) -> None:
         mark, style = VERDICTS[result.verdict]
         answer = result.span.text if result.span else result.answer
         table.add_row(
-            str(entry.result["verdict"]),
+            entry.stored.verdict,
             Text(f"{mark} {result.verdict}", style),
             "–" if result.score is None else f"{result.score:.2f}",
-            Text(printable(entry.question)),
+            Text(printable(entry.question or "")),
             Text(printable(answer)),
             entry.label or "–",
         )
