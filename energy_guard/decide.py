@@ -5,6 +5,7 @@ Pure: no engine, no output. `guard` and every integration loop over `next_move`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,12 +31,6 @@ class Attempt:
     sentences: tuple[tuple[Span, Score | Unscored], ...] = ()
     stopped: str | None = None
     tokens_saved: int = 0
-
-    @property
-    def weakest_sentence(self) -> Span | None:
-        """The sentence with the highest risk; None where no sentence has a score."""
-        scored = [(s.value, span) for span, s in self.sentences if isinstance(s, Score)]
-        return max(scored, key=lambda pair: pair[0])[1] if scored else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +93,7 @@ Move = FinalMove | Again
 
 def next_move(policy: Policy, attempts: Sequence[Attempt]) -> Move:
     """Decide after the last of `attempts` (at least one)."""
-    final = _final_move(policy, attempts)
+    final = final_move(policy, attempts)
     interrupted = attempts[-1].trace.finish_reason in INCOMPLETE - {"stopped"}
     withheld = isinstance(final, Abstain) or (isinstance(final, NotScored) and not final.show)
     if withheld and not interrupted and len(attempts) <= policy.retries:
@@ -106,8 +101,8 @@ def next_move(policy: Policy, attempts: Sequence[Attempt]) -> Move:
     return final
 
 
-def _final_move(policy: Policy, attempts: Sequence[Attempt]) -> FinalMove:
-    """The least risky attempt decides; of those without a risk, the last."""
+def final_move(policy: Policy, attempts: Sequence[Attempt]) -> FinalMove:
+    """Decide without a further attempt: the least risky one counts; of those without, the last."""
     risks = [(risk, i) for i, a in enumerate(attempts) if (risk := _risk(policy, a)) is not None]
     last = len(attempts) - 1
     if not risks:
@@ -144,10 +139,16 @@ def _changes(policy: Policy, attempts: Sequence[Attempt]) -> Changes:
 
 
 def _feedback(policy: Policy, attempt: Attempt) -> str | None:
-    """The policy's text with the weak span in it; None where nothing was located."""
-    if not isinstance(attempt.located, Span):
+    """The policy's text with the weakest words in it; None where nothing was scored."""
+    if not isinstance(attempt.score, Score):
         return None
-    return policy.feedback_text.replace("{span}", attempt.located.text)
+    text = attempt.trace.text
+    start, end = attempt.trace.alignment.offsets[attempt.score.weakest_token]
+    words = [m.group() for m in _WORD.finditer(text) if m.end() > start and m.start() < end]
+    return policy.feedback_text.replace("{span}", " ".join(words) or attempt.score.span.text)
+
+
+_WORD = re.compile(r"\w+(?:[-'’.,]\w+)*")
 
 
 def _risk(policy: Policy, attempt: Attempt) -> float | None:

@@ -69,4 +69,9 @@ class EngineBusyError(EngineError):
 
 
 class LogError(EnergyGuardError):
-    """A result could not be written to the log; nothing else is wrong with it."""
+    """A result could not be written to the log; nothing else is wrong with it.
+
+    result: the `Result`, where there was one.
+    """
+
+    result: object = None

@@ -11,7 +11,7 @@ from energy_guard.act import Result
 from energy_guard.backends import Session, load
 from energy_guard.calibrate import Profile
 from energy_guard.decide import Again, Attempt, Changes, next_move
-from energy_guard.errors import ConfigError, EngineError
+from energy_guard.errors import ConfigError, EngineError, LogError, PromptError
 from energy_guard.events import AttemptStarted, Done, GuardEvent, Retracted, Text
 from energy_guard.judge import Judge
 from energy_guard.log import Scoring, TraceLog
@@ -19,6 +19,7 @@ from energy_guard.policy import Policy
 from energy_guard.request import Finished, Message, Request
 from energy_guard.running import Running
 from energy_guard.score import Detector
+from energy_guard.trace import INCOMPLETE
 
 Prompt = str | Sequence[Message] | Request
 """A question, the turns of a chat, or a complete request."""
@@ -73,7 +74,8 @@ class Guard:
 
     def ask(self, prompt: Prompt, **options: Any) -> Result:
         """Ask, and return the outcome; options are those of `Request`."""
-        for event in self.stream(prompt, **options):
+        request = self._prepare(_request(prompt, options))
+        for event in self._stream(request, (), heard=False):
             if isinstance(event, Done):
                 return event.result
         raise EngineError("the stream ended without a result")
@@ -93,27 +95,34 @@ class Guard:
         tokens at once, with numbers (and so profiles and thresholds) of its own.
         """
         request = self._prepare(_request(prompt, {}), fast)
-        running = Running(0, request, self.detector, None)
-        with self.backend.session() as session:
-            for event in session.replay(request, answer, fast):
+        self.judge.check_single()
+        running = Running(0, request, self.detector, self.policy.early_stop, heard=False)
+        with self.backend.session(request) as session:
+            whole = replace(request, cancel=running.cancel)
+            for event in session.replay(whole, answer, fast):
                 for _ in running.feed(event):
                     pass
             ask = self._asker(session, request)
-            attempts = [self.judge.assess(running.trace, request, ask)]
+            attempts = [self.judge.assess(running.trace, request, ask, running.stopped)]
         result = self.judge.conclude(attempts, self.judge.final(attempts), self.backend.info)
         self._keep(request, result, self.judge.locator, "fast" if fast else "token-by-token")
         return result
 
     def _stream(
-        self, request: Request, earlier: tuple[Attempt, ...]
+        self, request: Request, earlier: tuple[Attempt, ...], heard: bool = True
     ) -> Generator[GuardEvent, None, None]:
+        """Yield the events of one question; without their texts where they are not `heard`."""
         attempts: list[Attempt] = []
         current = request
-        with self.backend.session() as session:
+        with self.backend.session(request) as session:
             while True:
                 number = len(earlier) + len(attempts)
                 yield AttemptStarted(number)
-                attempts.append((yield from self._attempt(session, number, current)))
+                running = Running(number, current, self.detector, self.policy.early_stop, heard)
+                yield from self._run(session, current, running)
+                ask = self._asker(session, request)
+                trace, stopped = running.trace, running.stopped
+                attempts.append(self.judge.assess(trace, request, ask, stopped))
                 move = next_move(self.policy, attempts)
                 if not isinstance(move, Again):
                     break
@@ -121,10 +130,13 @@ class Guard:
                 if move.changes.fallback:
                     break
                 current = _changed(request, current, attempts[-1], move.changes)
+                if self.backend.measure(current).room < 1:  # feedback no longer fits
+                    plain = replace(move.changes, feedback=None)
+                    current = _changed(request, current, attempts[-1], plain)
         if isinstance(move, Again):
             if self.fallback is None:
                 raise ConfigError("the policy retries with a fallback and there is none")
-            yield from self._ask_fallback(self.fallback, request, (*earlier, *attempts))
+            yield from self._ask_fallback(self.fallback, request, (*earlier, *attempts), heard)
             return
         result = self.judge.conclude(attempts, move, self.backend.info, earlier)
         self._keep(request, result, self.judge.locator)
@@ -132,18 +144,15 @@ class Guard:
             yield Retracted(number, result.reason)
         yield Done(result)
 
-    def _attempt(
-        self, session: Session, number: int, request: Request
-    ) -> Generator[Text, None, Attempt]:
-        running = Running(number, request, self.detector, self.policy.early_stop)
+    def _run(
+        self, session: Session, request: Request, running: Running
+    ) -> Generator[Text, None, None]:
         events = session.generate([replace(request, cancel=running.cancel)])
         try:
             for event in events:
                 yield from running.feed(event)
         finally:
             events.close()
-        ask = self._asker(session, request)
-        return self.judge.assess(running.trace, request, ask, running.stopped)
 
     def _asker(self, session: Session, request: Request) -> Callable[[str], str]:
         """For a locator that asks the model itself, in the session of the answer, unseen."""
@@ -152,15 +161,18 @@ class Guard:
         def ask(prompt: str) -> str:
             side = make(prompt, cancel=request.cancel, deadline=request.deadline, max_tokens=64)
             events = session.generate([side], private=True)
-            return next(e.trace.text for e in events if isinstance(e, Finished))
+            trace = next(e.trace for e in events if isinstance(e, Finished))
+            if trace.finish_reason in INCOMPLETE:
+                raise PromptError(f"the reply is not complete ({trace.finish_reason})")
+            return "" if trace.finish_reason == "length" else trace.text
 
         return ask
 
     def _ask_fallback(
-        self, fallback: Guard, request: Request, earlier: tuple[Attempt, ...]
+        self, fallback: Guard, request: Request, earlier: tuple[Attempt, ...], heard: bool
     ) -> Generator[GuardEvent, None, None]:
         """Hand over to the other guard, with its own rules; its result is ours as well."""
-        for event in fallback._stream(fallback._prepare(request), earlier):
+        for event in fallback._stream(fallback._prepare(request), earlier, heard):
             if isinstance(event, Done) and fallback.log is not self.log:
                 self._keep(request, event.result, fallback.judge.locator)
             yield event
@@ -172,8 +184,13 @@ class Guard:
         locator: str,
         scoring: Scoring = "token-by-token",
     ) -> None:
-        if self.log is not None:
+        if self.log is None:
+            return
+        try:
             self.log.append(request, result, locator, scoring)
+        except LogError as error:
+            error.result = result  # it is not to be lost with its line
+            raise
 
     def _prepare(self, request: Request, fast: bool = False) -> Request:
         """Check the way of asking, and start the clock."""

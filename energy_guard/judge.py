@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -12,7 +13,8 @@ from typing import Self
 from energy_guard.act import Result, conclude
 from energy_guard.backends.base import ModelInfo
 from energy_guard.calibrate import Profile
-from energy_guard.decide import Again, Attempt, FinalMove, next_move
+from energy_guard.decide import Attempt, FinalMove, final_move
+from energy_guard.early_stop import Window
 from energy_guard.errors import ConfigError, MismatchError
 from energy_guard.locate import Asked, Located, Locator, NotLocated, Span, sentences
 from energy_guard.locate import locator as locator_named
@@ -94,25 +96,37 @@ class Judge:
 
     def assess_stored(self, entry: LogEntry, relocate: bool) -> Attempt:
         """Score a stored trace again, with its answer found anew or where it was found then."""
-        if self.profile is not None:
-            found_by = self.locator if relocate else entry.locator
-            self.profile.check(mode=entry.mode, scoring=entry.scoring, locator=found_by)
+        found_by = self.locator if relocate else entry.locator
+        self.check_single(mode=entry.mode, scoring=entry.scoring, locator=found_by)
+        stopped = entry.stopped or self._would_stop(entry.trace)
         if not relocate:
-            return self._attempt(entry.trace, entry.located, entry.stopped)
+            return self._attempt(entry.trace, entry.located, stopped)
         if not entry.texts:
             raise ConfigError(
                 "this log has no texts, so no locator can be tried on it",
                 "Leave --locator out: the answer is taken where it was found then.",
             )
         located = self.locate(entry.trace, Asked(entry.question or "", entry.choices))
-        return self._attempt(entry.trace, located, entry.stopped)
+        return self._attempt(entry.trace, located, stopped)
+
+    def check_single(self, **actual: str | int) -> None:
+        """Raise MismatchError where a profile does not fit one answer that is judged alone."""
+        if self.profile is not None:
+            self.profile.check(retries=0, **actual)
 
     def final(self, attempts: Sequence[Attempt]) -> FinalMove:
         """Decide when there is to be no further attempt."""
-        move = next_move(self.policy.model_copy(update={"retries": 0}), attempts)
-        if isinstance(move, Again):
-            raise ConfigError("a policy without retries cannot try again")
-        return move
+        return final_move(self.policy, attempts)
+
+    def _would_stop(self, trace: Trace) -> str | None:
+        """What the policy's rule would have said while the answer was written."""
+        if self.policy.early_stop is None:
+            return None
+        window = Window(self.policy.early_stop, self.detector, trace.reasoning_open)
+        risks = trace.signal(self.detector.signal)[: len(trace) - 1]  # a rule ends no ended answer
+        for piece, value in zip(trace.pieces, risks.tolist(), strict=False):
+            window.push(piece, self.detector.risk(value) if math.isfinite(value) else None)
+        return window.tripped
 
     def conclude(
         self,
@@ -128,7 +142,9 @@ class Judge:
         self, trace: Trace, located: Located, stopped: str | None = None, saved: int = 0
     ) -> Attempt:
         score = self.detector.score(trace, located)
-        if trace.finish_reason in INCOMPLETE:
+        if stopped is not None:
+            score = Unscored(stopped)
+        elif trace.finish_reason in INCOMPLETE:
             score = Unscored(f"the answer is not complete ({trace.finish_reason})")
         p_wrong = None
         if self.profile is not None and isinstance(score, Score):

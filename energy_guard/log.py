@@ -9,6 +9,7 @@ texts nor token ids: numbers and positions only.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -58,7 +59,7 @@ class TraceLog:
             "choices": list(request.choices) if self.texts else [],
             "mode": request.mode,
             "scoring": scoring,
-            "locator": locator,
+            "locator": locator if self.texts else locator.partition(":")[0],
             "nothing_to_check": isinstance(kept.score, Unscored) and kept.score.nothing_to_check,
             "stopped": kept.stopped,
             "result": _result(result, self.texts),
@@ -67,12 +68,22 @@ class TraceLog:
         }
         try:
             with self.path.open("a", encoding="utf-8") as file:
+                if self._broken_off():
+                    file.write("\n")
                 file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
         except OSError as error:
             raise LogError(
                 f"cannot write to the log {self.path}: {error.strerror}",
                 "Make room, or give another file.",
             ) from error
+
+    def _broken_off(self) -> bool:
+        """Whether the last line was not written to its end."""
+        if not self.path.is_file() or not self.path.stat().st_size:
+            return False
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
 
 
 class _StoredModel(BaseModel):

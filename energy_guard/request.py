@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
@@ -147,7 +148,7 @@ class Request:
         if not (last.strip() if isinstance(last, str) else last):
             raise PromptError("the prompt is empty", "Ask something.")
         for text in self._texts():
-            _check_text(text)
+            check_text(text)
         if self.max_tokens < 1:
             raise InputError(f"max_tokens is {self.max_tokens}", "Give at least 1.")
         if "" in (*self.stop, *self.choices):
@@ -181,6 +182,15 @@ class Request:
         """Whether a chat template is applied."""
         return "raw" if self.messages is None else "chat"
 
+    @property
+    def interrupted(self) -> FinishReason | None:
+        """Why there is no point in going on: cancelled, stopped or out of time; None if none."""
+        if self.cancel is not None and self.cancel.reason is not None:
+            return self.cancel.reason
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            return "deadline"
+        return None
+
     def turns(self) -> tuple[Message, ...]:
         """Return the chat with the context passages put before its last user message."""
         turns = self.messages or ()
@@ -194,7 +204,8 @@ class Request:
         return (*turns[:at], asked, *turns[at + 1 :])
 
 
-def _check_text(text: str) -> None:
+def check_text(text: str) -> None:
+    """Raise PromptError where the text cannot be UTF-8: half a surrogate pair, broken input."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

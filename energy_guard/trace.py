@@ -76,6 +76,7 @@ class Trace:
     ids, pieces: all tokens, end and stop tokens included; content_bytes says how many bytes of
     the joined pieces are content. token_logit, entropy, margin: shape (T,). log_partition,
     row_mean: shape (T + 1,) when the row after the last token was evaluated, else (T,).
+    reasoning_open: the prompt ended inside <think>, so the text begins as reasoning.
     extras: further arrays, first axis T. The signals of docs/decisions/0001 are attributes of
     shape (T,), NaN where the row after the token is missing.
 
@@ -96,6 +97,7 @@ class Trace:
     finish_reason: FinishReason
     prompt_tokens: int = 0
     inverse_temperature: float = 1.0
+    reasoning_open: bool = False
     extras: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     @classmethod
@@ -107,6 +109,7 @@ class Trace:
         finish_reason: FinishReason = "eos",
         prompt_tokens: int = 0,
         inverse_temperature: float = 1.0,
+        reasoning_open: bool = False,
     ) -> Self:
         """Build a trace from steps in order and the row after the last one, if there is one."""
         rows = [step.row for step in steps] + ([last_row] if last_row else [])
@@ -123,6 +126,7 @@ class Trace:
             finish_reason=finish_reason,
             prompt_tokens=prompt_tokens,
             inverse_temperature=inverse_temperature,
+            reasoning_open=reasoning_open,
         )
 
     def __len__(self) -> int:
@@ -165,51 +169,48 @@ class Trace:
                 f"{name} cannot be computed: these rows are log-probabilities, not raw logits",
                 "Use nll, entropy or margin here, or a backend that gives raw logits.",
             )
-        return self._signal(name)
+        values: Floats = energy.FORMULAS[name](self._numbers)
+        return values
 
     @property
     def nll(self) -> Floats:
         """−log p(token), see `energy.nll`."""
-        return self._signal("nll")
+        return self.signal("nll")
 
     @property
     def logit_energy(self) -> Floats:
         """E^ℓ, see `energy.logit_energy`."""
-        return self._signal("logit_energy")
+        return self.signal("logit_energy")
 
     @property
     def marginal_energy(self) -> Floats:
         """E^m, see `energy.marginal_energy`."""
-        return self._signal("marginal_energy")
+        return self.signal("marginal_energy")
 
     @property
     def spilled_energy(self) -> Floats:
         """ΔE, see `energy.spilled_energy`."""
-        return self._signal("spilled_energy")
+        return self.signal("spilled_energy")
 
     @property
     def scaled_spilled_energy(self) -> Floats:
         """ΔE_s, see `energy.scaled_spilled_energy`."""
-        return self._signal("scaled_spilled_energy")
+        return self.signal("scaled_spilled_energy")
 
     @property
     def centred_logit_energy(self) -> Floats:
         """Gauge-fixed E^ℓ, see `energy.centred_logit_energy`."""
-        return self._signal("centred_logit_energy")
+        return self.signal("centred_logit_energy")
 
     @property
     def centred_marginal_energy(self) -> Floats:
         """Gauge-fixed E^m, see `energy.centred_marginal_energy`."""
-        return self._signal("centred_marginal_energy")
+        return self.signal("centred_marginal_energy")
 
     @property
     def centred_spilled_energy(self) -> Floats:
         """Gauge-fixed ΔE, see `energy.centred_spilled_energy`."""
-        return self._signal("centred_spilled_energy")
-
-    def _signal(self, name: str) -> Floats:
-        values: Floats = energy.FORMULAS[name](self._numbers)
-        return values
+        return self.signal("centred_spilled_energy")
 
     @cached_property
     def _numbers(self) -> Numbers:
@@ -237,7 +238,7 @@ class Trace:
         columns = {
             name: [None] * len(self)
             if self.normalised and name in NEEDS_RAW_ROWS
-            else _nullable(getattr(self, name))
+            else _nullable(self.signal(name))
             for name in SIGNALS
         }
         columns["log_partition"] = _nullable(self._chosen(self.log_partition))
@@ -260,6 +261,7 @@ class Trace:
                 "finish_reason": self.finish_reason,
                 "prompt_tokens": self.prompt_tokens,
                 "inverse_temperature": self.inverse_temperature,
+                "reasoning_open": self.reasoning_open,
                 "extras": {name: _nested(value.tolist()) for name, value in self.extras.items()},
             },
             allow_nan=False,
@@ -280,6 +282,7 @@ class Trace:
                 finish_reason=data["finish_reason"],
                 prompt_tokens=int(data["prompt_tokens"]),
                 inverse_temperature=float(data["inverse_temperature"]),
+                reasoning_open=bool(data["reasoning_open"]),
                 extras={name: _extra(value) for name, value in data["extras"].items()},
             )
         except _UNREADABLE as error:

@@ -10,6 +10,7 @@ import pytest
 from energy_guard import Guard, Request, load
 from energy_guard.backends import Scripted
 from energy_guard.backends.locks import lock_of
+from energy_guard.errors import EngineBusyError
 from energy_guard.request import CancelToken
 from energy_guard.trace import SIGNALS, Trace
 
@@ -113,19 +114,47 @@ def test_a_token_is_cancelled_with_its_parent_and_not_the_other_way_round() -> N
     assert child.reason == "stopped", "the first reason stays"
 
 
-def test_who_is_cancelled_while_waiting_gets_no_token() -> None:
+def test_who_is_cancelled_while_waiting_waits_no_longer() -> None:
     backend = Scripted.saying([("a", 0.9), ("b", 0.9)], [("c", 0.99)])
-    guard, cancel, results = Guard(backend), CancelToken(), []
+    guard, cancel = Guard(backend), CancelToken()
+    results: list[EngineBusyError] = []
     stream = guard.stream("first")
     next(stream)
-    waiting = threading.Thread(target=lambda: results.append(guard.ask("second", cancel=cancel)))
+
+    def ask() -> None:
+        try:
+            guard.ask("second", cancel=cancel)
+        except EngineBusyError as error:
+            results.append(error)
+
+    waiting = threading.Thread(target=ask)
     waiting.start()
     time.sleep(0.05)
     cancel.cancel()
+    waiting.join(10)
+    assert not waiting.is_alive(), "it does not wait for the engine to be free"
+    assert "cancelled" in results[0].message
     assert list(stream)[-1].result.answer == "ab"  # type: ignore[union-attr]
-    waiting.join(30)
-    [result] = results
-    assert (len(result.trace), result.verdict, result.shown) == (0, "unscored", False)
+
+
+def test_a_deadline_holds_while_the_engine_is_in_use() -> None:
+    backend = Scripted.saying([("a", 0.9)], [("c", 0.99)])
+    guard = Guard(backend)
+    stream = guard.stream("first")
+    next(stream)
+    errors: list[EngineBusyError] = []
+
+    def ask() -> None:
+        try:
+            guard.ask("second", deadline=time.monotonic() + 0.1)
+        except EngineBusyError as error:
+            errors.append(error)
+
+    waiting = threading.Thread(target=ask)
+    waiting.start()
+    waiting.join(10)
+    assert not waiting.is_alive()
+    assert len(errors) == 1
 
 
 def test_one_token_cancels_several_questions_and_stays_cancelled() -> None:

@@ -85,8 +85,8 @@ def test_every_answer_is_logged(model: Path, lax: Path, tmp_path: Path, private:
     done = run(b"Hi\nAnd?\n", *args, *["--log-private"] * private)
     assert done.returncode == 0, done.stderr
     entries = list(read_log(log))
-    assert [entry.question for entry in entries] == (["", ""] if private else ["Hi", "And?"])
-    assert [entry.has_texts for entry in entries] == [not private] * 2
+    assert [entry.question for entry in entries] == ([None, None] if private else ["Hi", "And?"])
+    assert [entry.texts for entry in entries] == [not private] * 2
 
 
 @pytest.mark.parametrize(

@@ -129,13 +129,13 @@ def test_html_of_what_the_model_wrote_is_escaped(p: float) -> None:
 
 @pytest.mark.parametrize(("verdict", "pieces"), VERDICTS)
 @pytest.mark.parametrize("calibrated", [False, True])
-def test_uncalibrated_stands_where_there_is_no_probability(
+def test_uncalibrated_stands_where_thresholds_are_on_scores(
     verdict: str, pieces: list[tuple[str, float]], calibrated: bool
 ) -> None:
     result = said(*pieces, calibrated=calibrated)
     assert (result.p_wrong is None) == (not calibrated or verdict == "unscored")
     for text in (shown(result), result._repr_html_()):
-        assert ("uncalibrated" in text) == (result.p_wrong is None)
+        assert ("uncalibrated" in text) == (not calibrated)
 
 
 def test_a_stored_result_looks_as_it_did() -> None:

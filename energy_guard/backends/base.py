@@ -102,8 +102,11 @@ class Backend(Protocol):
         """
         ...
 
-    def session(self) -> AbstractContextManager[Session]:
-        """Hold the engine; EngineBusyError where it stays in use for too long."""
+    def session(self, request: Request | None = None) -> AbstractContextManager[Session]:
+        """Hold the engine; EngineBusyError where it stays in use for too long.
+
+        Waiting ends when `request` is cancelled or out of time, too.
+        """
         ...
 
     def generate(self, requests: Sequence[Request]) -> Generator[Event, None, None]:

@@ -5,8 +5,6 @@ Every backend uses this, so stop strings, limits and the last row mean the same 
 
 from __future__ import annotations
 
-import time
-
 from energy_guard.energy import Row
 from energy_guard.errors import EngineError
 from energy_guard.request import Event, Finished, Partition, Request, Token
@@ -24,6 +22,7 @@ class Recorder:
         stop: tuple[str, ...] = (),
         max_tokens: int | None = None,
         inverse_temperature: float = 1.0,
+        reasoning_open: bool = False,
     ) -> None:
         self.number = number
         self.prompt_tokens = prompt_tokens
@@ -31,6 +30,7 @@ class Recorder:
         self._stops = StopStrings(stop)
         self._max_tokens = max_tokens
         self._inverse_temperature = inverse_temperature
+        self._reasoning_open = reasoning_open
         self._steps: list[Step] = []
         self._bytes = 0
         self._content_bytes: int | None = None
@@ -46,12 +46,12 @@ class Recorder:
         events: list[Event] = [self._partition(step.row)] if self._steps else []
         self._steps.append(step)
         events.append(Token(self.number, step))
-        if ends:
+        if ends and self._content_bytes is None:
             self.reason, self._content_bytes = "eos", self._bytes
+        if self.reason is not None:  # what follows in given ids is no content
             return events
         self._bytes += len(step.piece)
-        if self._content_bytes is None:
-            self._content_bytes = self._stops.push(step.piece)
+        self._content_bytes = self._stops.push(step.piece)
         if self._content_bytes is not None:
             self.reason = "stop"
         elif len(self._steps) == self._max_tokens:
@@ -60,18 +60,9 @@ class Recorder:
 
     def interrupted(self, request: Request) -> bool:
         """Set `reason` and return True where the request was cancelled or its time is up."""
-        if request.cancel is not None and request.cancel.reason is not None:
-            self.reason = request.cancel.reason
-        elif request.deadline is not None and time.monotonic() >= request.deadline:
-            self.reason = "deadline"
-        else:
-            return False
-        return True
-
-    @property
-    def held_back(self) -> int:
-        """How many of the last bytes may be the beginning of a stop string."""
-        return self._stops.held_back()
+        reason = request.interrupted
+        self.reason = reason or self.reason
+        return reason is not None
 
     @property
     def last_id(self) -> int:
@@ -102,6 +93,7 @@ class Recorder:
             self.reason or "closed",
             self.prompt_tokens,
             self._inverse_temperature,
+            self._reasoning_open,
         )
 
     def _partition(self, row: Row) -> Partition:

@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import numpy as np
@@ -112,9 +112,9 @@ class Scripted:
         return PromptSize(sum(len(text.split()) for text in texts), self.context)
 
     @contextmanager
-    def session(self) -> Iterator[Session]:
+    def session(self, request: Request | None = None) -> Iterator[Session]:
         """Hold this backend."""
-        with self._lock.hold(self._wait_s):
+        with self._lock.hold(self._wait_s, give_up=lambda: bool(request and request.interrupted)):
             yield _Session(self)
 
     def generate(self, requests: Sequence[Request]) -> Generator[Event, None, None]:
@@ -183,7 +183,8 @@ class _Session:
         text = b"".join(backend.vocabulary[token] for token in ids).decode()
         if answer != text and list(answer) not in (ids, list(script.ids)):
             raise EngineError(f"the next script says {text!r}, not {answer!r}")
-        yield from backend._play(0, request, script)
+        whole = replace(request, stop=(), max_tokens=max(1, len(script.ids)))
+        yield from backend._play(0, whole, script)
 
 
 def _row(size: int, token: int, probability: float) -> npt.NDArray[np.float32]:

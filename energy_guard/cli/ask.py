@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from energy_guard.act import Result
 from energy_guard.cli.live import show_live
 from energy_guard.cli.options import (
     ABSTAINED,
@@ -32,6 +33,7 @@ from energy_guard.cli.options import (
     open_log,
     read_prompt,
 )
+from energy_guard.errors import LogError
 from energy_guard.guard import Guard
 from energy_guard.report.terminal import details, verdict_line
 from energy_guard.request import Request, Sampling
@@ -74,15 +76,25 @@ def ask(
     engine = open_backend(model, backend, n_ctx, n_gpu_layers, n_threads)
     guard = Guard(engine, **settings, log=open_log(log, log_private))
     console = Console()
+    not_logged: LogError | None = None
+    try:
+        if console.is_terminal and not as_json:
+            result = show_live(console, guard, guard.stream(request))
+        else:
+            result = guard.ask(request)
+    except LogError as error:  # the answer is there all the same
+        if not isinstance(error.result, Result):
+            raise
+        result, not_logged = error.result, error
     if as_json:
-        result = guard.ask(request)
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False))
     elif console.is_terminal:
-        result = show_live(console, guard, guard.stream(request))
         console.print(*details(result.to_dict()), sep="\n")
     else:
-        result = guard.ask(request)
         typer.echo(result.text)
-        Console(stderr=True, soft_wrap=True).print(verdict_line(result.to_dict()))
+        notes = [verdict_line(result.to_dict()), *filter(None, [result.warning])]
+        Console(stderr=True, soft_wrap=True, markup=False).print(*notes, sep="\n")
+    if not_logged is not None:
+        raise not_logged
     if not result.shown:
         raise typer.Exit(ABSTAINED)

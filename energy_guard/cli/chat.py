@@ -228,14 +228,13 @@ class Chat:
 
     def _greet(self, typed: bool) -> None:
         guard = self._guard
-        calibrated = guard.judge.profile is not None
         self._notes.print(
             Text.assemble(
                 (printable(guard.backend.info.name), "bold"),
                 f" under guard: detector {guard.detector.name}, locator {guard.judge.locator}",
             )
         )
-        self._notes.print(Text(f"Rules on {rules(guard.policy, calibrated)}."))
+        self._notes.print(Text(f"Rules on {rules(guard.policy)}."))
         if self._screen.is_terminal:
             self._notes.print(Text.assemble("Tokens: ", risk_legend(), " risk"))
         if typed:

@@ -104,7 +104,7 @@ class Answer:
     @classmethod
     def of(cls, trace: Trace) -> Self | NotLocated:
         """Take reasoning and blanks away; NotLocated where nothing is left."""
-        hidden = reasoning(trace.text)
+        hidden = reasoning(trace.text, trace.reasoning_open)
         text = trace.text
         for start, end in hidden:
             text = text[:start] + "\n" * (end - start) + text[end:]
@@ -124,7 +124,7 @@ def span_of(trace: Trace, ranges: Iterable[Range]) -> Span | NotLocated:
     ranges: in characters of the trace's text; reasoning inside them is left out.
     """
     text = trace.text
-    wanted = _without(_merged(ranges), reasoning(text))
+    wanted = _without(_merged(ranges), reasoning(text, trace.reasoning_open))
     if not wanted:
         return NotLocated("no token covers the answer")
     stops = [stop for _, stop in wanted]
@@ -135,14 +135,14 @@ def span_of(trace: Trace, ranges: Iterable[Range]) -> Span | NotLocated:
             tokens.append(index)
     if not tokens:
         return NotLocated("no token covers the answer")
-    shown = _without([(wanted[0][0], stops[-1])], reasoning(text))
+    shown = _without([(wanted[0][0], stops[-1])], reasoning(text, trace.reasoning_open))
     return Span(tuple(tokens), "".join(text[start:stop] for start, stop in shown))
 
 
 _THINK = re.compile(r"<(/?)think>")
 
 
-def reasoning(text: str) -> list[Range]:
+def reasoning(text: str, is_open: bool = False) -> list[Range]:
     """Return where reasoning stands, tags included.
 
     It begins with the text where only its end is there (chat templates may write the opening
@@ -152,7 +152,7 @@ def reasoning(text: str) -> list[Range]:
     [(0, 20)]
     """
     ranges: list[Range] = []
-    opened: int | None = None
+    opened: int | None = 0 if is_open else None
     for tag in _THINK.finditer(text):
         if not tag[1]:
             opened = tag.start() if opened is None else opened

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any, Final
 
 from energy_guard.report.levels import Level, Piece, coloured
-from energy_guard.report.terminal import COLUMNS, VERDICTS
+from energy_guard.report.terminal import COLUMNS, VERDICTS, is_uncalibrated
 
 _COLOURS: Final[Mapping[Level | None, str]] = {
     "low": "#d8f3dc",
@@ -20,15 +20,16 @@ _COLOURS: Final[Mapping[Level | None, str]] = {
 def result_html(result: Mapping[str, Any]) -> str:
     """One result: the heat-mapped answer (numbers on hovering), verdict and reason."""
     mark, _ = VERDICTS[result["verdict"]]
-    note = " (uncalibrated)" if result["p_wrong"] is None else ""
+    note = " (uncalibrated)" if is_uncalibrated(result) else ""
     answer = "".join(_piece(piece, result["tokens"][piece.tokens[0]]) for piece in coloured(result))
+    warning = f"<div>{escape(result['warning'])}</div>" if result["warning"] else ""
     instead = f"<div>shown instead: {escape(result['text'])}</div>"
     shown = "" if result["text"] == result["answer"] else instead
     return (
         '<div style="font-family: sans-serif; line-height: 1.6; color: #212529">'
         f'<div style="white-space: pre-wrap">{answer}</div>'
         f"<div><b>{mark} {escape(result['verdict'])}</b>: {escape(result['reason'])}{note}</div>"
-        f"{shown}</div>"
+        f"{warning}{shown}</div>"
     )
 
 

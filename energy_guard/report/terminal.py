@@ -63,6 +63,8 @@ def details(result: Mapping[str, Any]) -> list[RenderableType]:
 def outcome(result: Mapping[str, Any]) -> list[RenderableType]:
     """The verdict with its reason, and what is shown in the place of a withheld answer."""
     parts: list[RenderableType] = [verdict_line(result)]
+    if result["warning"]:
+        parts.append(Text(printable(result["warning"]), "yellow"))
     if result["text"] != result["answer"]:
         parts.append(Text.assemble(("shown instead: ", "dim"), printable(result["text"])))
     return parts
@@ -109,14 +111,15 @@ def verdict_line(result: Mapping[str, Any]) -> Text:
     """The verdict, its reason, and whether it is calibrated."""
     mark, style = VERDICTS[result["verdict"]]
     line = Text.assemble((f"{mark} {result['verdict']}", style), ": ", printable(result["reason"]))
-    if result["p_wrong"] is None:
+    if is_uncalibrated(result):
         line.append(" (uncalibrated)", "dim")
     return line
 
 
-def rules(policy: Policy, calibrated: bool) -> str:
+def rules(policy: Policy) -> str:
     """What a policy does with a risk, in one line."""
-    what = "P(wrong)" if policy.on == "p_wrong" else policy.detector or "the score"
+    calibrated = policy.on == "p_wrong"
+    what = "P(wrong)" if calibrated else policy.detector or "the score"
     warn, abstain = policy.warn, policy.abstain
     parts = ["warn on every answer" if warn is None else f"accept below {warn:g}"]
     if warn is not None and warn != abstain:
@@ -130,6 +133,11 @@ def rules(policy: Policy, calibrated: bool) -> str:
 def risk_legend() -> Text:
     """What the colours of tokens mean."""
     return Text(" · ").join(Text(level, STYLES[level]) for level in ("low", "raised", "high"))
+
+
+def is_uncalibrated(result: Mapping[str, Any]) -> bool:
+    """Whether the verdict rests on thresholds that no calibration stands behind."""
+    return bool(result["thresholds"]["on"] == "score")
 
 
 def printable(text: str) -> str:

@@ -83,9 +83,9 @@ class LlamaCpp:
         return self._prompts.measure(request)
 
     @contextmanager
-    def session(self) -> Iterator[Session]:
+    def session(self, request: Request | None = None) -> Iterator[Session]:
         """Hold the engine; see `Backend.session`."""
-        with self._lock.hold(self._wait_s):
+        with self._lock.hold(self._wait_s, give_up=lambda: bool(request and request.interrupted)):
             yield _Session(self)
 
     def generate(self, requests: Sequence[Request]) -> Generator[Event, None, None]:
@@ -112,7 +112,13 @@ class LlamaCpp:
         vocabulary = vocabulary_of(llm)
         prompt = self._prompts.encode(request)
         ids = self._prompts.encode_answer(answer, room=context_size(llm) - len(prompt))
-        recorder = Recorder(0, len(prompt), max_tokens=len(ids), inverse_temperature=beta)
+        recorder = Recorder(
+            0,
+            len(prompt),
+            max_tokens=len(ids),
+            inverse_temperature=beta,
+            reasoning_open=self._prompts.opens_reasoning(prompt),
+        )
         reducer = RowReducer(llm.n_vocab(), inverse_temperature=beta)
         llm.reset()
         with abortable(llm, lambda: recorder.interrupted(request)):
@@ -142,7 +148,14 @@ class LlamaCpp:
     ) -> Generator[Event, None, None]:
         llm = self.engine
         limit = min(request.max_tokens, context_size(llm) - len(prompt))
-        recorder = Recorder(number, len(prompt), request.stop, limit, request.inverse_temperature)
+        recorder = Recorder(
+            number,
+            len(prompt),
+            request.stop,
+            limit,
+            request.inverse_temperature,
+            self._prompts.opens_reasoning(prompt),
+        )
         tap = RowTap(llm, request.inverse_temperature)
         generate = type(llm).generate.__get__(llm) if private else llm.generate
         with tap.installed(), self._seed(request.sampling.seed):
@@ -192,7 +205,9 @@ class _Session:
     def replay(
         self, request: Request, answer: str | Sequence[int], fast: bool = False
     ) -> Generator[Event, None, None]:
-        yield from self.backend._replay(request, answer, _FAST_BATCH if fast else 1)
+        yield from self.backend._replay(
+            request, answer, min(_FAST_BATCH, self.backend.engine.n_batch) if fast else 1
+        )
 
 
 def _next(tokens: Iterator[int]) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from energy_guard.backends.base import PromptSize
 from energy_guard.backends.llama_cpp.tap import context_size
 from energy_guard.errors import InputError, PromptError
-from energy_guard.request import Message, Request
+from energy_guard.request import Message, Request, check_text
 
 if TYPE_CHECKING:
     from llama_cpp import Llama
@@ -44,8 +44,15 @@ class PromptEncoder:
         """Count the prompt's tokens, also where they do not fit; see `encode`."""
         return self._size(self._ids(request))
 
+    def opens_reasoning(self, prompt: list[int]) -> bool:
+        """Whether the prompt ends inside <think>: some templates open it for the model."""
+        tail: bytes = self._llm.detokenize(prompt[-8:], special=True)
+        return tail.rstrip().endswith(b"<think>")
+
     def encode_answer(self, answer: str | Sequence[int], room: int) -> list[int]:
         """Return the ids of an existing answer; PromptError where it is empty or too long."""
+        if isinstance(answer, str):
+            check_text(answer)
         ids = self._tokenize(answer, special=False) if isinstance(answer, str) else list(answer)
         if not ids:
             raise PromptError("the answer is empty", "Give its text or its token ids.")
