@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice, pairwise, takewhile
@@ -14,6 +15,8 @@ from energy_guard.backends.llama_cpp.sampling import generate_options
 from energy_guard.request import Request, Sampling, Token
 
 PROMPT = "Write a long story about a lighthouse keeper and the sea."
+
+BARE = "bare Llama.generate"
 
 Run = Callable[[], int]
 """Writes an answer once, and returns how many tokens it has."""
@@ -42,7 +45,7 @@ def ways(backend: LlamaCpp, ask: Callable[[Request], Any], tokens: int) -> Mappi
         return len(ask(request).trace)
 
     return {
-        "bare Llama.generate": lambda: bare(backend, request),
+        BARE: lambda: bare(backend, request),
         "inside capture": captured,
         "Guard.ask": guarded,
     }
@@ -69,14 +72,16 @@ def with_logprobs(backend: LlamaCpp, tokens: int) -> Run:
 
 
 def interleaved(runs: Mapping[str, Run], rounds: int) -> Iterator[dict[str, float]]:
-    """Yield, for each round, the seconds a token of every way; each round begins elsewhere."""
+    """Yield, for each round, the seconds a token of every way, in an order drawn anew.
+
+    What runs before leaves its traces in the caches; a fixed order would favour somebody.
+    """
     for run in runs.values():
-        run()  # warm caches, and the prompt's prefix
-    names = list(runs)
-    for number in range(rounds):
-        turned = names[number % len(names) :] + names[: number % len(names)]
+        run()  # warm up, and read the prompt
+    order = random.Random(0)  # noqa: S311
+    for _ in range(rounds):
         seconds = {}
-        for name in turned:
+        for name in order.sample(sorted(runs), len(runs)):
             started = time.perf_counter()
             count = runs[name]()
             seconds[name] = (time.perf_counter() - started) / count
