@@ -45,6 +45,8 @@ def bench(
     all of them. Ratios carry over to other days; absolute times do not.
     """
     console = Console()
+    # First: a child's peak begins with what its parent had, and engines make the parent large.
+    memory = {way: _peak_memory(model, way) for way in ("bare", "guarded")}
     backend = _open(model, tokens, n_gpu_layers, n_threads, logits_all=False)
     keeps_all = _open(model, tokens, n_gpu_layers, n_threads, logits_all=True)
     runs = ways(backend, Guard(backend).ask, tokens)
@@ -53,7 +55,6 @@ def bench(
     old_way = {BARE: runs[BARE], _OLD_WAY: with_logprobs(keeps_all, tokens)}
     old_rounds = _timed("the old way", old_way, pairs)
     retries = [retry_ratio(backend, tokens) for _ in range(pairs)]
-    memory = {way: _peak_memory(model, way) for way in ("bare", "guarded")}
     if as_json:
         report = {
             "pairs": pairs,
@@ -72,7 +73,7 @@ def bench(
     for name, of in [*((name, rounds) for name in runs), (_OLD_WAY, old_rounds)]:
         times = median(r[name] for r in of) * 1e3
         table.add_row(name, f"{times:.2f}", *_spread([r[name] / r[BARE] for r in of]))
-    table.add_row("a retry / decoding its tokens", "", *_spread(retries))
+    table.add_row("a retry, to its decoding", "", *_spread(retries))
     console.print(f"{backend.info.name}: {pairs} interleaved rounds of {tokens} tokens, greedy")
     console.print(table)
     more = (memory["guarded"] - memory["bare"]) / 1024
