@@ -13,14 +13,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from energy_guard import load
-from energy_guard.energy import Floats
+from energy_guard.early_stop import Window
+from energy_guard.policy import EarlyStop
 from energy_guard.request import Finished, Request
 from energy_guard.score import Detector
 from energy_guard.trace import Trace
@@ -45,9 +45,9 @@ def main(
     for row in track(rows, "asking", console=Console(stderr=True)):
         request = Request.chat(row["question"], max_tokens=max_tokens)
         trace = next(e.trace for e in backend.generate([request]) if isinstance(e, Finished))
-        answers.append((_right(trace.text, row["answers"]), _risks(judge, trace)))
+        answers.append((_right(trace.text, row["answers"]), trace))
     right = sum(good for good, _ in answers)
-    tokens = sum(len(risks) for _, risks in answers)
+    tokens = sum(len(trace) for _, trace in answers)
     console = Console()
     console.print(
         f"{len(answers)} answers of {backend.info.name}, {tokens} tokens, {right} right; "
@@ -58,10 +58,10 @@ def main(
         table.add_column(heading, justify="right")
     for window, limit in RULES:
         saved = lost = stopped = 0
-        for good, risks in answers:
-            at = _stop(risks, window, limit)
+        for good, trace in answers:
+            at = _stop(judge, trace, window, limit)
             if at is not None:
-                saved += len(risks) - at
+                saved += len(trace) - at
                 lost, stopped = lost + good, stopped + (not good)
         table.add_row(
             str(window),
@@ -73,18 +73,15 @@ def main(
     console.print(table)
 
 
-def _risks(detector: Detector, trace: Trace) -> Floats:
-    values = trace.signal(detector.signal)
-    return values if detector.riskier == "high" else -values
-
-
-def _stop(risks: Floats, window: int, limit: float) -> int | None:
-    """How many tokens there are when the mean of the last `window` first reaches `limit`."""
-    if len(risks) < window:
-        return None
-    means = np.convolve(risks, np.ones(window) / window, "valid")
-    reached = np.flatnonzero(means >= limit)
-    return int(reached[0]) + window if reached.size else None
+def _stop(detector: Detector, trace: Trace, window: int, limit: float) -> int | None:
+    """After how many tokens the rule would have ended this answer; None where it would not."""
+    watch = Window(EarlyStop(window=window, risk=limit), detector)
+    values = trace.signal(detector.signal)[: len(trace) - 1]  # the last token ends by itself
+    for count, (piece, value) in enumerate(zip(trace.pieces, values, strict=False), 1):
+        watch.push(piece, detector.risk(float(value)))
+        if watch.tripped:
+            return count + 1  # known with the row after the token, which has chosen one more
+    return None
 
 
 def _right(answer: str, golds: Sequence[str]) -> bool:

@@ -23,6 +23,7 @@ from energy_guard.backends.llama_cpp.speed import (
     ways,
     with_logprobs,
 )
+from energy_guard.cli.bench_memory import BAD_INPUT
 from energy_guard.cli.options import Json, Model, NGpuLayers, NThreads, open_backend
 from energy_guard.errors import EngineError, InputError
 from energy_guard.guard import Guard
@@ -107,6 +108,8 @@ def _peak_memory(model: str, way: str) -> int:
         text=True,
         check=False,
     )
+    if child.returncode == BAD_INPUT:
+        raise InputError(child.stderr.strip())
     if child.returncode:
         raise EngineError(f"the memory run failed: {child.stderr.strip()}")
     peak, _ = map(int, child.stdout.split())

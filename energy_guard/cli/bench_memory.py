@@ -8,13 +8,25 @@ import sys
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.backends.llama_cpp.speed import bare, request_of
 from energy_guard.cli.options import open_backend
+from energy_guard.errors import InputError
 from energy_guard.guard import Guard
 
-if __name__ == "__main__":
-    model, way, tokens = sys.argv[1], sys.argv[2], int(sys.argv[3])
+BAD_INPUT = 2
+
+
+def main(model: str, way: str, tokens: int) -> None:
+    """Print the peak memory in the units of the system, and how many tokens were written."""
     backend = open_backend(model, n_ctx=tokens + 256)
     if not isinstance(backend, LlamaCpp):
-        sys.exit("bench measures llama.cpp")
+        raise InputError("bench measures llama.cpp")
     request = request_of(tokens, endless_on=backend)
     count = bare(backend, request) if way == "bare" else len(Guard(backend).ask(request).trace)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, count)  # noqa: T201
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    except InputError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        sys.exit(BAD_INPUT)
