@@ -16,6 +16,7 @@ from energy_guard.cli.bench import bench
 from energy_guard.cli.chat import chat
 from energy_guard.cli.demo import demo
 from energy_guard.cli.doctor import doctor
+from energy_guard.cli.options import BAD_INPUT
 from energy_guard.cli.score import score
 from energy_guard.errors import EnergyGuardError, InputError
 
@@ -43,7 +44,7 @@ def main() -> None:
         finally:
             sys.stdout.flush()  # here, and not at exit, where a full disk could not be reported
     except EnergyGuardError as error:
-        _leave(2 if isinstance(error, InputError) else 1, str(error))
+        _leave(BAD_INPUT if isinstance(error, InputError) else 1, str(error))
     except BrokenPipeError:
         _leave(0)
     except OSError as error:

@@ -23,8 +23,7 @@ from energy_guard.backends.llama_cpp.speed import (
     ways,
     with_logprobs,
 )
-from energy_guard.cli.bench_memory import BAD_INPUT
-from energy_guard.cli.options import Json, Model, NGpuLayers, NThreads, open_backend
+from energy_guard.cli.options import BAD_INPUT, Json, Model, NGpuLayers, NThreads, open_backend
 from energy_guard.errors import EngineError, InputError
 from energy_guard.guard import Guard
 

@@ -7,21 +7,20 @@ import sys
 
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.backends.llama_cpp.speed import bare, request_of
-from energy_guard.cli.options import open_backend
+from energy_guard.cli.options import BAD_INPUT, open_backend
 from energy_guard.errors import InputError
 from energy_guard.guard import Guard
 
-BAD_INPUT = 2
-
 
 def main(model: str, way: str, tokens: int) -> None:
-    """Print the peak memory in the units of the system, and how many tokens were written."""
+    """Print the peak memory in KiB, and how many tokens were written."""
     backend = open_backend(model, n_ctx=tokens + 256)
     if not isinstance(backend, LlamaCpp):
         raise InputError("bench measures llama.cpp")
     request = request_of(tokens, endless_on=backend)
     count = bare(backend, request) if way == "bare" else len(Guard(backend).ask(request).trace)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, count)  # noqa: T201
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(peak // 1024 if sys.platform == "darwin" else peak, count)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -43,6 +43,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 ABSTAINED = 3
 """Exit status where the model's answer is not shown."""
 
+BAD_INPUT = 2
+"""Exit status where what was asked for cannot be done as asked."""
+
 
 def open_backend(
     model: str,
