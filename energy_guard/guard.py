@@ -11,6 +11,7 @@ from energy_guard.act import Result
 from energy_guard.backends import Session, load
 from energy_guard.calibrate import Profile
 from energy_guard.decide import Again, Attempt, Changes, next_move
+from energy_guard.early_stop import Window
 from energy_guard.errors import ConfigError, EngineError, LogError, PromptError
 from energy_guard.events import AttemptStarted, Done, GuardEvent, Retracted, Text
 from energy_guard.judge import Judge
@@ -96,7 +97,7 @@ class Guard:
         """
         request = self._prepare(_request(prompt, {}), fast)
         self.judge.check_single()
-        running = Running(0, request, self.detector, self.policy.early_stop, heard=False)
+        running = Running(0, request, self.detector, self._window(request), heard=False)
         with self.backend.session(request) as session:
             whole = replace(request, cancel=running.cancel)
             for event in session.replay(whole, answer, fast):
@@ -118,7 +119,8 @@ class Guard:
             while True:
                 number = len(earlier) + len(attempts)
                 yield AttemptStarted(number)
-                running = Running(number, current, self.detector, self.policy.early_stop, heard)
+                window = self._window(current)
+                running = Running(number, current, self.detector, window, heard)
                 yield from self._run(session, current, running)
                 ask = self._asker(session, request)
                 trace, stopped = running.trace, running.stopped
@@ -143,6 +145,13 @@ class Guard:
         if not result.shown or result.kept is not attempts[-1]:
             yield Retracted(number, result.reason)
         yield Done(result)
+
+    def _window(self, request: Request) -> Window | None:
+        """What watches the running answer, where the policy has a rule for it."""
+        if self.policy.early_stop is None:
+            return None
+        reasoning = self.backend.measure(request).opens_reasoning
+        return Window(self.policy.early_stop, self.detector, reasoning)
 
     def _run(
         self, session: Session, request: Request, running: Running

@@ -8,7 +8,6 @@ from energy_guard.early_stop import Window
 from energy_guard.energy import Row
 from energy_guard.errors import EngineError
 from energy_guard.events import Text
-from energy_guard.policy import EarlyStop
 from energy_guard.request import CancelToken, Event, Finished, Request, Token
 from energy_guard.score import Detector, worst
 from energy_guard.text import StopStrings, TextStream, joined_glyphs
@@ -26,13 +25,13 @@ class Running:
         attempt: int,
         request: Request,
         detector: Detector,
-        rule: EarlyStop | None,
+        window: Window | None,
         heard: bool = True,
     ) -> None:
         self.cancel = CancelToken(request.cancel)
         self._attempt = attempt
         self._detector = detector
-        self._window = Window(rule, detector) if rule else None
+        self._window = window
         self._heard = heard
         self._stream = TextStream()
         self._stops = StopStrings(request.stop)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from llama_cpp import Llama
+from tiny_gguf import write_tiny_gguf
 
 from energy_guard import Guard, Policy, Profile, Request, capture, load
 from energy_guard.backends import Script, Scripted
@@ -108,6 +109,17 @@ def test_reasoning_trips_no_early_stop() -> None:
     answer = [("<think>", 0.9), (" hm", 0.1), (" what", 0.1), ("</think>", 0.9), ("Paris", 0.95)]
     policy = Policy(**LIMITS, early_stop=EarlyStop(window=2, risk=2))
     assert Guard(Scripted.saying(answer), policy).ask("?").verdict == "accept"
+
+
+def test_a_template_that_opens_reasoning_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "thinking.gguf"
+    write_tiny_gguf(path, chat_template="{{ messages[-1]['content'] }}\n<think>\n")
+    backend = load(str(path), n_ctx=256, n_threads=1, n_threads_batch=1)
+    assert backend.measure(Request.chat("the cat")).opens_reasoning
+    policy = Policy(**LIMITS, early_stop=EarlyStop(window=2, risk=0.0))
+    result = Guard(backend, policy).ask("the cat", max_tokens=8)
+    assert (result.verdict, result.trace.finish_reason) == ("unscored", "length")
+    assert result.trace.reasoning_open
 
 
 def test_a_profile_of_best_of_n_judges_no_single_answer() -> None:

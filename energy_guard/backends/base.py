@@ -30,6 +30,7 @@ class PromptSize:
     """How much of the context a prompt takes.
 
     tokens: of the prompt, as the engine reads it. context: all that the engine holds.
+    opens_reasoning: the prompt ends inside <think>, so the answer begins as reasoning.
 
     >>> PromptSize(tokens=100, context=512).room
     412
@@ -37,6 +38,7 @@ class PromptSize:
 
     tokens: int
     context: int
+    opens_reasoning: bool = False
 
     @property
     def room(self) -> int:

@@ -14,7 +14,8 @@ ERROR_LEVEL: Final = 4  # GGML_LOG_LEVEL_ERROR
 def listening(hear: Callable[[int, str], bool]) -> Iterator[None]:
     """Call `hear(level, text)` for each message; those it returns True for go no further.
 
-    The log belongs to the process: messages of other engines pass here too.
+    The log belongs to the process: messages of other engines pass here too. Afterwards
+    llama-cpp-python's own listener is back; llama.cpp does not tell whether there was another.
     """
     import llama_cpp
     from llama_cpp import _logger

@@ -65,7 +65,7 @@ class PromptEncoder:
         return ids
 
     def _size(self, ids: list[int]) -> PromptSize:
-        return PromptSize(len(ids), context_size(self._llm))
+        return PromptSize(len(ids), context_size(self._llm), self.opens_reasoning(ids))
 
     def _ids(self, request: Request) -> list[int]:
         if request.ids is not None:
