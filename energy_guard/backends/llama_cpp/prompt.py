@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.base import PromptSize
 from energy_guard.backends.llama_cpp.tap import context_size
@@ -115,6 +116,15 @@ class PromptEncoder:
 
     def _render(self, messages: list[dict[str, str]]) -> str:
         from jinja2 import TemplateError
+
+        try:
+            return self._formatter(messages=messages).prompt  # type: ignore[no-any-return]
+        except (TemplateError, ValueError) as error:
+            raise PromptError(f"the model's chat template refuses this chat: {error}") from error
+
+    @cached_property
+    def _formatter(self) -> Any:
+        """The compiled template: compiling costs more than a third of a token."""
         from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
         if self._template is None:
@@ -127,11 +137,7 @@ class PromptEncoder:
             model.token_get_text(token) if token >= 0 else ""
             for token in (self._llm.token_bos(), self._llm.token_eos())
         )
-        formatter = Jinja2ChatFormatter(self._template, eos_token=eos, bos_token=bos)
-        try:
-            return formatter(messages=messages).prompt  # type: ignore[arg-type]
-        except (TemplateError, ValueError) as error:
-            raise PromptError(f"the model's chat template refuses this chat: {error}") from error
+        return Jinja2ChatFormatter(self._template, eos_token=eos, bos_token=bos)
 
     def _tokenize(self, text: str, special: bool, add_bos: bool = False) -> list[int]:
         add_bos = add_bos and self._llm._model.add_bos_token()
