@@ -159,7 +159,8 @@ class Guard:
         events = session.generate([replace(request, cancel=running.cancel)])
         try:
             for event in events:
-                yield from running.feed(event)
+                if running.wants_steps or isinstance(event, Finished):
+                    yield from running.feed(event)
         finally:
             events.close()
 

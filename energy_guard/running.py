@@ -17,7 +17,8 @@ from energy_guard.trace import Step, Trace
 class Running:
     """Follows one attempt. `trace` and `stopped` are there when it has finished.
 
-    heard: somebody listens to the text; without, only the rule is followed.
+    heard: somebody listens to the text; without, only the rule is followed. wants_steps: whether
+    it has to see anything before the end.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Running:
         self._detector = detector
         self._window = window
         self._heard = heard
+        self.wants_steps = heard or window is not None
         self._stream = TextStream()
         self._stops = StopStrings(request.stop)
         self._steps: list[Step] = []
@@ -47,8 +49,6 @@ class Running:
                 self._catch_up(None)
                 settled = self._stream.finish(event.trace.content_bytes)
                 yield from self._texts([s for s in settled if s[0] < event.trace.content_end])
-        elif not self._heard and self._window is None:
-            return  # nobody wants to know before the end
         elif isinstance(event, Token):
             self._steps.append(event.step)
             if self._heard:
