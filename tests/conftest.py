@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # helpers beside the tests: importlib mode adds none
 pytest.register_assert_rewrite("backend_contract")
@@ -13,6 +15,11 @@ from tiny_gguf import write_tiny_gguf  # noqa: E402
 
 from energy_guard import load  # noqa: E402
 from energy_guard.backends.llama_cpp import LlamaCpp  # noqa: E402
+
+# On CI the same cases every time; at a desk new ones, which may find something new.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")

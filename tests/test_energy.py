@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from energy_guard.energy import Row, RowReducer, reduce_row
@@ -34,6 +34,12 @@ def trace_of(rows: np.ndarray, beta: float = 1.0) -> Trace:
         for t, row in enumerate(rows[:-1])
     ]
     return Trace.from_steps(steps, reducer.reduce(rows[-1]))
+
+
+def raw(trace: Trace) -> Trace:
+    """Rows that happen to be log-probabilities have no energies: another test is about those."""
+    assume(not trace.normalised)
+    return trace
 
 
 def by_definition(row: Any) -> Row:
@@ -69,7 +75,7 @@ def test_float32_is_within_1e_5_of_float64(offset: float, spread: float) -> None
 
 @given(rows_of(), CONSTANTS)
 def test_one_constant_on_every_row_moves_only_the_energies(rows: np.ndarray, c: float) -> None:
-    before, after = trace_of(rows), trace_of(rows + c)
+    before, after = raw(trace_of(rows)), raw(trace_of(rows + c))
     for name in (*UNMOVED, *CENTRED):
         np.testing.assert_allclose(
             getattr(after, name), getattr(before, name), rtol=0, atol=1e-9, err_msg=name
@@ -83,7 +89,7 @@ def test_a_constant_of_its_own_on_each_row_moves_spilled_energy_but_not_nll(
     rows: np.ndarray, constants: list[float]
 ) -> None:
     c = np.array(constants[: len(rows)])
-    before, after = trace_of(rows), trace_of(rows + c[:, None])
+    before, after = raw(trace_of(rows)), raw(trace_of(rows + c[:, None]))
     for name in ("nll", "entropy", "margin", *CENTRED):
         np.testing.assert_allclose(
             getattr(after, name), getattr(before, name), rtol=0, atol=1e-9, err_msg=name
