@@ -82,6 +82,8 @@ class Session(Protocol):
 class Backend(Protocol):
     """An engine that writes text and shows the raw row of every step.
 
+    Who derives from it gets `generate` and `replay` from its `session`.
+
     >>> from energy_guard.backends import Scripted
     >>> isinstance(Scripted.saying(), Backend)
     True
@@ -116,10 +118,12 @@ class Backend(Protocol):
 
         The engine is held until the generator is exhausted or closed.
         """
-        ...
+        with self.session() as session:
+            yield from session.generate(requests)
 
     def replay(
         self, request: Request, answer: str | Sequence[int], fast: bool = False
     ) -> Generator[Event, None, None]:
         """Evaluate an answer in a session of its own; see `Session.replay`."""
-        ...
+        with self.session() as session:
+            yield from session.replay(request, answer, fast)

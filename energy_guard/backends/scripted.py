@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.backends.base import ModelInfo, PromptSize, Session
+from energy_guard.backends.base import Backend, ModelInfo, PromptSize, Session
 from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
 from energy_guard.backends.recorder import Recorder
 from energy_guard.energy import RowReducer
@@ -50,7 +50,7 @@ class Script:
             )
 
 
-class Scripted:
+class Scripted(Backend):
     """Plays scripts in order, one a request, over a vocabulary of byte pieces.
 
     end: the id of the end token. context: how many tokens prompt and answer may have together.
@@ -116,18 +116,6 @@ class Scripted:
         """Hold this backend."""
         with self._lock.hold(self._wait_s, give_up=lambda: bool(request and request.interrupted)):
             yield _Session(self)
-
-    def generate(self, requests: Sequence[Request]) -> Generator[Event, None, None]:
-        """Play the next scripts, cut by each request's stop strings, length and cancel token."""
-        with self.session() as session:
-            yield from session.generate(requests)
-
-    def replay(
-        self, request: Request, answer: str | Sequence[int], fast: bool = False
-    ) -> Generator[Event, None, None]:
-        """Play the next script, whose tokens must be those of `answer`."""
-        with self.session() as session:
-            yield from session.replay(request, answer, fast)
 
     def _next(self) -> Script:
         if self._played == len(self._scripts):

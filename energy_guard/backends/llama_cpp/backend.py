@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from energy_guard.backends.base import ModelInfo, PromptSize, Session
+from energy_guard.backends.base import Backend, ModelInfo, PromptSize, Session
 from energy_guard.backends.llama_cpp.capture import StopToken
 from energy_guard.backends.llama_cpp.evaluate import (
     abortable,
@@ -42,7 +42,7 @@ _FAST_BATCH: Final = 32
 """Tokens that fast replay evaluates at once: bounds the memory for their rows."""
 
 
-class LlamaCpp:
+class LlamaCpp(Backend):
     """A backend over one `llama_cpp.Llama`, which stays the user's and is left as found.
 
     chat_template: Jinja text, where the file has none or another is wanted. last_row: evaluate
@@ -87,18 +87,6 @@ class LlamaCpp:
         """Hold the engine; see `Backend.session`."""
         with self._lock.hold(self._wait_s, give_up=lambda: bool(request and request.interrupted)):
             yield _Session(self)
-
-    def generate(self, requests: Sequence[Request]) -> Generator[Event, None, None]:
-        """Answer the requests one after the other; see `Backend.generate`."""
-        with self.session() as session:
-            yield from session.generate(requests)
-
-    def replay(
-        self, request: Request, answer: str | Sequence[int], fast: bool = False
-    ) -> Generator[Event, None, None]:
-        """Evaluate an answer that exists already; see `Session.replay`."""
-        with self.session() as session:
-            yield from session.replay(request, answer, fast)
 
     def _replay(
         self, request: Request, answer: str | Sequence[int], batch: int
