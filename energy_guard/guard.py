@@ -100,7 +100,7 @@ class Guard:
         running = Running(0, request, self.detector, self._window(request), heard=False)
         with self.backend.session(request) as session:
             whole = replace(request, cancel=running.cancel)
-            for event in session.replay(whole, answer, fast):
+            for event in session.replay([(whole, answer)], fast):
                 for _ in running.feed(event):
                     pass
             ask = self._asker(session, request)
