@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.base import Backend, ModelInfo, Pair, PromptSize, Session
+from energy_guard.backends.gguf_file import fingerprint
 from energy_guard.backends.llama_cpp.capture import StopToken
 from energy_guard.backends.llama_cpp.codec import LlamaCodec
 from energy_guard.backends.llama_cpp.evaluate import (
@@ -19,7 +20,6 @@ from energy_guard.backends.llama_cpp.evaluate import (
     evaluate,
     rows_after,
 )
-from energy_guard.backends.llama_cpp.gguf_file import fingerprint
 from energy_guard.backends.llama_cpp.sampling import generate_options
 from energy_guard.backends.llama_cpp.tap import (
     RowTap,

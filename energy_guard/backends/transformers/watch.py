@@ -1,0 +1,181 @@
+"""Reading along while a model's own `generate` runs: the raw rows, the choices, and the last row.
+
+Three methods of the one model object are stood in for while a call lasts. The first processor of
+the chain sees the very row that `output_logits` would keep, before penalties, bias and filters,
+on eager and compiled forward passes and with any cache. The stopping criteria see the token that
+was chosen, and may end a sequence. What the forward pass was given is what the row after the
+last token needs. No row is kept longer than one step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from energy_guard.backends.attributes import replaced
+from energy_guard.backends.transformers.reduce import rows_of
+from energy_guard.energy import Row
+from energy_guard.errors import EngineError
+from energy_guard.trace import FinishReason
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A token that was chosen for one sequence, with the numbers of its row.
+
+    done: why `generate` itself ends the sequence here, None where it goes on.
+    """
+
+    token: int
+    token_logit: float
+    row: Row
+    done: FinishReason | None
+
+
+Follow = Callable[[list[Choice], int], Sequence[bool]]
+"""Takes the choices of one step, one a sequence, and the number of tokens before them (padding
+included); says which sequences are to end."""
+
+
+class Watch:
+    """Follows one call of `generate`. inverse_temperatures: one a sequence, to multiply rows."""
+
+    def __init__(
+        self, model: PreTrainedModel, follow: Follow, inverse_temperatures: Sequence[float] = ()
+    ) -> None:
+        self._model: Any = model  # modules say of every attribute that it may be a tensor
+        self._follow = follow
+        self._betas = inverse_temperatures
+        self._rows: Tensor | None = None
+        self._inputs: dict[str, Any] = {}
+        self._scale: Tensor | None = None
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Read along with the calls of `generate` inside."""
+        model = self._model
+        get_processors = model._get_logits_processor
+        get_criteria = model._get_stopping_criteria
+        prepare = model.prepare_inputs_for_generation
+
+        def processors(*args: Any, **kwargs: Any) -> Any:
+            chain = get_processors(*args, **kwargs)
+            chain.insert(0, self._see)
+            return chain
+
+        def criteria(*args: Any, **kwargs: Any) -> _Criteria:
+            return _Criteria(get_criteria(*args, **kwargs), self._step)
+
+        def inputs(*args: Any, **kwargs: Any) -> Any:
+            self._inputs = prepare(*args, **kwargs)
+            return self._inputs
+
+        with ExitStack() as stack:
+            stack.enter_context(replaced(model, "_get_logits_processor", processors))
+            stack.enter_context(replaced(model, "_get_stopping_criteria", criteria))
+            stack.enter_context(replaced(model, "prepare_inputs_for_generation", inputs))
+            yield
+
+    @property
+    def cache(self) -> Any:
+        """The key-value cache of the call that was followed; None where there is none."""
+        return self._inputs.get("past_key_values")
+
+    def row_after(self, tokens: Sequence[int], keep_cache: bool) -> list[Row] | None:
+        """Evaluate the last tokens, one a sequence, and reduce their rows: one more pass.
+
+        None where the cache cannot take them: there is none, it is full, or it is the user's
+        (`keep_cache`) and could not be put back as it was.
+        """
+        import torch
+
+        inputs, cache = self._inputs, self.cache
+        mask, positions = inputs.get("attention_mask"), inputs.get("position_ids")
+        if cache is None or not _has_room(cache) or (keep_cache and not cache.is_croppable):
+            return None
+        if mask is not None and not (isinstance(mask, torch.Tensor) and mask.dim() == 2):
+            return None  # made for the cache's size as it was
+        last = torch.tensor(tokens, device=inputs["input_ids"].device)[:, None]
+        changed: dict[str, Any] = {"input_ids": last}
+        if mask is not None:
+            changed["attention_mask"] = torch.cat((mask, mask.new_ones(len(mask), 1)), dim=1)
+        if positions is not None:
+            changed["position_ids"] = positions[..., -1:] + 1
+        with torch.no_grad(), _undone(cache) if keep_cache else nullcontext():
+            logits = self._model(**(inputs | changed), return_dict=True).logits
+        rows, _ = rows_of(self._scaled(logits[:, -1].to(torch.float32)))
+        return rows
+
+    def _see(self, _ids: Tensor, scores: Tensor) -> Tensor:
+        self._rows = scores.clone()  # processors may write into theirs
+        return scores
+
+    def _step(self, ids: Tensor, done: Tensor, why: Callable[[int, int], FinishReason]) -> Tensor:
+        if self._rows is None:
+            raise EngineError(
+                "tokens were chosen without a row that could be seen",
+                "Please report this with the version of transformers.",
+            )
+        tokens = ids[:, -1]
+        rows, logits = rows_of(self._scaled(self._rows), tokens.to(self._rows.device))
+        self._rows = None
+        chosen, ended = tokens.tolist(), done.tolist()
+        choices = [
+            Choice(token, logit, row, why(token, ids.shape[1]) if over else None)
+            for token, logit, row, over in zip(chosen, logits, rows, ended, strict=True)
+        ]
+        return done.new_tensor(self._follow(choices, ids.shape[1] - 1)) | done
+
+    def _scaled(self, rows: Tensor) -> Tensor:
+        if all(beta == 1.0 for beta in self._betas):
+            return rows
+        return rows * rows.new_tensor(self._betas)[:, None]
+
+
+class _Criteria:
+    """Stands for a list of stopping criteria, and tells what they decided."""
+
+    def __init__(self, criteria: Any, step: Callable[..., Tensor]) -> None:
+        self._criteria = criteria
+        self._step = step
+        self.max_length = criteria.max_length
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._criteria)
+
+    def __call__(self, ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        return self._step(ids, self._criteria(ids, scores, **kwargs), self._why)
+
+    def _why(self, token: int, length: int) -> FinishReason:
+        """Which of the criteria it was; they only say yes or no."""
+        ends = [c.eos_token_id for c in self._criteria if hasattr(c, "eos_token_id")]
+        if any((end == token).any() for end in ends):
+            return "eos"
+        if self.max_length is not None and length >= self.max_length:
+            return "length"
+        timed = [c for c in self._criteria if hasattr(c, "max_time")]
+        late = any(time.time() - c.initial_timestamp > c.max_time for c in timed)
+        return "deadline" if late else "stop"
+
+
+def _has_room(cache: Any) -> bool:
+    sizes = [layer.max_cache_len for layer in cache.layers if hasattr(layer, "max_cache_len")]
+    return not sizes or bool(cache.get_seq_length() < max(sizes))
+
+
+@contextmanager
+def _undone(cache: Any) -> Iterator[None]:
+    """Take the one token that is added inside out of the cache again."""
+    recording = [layer for layer in cache.layers if getattr(layer, "record_past", True) is False]
+    cache.activate_past_recording()
+    yield
+    cache.crop(-1)
+    for layer in recording:
+        layer.record_past = False
