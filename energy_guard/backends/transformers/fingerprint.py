@@ -14,7 +14,10 @@ _SAMPLES: Final = 64
 """Values read of each tensor, evenly spaced."""
 
 _NOT_THE_MODEL: Final = frozenset(
-    {"_name_or_path", "transformers_version", "_attn_implementation", "use_cache", "torch_dtype"}
+    {
+        *("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"),
+        *("_attn_implementation", "use_cache"),
+    }
 )
 """Configuration that says where a model lies or how it is run, not what it computes."""
 

@@ -15,6 +15,14 @@ DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
 _FOR_BOTH: Final = ("revision", "token", "cache_dir", "trust_remote_code", "local_files_only")
 """Options that the tokenizer is loaded with, too."""
 
+_WHAT_TO_GIVE: Final = (
+    "Give a directory with config.json, weights and tokenizer, a hub id (owner/name) that can be "
+    "reached, or a GGUF file."
+)
+_READ_THE_CODE: Final = (
+    "Read that code; where you trust it, load the model yourself and give (model, tokenizer)."
+)
+
 
 def load_pair(source: str | Path, **options: Any) -> tuple[Any, Any]:
     """Return model and tokenizer; options are those of `from_pretrained`, and `device`.
@@ -30,6 +38,7 @@ def load_pair(source: str | Path, **options: Any) -> tuple[Any, Any]:
     threads, device = options.pop("n_threads", None), options.pop("device", None)
     gguf = _gguf_file(source)
     options.setdefault("dtype", "float32" if gguf else "auto")
+    options.setdefault("trust_remote_code", False)  # unset means: ask whoever sits there
     if isinstance(options["dtype"], str) and options["dtype"] not in DTYPES:
         raise ConfigError(
             f"there is no dtype {options['dtype']!r}", f"One of: {', '.join(DTYPES)}."
@@ -53,8 +62,7 @@ def load_pair(source: str | Path, **options: Any) -> tuple[Any, Any]:
     except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
         raise ModelFileError(
             f"transformers cannot load {source}: {_first_line(error)}",
-            "Give a directory with config.json, weights and tokenizer, a hub id (owner/name) that "
-            "can be reached, or a GGUF file.",
+            _READ_THE_CODE if "trust_remote_code" in str(error) else _WHAT_TO_GIVE,
         ) from error
     return model.eval(), tokenizer
 
