@@ -352,7 +352,7 @@ class TestLoading:
         (tmp_path / "config.json").write_text(json.dumps(config))
         marker = tmp_path / "was-run"
         (tmp_path / "own.py").write_text(f"open({str(marker)!r}, 'w')\n")
-        with pytest.raises(ModelFileError, match="trust_remote_code"):
+        with pytest.raises(ModelFileError, match="custom code"):
             load(tmp_path)
         assert not marker.exists()
 
