@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from energy_guard.backends.attributes import replaced
 from energy_guard.backends.gguf_file import check_file
 from energy_guard.errors import ConfigError, MissingExtraError, ModelFileError
 
@@ -85,6 +86,7 @@ def _best_device(torch: Any) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No progress bars: a command's own output is all that is to be seen."""
+    from transformers import modeling_gguf_pytorch_utils as gguf
     from transformers.utils import logging as library
 
     logging: Any = library
@@ -92,10 +94,15 @@ def _quiet() -> Iterator[None]:
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        yield
+        with replaced(gguf, "tqdm", _without_bar):  # it has a bar of its own
+            yield
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+def _without_bar(iterable: Iterable[Any], **_options: Any) -> Iterable[Any]:
+    return iterable
 
 
 def _first_line(error: Exception) -> str:
