@@ -21,7 +21,8 @@ class Attempt:
 
     p_wrong: None where nothing calibrated it. sentences: each sentence of a long answer with
     its own score. stopped: why a running rule ended it, None where none did. tokens_saved: how
-    many more tokens it could have had then, at the most.
+    many more tokens it could have had then, at the most. uncalibrated: why a profile has no p_wrong
+    for its score.
     """
 
     trace: Trace
@@ -31,6 +32,7 @@ class Attempt:
     sentences: tuple[tuple[Span, Score | Unscored], ...] = ()
     stopped: str | None = None
     tokens_saved: int = 0
+    uncalibrated: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ def final_move(policy: Policy, attempts: Sequence[Attempt]) -> FinalMove:
 
 def _not_scored(policy: Policy, attempt: Attempt, number: int) -> NotScored:
     if isinstance(attempt.score, Score):
-        reason = "the score is outside the range that the profile was fitted on"
+        reason = attempt.uncalibrated or "there is no P(wrong) for its score"
         return NotScored(number, reason, policy.unscored == "show")
     rule = policy.nothing_to_check if attempt.score.nothing_to_check else policy.unscored
     return NotScored(number, attempt.score.reason, rule == "show")

@@ -63,7 +63,8 @@ class Judge:
                 "Use the policy's detector, or thresholds made for this one.",
             )
         if profile is not None:
-            profile.check(detector=parsed.name, locator=name, retries=policy.retries)
+            profile.check(detector=parsed.name, locator=name)
+            profile.check_policy(policy)
         return cls(parsed, name, locator_named(name), policy, profile)
 
     def check_model(self, info: ModelInfo) -> None:
@@ -146,9 +147,11 @@ class Judge:
             score = Unscored(stopped)
         elif trace.finish_reason in INCOMPLETE:
             score = Unscored(f"the answer is not complete ({trace.finish_reason})")
-        p_wrong = None
+        p_wrong = uncalibrated = None
         if self.profile is not None and isinstance(score, Score):
-            p_wrong = self.profile.calibration.p_wrong(score.value)
+            where = score.value, len(score.span.tokens)
+            p_wrong = self.profile.calibration.p_wrong(*where)
+            uncalibrated = self.profile.calibration.why_not(*where)
         spans = sentences(trace) if isinstance(located, Span) else []
         each = tuple((span, self.detector.score(trace, span)) for span in spans)
-        return Attempt(trace, located, score, p_wrong, each, stopped, saved)
+        return Attempt(trace, located, score, p_wrong, each, stopped, saved, uncalibrated)

@@ -12,10 +12,20 @@ import pytest
 import energy_guard
 
 PACKAGE = Path(energy_guard.__file__).parent
-HEAVY = ("torch", "transformers", "llama_cpp", "langchain", "sklearn", "matplotlib", "typer")
+HEAVY = (
+    "torch",
+    "transformers",
+    "llama_cpp",
+    "langchain",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "typer",
+)
 LAYERS = (
     ("errors",),
-    ("config", "energy", "text"),
+    ("config", "energy", "extras", "text"),
+    ("estimate",),
     ("trace",),
     ("request",),
     ("backends",),
@@ -26,7 +36,7 @@ LAYERS = (
     ("act",),
     ("events", "log"),
     ("judge", "running"),
-    ("guard",),
+    ("evaluate", "guard"),
     ("conversation",),
     ("cli",),
 )

@@ -1,0 +1,68 @@
+"""Exact binomial tests of 'the risk is above α', many at once, and what they need."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from energy_guard.energy import Floats
+from energy_guard.errors import InputError
+from energy_guard.extras import needs_extra
+
+Counts = npt.NDArray[np.int64]
+
+
+def p_values(wrong: Counts, answered: Counts, max_risk: float) -> Floats:
+    """Return P(Bin(answered, max_risk) ≤ wrong) for each: small where the risk is lower.
+
+    Without an answer it is 1: nothing speaks against a high risk.
+    """
+    with needs_extra("eval"):
+        from scipy.stats import binom
+    return np.where(answered > 0, binom.cdf(wrong, answered, max_risk), 1.0)
+
+
+def holm(p: Floats, delta: float) -> npt.NDArray[np.bool_]:
+    """Return which hypotheses Holm's procedure rejects.
+
+    The chance that any true one is among them is at most delta, however they depend on each
+    other (Holm 1979).
+    """
+    order = np.argsort(p, kind="stable")
+    steps = p[order] <= delta / np.arange(len(p), 0, -1)
+    rejected = np.zeros(len(p), dtype=bool)
+    rejected[order] = np.logical_and.accumulate(steps)
+    return rejected
+
+
+def answers_needed(error_rate: float, max_risk: float, level: float) -> int | None:
+    """Return how many answers with this error rate bring the p-value down to `level`.
+
+    None where no number does: the error rate is not below max_risk. Without a single error this
+    is ln(1/level) / −ln(1 − max_risk), rounded up. Between whole numbers of errors the binomial
+    distribution is continued by the incomplete beta function.
+
+    >>> [answers_needed(0, risk, 0.05 / 10) for risk in (0.10, 0.05, 0.01)]
+    [51, 104, 528]
+    """
+    if not (0 < max_risk < 1 and 0 < level < 1):
+        raise InputError(f"max_risk {max_risk} and level {level} must lie between 0 and 1")
+    if error_rate >= max_risk:
+        return None
+    with needs_extra("eval"):
+        from scipy.special import betainc
+
+    def enough(n: int) -> bool:
+        wrong = error_rate * n
+        return float(betainc(n - wrong, wrong + 1, 1 - max_risk)) <= level
+
+    high = math.ceil(math.log(level) / math.log1p(-max_risk))
+    low = 0
+    while not enough(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high

@@ -1,0 +1,91 @@
+"""From a score to the probability that the answer is wrong, as plain numbers in a file."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from energy_guard.config import Config
+
+
+class Calibration(Config):
+    """P(wrong) = logistic(slope · score + intercept), clipped to [1/(n+2), 1 − 1/(n+2)].
+
+    An isotonic one has `knots` instead, pairs of a score and its P(wrong), both growing, and
+    P(wrong) lies on the straight line between two knots.
+
+    n: answers it was fitted on, n_wrong of them wrong. lowest, highest: the range of scores
+    seen then; shortest, longest: that of the answer spans' lengths in tokens. Outside of them
+    there is no probability. note: what to know before relying on it.
+
+    >>> Calibration(slope=1, intercept=0, n=98, n_wrong=50, lowest=-3, highest=3).p_wrong(0.0)
+    0.5
+    """
+
+    slope: float = Field(default=0.0, ge=0)
+    intercept: float = 0.0
+    knots: tuple[tuple[float, float], ...] = ()
+    n: int = Field(ge=2)
+    n_wrong: int = Field(ge=1)
+    lowest: float
+    highest: float
+    shortest: int | None = Field(default=None, ge=1)
+    longest: int | None = Field(default=None, ge=1)
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.n_wrong >= self.n:
+            raise ValueError("n_wrong must be below n: a calibration needs right answers too")
+        if self.knots and not {"slope", "intercept"}.isdisjoint(self.model_fields_set):
+            raise ValueError("give slope and intercept, or knots, not both")
+        if not self.knots and not {"slope", "intercept"} <= self.model_fields_set:
+            raise ValueError("give slope and intercept, or knots")
+        scores, values = [x for x, _ in self.knots], [p for _, p in self.knots]
+        if scores != sorted(set(scores)) or values != sorted(values):
+            raise ValueError("knots must grow: scores strictly, probabilities without falling")
+        if not all(0 <= p <= 1 for p in values):
+            raise ValueError("the probabilities of knots lie between 0 and 1")
+        return self
+
+    def p_wrong(self, score: float, length: int | None = None) -> float | None:
+        """Return P(wrong), or None outside the range that was fitted (`why_not` says which).
+
+        length: of the answer span, in tokens; None where it does not matter.
+        """
+        if self.why_not(score, length) is not None:
+            return None
+        edge = 1 / (self.n + 2)
+        p = self._between_knots(score) if self.knots else self._logistic(score)
+        return min(max(p, edge), 1 - edge)
+
+    def why_not(self, score: float, length: int | None = None) -> str | None:
+        """Say why there is no P(wrong) for this score and length; None where there is one."""
+        if not self.lowest <= score <= self.highest:
+            return (
+                "the score is outside the range that the profile was fitted on "
+                f"({self.lowest:.3g} to {self.highest:.3g})"
+            )
+        shortest, longest = self.shortest or 1, self.longest or math.inf
+        if length is not None and not shortest <= length <= longest:
+            return (
+                f"the answer has {length} tokens, and the profile was fitted on answers of "
+                f"{shortest} to {longest:g}"
+            )
+        return None
+
+    def _logistic(self, score: float) -> float:
+        odds = self.slope * score + self.intercept
+        return 1 / (1 + math.exp(-odds)) if odds >= 0 else math.exp(odds) / (1 + math.exp(odds))
+
+    def _between_knots(self, score: float) -> float:
+        after = bisect.bisect_left(self.knots, score, key=lambda knot: knot[0])
+        if after == 0:
+            return self.knots[0][1]
+        if after == len(self.knots):
+            return self.knots[-1][1]
+        (x0, p0), (x1, p1) = self.knots[after - 1 : after + 1]
+        return p0 + (p1 - p0) * (score - x0) / (x1 - x0)
