@@ -36,6 +36,8 @@ RIGHT = [
     ("Which came first, Emma or Persuasion?", "Emma", "Emma came first."),
     ("Who?", "lawyers", "He was not only a lawyer but a poet."),
     ("What is the symbol?", "+", "+"),
+    ("what do portuguese people speak?", "Portuguese", "Portuguese people speak Portuguese."),
+    ("Which money?", "United States dollar", "They use the US dollar."),
 ]
 WRONG = [
     ("Who wrote Emma?", "Jane Austen", "It was not Jane Austen."),
@@ -51,9 +53,15 @@ WRONG = [
     ("How many?", "1", "It is one of the largest."),
     ("When?", "December 1972", "In December 1973, not 1972."),
     ("Tom has 3 apples and buys 4. How many has he?", "7", "7 + 4 = 11"),
-    ("Which was founded before Emma College?", "Emma College", "It was founded before Emma College"),
+    (
+        "Which was founded before Emma College?",
+        "Emma College",
+        "It was founded before Emma College",
+    ),
     ("Were both from Peru?", "yes", "No, one was from Peru and one, yes, from Chile."),
     ("Who?", "Ann", ""),
+    ("where does houston dynamo play?", "Houston", "Houston Dynamo is a film."),
+    ("Was Emma or Sanditon first?", "Emma", "Sanditon came before Emma."),
     ("Who?", "Ann", "<think>Ann?</think>Bob"),
 ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Final, Literal
 
 from energy_guard.errors import InputError
@@ -29,9 +30,9 @@ def grade(row: Row, answer: str, reasoning_open: bool = False) -> Outcome:
     """Grade one answer; reasoning in it (<think>…</think>) does not count.
 
     reasoning_open: the prompt ended inside <think>. An unanswerable row is right only where the
-    model declines. With choices the answer must name exactly one of them. Otherwise a gold answer
-    or alias must be in it: as a number, a date or whole words, not denied, not one of several
-    offered.
+    model declines. Where choices were offered the answer must name exactly one of them.
+    Otherwise a gold answer or alias must be in it: as a number, a date or whole words, not
+    denied, not one of several.
 
     >>> row = Row("1", "capitals", "What is the capital of France?", ("Paris",))
     >>> [grade(row, text) for text in ("It is Paris.", "Lyon, not Paris.", "I don't know.")]
@@ -40,7 +41,7 @@ def grade(row: Row, answer: str, reasoning_open: bool = False) -> Outcome:
     text = _shown(answer, reasoning_open)
     if not row.answerable:
         return "right" if is_refusal(text) else "wrong"
-    if row.choices:
+    if row.offered:
         right = _names(row, text)
     else:
         right = any(_holds(text, gold, row.question) for gold in _aliases(row.answers))
@@ -68,7 +69,7 @@ def _shown(answer: str, is_open: bool) -> str:
 
 def _names(row: Row, text: str) -> bool:
     """Whether exactly one choice is named, and that is a gold one."""
-    plain = {" ".join(words(choice)): choice for choice in row.choices}
+    plain = {" ".join(words(choice)): choice for choice in row.offered}
     found = label_range(" ".join(words(text)), list(plain))
     if isinstance(found, NotLocated):
         return False
@@ -147,12 +148,13 @@ def calculated(question: str) -> bool:
     >>> calculated("Tom has 3 apples and buys 4. How many has he?"), calculated("Who has 3?")
     (True, False)
     """
-    asks = re.search(r"\b(how (many|much|long|far|old|fast)|what (is|was|will|are|percentage)|find"
-                     r"|calculate|compute|solve)\b", question, re.IGNORECASE)
+    asks = re.search(
+        r"\b(how (many|much|long|far|old|fast)|what (is|was|will|are|percentage)|find"
+        r"|calculate|compute|solve)\b",
+        question,
+        re.IGNORECASE,
+    )
     return asks is not None and sum(map(is_number, words(question))) > 1
-
-
-_NUMERIC_MONTHS: Final = frozenset(MONTHS)
 
 
 def _is_date(found: Sequence[str]) -> bool:
@@ -165,7 +167,7 @@ def _dates(found: Sequence[str]) -> Iterator[list[str]]:
     """Runs of words that are a date: month names, days, years."""
     run: list[str] = []
     for word in [*found, ""]:
-        if word in _NUMERIC_MONTHS or is_number(word) or (run and word in ("of", "on")):
+        if word in MONTHS or is_number(word) or (run and word in ("of", "on")):
             run.append(word)
         elif run:
             if any(w in MONTHS for w in run):
@@ -187,27 +189,22 @@ _NEAR: Final = 4
 def _denied(before: Sequence[str]) -> bool:
     """Whether the words before an alias deny it."""
     near = list(before[-_NEAR:])
-    if near[:-1] and ("not", "only") in set(zip(near, near[1:], strict=False)):
+    if ("not", "only") in pairwise(near):
         return False
-    return bool(_DENIALS & set(near)) or any(
-        pair in _DENYING_PAIRS for pair in zip(near, near[1:], strict=False)
-    )
+    return bool(_DENIALS & set(near)) or any(pair in _DENYING_PAIRS for pair in pairwise(near))
 
 
 def _phrase_said(text: str, wanted: Sequence[str], question: str) -> bool:
     """Whether a phrase stands in one clause of an answer as its claim."""
-    singular = [_singular(word) for word in wanted]
+    phrase = [_singular(word) for word in wanted]
     asked = [_singular(word) for word in words(question)]
-    in_question = _find(asked, singular) is not None
     for clause in _clauses(text):
         said = [_singular(word) for word in words(clause)]
-        at = _find(said, singular)
-        if at is None or _denied(said[:at]) or _offered(clause, singular):
+        if _offered(clause, phrase):
             continue
-        rest = said[:at] + said[at + len(singular) :]
-        if in_question and at > 0 and _repeats(rest, asked):
-            continue  # the question said again
-        return True
+        for at in _places(said, phrase):
+            if not _denied(said[:at]) and not _repeats(said, at, phrase, asked):
+                return True
     return False
 
 
@@ -215,12 +212,9 @@ def _clauses(text: str) -> list[str]:
     return [part for part in re.split(r"(?<=[.!?;:])\s+|\n+|,\s+(?=but\b|not\b)", text) if part]
 
 
-def _find(said: Sequence[str], wanted: Sequence[str]) -> int | None:
+def _places(said: Sequence[str], wanted: Sequence[str]) -> list[int]:
     size = len(wanted)
-    for at in range(len(said) - size + 1):
-        if list(said[at : at + size]) == list(wanted):
-            return at
-    return None
+    return [at for at in range(len(said) - size + 1) if said[at : at + size] == wanted]
 
 
 def _singular(word: str) -> str:
@@ -230,12 +224,27 @@ def _singular(word: str) -> str:
 def _offered(clause: str, wanted: Sequence[str]) -> bool:
     """Whether the phrase is one of several offered: "A or B", or a list of more than three."""
     parts = re.split(r",\s*(?:and\s+|or\s+)?|\s+(?:or|and)\s+", clause)
-    holding = [p for p in parts if _find([_singular(w) for w in words(p)], wanted) is not None]
-    if not holding:
+    if not any(_places([_singular(word) for word in words(part)], wanted) for part in parts):
         return False  # the phrase has a comma or an "and" itself
     return len(parts) > 4 or re.search(r"\bor\b", clause) is not None
 
 
-def _repeats(rest: Sequence[str], asked: Sequence[str]) -> bool:
-    """Whether most of what an answer says besides the phrase is the question's words."""
-    return bool(rest) and sum(word in asked for word in rest) > len(rest) / 2
+def _repeats(said: Sequence[str], at: int, wanted: Sequence[str], asked: Sequence[str]) -> bool:
+    """Whether a mention only says the question again.
+
+    Where the question has the phrase too: it stands beside the same word there, or the question
+    offers it ("A or B") and the answer says other words of the question first.
+    """
+    end = at + len(wanted)
+    for place in _places(asked, wanted):
+        after = place + len(wanted)
+        if said[end : end + 1] and said[end : end + 1] == asked[after : after + 1]:
+            return True
+        if at and place and said[at - 1] == asked[place - 1] and said[at - 1] not in _LINKS:
+            return True
+        if "or" in asked and set(said[:at]) & set(asked) - _LINKS:
+            return True
+    return False
+
+
+_LINKS: Final = frozenset("is was are were be in of to it by".split())

@@ -49,15 +49,10 @@ _UNITS: Final = {
     }.items()
     for alias in aliases.split()
 }
-MONTHS: Final = {
-    name[:size]: str(n)
-    for n, name in enumerate(
-        "january february march april may june july august september october november "
-        "december".split(),
-        1,
-    )
-    for size in {3, len(name)}
-}
+_MONTH_NAMES: Final = (
+    "january february march april may june july august september october november december".split()
+)
+MONTHS: Final = frozenset(_MONTH_NAMES) | {name[:3] for name in _MONTH_NAMES}
 _TOKEN: Final = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w])|[^\W_]+|[%$]")
 
 
@@ -67,7 +62,9 @@ def words(text: str) -> list[str]:
     >>> words("The Café has twenty-one tables, 1,000 guests")
     ['cafe', 'has', '21', 'tables', '1000', 'guests']
     """
-    plain = unicodedata.normalize("NFKD", text.replace("’", "'"))
+    plain = re.sub(r"\bUSA?\b|\bU\.S\.(?:A\.)?", " United States ", text.replace("’", "'"))
+    plain = re.sub(r"(?i)\bunited states of america\b", "United States", plain)
+    plain = unicodedata.normalize("NFKD", plain)
     plain = "".join(c for c in plain if not unicodedata.combining(c)).casefold()
     plain = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", plain)  # thousands separators
     plain = re.sub(r"(\d)(?:st|nd|rd|th)\b", r"\1", plain)

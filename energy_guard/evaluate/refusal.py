@@ -16,7 +16,8 @@ _REFUSAL: Final = re.compile(
     | \b(?:it|this|that|the\s(?:answer|question|information))\s(?:is|was)\s(?:not\s|un)
         (?:known|clear|answerable|stated|specified|mentioned|given|provided|possible\sto
         |explicitly|in\sthe\s(?:passage|text))
-    | \b(?:passages?|texts?|contexts?|articles?|information|paragraph)\s(?:given\s|provided\s|above\s)?
+    | \b(?:passages?|texts?|contexts?|articles?|information|paragraph)\s
+        (?:given\s|provided\s|above\s)?
         (?:does|do|did|is|was|has|have)(?:\snot|n't)\s(?:\w+ly\s|directly\s)?(?:say|state|mention|specify
         |specified|give|provide|provided|contain|hold|tell|include|answer|have|indicate|sufficient
         |enough|explain|describe|name|list|there|available)

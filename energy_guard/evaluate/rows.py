@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
 
@@ -17,8 +17,8 @@ from energy_guard.errors import InputError
 class Row:
     """One labelled question.
 
-    answers: the gold answer and its aliases. choices: labels among which the answer is; empty
-    where it is free. answerable: False where the right thing is to say that one cannot know.
+    answers: the gold answer and its aliases. choices: among which the answer is; empty where it
+    is free. answerable: False where the right thing is to say that one cannot know.
 
     >>> Row("r1", "capitals", "What is the capital of France?", ("Paris",)).answerable
     True
@@ -31,6 +31,16 @@ class Row:
     context: str | None = None
     choices: tuple[str, ...] = ()
     answerable: bool = True
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The choices that the model is told; none where they are sentences about a passage."""
+        short = all(len(choice.split()) <= _LABEL for choice in self.choices)
+        return self.choices if short or self.context is None else ()
+
+
+_LABEL: Final = 4
+"""Words of a choice that is a label."""
 
 
 def read_rows(paths: Iterable[str | Path]) -> list[Row]:
