@@ -1,0 +1,1 @@
+"""Labelled questions → graded answers → fitted detectors: how the guard's thresholds are made."""
