@@ -10,7 +10,7 @@ from typing import Any
 from energy_guard.act import Result
 from energy_guard.backends import Session, load
 from energy_guard.calibrate import Profile
-from energy_guard.decide import Again, Attempt, Changes, next_move
+from energy_guard.decide import Again, Attempt, Changes, Move, next_move
 from energy_guard.early_stop import Window
 from energy_guard.errors import ConfigError, EngineError, LogError, PromptError
 from energy_guard.events import AttemptStarted, Done, GuardEvent, Retracted, Text
@@ -84,6 +84,25 @@ class Guard:
                 return event.result
         raise EngineError("the stream ended without a result")
 
+    def ask_many(
+        self, prompts: Iterable[Prompt], sharing: Sequence[Request] = ()
+    ) -> Iterator[Result]:
+        """Ask one after the other in one session, and yield the outcomes in order.
+
+        sharing: requests that begin as all of these do: what they share is read once. Then no
+        outcome depends on what was asked before it.
+        """
+        with self.backend.session() as session:
+            beginning = session.beginning(sharing) if sharing else []
+            for prompt in prompts:
+                if sharing:
+                    session.rewind(beginning)
+                request = self._prepare(_request(prompt, {}))
+                attempts, move = _outcome(self._attempt(session, request, 0, heard=False))
+                for event in self._settle(request, attempts, move, (), heard=False):
+                    if isinstance(event, Done):
+                        yield event.result
+
     def stream(self, prompt: Prompt, **options: Any) -> Generator[GuardEvent, None, None]:
         """Ask, and yield events while the model writes; the last one is `Done`.
 
@@ -137,28 +156,43 @@ class Guard:
         self, request: Request, earlier: tuple[Attempt, ...], heard: bool = True
     ) -> Generator[GuardEvent, None, None]:
         """Yield the events of one question; without their texts where they are not `heard`."""
+        with self.backend.session(request) as session:
+            attempts, move = yield from self._attempt(session, request, len(earlier), heard)
+        yield from self._settle(request, attempts, move, earlier, heard)
+
+    def _attempt(
+        self, session: Session, request: Request, number: int, heard: bool
+    ) -> Generator[GuardEvent, None, tuple[list[Attempt], Move]]:
+        """Let the model answer, again where the policy says so; return how far that got."""
         attempts: list[Attempt] = []
         current = request
-        with self.backend.session(request) as session:
-            while True:
-                number = len(earlier) + len(attempts)
-                yield AttemptStarted(number)
-                window = self._window(current)
-                running = Running(number, current, self.detector, window, heard)
-                yield from self._run(session, current, running)
-                ask = self._asker(session, request)
-                trace, stopped = running.trace, running.stopped
-                attempts.append(self.judge.assess(trace, request, ask, stopped))
-                move = next_move(self.policy, attempts)
-                if not isinstance(move, Again):
-                    break
-                yield Retracted(number, move.reason)
-                if move.changes.fallback:
-                    break
-                current = _changed(request, current, attempts[-1], move.changes)
-                if self.backend.measure(current).room < 1:  # feedback no longer fits
-                    plain = replace(move.changes, feedback=None)
-                    current = _changed(request, current, attempts[-1], plain)
+        while True:
+            yield AttemptStarted(number)
+            running = Running(number, current, self.detector, self._window(current), heard)
+            yield from self._run(session, current, running)
+            ask = self._asker(session, request)
+            attempts.append(self.judge.assess(running.trace, request, ask, running.stopped))
+            move = next_move(self.policy, attempts)
+            if not isinstance(move, Again):
+                return attempts, move
+            yield Retracted(number, move.reason)
+            if move.changes.fallback:
+                return attempts, move
+            number += 1
+            current = _changed(request, current, attempts[-1], move.changes)
+            if self.backend.measure(current).room < 1:  # feedback no longer fits
+                plain = replace(move.changes, feedback=None)
+                current = _changed(request, current, attempts[-1], plain)
+
+    def _settle(
+        self,
+        request: Request,
+        attempts: list[Attempt],
+        move: Move,
+        earlier: tuple[Attempt, ...],
+        heard: bool,
+    ) -> Generator[GuardEvent, None, None]:
+        """Conclude, or hand over to the fallback."""
         if isinstance(move, Again):
             if self.fallback is None:
                 raise ConfigError("the policy retries with a fallback and there is none")
@@ -167,7 +201,7 @@ class Guard:
         result = self.judge.conclude(attempts, move, self.backend.info, earlier)
         self._keep(request, result, self.judge.locator)
         if not result.shown or result.kept is not attempts[-1]:
-            yield Retracted(number, result.reason)
+            yield Retracted(len(earlier) + len(attempts) - 1, result.reason)
         yield Done(result)
 
     def _window(self, request: Request) -> Window | None:
@@ -235,6 +269,18 @@ class Guard:
             return request
         deadline = time.monotonic() + self.policy.deadline_s
         return replace(request, deadline=min(deadline, request.deadline or deadline))
+
+
+def _outcome(
+    steps: Generator[GuardEvent, None, tuple[list[Attempt], Move]],
+) -> tuple[list[Attempt], Move]:
+    """Run to the end, and return what that returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            outcome: tuple[list[Attempt], Move] = end.value
+            return outcome
 
 
 def _request(prompt: Prompt, options: dict[str, Any]) -> Request:

@@ -79,6 +79,18 @@ class Session(Protocol):
         """
         ...
 
+    def beginning(self, requests: Sequence[Request]) -> list[int]:
+        """Return the tokens that all these prompts begin with, for `rewind`."""
+        ...
+
+    def rewind(self, beginning: Sequence[int]) -> None:
+        """Keep just these tokens in the cache, read first where they are not there.
+
+        What the next prompt shares with them is not read again, and its numbers do not depend on
+        what was asked before.
+        """
+        ...
+
 
 @runtime_checkable
 class Backend(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from typing import Protocol
 
 from energy_guard.backends.base import PromptSize
@@ -42,6 +43,10 @@ class Codec(Protocol):
         ...
 
 
+def _equal(ids: tuple[int, ...]) -> bool:
+    return len(set(ids)) == 1
+
+
 class PromptEncoder:
     """Encodes requests with the model's own chat template."""
 
@@ -62,6 +67,10 @@ class PromptEncoder:
                 "Shorten it, or load the model with a larger context (n_ctx, --n-ctx).",
             )
         return ids
+
+    def beginning(self, requests: Sequence[Request]) -> list[int]:
+        """Return the tokens that all these prompts begin with."""
+        return [ids[0] for ids in takewhile(_equal, zip(*map(self._ids, requests), strict=False))]
 
     def measure(self, request: Request) -> PromptSize:
         """Count the prompt's tokens, also where they do not fit; see `encode`."""

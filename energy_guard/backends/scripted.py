@@ -173,6 +173,12 @@ class _Session:
             whole = replace(request, stop=(), max_tokens=max(1, len(script.ids)))
             yield from backend._play(number, whole, script)
 
+    def beginning(self, requests: Sequence[Request]) -> list[int]:
+        return []
+
+    def rewind(self, beginning: Sequence[int]) -> None:
+        return
+
 
 def _row(size: int, token: int, probability: float) -> npt.NDArray[np.float32]:
     """A row in which `token` has this probability and the others share the rest."""

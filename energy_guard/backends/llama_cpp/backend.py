@@ -202,6 +202,17 @@ class _Session:
         for number, ((request, _), (prompt, ids)) in enumerate(zip(pairs, encoded, strict=True)):
             yield from backend._replay(number, request, prompt, ids, batch)
 
+    def beginning(self, requests: Sequence[Request]) -> list[int]:
+        return self.backend._prompts.beginning(requests)
+
+    def rewind(self, beginning: Sequence[int]) -> None:
+        llm, wanted = self.backend.engine, list(beginning)
+        if llm.input_ids[: min(len(wanted), llm.n_tokens)].tolist() == wanted:
+            llm.n_tokens = len(wanted)  # what lies behind is overwritten
+        else:
+            llm.reset()
+            evaluate(llm, wanted)
+
 
 def _next(tokens: Iterator[int]) -> int:
     with engine_failures():

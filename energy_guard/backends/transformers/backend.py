@@ -164,6 +164,15 @@ class _Session:
             run = Run(self.backend, batch, private=True)
             yield from _events(run.fast if fast else run.live)
 
+    def beginning(self, requests: Sequence[Request]) -> list[int]:
+        return self.backend._prompts.beginning(requests)
+
+    def rewind(self, beginning: Sequence[int]) -> None:
+        held = self.prefix
+        self.prefix = held and held.cut_to(beginning)
+        if self.prefix is None and beginning:
+            self.prefix = Prefix.read(self.backend.engine, beginning)
+
 
 def _events(work: Callable[[Emit[list[Event]]], None]) -> Generator[Event, None, None]:
     """The events that the work emits, one by one."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, Self
 
 from energy_guard.backends.attributes import replaced
 from energy_guard.backends.transformers.choose import Forced, processors
@@ -19,6 +20,8 @@ from energy_guard.request import Event
 from energy_guard.trace import FinishReason, Step
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from energy_guard.backends.transformers.backend import Transformers
 
 
@@ -29,17 +32,31 @@ class Prefix:
     ids: list[int]
     cache: Any
 
-    def reused_for(self, prompt: Sequence[int]) -> Any:
-        """Cut the cache to what the prompt begins with; None where it cannot be cut."""
-        pairs = zip(self.ids, prompt[:-1], strict=False)  # one token is left to be evaluated
-        common = next((i for i, (mine, other) in enumerate(pairs) if mine != other), None)
-        if common is None:
-            common = min(len(self.ids), len(prompt) - 1)
+    @classmethod
+    def read(cls, model: PreTrainedModel, ids: Sequence[int]) -> Self:
+        """Evaluate tokens, and keep what they leave in the cache."""
+        import torch
+
+        with engine_failures(), torch.no_grad():
+            out = model(torch.tensor([list(ids)], device=model.device), use_cache=True)
+        return cls(list(ids), out.past_key_values)
+
+    def cut_to(self, beginning: Sequence[int]) -> Self | None:
+        """Keep just these tokens; None where they are not what this begins with."""
+        if self.ids[: len(beginning)] != list(beginning):
+            return None
         try:
-            self.cache.crop(common - self.cache.get_seq_length())
+            self.cache.crop(len(beginning) - self.cache.get_seq_length())
         except RuntimeError:  # a sliding window has moved on
             return None
-        return self.cache if common else None
+        return replace(self, ids=list(beginning))
+
+    def reused_for(self, prompt: Sequence[int]) -> Any:
+        """The cache, cut to what the prompt begins with; None where nothing can be reused."""
+        pairs = zip(self.ids, prompt[:-1], strict=False)  # one token is left to be evaluated
+        shared = [mine for mine, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+        kept = self.cut_to(shared) if shared else None
+        return kept and kept.cache
 
 
 class Run:
