@@ -40,13 +40,13 @@ def kind_of(row: Row) -> Kind:
     return "calculation" if calculated(row.question) else "free"
 
 
-def request_of(row: Row) -> Request:
-    """Make the chat request of a row; its passage is the request's context."""
-    kind = kind_of(row)
-    wording = WORDINGS[kind]
-    turns = [Message("system", wording.system)]
-    for question, answer in wording.examples:
-        turns += [Message("user", question), Message("assistant", answer)]
+def request_of(row: Row, wording: Wording | None = None) -> Request:
+    """Make the chat request of a row; its passage is the request's context.
+
+    wording: in the place of the one for its kind.
+    """
+    wording = wording or WORDINGS[kind_of(row)]
+    turns = _opening(wording)
     asked = row.question
     if row.offered:
         asked += f"\nChoose one: {_listed(row.offered)}."
@@ -56,6 +56,20 @@ def request_of(row: Row) -> Request:
         choices=row.offered,
         max_tokens=wording.max_tokens,
     )
+
+
+def sharing(kind: Kind, wording: Wording | None = None) -> tuple[Request, Request]:
+    """Return two requests that begin as all of this kind do, and go on differently."""
+    turns = _opening(wording or WORDINGS[kind])
+    one, other = (Request.chat([*turns, Message("user", text)]) for text in ("a", "[1]"))
+    return one, other
+
+
+def _opening(wording: Wording) -> list[Message]:
+    turns = [Message("system", wording.system)]
+    for question, answer in wording.examples:
+        turns += [Message("user", question), Message("assistant", answer)]
+    return turns
 
 
 def _listed(choices: Sequence[str]) -> str:

@@ -1,0 +1,93 @@
+"""Asking labelled questions under guard, and grading what comes out. Can be interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from energy_guard.act import Result
+from energy_guard.errors import EngineError
+from energy_guard.evaluate.answers import Answered, AnswerFile
+from energy_guard.evaluate.grade import Grader, checked, grade
+from energy_guard.evaluate.rows import Row
+from energy_guard.evaluate.tasks import Wording, kind_of, request_of, sharing
+from energy_guard.guard import Guard
+from energy_guard.trace import INCOMPLETE
+
+
+def collect(
+    guard: Guard,
+    rows: Sequence[Row],
+    path: Path,
+    *,
+    wording: Wording | None = None,
+    grader: Grader | None = None,
+    on_answer: Callable[[Answered], None] = lambda _: None,
+) -> list[Answered]:
+    """Ask every row that is not answered in the file yet; return all answers in the rows' order.
+
+    wording: for all kinds of questions alike, instead of one for each. Each answer is on disk
+    before the next question is asked, and does not depend on which were asked before: an
+    evaluation that was killed goes on to the very same numbers.
+
+    Raises InputError where the file holds answers that were asked in another way.
+    """
+    file = AnswerFile(path, made_with(guard, wording, grader))
+    known = {row.id for row in rows}
+    done = {answered.id: answered for answered in file.start() if answered.id in known}
+    for answered in done.values():
+        on_answer(answered)
+    open_rows = sorted((row for row in rows if row.id not in done), key=kind_of)
+    for kind, group in groupby(open_rows, kind_of):
+        of_kind = list(group)
+        requests = (request_of(row, wording) for row in of_kind)
+        results = guard.ask_many(requests, sharing(kind, wording))
+        for row, result in zip(of_kind, results, strict=True):
+            answered = _answered(row, result, grader)
+            file.append(answered)
+            done[row.id] = answered
+            on_answer(answered)
+    return [done[row.id] for row in rows]
+
+
+def made_with(guard: Guard, wording: Wording | None, grader: Grader | None) -> dict[str, Any]:
+    """What the answers depend on: asked otherwise, they would be others."""
+    policy = guard.policy
+    info = guard.backend.info
+    return {
+        "model": {"name": info.name, "fingerprint": info.fingerprint, "backend": info.backend},
+        "locator": guard.judge.locator,
+        "detector": guard.detector.name if policy.retries or policy.early_stop else None,
+        "retries": policy.retries,
+        "retry": list(policy.retry),
+        "retry_temperature": policy.retry_temperature,
+        "limit": policy.abstain if policy.retries else None,
+        "early_stop": policy.early_stop and policy.early_stop.model_dump(),
+        "wording": "one for each kind" if wording is None else wording.system,
+        "grader": "built-in" if grader is None else grader.__qualname__,
+    }
+
+
+def _answered(row: Row, result: Result, grader: Grader | None) -> Answered:
+    trace = result.trace
+    if trace.finish_reason in INCOMPLETE - {"stopped"}:
+        raise EngineError(
+            f"the answer to {row.id} is not complete ({trace.finish_reason})",
+            "Ask again with --resume; nothing that was answered is lost.",
+        )
+    if grader is None:
+        outcome = grade(row, result.answer, trace.reasoning_open)
+    else:
+        outcome = checked(grader, row, result.answer)
+    return Answered(
+        id=row.id,
+        task=row.task,
+        question=row.question,
+        context=row.context,
+        choices=row.offered,
+        answerable=row.answerable,
+        outcome=outcome,
+        attempts=result.attempts,
+    )

@@ -1,0 +1,138 @@
+"""Answers to labelled questions: asked once, on disk as they come, the same when interrupted."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from energy_guard import Guard, Policy, load
+from energy_guard.backends import Scripted
+from energy_guard.errors import InputError, LogError
+from energy_guard.evaluate.answers import Answered, read_answers
+from energy_guard.evaluate.collect import collect
+from energy_guard.evaluate.rows import Row
+from energy_guard.evaluate.tasks import Wording
+
+ROWS = [
+    Row("a", "capitals", "What is the capital of France?", ("Paris",)),
+    Row("b", "labels", "Which is a fruit?", ("apple",), choices=("cedar", "apple")),
+    Row("c", "capitals", "What is the capital of Norway?", ("Oslo",)),
+    Row("d", "reading", "Who came?", ("Ann",), context="Ann came."),
+    Row("e", "capitals", "What is the capital of Nowhere?", ("none",), answerable=False),
+]
+SAID = {"a": "Paris", "c": "Bergen", "e": "I don't know.", "d": "Ann", "b": "apple"}
+
+
+class Stopped(BaseException):
+    """Stands for a kill: nothing that handles errors sees it."""
+
+
+ORDER = ("b", "a", "c", "e", "d")
+
+
+def scripted(start: int = 0) -> Guard:
+    """Answers what is not answered yet: a question that is asked twice gets no script."""
+    backend = Scripted.saying(*([(SAID[name], 0.9)] for name in ORDER))
+    backend._played = start
+    return Guard(backend, locator="whole")
+
+
+def same(mine: list[Answered], other: list[Answered]) -> bool:
+    return [a.to_json() for a in mine] == [a.to_json() for a in other]
+
+
+def test_graded_in_the_order_of_the_rows(tmp_path: Path) -> None:
+    answers = collect(scripted(), ROWS, tmp_path / "answers.jsonl")
+    assert [a.id for a in answers] == [row.id for row in ROWS]
+    assert [a.outcome for a in answers] == ["right", "right", "wrong", "right", "right"]
+    assert answers[1].choices == ("cedar", "apple")
+    head, again = read_answers(tmp_path / "answers.jsonl")
+    assert head["model"]["backend"] == "scripted"
+    assert {a.to_json() for a in again} == {a.to_json() for a in answers}
+
+
+@pytest.mark.parametrize("after", range(5))
+def test_killed_and_continued_nothing_is_asked_twice(tmp_path: Path, after: int) -> None:
+    whole = collect(scripted(), ROWS, tmp_path / "whole.jsonl")
+    path = tmp_path / "answers.jsonl"
+    seen = []
+
+    def kill(_: Answered) -> None:
+        seen.append(True)
+        if len(seen) == after + 1:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        collect(scripted(), ROWS, path, on_answer=kill)
+    resumed = collect(scripted(after + 1), ROWS, path)
+    assert same(resumed, whole)
+
+
+@pytest.mark.parametrize("cut", range(1, 20))
+def test_a_line_that_was_cut_off_is_asked_again(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "answers.jsonl"
+    whole = collect(scripted(), ROWS, path)
+    raw = path.read_bytes()
+    head = raw.index(b"\n") + 1
+    path.write_bytes(raw[: head + (len(raw) - head) * cut // 20])
+    left = path.read_bytes().count(b"\n") - 1
+    assert same(collect(scripted(left), ROWS, path), whole)
+
+
+def test_what_was_asked_otherwise_is_not_mixed_in(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    collect(scripted(), ROWS, path)
+    with pytest.raises(InputError, match="wording"):
+        collect(scripted(), ROWS, path, wording=Wording("Be brief.", ()))
+    other = Guard(Scripted.saying([("x", 0.9)]), Policy(detector="nll:max", retries=1, abstain=1))
+    with pytest.raises(InputError, match="retries"):
+        collect(other, ROWS, path)
+
+
+def test_a_file_of_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    path.write_text('{"id": 1}\n')
+    with pytest.raises(InputError, match="holds no answers"):
+        collect(scripted(), ROWS, path)
+    path.write_text('{"schema": 1, "made_with": {}}\n{"id": "a"}\n')
+    with pytest.raises(InputError, match="line 2"):
+        read_answers(path)
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match="--resume"):
+        collect(scripted(), ROWS, tmp_path / "nowhere" / "answers.jsonl")
+
+
+def test_a_grader_of_ones_own(tmp_path: Path) -> None:
+    def everything(_row: Row, _answer: str) -> Any:
+        return "right"
+
+    answers = collect(scripted(), ROWS, tmp_path / "a.jsonl", grader=everything)
+    assert {a.outcome for a in answers} == {"right"}
+    assert (
+        "everything"
+        in json.loads((tmp_path / "a.jsonl").read_text().splitlines()[0])["made_with"]["grader"]
+    )
+
+
+@pytest.mark.parametrize("engine", ["llama-cpp", "transformers"])
+def test_a_real_engine_gives_the_same_digits_after_an_interruption(
+    tmp_path: Path, tiny_path: Path, engine: str
+) -> None:
+    options = {"n_threads": 1, "n_threads_batch": 1} if engine == "llama-cpp" else {}
+
+    def guard() -> Guard:
+        return Guard(load(tiny_path, engine, n_ctx=2048, **options), locator="whole")
+
+    whole = collect(guard(), ROWS, tmp_path / "whole.jsonl")
+    assert all(math.isfinite(a.attempts[0].trace.nll[0]) for a in whole)
+    for after in (0, 2, 3):
+        path = tmp_path / f"{after}.jsonl"
+        lines = (tmp_path / "whole.jsonl").read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(lines[: after + 1]))
+        assert same(collect(guard(), ROWS, path), whole)
