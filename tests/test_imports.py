@@ -12,7 +12,16 @@ import pytest
 import energy_guard
 
 PACKAGE = Path(energy_guard.__file__).parent
-HEAVY = ("torch", "transformers", "llama_cpp", "langchain", "sklearn", "matplotlib", "typer")
+HEAVY = (
+    "torch",
+    "transformers",
+    "llama_cpp",
+    "langchain",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "typer",
+)
 LAYERS = (
     ("errors",),
     ("config", "energy", "text"),
@@ -21,13 +30,15 @@ LAYERS = (
     ("backends",),
     ("locate",),
     ("score",),
+    ("features",),
+    ("fitted",),
     ("calibrate", "policy"),
     ("decide", "early_stop", "report"),
     ("act",),
     ("events", "log"),
     ("judge", "running"),
     ("guard",),
-    ("conversation",),
+    ("conversation", "evaluate"),
     ("cli",),
 )
 """Imports run downwards: from a later layer to an earlier one."""
