@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal, Self
+from typing import Final, Literal, Protocol, Self
 
 import numpy as np
 
@@ -31,6 +31,35 @@ POOLINGS: Final[Mapping[str, Callable[[Floats], float]]] = MappingProxyType(
 _LOW_IS_RISKIER: Final = frozenset({"margin", "token_logit"})
 
 
+class Scorer(Protocol):
+    """What turns a located answer into a score: a `Detector` or a fitted combination.
+
+    signal: the one that is shown token by token, as evidence.
+    """
+
+    @property
+    def name(self) -> str:
+        """Identifies it in profiles and results."""
+        ...
+
+    @property
+    def signal(self) -> str:
+        """Name of a signal of one token."""
+        ...
+
+    def score(self, trace: Trace, located: Located) -> Score | Unscored:
+        """Score a span of a trace; Unscored where anything that it needs is missing."""
+        ...
+
+    def risk(self, value: float) -> float:
+        """Turn a value of the signal so that it grows with risk."""
+        ...
+
+    def token_risk(self, step: Step, next_row: Row | None) -> float | None:
+        """Return the risk of one token while text streams; None where its next row is missing."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """A detector's verdictless number for one span; higher is riskier.
@@ -39,7 +68,7 @@ class Score:
     """
 
     value: float
-    detector: Detector
+    detector: Scorer
     span: Span
     values: tuple[float, ...]
 
@@ -108,10 +137,8 @@ class Detector:
 
     def score(self, trace: Trace, located: Located) -> Score | Unscored:
         """Score a span of a trace; Unscored where anything that it needs is missing."""
-        if isinstance(located, NothingToCheck):
-            return Unscored(f"nothing to check: {located.reason}", nothing_to_check=True)
-        if isinstance(located, NotLocated):
-            return Unscored(f"no answer found: {located.reason}")
+        if not isinstance(located, Span):
+            return no_span(located)
         try:
             values = trace.signal(self.signal)[list(located.tokens)]
         except NormalisedRowsError as error:
@@ -129,6 +156,13 @@ class Detector:
         """Return the risk of one token while text streams; None where its next row is missing."""
         value = step.signal(self.signal, next_row)
         return self.risk(value) if math.isfinite(value) else None
+
+
+def no_span(located: NotLocated | NothingToCheck) -> Unscored:
+    """Why there is no score where there is no span."""
+    if isinstance(located, NothingToCheck):
+        return Unscored(f"nothing to check: {located.reason}", nothing_to_check=True)
+    return Unscored(f"no answer found: {located.reason}")
 
 
 def usual_side(signal: str) -> RiskierSide:

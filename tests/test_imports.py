@@ -31,13 +31,15 @@ LAYERS = (
     ("backends",),
     ("locate",),
     ("score",),
+    ("features",),
+    ("fitted",),
     ("calibrate", "policy"),
     ("decide", "early_stop", "report"),
     ("act",),
     ("events", "log"),
     ("judge", "running"),
-    ("evaluate", "guard"),
-    ("conversation",),
+    ("guard",),
+    ("conversation", "evaluate"),
     ("cli",),
 )
 """Imports run downwards: from a later layer to an earlier one."""

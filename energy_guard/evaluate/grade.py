@@ -76,7 +76,13 @@ def _names(row: Row, text: str) -> bool:
     said = " ".join(words(text))
     start, end = found
     golds = {" ".join(words(answer)) for answer in row.answers}
-    return said[start:end] in golds and not _denied(said[:start].split())
+    sentence = end - start > _SENTENCE
+    listing = sentence and len(said) - (end - start) > _SENTENCE  # parts of other choices too
+    return said[start:end] in golds and not listing and not _denied(said[:start].split())
+
+
+_SENTENCE: Final = 30
+"""Characters from which a choice is a sentence, and what else is said more than a frame."""
 
 
 def _aliases(answers: Sequence[str]) -> Iterator[str]:

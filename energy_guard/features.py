@@ -1,0 +1,88 @@
+"""Numbers of one answer from which a fitted detector makes its score.
+
+A feature is named by what it is made of: `span.nll:max` is a signal pooled over the located
+tokens, `answer.entropy:first` one over all content tokens, and `PLAIN` lists the others. Each
+comes from one trace and its span alone; nothing here knows another answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+
+from energy_guard.energy import Floats
+from energy_guard.errors import ConfigError
+from energy_guard.locate import Span
+from energy_guard.score import POOLINGS
+from energy_guard.trace import SIGNALS, Trace
+
+
+def features(trace: Trace, span: Span, names: Iterable[str]) -> Floats:
+    """Return the named features in order, shape (names,); NaN where a row that it needs is missing.
+
+    Raises ConfigError for an unknown name, NormalisedRowsError as `Trace.signal` does.
+
+    >>> from energy_guard.energy import Row
+    >>> from energy_guard.trace import Step
+    >>> trace = Trace.from_steps([Step(0, b"Hi", 1.5, Row(2.0, 0.0, 0.1, 1.0))])
+    >>> features(trace, Span((0,), "Hi"), ["span.nll:max", "span.tokens"]).tolist()
+    [0.5, 1.0]
+    """
+    return np.array([_feature(trace, span, name) for name in names], dtype=np.float64)
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError where there is no feature of this name."""
+    part, _, rest = name.partition(".")
+    signal, _, pooling = rest.partition(":")
+    known = part in ("span", "answer") and signal in SIGNALS and pooling in POOLINGS
+    if not known and name not in PLAIN:
+        raise ConfigError(
+            f"there is no feature {name!r}",
+            f"span.SIGNAL:POOLING, answer.SIGNAL:POOLING or one of: {', '.join(PLAIN)}.",
+        )
+
+
+def _feature(trace: Trace, span: Span, name: str) -> float:
+    check_name(name)
+    if name in PLAIN:
+        return PLAIN[name](trace, span)
+    part, _, rest = name.partition(".")
+    signal, _, pooling = rest.partition(":")
+    values = trace.signal(signal)
+    kept = values[list(span.tokens)] if part == "span" else values[: trace.content_end]
+    return POOLINGS[pooling](kept)
+
+
+def _doubtful(trace: Trace, span: Span) -> float:
+    """The share of the span's tokens with a probability below 1/2."""
+    return float((trace.nll[list(span.tokens)] > math.log(2)).mean())
+
+
+def _distinct(trace: Trace, span: Span) -> float:
+    """The share of the answer's tokens that are no repetition."""
+    ids = trace.ids[: trace.content_end]
+    return len(set(ids.tolist())) / len(ids)
+
+
+def _prompt_energy(trace: Trace, span: Span) -> float:
+    """−(log Σ exp f − mean f) of the first row: the centred marginal energy of the prompt."""
+    return float(trace.row_mean[0] - trace.log_partition[0])
+
+
+PLAIN: Final[Mapping[str, Callable[[Trace, Span], float]]] = MappingProxyType(
+    {
+        "prompt.centred_marginal_energy": _prompt_energy,
+        "span.tokens": lambda trace, span: float(len(span.tokens)),
+        "span.share": lambda trace, span: len(span.tokens) / trace.content_end,
+        "span.doubtful": _doubtful,
+        "answer.tokens": lambda trace, span: float(trace.content_end),
+        "answer.distinct": _distinct,
+        "answer.ended": lambda trace, span: float(trace.finish_reason == "eos"),
+    }
+)
+"""Features that are no pooled signal; tokens are counted, shares lie between 0 and 1."""

@@ -1,0 +1,130 @@
+"""A detector fitted to labelled answers: a weighted sum of features, kept as plain numbers.
+
+It scores one answer alone: how each feature is centred and scaled was frozen at fitting. How it
+is fitted is in `energy_guard.evaluate.fit`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Final, Literal, Self
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from energy_guard.config import Config, read_config
+from energy_guard.energy import Floats, Row
+from energy_guard.errors import NormalisedRowsError
+from energy_guard.features import check_name, features
+from energy_guard.locate import Located, Span
+from energy_guard.score import Score, Unscored, no_span
+from energy_guard.trace import SCHEMA, Step, Trace
+
+LIMIT: Final = 4.0
+"""Scaled features are cut off here, so that no single one decides far outside the training."""
+
+
+class Term(Config):
+    """One feature with its weight: weight · clip((feature − centre) / scale, ±4).
+
+    >>> Term(feature="span.nll:max", centre=1, scale=2, weight=0.5).weight
+    0.5
+    """
+
+    feature: str
+    centre: float
+    scale: float = Field(gt=0)
+    weight: float
+
+    @field_validator("feature")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        check_name(value)
+        return value
+
+
+class Training(Config):
+    """What a detector was fitted on: the tasks, and how many answers were wrong of how many.
+
+    >>> Training(tasks=("capitals",), n=200, n_wrong=80).n
+    200
+    """
+
+    tasks: tuple[str, ...]
+    n: int = Field(ge=2)
+    n_wrong: int = Field(ge=1)
+
+
+class FittedDetector(Config):
+    """The sum of its terms, in log-odds of being wrong where right and wrong are equally many.
+
+    It stands where a `Detector` stands. Token by token it shows the nll.
+
+    >>> detector = FittedDetector(
+    ...     terms=[Term(feature="span.nll:max", centre=1, scale=2, weight=1)],
+    ...     intercept=0, training=Training(tasks=("t",), n=9, n_wrong=4))
+    >>> float(detector.log_odds(np.array([3.0])))
+    1.0
+    """
+
+    schema_: Literal[1] = Field(default=SCHEMA, alias="schema")
+    terms: tuple[Term, ...] = Field(min_length=1)
+    intercept: float
+    training: Training
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a detector from JSON or TOML; ConfigError names a wrong key."""
+        return cls(**read_config(path))
+
+    @property
+    def name(self) -> str:
+        """`fitted:` and a digest of its numbers."""
+        numbers = [[t.feature, t.centre, t.scale, t.weight] for t in self.terms]
+        text = json.dumps([numbers, self.intercept])
+        return f"fitted:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    @property
+    def signal(self) -> str:
+        """The signal that is shown token by token."""
+        return "nll"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its features, in order."""
+        return tuple(term.feature for term in self.terms)
+
+    def score(self, trace: Trace, located: Located) -> Score | Unscored:
+        """Score a span of a trace; Unscored where anything that it needs is missing."""
+        if not isinstance(located, Span):
+            return no_span(located)
+        try:
+            values = features(trace, located, self.names)
+        except NormalisedRowsError as error:
+            return Unscored(error.message)
+        if not np.all(np.isfinite(values)):
+            missing = self.names[int(np.argmin(np.isfinite(values)))]
+            return Unscored(f"{missing} is missing for this answer")
+        shown = trace.signal(self.signal)[list(located.tokens)]
+        return Score(float(self.log_odds(values)), self, located, tuple(shown.tolist()))
+
+    def log_odds(self, values: Floats) -> Floats:
+        """Return the sum for features in the order of `names`, shape (…, names) → (…)."""
+        scaled = (values - self._column("centre")) / self._column("scale")
+        total: Floats = np.clip(scaled, -LIMIT, LIMIT) @ self._column("weight") + self.intercept
+        return total
+
+    def risk(self, value: float) -> float:
+        """The nll grows with risk as it is."""
+        return value
+
+    def token_risk(self, step: Step, next_row: Row | None) -> float | None:
+        """Return the nll of one token while text streams."""
+        value = step.signal(self.signal, next_row)
+        return value if math.isfinite(value) else None
+
+    def _column(self, key: str) -> Floats:
+        return np.array([getattr(term, key) for term in self.terms], dtype=np.float64)
