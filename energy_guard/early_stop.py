@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from energy_guard.policy import EarlyStop
-from energy_guard.score import Detector
+from energy_guard.score import Scorer
 
 
 class Window:
@@ -14,7 +14,7 @@ class Window:
     tripped: why the rule ends the answer, None while it does not.
     """
 
-    def __init__(self, rule: EarlyStop, detector: Detector, reasoning: bool = False) -> None:
+    def __init__(self, rule: EarlyStop, detector: Scorer, reasoning: bool = False) -> None:
         self.tripped: str | None = None
         self._rule = rule
         self._signal = detector.signal

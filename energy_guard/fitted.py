@@ -93,6 +93,11 @@ class FittedDetector(Config):
         return "nll"
 
     @property
+    def per_token(self) -> bool:
+        """Its log-odds are no signal of a token."""
+        return False
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Its features, in order."""
         return tuple(term.feature for term in self.terms)

@@ -19,7 +19,7 @@ from energy_guard.log import Scoring, TraceLog
 from energy_guard.policy import Policy
 from energy_guard.request import Finished, Message, Request
 from energy_guard.running import Running
-from energy_guard.score import Detector
+from energy_guard.score import Scorer
 from energy_guard.trace import INCOMPLETE
 
 Prompt = str | Sequence[Message] | Request
@@ -67,7 +67,7 @@ class Guard:
             raise ConfigError("the policy retries with a fallback", "Give the Guard a fallback.")
 
     @property
-    def detector(self) -> Detector:
+    def detector(self) -> Scorer:
         """What turns an answer's signals into its score."""
         return self.judge.detector
 

@@ -21,7 +21,7 @@ from energy_guard.locate import locator as locator_named
 from energy_guard.log import LogEntry
 from energy_guard.policy import DEFAULT_DETECTOR, Policy
 from energy_guard.request import Request
-from energy_guard.score import Detector, Score, Unscored
+from energy_guard.score import Detector, Score, Scorer, Unscored
 from energy_guard.trace import INCOMPLETE, Trace
 
 
@@ -33,7 +33,7 @@ class Judge:
     True
     """
 
-    detector: Detector
+    detector: Scorer
     locator: str
     locate: Locator
     policy: Policy
@@ -51,10 +51,13 @@ class Judge:
 
         Raises ConfigError for unknown names, MismatchError where the parts do not fit.
         """
-        chosen = detector or (profile and profile.detector) or (policy and policy.detector)
-        parsed = Detector.parse(chosen or DEFAULT_DETECTOR)
+        if profile is not None and detector in (None, profile.detector):
+            parsed = profile.scorer
+        else:
+            chosen = detector or (policy and policy.detector) or DEFAULT_DETECTOR
+            parsed = Detector.parse(chosen)
         name = locator or (profile.locator if profile else "automatic")
-        policy = policy or Policy.default(parsed, calibrated=profile is not None)
+        policy = policy or (profile.policy() if profile else Policy.default(parsed))
         if policy.on == "p_wrong" and profile is None:
             raise ConfigError("a policy on p_wrong needs a profile", "Give one (--profile FILE).")
         if policy.detector is not None and policy.detector != parsed.name:

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from energy_guard.config import Config, read_config
-from energy_guard.score import Detector
+from energy_guard.score import Detector, Scorer
 
 Verdict = Literal["accept", "warn", "abstain", "unscored"]
 """Final; a retry is a move, not a verdict."""
@@ -78,7 +78,8 @@ class Policy(Config):
         if self.warn is not None and self.abstain is not None and self.warn > self.abstain:
             raise ValueError("warn must not be above abstain")
         limits = [limit for limit in (self.warn, self.abstain) if limit is not None]
-        if self.detector is None and ((self.on == "score" and limits) or self.early_stop):
+        needs_detector = limits or self.early_stop
+        if self.detector is None and self.on == "score" and needs_detector:
             raise ValueError("thresholds on scores need the detector that they belong to")
         if self.on == "p_wrong" and not all(0 <= limit <= 1 for limit in limits):
             raise ValueError("thresholds on p_wrong lie between 0 and 1")
@@ -90,14 +91,11 @@ class Policy(Config):
         return cls(**read_config(path))
 
     @classmethod
-    def default(cls, detector: Detector, calibrated: bool = False) -> Self:
-        """The policy where the user gives none.
+    def default(cls, detector: Scorer) -> Self:
+        """The policy where there is neither one nor a profile.
 
-        With a profile: answer where P(right) > 1/2, warn below 3/4. Without: hand-set thresholds
-        where we have some for this detector, else a warning on every answer.
+        Hand-set thresholds where we have some for this detector, else a warning on every answer.
         """
-        if calibrated:
-            return cls(on="p_wrong", warn=0.25, abstain=0.5)
         limits: dict[str, Any] = _HAND_SET.get(detector.name, {})
         return cls(detector=detector.name, **limits)
 

@@ -9,7 +9,7 @@ from energy_guard.energy import Row
 from energy_guard.errors import EngineError
 from energy_guard.events import Text
 from energy_guard.request import CancelToken, Event, Finished, Request, Token
-from energy_guard.score import Detector, worst
+from energy_guard.score import Scorer, worst
 from energy_guard.text import StopStrings, TextStream, joined_glyphs
 from energy_guard.trace import Step, Trace
 
@@ -25,7 +25,7 @@ class Running:
         self,
         attempt: int,
         request: Request,
-        detector: Detector,
+        detector: Scorer,
         window: Window | None,
         heard: bool = True,
     ) -> None:

@@ -47,6 +47,11 @@ class Scorer(Protocol):
         """Name of a signal of one token."""
         ...
 
+    @property
+    def per_token(self) -> bool:
+        """Whether a threshold on the score means something for the signal of one token, too."""
+        ...
+
     def score(self, trace: Trace, located: Located) -> Score | Unscored:
         """Score a span of a trace; Unscored where anything that it needs is missing."""
         ...
@@ -134,6 +139,11 @@ class Detector:
         """The text that `parse` reads."""
         usual = self.riskier == usual_side(self.signal)
         return f"{self.signal}:{self.pooling}" + ("" if usual else f":{self.riskier}")
+
+    @property
+    def per_token(self) -> bool:
+        """Not for a sum over tokens."""
+        return self.pooling != "sum"
 
     def score(self, trace: Trace, located: Located) -> Score | Unscored:
         """Score a span of a trace; Unscored where anything that it needs is missing."""

@@ -198,13 +198,25 @@ def test_detector_and_locator_come_from_the_profile_which_gives_p_wrong() -> Non
     [
         {"model": "00ff"},
         {"backend": "llama-cpp"},
-        {"retries": 1},
     ],
 )
 def test_a_profile_of_something_else_is_refused_at_once(changes: dict[str, Any]) -> None:
     backend = Scripted.saying(SURE)
     with pytest.raises(MismatchError, match=next(iter(changes))):
         Guard(backend, profile=profile_for(backend, **changes))
+
+
+def test_a_policy_with_other_retries_than_the_profile_is_refused() -> None:
+    backend = Scripted.saying(SURE)
+    policy = Policy(on="p_wrong", abstain=0.5)
+    with pytest.raises(MismatchError, match="retries"):
+        Guard(backend, policy, profile=profile_for(backend, retries=1))
+
+
+def test_without_a_policy_the_profile_has_its_own() -> None:
+    backend = Scripted.saying(SURE)
+    guard = Guard(backend, profile=profile_for(backend, retries=1, warn=0.1, abstain=0.2))
+    assert (guard.policy.retries, guard.policy.warn, guard.policy.abstain) == (1, 0.1, 0.2)
 
 
 def test_a_profile_for_fast_scoring_is_not_used_for_live_answers() -> None:

@@ -190,7 +190,7 @@ def test_levels(
     risk: float | None,
     level: Level | None,
 ) -> None:
-    assert token_level(Detector.parse(detector), thresholds, nll, risk) == level
+    assert token_level(Detector.parse(detector).per_token, thresholds, nll, risk) == level
 
 
 def test_the_colours_of_the_heat_map_follow_the_risk() -> None:

@@ -8,15 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from energy_guard.calibrate.calibration import Calibration
 from energy_guard.calibrate.certificate import Certificate
 from energy_guard.config import Config, read_config
 from energy_guard.errors import MismatchError
+from energy_guard.fitted import FittedDetector
 from energy_guard.policy import EarlyStop, Policy, RetryKind, Unjudged
 from energy_guard.request import Sampling
-from energy_guard.score import Detector
+from energy_guard.score import Detector, Scorer
 from energy_guard.trace import SCHEMA
 
 EngineValue = bool | int | float | str | None
@@ -47,7 +48,9 @@ class Profile(Config):
     and temperature; early_stop. Warned about: system_prompt ("" where there was none), sampling
     but for its seed, engine (options of the engine); where None was recorded, nothing is said.
     unscored, nothing_to_check: whether such answers were shown, which promises depend on.
-    certificates: every look at certifying rows, also those that came to nothing.
+    fitted: the detector itself, where `detector` names a fitted one. warn, abstain: the
+    thresholds on P(wrong) that it was made for. certificates: every look at certifying rows, also
+    those that came to nothing.
 
     >>> Profile(model="00ff", backend="scripted", mode="chat", detector="nll:max",
     ...     locator="whole", calibration=dict(slope=1, intercept=0, n=98, n_wrong=50,
@@ -71,14 +74,43 @@ class Profile(Config):
     system_prompt: str | None = None
     sampling: Sampling | None = None
     engine: dict[str, EngineValue] | None = None
+    fitted: FittedDetector | None = None
     calibration: Calibration
+    warn: float = Field(default=0.25, ge=0, le=1)
+    abstain: float = Field(default=0.5, ge=0, le=1)
     certificates: tuple[Certificate, ...] = ()
     training: Training | None = None
 
     @field_validator("detector")
     @classmethod
     def _known_detector(cls, value: str) -> str:
-        return Detector.parse(value).name
+        return value if value.startswith("fitted:") else Detector.parse(value).name
+
+    @model_validator(mode="after")
+    def _has_its_detector(self) -> Self:
+        named = self.fitted.name if self.fitted else None
+        if named != (self.detector if self.detector.startswith("fitted:") else None):
+            raise ValueError(f"detector {self.detector!r} and fitted {named!r} are not the same")
+        return self
+
+    @property
+    def scorer(self) -> Scorer:
+        """The detector."""
+        return self.fitted or Detector.parse(self.detector)
+
+    def policy(self) -> Policy:
+        """The policy that it was made for: its thresholds, retries and rules."""
+        return Policy(
+            on="p_wrong",
+            warn=min(self.warn, self.abstain),
+            abstain=self.abstain,
+            unscored=self.unscored,
+            nothing_to_check=self.nothing_to_check,
+            retries=self.retries,
+            retry=self.retry,
+            retry_temperature=self.retry_temperature,
+            early_stop=self.early_stop,
+        )
 
     @classmethod
     def read(cls, path: str | Path) -> Self:

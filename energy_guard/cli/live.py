@@ -26,7 +26,7 @@ def show_live(console: Console, guard: Guard, events: Iterable[GuardEvent]) -> R
                 screen.new_line()
                 console.print(f"[dim]attempt {event.attempt + 1}:[/]")
             elif isinstance(event, TextEvent):
-                level = token_level(guard.detector, thresholds, event.nll, event.risk)
+                level = token_level(guard.detector.per_token, thresholds, event.nll, event.risk)
                 screen.write(printable(event.text), STYLES[level])
             elif isinstance(event, Done):
                 return event.result

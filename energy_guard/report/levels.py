@@ -16,15 +16,15 @@ _NLL_LIMITS: Final = (math.log(2), math.log(10))
 
 
 def token_level(
-    detector: Detector, thresholds: Mapping[str, Any], nll: float | None, risk: float | None
+    per_token: bool, thresholds: Mapping[str, Any], nll: float | None, risk: float | None
 ) -> Level | None:
     """Return the level of one token; None where its number is missing.
 
-    The policy's thresholds are used where they mean something for a single token. A sum over
-    tokens and a probability do not: then the level follows the token's own probability.
+    The policy's thresholds are used where they mean something for a single token (`per_token`,
+    and not on P(wrong)). Otherwise the level follows the token's own probability.
     """
     warn, abstain = thresholds["warn"], thresholds["abstain"]
-    if thresholds["on"] == "score" and detector.pooling != "sum" and warn is not None:
+    if thresholds["on"] == "score" and per_token and warn is not None:
         limits = warn, math.inf if abstain is None else abstain
     else:
         risk, limits = nll, _NLL_LIMITS
@@ -46,7 +46,10 @@ def coloured(result: Mapping[str, Any]) -> list[Piece]:
 
     Of several tokens that share a glyph the riskiest counts.
     """
-    detector, tokens = Detector.parse(result["detector"]), result["tokens"]
+    tokens, thresholds = result["tokens"], result["thresholds"]
+    # What a fitted detector's P(wrong) rests on is no signal of a token: the nll is shown.
+    name = result["detector"] if thresholds["on"] == "score" else "nll:max"
+    detector = Detector.parse(name)
 
     def risk(token: Mapping[str, Any]) -> float | None:
         value = token[detector.signal]
@@ -57,7 +60,7 @@ def coloured(result: Mapping[str, Any]) -> list[Piece]:
     for indices, text in joined_glyphs((i, token["text"]) for i, token in enumerate(content)):
         nll = worst(tokens[i]["nll"] for i in indices)
         level = token_level(
-            detector, result["thresholds"], nll, worst(risk(tokens[i]) for i in indices)
+            detector.per_token, thresholds, nll, worst(risk(tokens[i]) for i in indices)
         )
         pieces.append(Piece(indices, text, level))
     return pieces
