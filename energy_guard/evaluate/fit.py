@@ -22,17 +22,19 @@ Flags = npt.NDArray[np.bool_]
 
 FEATURES: Final = (
     *(f"span.nll:{pooling}" for pooling in ("max", "mean", "sum", "min", "first", "last")),
-    *(f"span.entropy:{pooling}" for pooling in ("max", "mean", "first")),
+    *(f"span.entropy:{pooling}" for pooling in ("max", "mean", "sum", "first")),
     *(f"span.margin:{pooling}" for pooling in ("min", "mean")),
     *(f"span.centred_logit_energy:{pooling}" for pooling in ("max", "mean", "first", "min")),
     *(f"span.centred_marginal_energy:{pooling}" for pooling in ("max", "mean", "last")),
     *(f"span.centred_spilled_energy:{pooling}" for pooling in ("mean", "sum", "min")),
-    *(f"span.spilled_energy:{pooling}" for pooling in ("mean", "sum")),
-    *(f"answer.nll:{pooling}" for pooling in ("mean", "max")),
-    *(f"answer.entropy:{pooling}" for pooling in ("mean", "first", "max")),
-    *(f"answer.centred_logit_energy:{pooling}" for pooling in ("mean", "first", "max")),
-    "answer.spilled_energy:mean",
+    *(f"span.spilled_energy:{pooling}" for pooling in ("max", "mean", "sum")),
+    *(f"answer.nll:{pooling}" for pooling in ("max", "mean", "sum")),
+    *(f"answer.entropy:{pooling}" for pooling in ("max", "mean", "sum", "first")),
+    "answer.margin:mean",
+    *(f"answer.centred_logit_energy:{pooling}" for pooling in ("max", "mean", "first")),
+    *(f"answer.centred_marginal_energy:{pooling}" for pooling in ("max", "mean")),
     "answer.centred_spilled_energy:mean",
+    *(f"answer.spilled_energy:{pooling}" for pooling in ("mean", "sum", "min", "first")),
     "prompt.centred_marginal_energy",
     "span.tokens",
     "span.share",
@@ -43,7 +45,7 @@ FEATURES: Final = (
 )
 """What the default detector is made of."""
 
-RIDGE: Final = 1.0
+RIDGE: Final = 0.3
 """Weight of the penalty on squared weights beside the mean log-loss."""
 
 LADDER: Final = (100.0, 10.0, 3.0, 1.0, 0.3, 0.1)
