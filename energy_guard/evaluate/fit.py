@@ -22,17 +22,19 @@ Flags = npt.NDArray[np.bool_]
 
 FEATURES: Final = (
     *(f"span.nll:{pooling}" for pooling in ("max", "mean", "sum", "min", "first", "last")),
-    *(f"span.entropy:{pooling}" for pooling in ("max", "mean", "first")),
+    *(f"span.entropy:{pooling}" for pooling in ("max", "mean", "sum", "first")),
     *(f"span.margin:{pooling}" for pooling in ("min", "mean")),
     *(f"span.centred_logit_energy:{pooling}" for pooling in ("max", "mean", "first", "min")),
     *(f"span.centred_marginal_energy:{pooling}" for pooling in ("max", "mean", "last")),
     *(f"span.centred_spilled_energy:{pooling}" for pooling in ("mean", "sum", "min")),
-    *(f"span.spilled_energy:{pooling}" for pooling in ("mean", "sum")),
-    *(f"answer.nll:{pooling}" for pooling in ("mean", "max")),
-    *(f"answer.entropy:{pooling}" for pooling in ("mean", "first", "max")),
-    *(f"answer.centred_logit_energy:{pooling}" for pooling in ("mean", "first", "max")),
-    "answer.spilled_energy:mean",
+    *(f"span.spilled_energy:{pooling}" for pooling in ("max", "mean", "sum")),
+    *(f"answer.nll:{pooling}" for pooling in ("max", "mean", "sum")),
+    *(f"answer.entropy:{pooling}" for pooling in ("max", "mean", "sum", "first")),
+    "answer.margin:mean",
+    *(f"answer.centred_logit_energy:{pooling}" for pooling in ("max", "mean", "first")),
+    *(f"answer.centred_marginal_energy:{pooling}" for pooling in ("max", "mean")),
     "answer.centred_spilled_energy:mean",
+    *(f"answer.spilled_energy:{pooling}" for pooling in ("mean", "sum", "min", "first")),
     "prompt.centred_marginal_energy",
     "span.tokens",
     "span.share",
@@ -43,7 +45,7 @@ FEATURES: Final = (
 )
 """What the default detector is made of."""
 
-RIDGE: Final = 1.0
+RIDGE: Final = 0.3
 """Weight of the penalty on squared weights beside the mean log-loss."""
 
 LADDER: Final = (100.0, 10.0, 3.0, 1.0, 0.3, 0.1)
@@ -91,22 +93,15 @@ def fit(examples: Examples, ridge: float = RIDGE) -> FittedDetector:
     """Fit one set of weights over all tasks, each with an intercept of its own.
 
     A task counts by its evidence, up to a limit; right and wrong answers count alike in it.
+    InputError where no task has both.
     """
     centre, scale = _scaling(examples.values)
-    scaled = np.clip((examples.values - centre) / scale, -LIMIT, LIMIT)
-    names, task = np.unique(examples.tasks, return_inverse=True)
-    rows = _task_weights(examples.wrong, task)
-    groups = np.eye(len(names))[task]
-    zeros = np.zeros(scaled.shape[1])
-    weights, intercepts = _maximise(scaled, examples.wrong, rows, groups, zeros, ridge)
-    shares = groups.T @ rows
-    intercept = float(intercepts @ shares / shares.sum())
-    terms = zip(examples.names, centre, scale, weights, strict=True)
-    return FittedDetector(
-        terms=tuple(Term(feature=f, centre=c, scale=s, weight=w) for f, c, s, w in terms),
-        intercept=intercept,
-        training=examples.summary,
+    terms = tuple(
+        Term(feature=f, centre=c, scale=s, weight=0)
+        for f, c, s in zip(examples.names, centre, scale, strict=True)
     )
+    blank = FittedDetector(terms=terms, intercept=0, training=examples.summary)
+    return _moved(blank, examples, ridge)
 
 
 def adapt(prior: FittedDetector, examples: Examples, seed: int = 0) -> FittedDetector:
@@ -115,18 +110,41 @@ def adapt(prior: FittedDetector, examples: Examples, seed: int = 0) -> FittedDet
     How far is chosen by cross-validated log-loss: the strongest penalty of `LADDER` that is not
     worse than the best by more than one standard error of their difference over the folds.
     """
-    centre = np.array([term.centre for term in prior.terms])
-    scale = np.array([term.scale for term in prior.terms])
-    start = np.array([term.weight for term in prior.terms])
-    scaled = np.clip((examples.values - centre) / scale, -LIMIT, LIMIT)
-    penalty = _penalty(scaled, examples.wrong, start, seed)
-    weights, intercept = _towards(scaled, examples.wrong, start, penalty)
-    terms = zip(prior.terms, weights, strict=True)
-    return FittedDetector(
-        terms=tuple(t.model_copy(update={"weight": float(w)}) for t, w in terms),
-        intercept=intercept,
-        training=examples.summary,
+    folds = folds_of(examples, seed)
+    losses = np.array(
+        [
+            [_loss(prior, examples, folds == fold, ridge) for ridge in LADDER]
+            for fold in range(_FOLDS)
+        ]
     )
+    best = int(losses.mean(axis=0).argmin())
+    worse = losses - losses[:, [best]]
+    error = worse.std(axis=0, ddof=1) / np.sqrt(_FOLDS)
+    fits = worse.mean(axis=0) <= error
+    return _moved(prior, examples, LADDER[int(fits.argmax())])
+
+
+def _loss(prior: FittedDetector, examples: Examples, held: Flags, ridge: float) -> float:
+    """The log-loss on held-out answers, tasks and classes weighted as in fitting."""
+    kept = examples.part(~held)
+    names, task = np.unique(examples.tasks, return_inverse=True)
+    weights, intercepts = _learn(prior, kept, names, ridge)
+    sign = np.where(examples.wrong, 1.0, -1.0)
+    margin = sign * (_scaled(prior, examples.values) @ weights + intercepts[task])
+    rows = _task_weights(examples.wrong[held], task[held])
+    return float(rows @ np.logaddexp(0, -margin[held]))
+
+
+def _moved(prior: FittedDetector, examples: Examples, ridge: float) -> FittedDetector:
+    """The detector with new weights and the mean of the tasks' intercepts."""
+    names, task = np.unique(examples.tasks, return_inverse=True)
+    weights, intercepts = _learn(prior, examples, names, ridge)
+    terms = tuple(
+        term.model_copy(update={"weight": float(weight)})
+        for term, weight in zip(prior.terms, weights, strict=True)
+    )
+    intercept = float(_task_weights(examples.wrong, task) @ intercepts[task])
+    return FittedDetector(terms=terms, intercept=intercept, training=examples.summary)
 
 
 def cross_fit(
@@ -177,19 +195,24 @@ def _task_weights(wrong: Flags, task: npt.NDArray[np.int64]) -> Floats:
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
-def _balanced(wrong: Flags) -> Floats:
-    halves = np.where(wrong, 0.5 / max(wrong.sum(), 1), 0.5 / max((~wrong).sum(), 1))
-    return np.asarray(halves, dtype=np.float64)
+def _scaled(detector: FittedDetector, values: Floats) -> Floats:
+    centre = np.array([term.centre for term in detector.terms])
+    scale = np.array([term.scale for term in detector.terms])
+    return np.asarray(np.clip((values - centre) / scale, -LIMIT, LIMIT), dtype=np.float64)
 
 
-def _maximise(
-    scaled: Floats, wrong: Flags, rows: Floats, groups: Floats, start: Floats, ridge: float
+def _learn(
+    prior: FittedDetector, examples: Examples, names: npt.NDArray[np.str_], ridge: float
 ) -> tuple[Floats, Floats]:
-    """Weights (with a penalty on their distance from `start`) and intercepts of the groups."""
+    """Weights, with a penalty on their distance from the prior's, and an intercept a task."""
     from scipy.optimize import minimize
     from scipy.special import expit
 
-    count, sign = scaled.shape[1], np.where(wrong, 1.0, -1.0)
+    scaled, sign = _scaled(prior, examples.values), np.where(examples.wrong, 1.0, -1.0)
+    groups = (examples.tasks[:, None] == names).astype(np.float64)
+    rows = _task_weights(examples.wrong, groups.argmax(axis=1))
+    start = np.array([term.weight for term in prior.terms])
+    count = len(start)
 
     def loss(point: Floats) -> tuple[float, Floats]:
         weights, intercepts = point[:count], point[count:]
@@ -197,43 +220,16 @@ def _maximise(
         slope = -sign * rows * expit(-margin)
         away = weights - start
         value = rows @ np.logaddexp(0, -margin) + ridge / 2 * (away @ away)
-        value += _TINY / 2 * (intercepts @ intercepts)  # a group of one class has no optimum
+        value += _TINY / 2 * (intercepts @ intercepts)  # a task without weight has no optimum
         gradient = (scaled.T @ slope + ridge * away, groups.T @ slope + _TINY * intercepts)
         return float(value), np.concatenate(gradient)
 
-    found = minimize(
-        loss, np.concatenate([start, np.zeros(groups.shape[1])]), jac=True, method="L-BFGS-B"
-    )
+    first = np.concatenate([start, np.zeros(len(names))])
+    found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": 1000})
     return found.x[:count], found.x[count:]
 
 
 _TINY: Final = 1e-6
-
-
-def _towards(scaled: Floats, wrong: Flags, start: Floats, ridge: float) -> tuple[Floats, float]:
-    ones = np.ones((len(wrong), 1))
-    weights, intercepts = _maximise(scaled, wrong, _balanced(wrong), ones, start, ridge)
-    return weights, float(intercepts[0])
-
-
-def _penalty(scaled: Floats, wrong: Flags, start: Floats, seed: int) -> float:
-    """Choose from `LADDER` by the one-standard-error rule; the first where folds lack a class."""
-    from sklearn.model_selection import StratifiedKFold
-
-    if min(wrong.sum(), (~wrong).sum()) < _FOLDS:
-        return LADDER[0]
-    losses = np.zeros((_FOLDS, len(LADDER)))
-    split = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed).split(scaled, wrong)
-    for fold, (train, test) in enumerate(split):
-        sign = np.where(wrong[test], 1.0, -1.0)
-        for at, ridge in enumerate(LADDER):
-            weights, intercept = _towards(scaled[train], wrong[train], start, ridge)
-            margin = sign * (scaled[test] @ weights + intercept)
-            losses[fold, at] = _balanced(wrong[test]) @ np.logaddexp(0, -margin)
-    best = int(losses.mean(axis=0).argmin())
-    worse = losses - losses[:, [best]]
-    error = worse.std(axis=0, ddof=1) / np.sqrt(_FOLDS)
-    return next(r for r, ok in zip(LADDER, worse.mean(axis=0) <= error, strict=True) if ok)
 
 
 def stack(
