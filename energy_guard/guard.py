@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from energy_guard.act import Result
 from energy_guard.backends import Session, load
@@ -33,8 +33,9 @@ class Guard:
     """A model with a guard over it.
 
     backend: anything that `load` takes. detector: as `Detector.parse` reads it. locator: as
-    `energy_guard.locate.locator` reads it. policy: hand-set thresholds unless given. profile:
-    turns scores into P(wrong).
+    `energy_guard.locate.locator` reads it. policy: the profile's, or hand-set thresholds, unless
+    given. profile: turns scores into P(wrong); the one that was made for this model is found
+    by itself, where no detector, locator or thresholds on scores are given; None uses none.
     fallback: another guard, with its own model and policy, for policies that retry with it.
     log: where every result is appended.
 
@@ -52,13 +53,13 @@ class Guard:
         policy: Policy | None = None,
         detector: str | None = None,
         locator: str | None = None,
-        profile: Profile | None = None,
+        profile: Profile | Literal["auto"] | None = "auto",
         *,
         fallback: Guard | None = None,
         log: TraceLog | None = None,
     ) -> None:
         self.backend = load(backend)
-        self.judge = Judge.settle(policy, detector, locator, profile)
+        self.judge = Judge.settle(policy, detector, locator, profile, self.backend.info)
         self.fallback = fallback
         self.log = log
         self.judge.check_model(self.backend.info)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 from energy_guard.act import Result, conclude
 from energy_guard.backends.base import ModelInfo
@@ -20,6 +20,7 @@ from energy_guard.locate import Asked, Located, Locator, NotLocated, Span, sente
 from energy_guard.locate import locator as locator_named
 from energy_guard.log import LogEntry
 from energy_guard.policy import DEFAULT_DETECTOR, Policy
+from energy_guard.profiles import find
 from energy_guard.request import Request
 from energy_guard.score import Detector, Score, Scorer, Unscored
 from energy_guard.trace import INCOMPLETE, Trace
@@ -45,12 +46,18 @@ class Judge:
         policy: Policy | None = None,
         detector: str | None = None,
         locator: str | None = None,
-        profile: Profile | None = None,
+        profile: Profile | Literal["auto"] | None = None,
+        info: ModelInfo | None = None,
     ) -> Self:
         """Fill in what is not given, from the profile, the policy or the defaults.
 
-        Raises ConfigError for unknown names, MismatchError where the parts do not fit.
+        profile: auto takes the one that was made for the model `info`, if there is one, unless
+        other rules are given. Raises ConfigError for unknown names, MismatchError where the parts
+        do not fit.
         """
+        if profile == "auto":
+            other_rules = detector or locator or (policy and policy.on == "score")
+            profile = None if other_rules or info is None else find(info)
         if profile is not None and detector in (None, profile.detector):
             parsed = profile.scorer
         else:

@@ -23,7 +23,7 @@ HEAVY = (
     "typer",
 )
 LAYERS = (
-    ("errors",),
+    ("data", "errors"),
     ("config", "energy", "extras", "text"),
     ("estimate",),
     ("trace",),
@@ -34,6 +34,7 @@ LAYERS = (
     ("features",),
     ("fitted",),
     ("calibrate", "policy"),
+    ("profiles",),
     ("decide", "early_stop", "report"),
     ("act",),
     ("events", "log"),

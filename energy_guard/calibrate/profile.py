@@ -188,7 +188,8 @@ class Profile(Config):
         if expected != value:
             raise MismatchError(
                 f"the profile was made with {key} {expected!r}, and this is {value!r}",
-                "Use it as it was made, or make a profile for this case.",
+                "Use it as it was made, make one for this case (energy-guard calibrate), or go "
+                "without (--profile none).",
             )
 
 

@@ -13,6 +13,7 @@ import typer
 
 from energy_guard.cli.ask import ask
 from energy_guard.cli.bench import bench
+from energy_guard.cli.calibrate import calibrate
 from energy_guard.cli.chat import chat
 from energy_guard.cli.demo import demo
 from energy_guard.cli.doctor import doctor
@@ -30,6 +31,7 @@ app.command()(demo)
 app.command()(ask)
 app.command()(chat)
 app.command()(score)
+app.command()(calibrate)
 app.command()(doctor)
 app.command()(bench)
 

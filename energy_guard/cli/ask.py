@@ -72,7 +72,7 @@ def ask(
         sampling=Sampling(temperature=temperature, seed=seed),
         stop=tuple(stop or ()),
     )
-    settings = guard_settings(policy, detector, locator, profile)
+    settings = guard_settings(policy, detector, locator, profile or ("none" if raw else None))
     engine = open_backend(model, backend, n_ctx, n_gpu_layers, n_threads)
     guard = Guard(engine, **settings, log=open_log(log, log_private))
     console = Console()

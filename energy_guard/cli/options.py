@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -34,7 +34,10 @@ DetectorName = Annotated[
 ]
 LocatorName = Annotated[str | None, typer.Option("--locator", help=f"{', '.join(LOCATORS)}.")]
 PolicyFile = Annotated[str | None, typer.Option("--policy", help="TOML or JSON file.")]
-ProfileFile = Annotated[str | None, typer.Option("--profile", help="Calibration made for a model.")]
+ProfileFile = Annotated[
+    str | None,
+    typer.Option("--profile", help="Calibration for a model; none: hand-set thresholds instead."),
+]
 LogFile = Annotated[str | None, typer.Option("--log", help="JSONL file to append results to.")]
 LogPrivate = Annotated[bool, typer.Option("--log-private", help="Leave texts out of the log.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -76,8 +79,14 @@ def guard_settings(
         "policy": Policy.read(policy) if policy else None,
         "detector": detector,
         "locator": locator,
-        "profile": Profile.read(profile) if profile else None,
+        "profile": _profile(profile),
     }
+
+
+def _profile(given: str | None) -> Profile | Literal["auto"] | None:
+    if given is None:
+        return "auto"
+    return None if given == "none" else Profile.read(given)
 
 
 def open_log(path: str | None, private: bool) -> TraceLog | None:

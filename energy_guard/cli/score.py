@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from energy_guard.act import Result
+from energy_guard.backends import ModelInfo
 from energy_guard.cli.options import (
     ABSTAINED,
     BackendName,
@@ -68,7 +69,8 @@ def score(
 
     Exit status: 0 shown, 3 abstained (of a log: 0).
     """
-    settings = guard_settings(policy, detector, locator, profile)
+    other_way = "none" if raw or fast else None  # than profiles are made for
+    settings = guard_settings(policy, detector, locator, profile or other_way)
     if from_log is not None:
         _score_log(from_log, settings, as_json)
         return
@@ -91,11 +93,14 @@ def score(
 
 
 def _score_log(path: str, settings: dict[str, Any], as_json: bool) -> None:
-    judge = Judge.settle(**settings)
     scored = []
+    judges: dict[ModelInfo, Judge] = {}
     for entry in read_log(path):
         info = entry.model_info
-        judge.check_model(info)
+        if info not in judges:
+            judges[info] = Judge.settle(**settings, info=info)
+            judges[info].check_model(info)
+        judge = judges[info]
         attempts = [judge.assess_stored(entry, relocate=settings["locator"] is not None)]
         scored.append((entry, judge.conclude(attempts, judge.final(attempts), info)))
     if as_json:

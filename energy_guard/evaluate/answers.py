@@ -46,6 +46,16 @@ class Answered:
         """Whether it would be wrong to show it: refusing a question that has an answer is not."""
         return self.outcome == "wrong"
 
+    @property
+    def trace(self) -> Trace:
+        """The numbers of the last attempt."""
+        return self.attempts[-1].trace
+
+    @property
+    def located(self) -> Located:
+        """Where the answer is in it."""
+        return self.attempts[-1].located
+
     def to_json(self) -> str:
         """One line of the file."""
         return json.dumps(
