@@ -54,7 +54,7 @@ def calibrate(
     backend: BackendName = None,
     max_risk: Annotated[
         float | None,
-        typer.Option(help="Promise: at most this share of the answers shown is wrong."),
+        typer.Option(help="Promise that at most this share of shown answers is wrong."),
     ] = None,
     confidence: Annotated[float, typer.Option(help="Of the promise.")] = 0.95,
     target: Annotated[
