@@ -48,6 +48,9 @@ FEATURES: Final = (
 RIDGE: Final = 0.1
 """Weight of the penalty on squared weights beside the mean log-loss."""
 
+UNPENALISED: Final = "span.nll:max"
+"""The best single signal needs no further proof; the others have to earn their weight."""
+
 LADDER: Final = (100.0, 10.0, 3.0, 1.0, 0.3, 0.1)
 """Penalties on leaving the prior that `adapt` chooses from; the first means: hardly at all."""
 
@@ -218,7 +221,8 @@ def _learn(
     start = np.array([term.weight for term in prior.terms])
     columns = np.hstack([scaled, (scaled @ start)[:, None], groups])
     count = len(start)
-    penalty = np.array([ridge] * count + [0.0] + [_TINY] * len(names))
+    held_back = [0.0 if term.feature == UNPENALISED else ridge for term in prior.terms]
+    penalty = np.array([*held_back, 0.0, *[_TINY] * len(names)])
 
     def loss(point: Floats) -> tuple[float, Floats]:
         margin = sign * (columns @ point)
