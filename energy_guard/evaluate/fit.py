@@ -49,7 +49,7 @@ RIDGE: Final = 0.1
 """Weight of the penalty on squared weights beside the mean log-loss."""
 
 UNPENALISED: Final = "span.nll:max"
-"""The best single signal needs no further proof; the others have to earn their weight."""
+"""The best single signal may gain weight freely, and lose none; the others have to earn theirs."""
 
 LADDER: Final = (100.0, 10.0, 3.0, 1.0, 0.3, 0.1)
 """Penalties on leaving the prior that `adapt` chooses from; the first means: hardly at all."""
@@ -233,6 +233,7 @@ def _learn(
     first = np.concatenate([np.zeros(count), [1.0], np.zeros(len(names))])
     low, high = np.full(len(first), -np.inf), np.full(len(first), np.inf)
     low[count], high[count] = _FACTORS
+    low[np.flatnonzero(penalty[:count] == 0)] = 0  # not held back, so not to be turned by noise
     options = {"maxiter": 1000}
     found = minimize(
         loss, first, jac=True, method="L-BFGS-B", bounds=Bounds(low, high), options=options
