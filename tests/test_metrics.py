@@ -106,6 +106,13 @@ def test_a_mean_over_tasks_is_as_sure_as_its_tasks_together() -> None:
     assert made.high - made.low == pytest.approx(2 * 1.96 * error, rel=0.08)
 
 
+def test_tasks_are_drawn_independently_even_where_they_are_alike() -> None:
+    values = np.random.default_rng(1).normal(0, 1, 100)
+    sample = Sample(lambda counts: counts @ values / 100, 100)
+    one, four = known(interval(sample)), known(mean_interval([sample] * 4))
+    assert four.high - four.low == pytest.approx((one.high - one.low) / 2, rel=0.08)
+
+
 def test_a_statistic_that_most_resamples_lack_is_not_defined() -> None:
     def ratio(counts: Any) -> Any:
         return np.where(counts[:, 0] > 0, 1.0, np.nan)
@@ -195,6 +202,12 @@ def test_a_gain_is_the_mean_over_tasks() -> None:
     singles = [known(auroc_gain([task])) for task in tasks]
     widths = [single.high - single.low for single in singles]
     assert made.high - made.low == pytest.approx(math.hypot(*widths) / 3, rel=0.1)
+
+
+def test_a_gain_on_two_wrong_answers_still_has_both_in_each_resample() -> None:
+    risk, _ = answers(40, 1.0)
+    made = known(auroc_gain([Comparison(risk, -risk, np.arange(40) < 2)]))
+    assert "only 2 answers" in made.note
 
 
 def test_no_gain_over_oneself() -> None:

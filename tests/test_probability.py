@@ -100,6 +100,12 @@ def test_equal_probabilities_share_a_bin() -> None:
     assert [round(part.p_wrong, 9) for part in reliability(half, wrong)] == [0.2, 0.4]
 
 
+def test_many_equal_probabilities_swallow_no_others() -> None:
+    p = np.repeat([0.1, 0.5, 0.9], [50, 900, 50])
+    curve = reliability(p, np.arange(1000) % 2 == 0)
+    assert [round(part.p_wrong, 9) for part in curve] == [0.1, 0.5, 0.9]
+
+
 def test_the_bins_of_a_reliability_curve() -> None:
     p, wrong = calibrated(1000)
     curve = reliability(p, wrong)
