@@ -61,6 +61,7 @@ class _Captured:
     ) -> None:
         self.traces: list[Trace] = []
         self.over = False
+        self._drafting = False  # a model may be its own assistant
         self._model = model
         self._generate = model.generate
         self._piece = _no_text if tokenizer is None else Vocabulary(tokenizer).piece
@@ -72,7 +73,7 @@ class _Captured:
 
         @wraps(self._generate)
         def generate(*args: Any, **kwargs: Any) -> Any:
-            if self.over:
+            if self.over or self._drafting:
                 return self._generate(*args, **kwargs)
             call = _Call(self._model, args, kwargs)
             if kwargs.get("cache_implementation") == "paged":
@@ -104,7 +105,11 @@ class _Captured:
                 "Leave on_step out (the final sequences are traced), or generate greedily.",
             )
         prompts = call.prompts()
-        out = self._generate(*call.args, **call.kwargs)
+        self._drafting = True
+        try:
+            out = self._generate(*call.args, **call.kwargs)
+        finally:
+            self._drafting = False
         sequences = getattr(out, "sequences", out)
         expand = len(sequences) // len(prompts)
         for i, ids in enumerate(sequences[:, call.width :].tolist()):
