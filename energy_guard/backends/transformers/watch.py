@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from energy_guard.backends.attributes import replaced
-from energy_guard.backends.transformers.reduce import rows_of
+from energy_guard.backends.transformers.reduce import RowsReducer
 from energy_guard.energy import Row
 from energy_guard.errors import EngineError
 from energy_guard.trace import FinishReason
@@ -54,6 +54,7 @@ class Watch:
         self._follow = follow
         self._betas = inverse_temperatures
         self._rows: Tensor | None = None
+        self._reducer = RowsReducer()
         self._inputs: dict[str, Any] = {}
         self._scale: Tensor | None = None
 
@@ -110,7 +111,7 @@ class Watch:
             changed["position_ids"] = positions[..., -1:] + 1
         with torch.no_grad(), _undone(cache) if keep_cache else nullcontext():
             logits = self._model(**(inputs | changed), return_dict=True).logits
-        rows, _ = rows_of(self._scaled(logits[:, -1].to(torch.float32)))
+        rows, _ = self._reducer.rows_of(self._scaled(logits[:, -1].to(torch.float32)))
         return rows
 
     def _see(self, _ids: Tensor, scores: Tensor) -> Tensor:
@@ -124,7 +125,7 @@ class Watch:
                 "Please report this with the version of transformers.",
             )
         tokens = ids[:, -1]
-        rows, logits = rows_of(self._scaled(self._rows), tokens.to(self._rows.device))
+        rows, logits = self._reducer.rows_of(self._scaled(self._rows), tokens.to(self._rows.device))
         self._rows = None
         chosen, ended = tokens.tolist(), done.tolist()
         choices = [
