@@ -12,7 +12,7 @@ import pytest
 import typer
 from tiny_gguf import write_tiny_gguf
 
-from energy_guard.backends.llama_cpp.load import demo_path
+from energy_guard.backends.demo_model import demo_path
 from energy_guard.cli import doctor as doctor_module
 from energy_guard.trace import SIGNALS
 

@@ -36,8 +36,8 @@ LAYERS = (
     ("act",),
     ("events", "log"),
     ("judge", "running"),
-    ("evaluate", "guard"),
-    ("conversation",),
+    ("guard",),
+    ("conversation", "evaluate"),
     ("cli",),
 )
 """Imports run downwards: from a later layer to an earlier one."""

@@ -46,6 +46,10 @@ class PromptSize:
         return self.context - self.tokens
 
 
+Pair = tuple[Request, str | Sequence[int]]
+"""A request with an answer that exists already, as text or token ids."""
+
+
 class Session(Protocol):
     """An engine that is held: several calls in a row, with nobody in between.
 
@@ -67,13 +71,11 @@ class Session(Protocol):
         """
         ...
 
-    def replay(
-        self, request: Request, answer: str | Sequence[int], fast: bool = False
-    ) -> Generator[Event, None, None]:
-        """Yield the same events for an answer that exists already, as text or token ids.
+    def replay(self, pairs: Sequence[Pair], fast: bool = False) -> Generator[Event, None, None]:
+        """Yield the same events for answers that exist already.
 
-        Token by token, as when it was written, so that the numbers are those of live decoding;
-        `fast` evaluates many tokens at once, with numbers of its own.
+        Token by token, as when they were written, so that the numbers are those of live
+        decoding; `fast` evaluates many tokens at once, with numbers of its own.
         """
         ...
 
@@ -124,6 +126,6 @@ class Backend(Protocol):
     def replay(
         self, request: Request, answer: str | Sequence[int], fast: bool = False
     ) -> Generator[Event, None, None]:
-        """Evaluate an answer in a session of its own; see `Session.replay`."""
+        """Evaluate one answer in a session of its own; see `Session.replay`."""
         with self.session() as session:
-            yield from session.replay(request, answer, fast)
+            yield from session.replay([(request, answer)], fast)

@@ -3,52 +3,59 @@
 from __future__ import annotations
 
 import inspect
+import re
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
 from energy_guard.backends.base import Backend
+from energy_guard.backends.demo_model import demo_path
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.backends.llama_cpp.capture import capture_llama
-from energy_guard.backends.llama_cpp.load import demo_path, download, load_llama
+from energy_guard.backends.llama_cpp.load import download, load_llama
 from energy_guard.backends.locks import DEFAULT_WAIT_S
+from energy_guard.backends.transformers import Transformers
+from energy_guard.backends.transformers.capture import capture_transformers
+from energy_guard.backends.transformers.check import is_model, is_pipeline, is_tokenizer
+from energy_guard.backends.transformers.load import load_pair
 from energy_guard.errors import ConfigError, InputError, ModelFileError
 from energy_guard.trace import StepHook, Trace
 
-BACKENDS: Final = ("llama-cpp",)
+BACKENDS: Final = ("llama-cpp", "transformers")
 """Kinds of backend that `load` knows."""
+
+_HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load(model: object, backend: str | None = None, **engine_options: Any) -> Backend:
     """Return a backend for `model`.
 
-    model: the path of a GGUF file, a hub id (`owner/repo:FILE-PATTERN`), `"demo"` for the
-    embedded model, your own `llama_cpp.Llama`, or a backend (returned as it is).
-    engine_options: those of `llama_cpp.Llama` (n_ctx, n_threads, n_gpu_layers, flash_attn,
-    lora_path, …) and of `LlamaCpp` (chat_template, last_row, wait_s).
+    model: the path of a GGUF file, `owner/repo:FILE-PATTERN` for one on the hub, `"demo"` for
+    the embedded model; a directory or hub id (`owner/name`) for transformers; your own
+    `llama_cpp.Llama`, `(model, tokenizer)` or text-generation pipeline; or a backend (returned
+    as it is). backend: `llama-cpp` or `transformers`; GGUF files load with either.
+    engine_options: those of `llama_cpp.Llama` (n_ctx, n_threads, n_gpu_layers, …) and of
+    `LlamaCpp`; or those of `from_pretrained` (dtype, device_map, …), device, n_threads and those
+    of `Transformers` (n_ctx, batch_size, generation, …).
 
-    Raises ModelFileError, MissingExtraError, or ConfigError for options that do not fit.
+    Raises ModelFileError, MissingExtraError, InputError for an object that is none of these, or
+    ConfigError for options that do not fit.
 
     >>> load("demo").info.backend
     'llama-cpp'
     """
     if backend is not None and backend not in BACKENDS:
         raise ConfigError(f"there is no backend {backend!r}", f"One of: {', '.join(BACKENDS)}.")
-    own = {
-        name: engine_options.pop(name)
-        for name in ("chat_template", "last_row", "wait_s")
-        if name in engine_options
-    }
-    if isinstance(model, Backend) or _is_llama(model):
-        if engine_options:
-            raise ConfigError(f"{', '.join(engine_options)}: this engine is loaded already")
-        return LlamaCpp(model, **own) if _is_llama(model) else model  # type: ignore[arg-type,return-value]
-    if not isinstance(model, str | Path):
-        raise InputError(
-            f"a {type(model).__name__} is not a model that can be guarded",
-            "Give a path, a hub id, `demo`, or a llama_cpp.Llama.",
-        )
-    return LlamaCpp(_load_llama(model, engine_options), **own)
+    if isinstance(model, str | Path):
+        if (backend or _kind(model)) == "transformers":
+            kind: type[Backend] = Transformers
+            own = _own(Transformers, engine_options)
+            engine: tuple[Any, ...] = load_pair(_source(model), **engine_options)
+        else:
+            kind, own = LlamaCpp, _own(LlamaCpp, engine_options)
+            engine = (_load_llama(model, engine_options),)
+        return kind(*engine, **own)
+    return _wrap(model, engine_options)
 
 
 def capture(
@@ -60,10 +67,12 @@ def capture(
 ) -> AbstractContextManager[list[Trace]]:
     """Record a `Trace` of every sequence that your own code generates on `engine` inside `with`.
 
-    engine: your `llama_cpp.Llama`; any of its calls (completion, chat, streaming, tools,
-    grammar) is seen, and the object is left as it was found. on_step sees each step as its
-    token is chosen; when it returns True, the generation ends there. Raises EngineBusyError
-    where the engine stays in use for `wait_s` seconds, InputError for any other object.
+    engine: your `llama_cpp.Llama` (completion, chat, streaming, tools, grammar), or your
+    transformers model, as `(model, tokenizer)` or a pipeline where the traces are to have text:
+    any call of `generate` is seen. The object is left as it was found. Sequences of beam search
+    and assisted decoding are replayed when they are complete. on_step sees each step as its
+    token is chosen; when it returns True, the sequence ends there. Raises EngineBusyError where
+    the engine stays in use for `wait_s` seconds, InputError for any other object.
 
     >>> llm = load("demo").engine
     >>> with capture(llm) as traces:
@@ -71,11 +80,69 @@ def capture(
     >>> traces[0].text.strip()
     'Paris.'
     """
-    if not _is_llama(engine):
+    if _is_llama(engine):
+        return capture_llama(engine, on_step, last_row, wait_s)  # type: ignore[arg-type]
+    pair: tuple[Any, Any] | None = (engine, None) if is_model(engine) else _pair(engine)
+    if pair is None:
         raise InputError(
-            f"cannot capture from a {type(engine).__name__}", "Give a llama_cpp.Llama."
+            f"cannot capture from a {type(engine).__name__}",
+            "Give a llama_cpp.Llama, or a transformers model or (model, tokenizer).",
         )
-    return capture_llama(engine, on_step, last_row, wait_s)  # type: ignore[arg-type]
+    model, tokenizer = pair
+    return capture_transformers(model, tokenizer, on_step, last_row, wait_s)
+
+
+def _wrap(engine: object, options: dict[str, Any]) -> Backend:
+    """Put a backend around an engine that is loaded already."""
+    pair = _pair(engine)
+    if pair is None and not isinstance(engine, Backend) and not _is_llama(engine):
+        hint = "Give a path, a hub id, `demo`, a llama_cpp.Llama, or (model, tokenizer)."
+        if is_model(engine):
+            hint = "Give it with its tokenizer: load((model, tokenizer))."
+        raise InputError(f"a {type(engine).__name__} is not a model that can be guarded", hint)
+    own = {}
+    if not isinstance(engine, Backend):
+        own = _own(LlamaCpp if pair is None else Transformers, options)
+    if options:
+        raise ConfigError(f"{', '.join(options)}: this engine is loaded already")
+    if isinstance(engine, Backend):
+        return engine
+    return LlamaCpp(engine, **own) if pair is None else Transformers(*pair, **own)  # type: ignore[arg-type]
+
+
+def _own(kind: type[Backend], options: dict[str, Any]) -> dict[str, Any]:
+    """Take the options out that are the backend's own, and not the engine's."""
+    names = inspect.signature(kind.__init__).parameters
+    own = {name for name, p in names.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    return {name: options.pop(name) for name in own & options.keys()}
+
+
+def _kind(model: str | Path) -> str:
+    """Which backend a path or an id is for: GGUF files are llama.cpp's unless told otherwise."""
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return "transformers" if (path / "config.json").exists() else "llama-cpp"
+    hub_id = _HUB_ID.fullmatch(str(model)) and path.suffix != ".gguf" and not path.exists()
+    return "transformers" if hub_id else "llama-cpp"
+
+
+def _source(model: str | Path) -> str | Path:
+    """What transformers loads: a path where there is one, else an id as it is."""
+    if model == "demo":
+        return demo_path()
+    path = Path(model).expanduser()
+    return path if path.exists() or not _HUB_ID.fullmatch(str(model)) else model
+
+
+def _pair(engine: object) -> tuple[Any, Any] | None:
+    """Model and tokenizer of transformers; None for anything else."""
+    if is_pipeline(engine):
+        return engine.model, engine.tokenizer  # type: ignore[attr-defined]
+    if isinstance(engine, tuple) and len(engine) == 2:
+        model, tokenizer = engine
+        if is_model(model) and is_tokenizer(tokenizer):
+            return model, tokenizer
+    return None
 
 
 def _is_llama(engine: object) -> bool:
@@ -93,7 +160,8 @@ def _load_llama(model: str | Path, options: dict[str, Any]) -> Any:
     if path.is_dir():
         files = ", ".join(sorted(file.name for file in path.glob("*.gguf"))) or "none"
         raise ModelFileError(
-            f"{path} is a directory, not a GGUF file", f"GGUF files in it: {files}."
+            f"{path} is a directory without a config.json, so not a model for transformers",
+            f"GGUF files in it: {files}.",
         )
     repo, colon, pattern = str(model).partition(":")
     if colon and repo.count("/") == 1 and not path.exists():

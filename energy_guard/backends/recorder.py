@@ -65,6 +65,11 @@ class Recorder:
         return reason is not None
 
     @property
+    def ids(self) -> list[int]:
+        """The tokens so far."""
+        return [step.id for step in self._steps]
+
+    @property
     def last_id(self) -> int:
         """The id of the last token."""
         return self._steps[-1].id

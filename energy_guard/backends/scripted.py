@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.backends.base import Backend, ModelInfo, PromptSize, Session
+from energy_guard.backends.base import Backend, ModelInfo, Pair, PromptSize, Session
 from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
 from energy_guard.backends.recorder import Recorder
 from energy_guard.energy import RowReducer
@@ -163,16 +163,15 @@ class _Session:
         for number, request in enumerate(requests):
             yield from self.backend._play(number, request, self.backend._next())
 
-    def replay(
-        self, request: Request, answer: str | Sequence[int], fast: bool = False
-    ) -> Generator[Event, None, None]:
-        script, backend = self.backend._next(), self.backend
-        ids = [token for token in script.ids if token != backend.end]
-        text = b"".join(backend.vocabulary[token] for token in ids).decode()
-        if answer != text and list(answer) not in (ids, list(script.ids)):
-            raise EngineError(f"the next script says {text!r}, not {answer!r}")
-        whole = replace(request, stop=(), max_tokens=max(1, len(script.ids)))
-        yield from backend._play(0, whole, script)
+    def replay(self, pairs: Sequence[Pair], fast: bool = False) -> Generator[Event, None, None]:
+        for number, (request, answer) in enumerate(pairs):
+            script, backend = self.backend._next(), self.backend
+            ids = [token for token in script.ids if token != backend.end]
+            text = b"".join(backend.vocabulary[token] for token in ids).decode()
+            if answer != text and list(answer) not in (ids, list(script.ids)):
+                raise EngineError(f"the next script says {text!r}, not {answer!r}")
+            whole = replace(request, stop=(), max_tokens=max(1, len(script.ids)))
+            yield from backend._play(number, whole, script)
 
 
 def _row(size: int, token: int, probability: float) -> npt.NDArray[np.float32]:

@@ -10,16 +10,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from energy_guard.backends.base import Backend, ModelInfo, PromptSize, Session
+from energy_guard.backends.base import Backend, ModelInfo, Pair, PromptSize, Session
+from energy_guard.backends.gguf_file import fingerprint
 from energy_guard.backends.llama_cpp.capture import StopToken
+from energy_guard.backends.llama_cpp.codec import LlamaCodec
 from energy_guard.backends.llama_cpp.evaluate import (
     abortable,
     engine_failures,
     evaluate,
     rows_after,
 )
-from energy_guard.backends.llama_cpp.gguf_file import fingerprint
-from energy_guard.backends.llama_cpp.prompt import PromptEncoder
 from energy_guard.backends.llama_cpp.sampling import generate_options
 from energy_guard.backends.llama_cpp.tap import (
     RowTap,
@@ -28,6 +28,7 @@ from energy_guard.backends.llama_cpp.tap import (
 )
 from energy_guard.backends.llama_cpp.vocabulary import vocabulary_of
 from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
+from energy_guard.backends.prompt import PromptEncoder
 from energy_guard.backends.recorder import Recorder
 from energy_guard.energy import RowReducer
 from energy_guard.errors import EngineError
@@ -59,7 +60,7 @@ class LlamaCpp(Backend):
         wait_s: float = DEFAULT_WAIT_S,
     ) -> None:
         self.engine = llm
-        self._prompts = PromptEncoder(llm, chat_template)
+        self._prompts = PromptEncoder(LlamaCodec(llm, chat_template))
         self._last_row = last_row
         self._wait_s = wait_s
         self._lock = lock_of(llm)
@@ -88,20 +89,24 @@ class LlamaCpp(Backend):
         with self._lock.hold(self._wait_s, give_up=lambda: bool(request and request.interrupted)):
             yield _Session(self)
 
+    def _encode_pair(self, pair: Pair) -> tuple[list[int], list[int]]:
+        """Prompt and answer as ids: a text is tokenised once, ids are taken as they are."""
+        request, answer = pair
+        prompt = self._prompts.encode(request)
+        room = context_size(self.engine) - len(prompt)
+        return prompt, self._prompts.encode_answer(answer, room)
+
     def _replay(
-        self, request: Request, answer: str | Sequence[int], batch: int
+        self, number: int, request: Request, prompt: list[int], ids: list[int], batch: int
     ) -> Generator[Event, None, None]:
         """Evaluate the prompt afresh, in the batches of live decoding, and then the answer.
 
-        A text is tokenised once; ids are taken as they are. The row after the answer is
-        evaluated too, so its last token has energies.
+        The row after the answer is evaluated too, so its last token has energies.
         """
         llm, beta = self.engine, request.inverse_temperature
         vocabulary = vocabulary_of(llm)
-        prompt = self._prompts.encode(request)
-        ids = self._prompts.encode_answer(answer, room=context_size(llm) - len(prompt))
         recorder = Recorder(
-            0,
+            number,
             len(prompt),
             max_tokens=len(ids),
             inverse_temperature=beta,
@@ -190,12 +195,12 @@ class _Session:
         for number, (request, (prompt, options)) in enumerate(zip(requests, jobs, strict=True)):
             yield from backend._run(number, request, prompt, options, private)
 
-    def replay(
-        self, request: Request, answer: str | Sequence[int], fast: bool = False
-    ) -> Generator[Event, None, None]:
-        yield from self.backend._replay(
-            request, answer, min(_FAST_BATCH, self.backend.engine.n_batch) if fast else 1
-        )
+    def replay(self, pairs: Sequence[Pair], fast: bool = False) -> Generator[Event, None, None]:
+        backend = self.backend
+        batch = min(_FAST_BATCH, backend.engine.n_batch) if fast else 1
+        encoded = [backend._encode_pair(pair) for pair in pairs]
+        for number, ((request, _), (prompt, ids)) in enumerate(zip(pairs, encoded, strict=True)):
+            yield from backend._replay(number, request, prompt, ids, batch)
 
 
 def _next(tokens: Iterator[int]) -> int:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+from energy_guard.backends.attributes import replaced
 from energy_guard.backends.llama_cpp.tap import RowTap, context_size
 from energy_guard.backends.locks import lock_of
 from energy_guard.backends.recorder import Recorder
@@ -30,26 +31,13 @@ def capture_llama(
     with (
         lock_of(llm).hold(wait_s, shared=True),
         watch.tap.installed(),
-        _replaced(llm, "generate", watch.generate),
-        _replaced(llm, "create_completion", watch.create_completion),
+        replaced(llm, "generate", watch.generate),
+        replaced(llm, "create_completion", watch.create_completion),
     ):
         try:
             yield watch.traces
         finally:
             watch.over = True
-
-
-@contextmanager
-def _replaced(llm: Llama, name: str, value: Callable[..., Any]) -> Iterator[None]:
-    """Put `value` in the place of a method of this one object for a while."""
-    before = vars(llm).get(name)
-    setattr(llm, name, value)
-    try:
-        yield
-    finally:
-        delattr(llm, name)
-        if before is not None:
-            setattr(llm, name, before)
 
 
 class _Watch:

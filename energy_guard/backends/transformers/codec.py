@@ -1,0 +1,86 @@
+"""A Hugging Face tokenizer and its chat template, for `PromptEncoder`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from energy_guard.backends.transformers.check import vectors_of
+from energy_guard.errors import PromptError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_UNLIMITED: Final = 2**31 - 1
+"""The context of a model that states none."""
+
+
+class TokenizerCodec:
+    """See `energy_guard.backends.prompt.Codec`. chat_template: instead of the tokenizer's own."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        chat_template: str | None,
+        context: int | None,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._template = chat_template or tokenizer.chat_template
+        self._context = min(context or _UNLIMITED, _positions(model, tokenizer))
+        self._size = vectors_of(model)
+        self._controls = sorted(
+            {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
+            | set(tokenizer.all_special_tokens)
+        )
+
+    @property
+    def context(self) -> int:
+        """The model's positions, or fewer where that was asked for."""
+        return self._context
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many tokens the model has vectors for."""
+        return self._size
+
+    def tokenize(self, text: str, special: bool, add_bos: bool = False) -> list[int]:
+        """Encode; with `add_bos` as the tokenizer begins a text."""
+        encoded: Any = self._tokenizer(
+            text, add_special_tokens=add_bos, split_special_tokens=not special, verbose=False
+        )
+        return list(encoded.input_ids)
+
+    def controls(self, text: str) -> list[str]:
+        """Control tokens that stand in the text."""
+        return [literal for literal in self._controls if literal in text]
+
+    def render(self, messages: list[dict[str, str]]) -> str:
+        """Apply the chat template."""
+        from jinja2 import TemplateError
+
+        if self._template is None:
+            raise PromptError(
+                "the tokenizer has no chat template",
+                "Ask with --raw (plain text), or give load() a chat_template (Jinja).",
+            )
+        try:
+            text: Any = self._tokenizer.apply_chat_template(
+                messages,
+                chat_template=self._template,
+                add_generation_prompt=True,
+                tokenize=False,
+            )
+        except (TemplateError, ValueError) as error:
+            raise PromptError(f"the model's chat template refuses this chat: {error}") from error
+        return str(text)
+
+    def ending(self, prompt: list[int]) -> str:
+        """The text of the last few tokens."""
+        return str(self._tokenizer.decode(prompt[-8:], skip_special_tokens=False))
+
+
+def _positions(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many tokens the model has positions for."""
+    config = model.config.get_text_config(decoder=True)
+    stated = getattr(config, "max_position_embeddings", None)
+    return int(min(stated or tokenizer.model_max_length, _UNLIMITED))

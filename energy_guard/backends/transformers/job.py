@@ -1,0 +1,43 @@
+"""One request as it goes into a batch, and which of them go together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from energy_guard.backends.recorder import Recorder
+from energy_guard.request import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """limit: most tokens of the answer. given: an answer that exists and is only evaluated."""
+
+    request: Request
+    prompt: list[int]
+    limit: int
+    given: list[int] | None
+    recorder: Recorder
+
+
+def batches(jobs: Sequence[Job], size: int, context: int) -> Iterator[list[Job]]:
+    """Divide jobs, in order, into batches of at most `size`.
+
+    Within a batch the sampling settings are equal but for the seeds, and no sequence can run
+    past the model's positions while it waits for the others.
+    """
+    batch: list[Job] = []
+    for job in jobs:
+        together = [*batch, job]
+        needed = max(len(j.prompt) for j in together) + max(j.limit for j in together)
+        fits = len(together) <= size and needed <= context
+        if batch and not (fits and _alike(batch[0].request, job.request)):
+            yield batch
+            batch = []
+        batch.append(job)
+    if batch:
+        yield batch
+
+
+def _alike(one: Request, other: Request) -> bool:
+    return replace(one.sampling, seed=None) == replace(other.sampling, seed=None)

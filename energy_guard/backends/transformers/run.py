@@ -1,0 +1,192 @@
+"""One batch, from its prompts to its traces: written by `generate`, or given and evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from energy_guard.backends.attributes import replaced
+from energy_guard.backends.transformers.choose import Forced, processors
+from energy_guard.backends.transformers.failures import engine_failures
+from energy_guard.backends.transformers.fast import evaluate
+from energy_guard.backends.transformers.follow import Following
+from energy_guard.backends.transformers.job import Job
+from energy_guard.backends.transformers.prefill import PromptInterruptedError, interruptible
+from energy_guard.backends.transformers.watch import Choice, Watch
+from energy_guard.backends.worker import Emit
+from energy_guard.request import Event
+from energy_guard.trace import FinishReason, Step
+
+if TYPE_CHECKING:
+    from energy_guard.backends.transformers.backend import Transformers
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Tokens whose keys and values are in a cache."""
+
+    ids: list[int]
+    cache: Any
+
+    def reused_for(self, prompt: Sequence[int]) -> Any:
+        """Cut the cache to what the prompt begins with; None where it cannot be cut."""
+        pairs = zip(self.ids, prompt[:-1], strict=False)  # one token is left to be evaluated
+        common = next((i for i, (mine, other) in enumerate(pairs) if mine != other), None)
+        if common is None:
+            common = min(len(self.ids), len(prompt) - 1)
+        try:
+            self.cache.crop(common - self.cache.get_seq_length())
+        except RuntimeError:  # a sliding window has moved on
+            return None
+        return self.cache if common else None
+
+
+class Run:
+    """prefix: what an earlier answer left in a cache; the attribute: what this one leaves."""
+
+    def __init__(
+        self,
+        backend: Transformers,
+        jobs: Sequence[Job],
+        private: bool,
+        prefix: Prefix | None = None,
+    ) -> None:
+        self.prefix: Prefix | None = None
+        self._reused = prefix
+        self._backend = backend
+        self._model = backend.engine
+        self._private = private
+        self._jobs = [job for job in jobs if not job.recorder.interrupted(job.request)]
+        self._interrupted = [job for job in jobs if job.recorder.reason is not None]
+
+    def live(self, emit: Emit[list[Event]]) -> None:
+        """Let the model write, or read given answers as if it wrote them."""
+        following = self._following(emit)
+        if following is None:
+            return
+        rows = None
+        with engine_failures(), interruptible(self._model, lambda: self._over(emit)) as been_read:
+
+            def follow(choices: list[Choice], _length: int) -> list[bool]:
+                been_read()
+                return following.step(choices)
+
+            watch = Watch(self._model, follow, self._betas)
+            try:
+                self._generate(watch)
+                if following.waiting:
+                    last = [job.recorder.last_id for job in self._jobs]
+                    rows = watch.row_after(last, leave_cache=False)
+                self.prefix = self._left_in(watch.cache)
+            except PromptInterruptedError:  # some layers of the cache are behind others
+                self._interrupt()
+        following.finish(rows)
+
+    def fast(self, emit: Emit[list[Event]]) -> None:
+        """Evaluate given answers, many tokens at once."""
+        following = self._following(emit)
+        if following is None:
+            return
+        prompts = [job.prompt for job in self._jobs]
+        answers = [job.given or [] for job in self._jobs]
+        with engine_failures(), interruptible(self._model, lambda: self._over(emit)):
+            try:
+                for choices in evaluate(self._model, prompts, answers, self._betas):
+                    following.step(choices)
+                    if not following.open:
+                        break
+            except PromptInterruptedError:
+                self._interrupt()
+        following.finish(None)
+
+    def _following(self, emit: Emit[list[Event]]) -> Following | None:
+        """What follows the jobs that are worth beginning; None where there are none."""
+        ended = [event for job in self._interrupted for event in job.recorder.finish()]
+        if ended:
+            emit(ended)
+        if not self._jobs:
+            return None
+        backend = self._backend
+        return Following(
+            [job.recorder for job in self._jobs],
+            backend.vocabulary.piece,
+            backend.ends,
+            emit,
+            self._stop,
+            backend.last_row or self._given,
+            [len(job.given) for job in self._jobs if job.given is not None],
+        )
+
+    def _generate(self, watch: Watch) -> None:
+        import torch
+        from transformers import GenerationConfig
+
+        backend, jobs = self._backend, self._jobs
+        model: Any = self._model  # modules say of every attribute that it may be a tensor
+        width = max(len(job.prompt) for job in jobs)
+        padding = [width - len(job.prompt) for job in jobs]
+        fill = self._fill
+        ids = [[fill] * pad + job.prompt for pad, job in zip(padding, jobs, strict=True)]
+        mask = [[0] * pad + [1] * len(job.prompt) for pad, job in zip(padding, jobs, strict=True)]
+        if self._given:
+            chain: list[Any] = [Forced([job.given or [] for job in jobs], width)]
+        else:
+            chain = processors([job.request.sampling for job in jobs], width)
+        make: Any = GenerationConfig
+        known = vars(make()).keys()
+        options = {k: v for k, v in backend.generation.items() if k not in known}
+        own = {k: v for k, v in backend.generation.items() if k in known}
+        config = make(
+            max_new_tokens=max(job.limit for job in jobs),
+            eos_token_id=None if self._given else sorted(backend.ends),
+            pad_token_id=fill,
+            **own,
+        )
+        if len(jobs) == 1 and self._reused is not None:
+            options["past_key_values"] = self._reused.reused_for(jobs[0].prompt)
+        options["logits_processor"] = [*options.get("logits_processor", []), *chain]
+        generate = model.generate
+        if self._private:  # past a capture that stands in for it
+            generate = getattr(generate, "uncaptured", generate)
+        # In the place of the model's own settings: a repetition penalty there is not the request's.
+        with watch.installed(), replaced(model, "generation_config", config):
+            generate(
+                torch.tensor(ids, device=model.device),
+                attention_mask=torch.tensor(mask, device=model.device),
+                generation_config=config,
+                **options,
+            )
+
+    def _left_in(self, cache: Any) -> Prefix | None:
+        """What can be reused: a cache that grew token by token for one sequence."""
+        if len(self._jobs) != 1 or type(cache).__name__ != "DynamicCache":
+            return None
+        tokens = [*self._jobs[0].prompt, *self._jobs[0].recorder.ids]
+        return Prefix(tokens[: cache.get_seq_length()], cache)
+
+    def _stop(self, i: int, _step: Step) -> FinishReason | None:
+        return self._jobs[i].request.interrupted
+
+    def _over(self, emit: Emit[list[Event]]) -> bool:
+        """Whether nobody wants the answers any more."""
+        return emit.closed or all(job.request.interrupted for job in self._jobs)
+
+    def _interrupt(self) -> None:
+        for job in self._jobs:
+            if not job.recorder.interrupted(job.request):
+                job.recorder.reason = "closed"
+
+    @property
+    def _betas(self) -> list[float]:
+        return [job.request.inverse_temperature for job in self._jobs]
+
+    @property
+    def _given(self) -> bool:
+        return self._jobs[0].given is not None
+
+    @property
+    def _fill(self) -> int:
+        """A token for the places that are masked."""
+        pad = self._backend.tokenizer.pad_token_id
+        return int(pad if pad is not None else min(self._backend.ends, default=0))
