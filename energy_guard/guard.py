@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,9 @@ from energy_guard.trace import INCOMPLETE
 
 Prompt = str | Sequence[Message] | Request
 """A question, the turns of a chat, or a complete request."""
+
+Answer = str | Sequence[int]
+"""A text, or token ids."""
 
 
 class Guard:
@@ -89,25 +92,46 @@ class Guard:
         request = self._prepare(_request(prompt, options))
         yield from self._stream(request, ())
 
-    def score(self, prompt: Prompt, answer: str | Sequence[int], fast: bool = False) -> Result:
+    def score(self, prompt: Prompt, answer: Answer, fast: bool = False) -> Result:
         """Judge an answer that exists already, as text or token ids, by replaying it.
 
         Token by token, so that the numbers are those of live decoding; `fast` evaluates many
         tokens at once, with numbers (and so profiles and thresholds) of its own.
         """
-        request = self._prepare(_request(prompt, {}), fast)
+        return next(iter(self.score_many([(prompt, answer)], fast)))
+
+    def score_many(
+        self, pairs: Iterable[tuple[Prompt, Answer]], fast: bool = False
+    ) -> Iterator[Result]:
+        """Judge answers that exist already, see `score`; yield the results in order.
+
+        A backend that can evaluates several at once.
+        """
+        asked = [(self._prepare(_request(prompt, {}), fast), answer) for prompt, answer in pairs]
+        if not asked:
+            return
         self.judge.check_single()
-        running = Running(0, request, self.detector, self._window(request), heard=False)
-        with self.backend.session(request) as session:
-            whole = replace(request, cancel=running.cancel)
-            for event in session.replay([(whole, answer)], fast):
-                for _ in running.feed(event):
+        running = [
+            Running(0, request, self.detector, self._window(request), heard=False)
+            for request, _ in asked
+        ]
+        with self.backend.session(asked[0][0]) as session:
+            whole = [
+                (replace(request, cancel=run.cancel), answer)
+                for (request, answer), run in zip(asked, running, strict=True)
+            ]
+            for event in session.replay(whole, fast):
+                for _ in running[event.sequence].feed(event):
                     pass
-            ask = self._asker(session, request)
-            attempts = [self.judge.assess(running.trace, request, ask, running.stopped)]
-        result = self.judge.conclude(attempts, self.judge.final(attempts), self.backend.info)
-        self._keep(request, result, self.judge.locator, "fast" if fast else "token-by-token")
-        return result
+            attempts = [
+                self.judge.assess(run.trace, request, self._asker(session, request), run.stopped)
+                for (request, _), run in zip(asked, running, strict=True)
+            ]
+        for (request, _), attempt in zip(asked, attempts, strict=True):
+            result = self.judge.conclude([attempt], self.judge.final([attempt]), self.backend.info)
+            scoring: Scoring = "fast" if fast else "token-by-token"
+            self._keep(request, result, self.judge.locator, scoring)
+            yield result
 
     def _stream(
         self, request: Request, earlier: tuple[Attempt, ...], heard: bool = True

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from energy_guard.backends.attributes import replaced
 from energy_guard.backends.gguf_file import check_file
 from energy_guard.errors import ConfigError, MissingExtraError, ModelFileError
 
@@ -14,6 +15,14 @@ DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
 
 _FOR_BOTH: Final = ("revision", "token", "cache_dir", "trust_remote_code", "local_files_only")
 """Options that the tokenizer is loaded with, too."""
+
+_WHAT_TO_GIVE: Final = (
+    "Give a directory with config.json, weights and tokenizer, a hub id (owner/name) that can be "
+    "reached, or a GGUF file."
+)
+_READ_THE_CODE: Final = (
+    "Read that code; where you trust it, load the model yourself and give (model, tokenizer)."
+)
 
 
 def load_pair(source: str | Path, **options: Any) -> tuple[Any, Any]:
@@ -30,6 +39,7 @@ def load_pair(source: str | Path, **options: Any) -> tuple[Any, Any]:
     threads, device = options.pop("n_threads", None), options.pop("device", None)
     gguf = _gguf_file(source)
     options.setdefault("dtype", "float32" if gguf else "auto")
+    options.setdefault("trust_remote_code", False)  # unset means: ask whoever sits there
     if isinstance(options["dtype"], str) and options["dtype"] not in DTYPES:
         raise ConfigError(
             f"there is no dtype {options['dtype']!r}", f"One of: {', '.join(DTYPES)}."
@@ -53,8 +63,7 @@ def load_pair(source: str | Path, **options: Any) -> tuple[Any, Any]:
     except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
         raise ModelFileError(
             f"transformers cannot load {source}: {_first_line(error)}",
-            "Give a directory with config.json, weights and tokenizer, a hub id (owner/name) that "
-            "can be reached, or a GGUF file.",
+            _READ_THE_CODE if "trust_remote_code" in str(error) else _WHAT_TO_GIVE,
         ) from error
     return model.eval(), tokenizer
 
@@ -77,6 +86,7 @@ def _best_device(torch: Any) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No progress bars: a command's own output is all that is to be seen."""
+    from transformers import modeling_gguf_pytorch_utils as gguf
     from transformers.utils import logging as library
 
     logging: Any = library
@@ -84,10 +94,15 @@ def _quiet() -> Iterator[None]:
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        yield
+        with replaced(gguf, "tqdm", _without_bar):  # it has a bar of its own
+            yield
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+def _without_bar(iterable: Iterable[Any], **_options: Any) -> Iterable[Any]:
+    return iterable
 
 
 def _first_line(error: Exception) -> str:

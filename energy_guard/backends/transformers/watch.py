@@ -17,7 +17,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.attributes import replaced
-from energy_guard.backends.transformers.reduce import rows_of
+from energy_guard.backends.transformers.reduce import RowsReducer
 from energy_guard.energy import Row
 from energy_guard.errors import EngineError
 from energy_guard.trace import FinishReason
@@ -57,6 +57,7 @@ class Watch:
         self._rows: Tensor | None = None
         self._last: _Pass | None = None
         self._prepare: Any = self._model.prepare_inputs_for_generation
+        self._reducer = RowsReducer()
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -108,7 +109,7 @@ class Watch:
         inputs = self._prepare(**self._last.next(self._model, tokens))
         with torch.no_grad(), _undone(self.cache):
             logits = self._model(**inputs, return_dict=True).logits
-        rows, _ = rows_of(self._scaled(logits[:, -1].to(torch.float32)))
+        rows, _ = self._reducer.rows_of(self._scaled(logits[:, -1].to(torch.float32)))
         return rows
 
     def _see(self, _ids: Tensor, scores: Tensor) -> Tensor:
@@ -122,7 +123,7 @@ class Watch:
                 "Please report this with the version of transformers.",
             )
         tokens = ids[:, -1]
-        rows, logits = rows_of(self._scaled(self._rows), tokens.to(self._rows.device))
+        rows, logits = self._reducer.rows_of(self._scaled(self._rows), tokens.to(self._rows.device))
         self._rows = None
         chosen, ended = tokens.tolist(), done.tolist()
         choices = [
