@@ -27,7 +27,6 @@ PROMPTS = [SHORT, LONG, LONGER]
 
 @cache
 def model_of(family: str) -> Any:
-    torch.set_num_threads(1)
     return tiny_model(family)
 
 
