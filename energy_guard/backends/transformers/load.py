@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from energy_guard.backends.attributes import replaced
-from energy_guard.backends.gguf_file import check_file
+from energy_guard.backends.gguf_file import check_file, pre_tokenizer
 from energy_guard.errors import ConfigError, MissingExtraError, ModelFileError
 
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
 
 _FOR_BOTH: Final = ("revision", "token", "cache_dir", "trust_remote_code", "local_files_only")
 """Options that the tokenizer is loaded with, too."""
+
+_SINGLE_DIGITS: Final = frozenset(
+    {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
+)
+"""llama.cpp's names of tokenizers that take every digit by itself before they do anything else."""
 
 _WHAT_TO_GIVE: Final = (
     "Give a directory with config.json, weights and tokenizer, a hub id (owner/name) that can be "
@@ -52,6 +57,8 @@ def load_pair(source: str | Path, **options: Any) -> tuple[Any, Any]:
     try:
         with _quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(source, **both)
+            if gguf is not None and pre_tokenizer(gguf) in _SINGLE_DIGITS:
+                _split_digits(tokenizer)
             model = transformers.AutoModelForCausalLM.from_pretrained(source, **options)
         if "device_map" not in options:
             model.to(device or _best_device(torch))
@@ -75,6 +82,15 @@ def _gguf_file(source: str | Path) -> Path | None:
         return None
     check_file(path)
     return path
+
+
+def _split_digits(tokenizer: Any) -> None:
+    """Take digits one by one, as the model was trained: converting the file loses that step."""
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
+
+    tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
+        [Digits(individual_digits=True), ByteLevel(add_prefix_space=False, use_regex=True)]
+    )
 
 
 def _best_device(torch: Any) -> str:
