@@ -14,7 +14,7 @@ import energy_guard
 PACKAGE = Path(energy_guard.__file__).parent
 HEAVY = ("torch", "transformers", "llama_cpp", "langchain", "sklearn", "matplotlib", "typer")
 LAYERS = (
-    ("errors",),
+    ("data", "errors"),
     ("config", "energy", "text"),
     ("trace",),
     ("request",),
