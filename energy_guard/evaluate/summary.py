@@ -1,0 +1,275 @@
+"""From graded answers to the results of an evaluation: one plain object, as results.json holds it.
+
+Numbers that were fitted are of answers that had no part in the fitting. Answers that the model
+declined by itself are counted apart: neither right nor wrong, they earn and cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from energy_guard.energy import Floats
+from energy_guard.estimate import NotDefined
+from energy_guard.evaluate.answers import Answered
+from energy_guard.evaluate.baselines import MEASURES
+from energy_guard.evaluate.examples import examples_of
+from energy_guard.evaluate.figures import guard_figures, measured, roc
+from energy_guard.evaluate.held_out import (
+    FEWEST,
+    all_together,
+    fits,
+    in_domain,
+    out_of_domain,
+    p_wrong,
+)
+from energy_guard.evaluate.make import declined
+from energy_guard.evaluate.many import Aurocs, aurocs, mean_auroc
+from energy_guard.evaluate.metrics import OF_EACH
+from energy_guard.evaluate.scored import SINGLES, Task, tasks_of
+from energy_guard.evaluate.targets import Graded
+from energy_guard.locate import NothingToCheck, NotLocated
+from energy_guard.score import Detector
+from energy_guard.trace import SCHEMA
+
+IN_DOMAIN: Final = "fitted in domain"
+OUT_OF_DOMAIN: Final = "fitted out of domain"
+TOGETHER: Final = "fitted to all tasks"
+LENGTH: Final = "span length"
+LOCALISED: Final = tuple(
+    f"{signal}:{pooling}"
+    for signal in ("nll", "entropy", "centred_logit_energy", "logit_energy", "spilled_energy")
+    for pooling in ("mean", "max", "sum")
+)
+"""What the effect of localisation is shown for."""
+CENTRED: Final = tuple(
+    f"{signal}:{pooling}"
+    for signal in ("logit_energy", "marginal_energy", "spilled_energy")
+    for pooling in ("mean", "max", "min", "sum")
+)
+"""What the effect of gauge fixing is shown for."""
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A task with its held-out scores by name, each of shape (n,), and its ranked answers."""
+
+    task: Task
+    fitted: Mapping[str, Floats]
+    ranking: Aurocs | NotDefined
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is one of those that means are taken over."""
+        return isinstance(self.ranking, Aurocs) and self.ranking.rarer >= OF_EACH
+
+
+def summarise(answers: Sequence[Answered], detector: str | None = None) -> dict[str, Any]:
+    """Return the results of an evaluation; the same answers give the same results.
+
+    detector: what the guard's figures are for, instead of the fitted one.
+    """
+    tasks = tasks_of(answers)
+    fitting = [task for task in tasks if fits(task)]
+    scored = [_scored(task, fitting) for task in tasks]
+    counting = [each.ranking for each in scored if each.counts]
+    rankings = [ranking for ranking in counting if isinstance(ranking, Aurocs)]
+    best = _best_single(rankings)
+    guards = _Guards.of(scored, fitting, detector)
+    return {
+        "schema": SCHEMA,
+        "n": len(answers),
+        "outcomes": _outcomes(answers),
+        "detector": detector or "fitted",
+        "tasks": {
+            each.task.name: _task(each, guards.one_a_task.get(each.task.name), best)
+            for each in scored
+        },
+        "means": _means([each for each in scored if each.counts], rankings, best),
+        "localisation": _gains(rankings, [(f"span.{n}", f"answer.{n}") for n in LOCALISED]),
+        "gauge": _gains(rankings, [(f"span.centred_{n}", f"span.{n}") for n in CENTRED]),
+        "pooled": guards.pooled(best),
+        "examples": examples_of(tasks, guards.together),
+    }
+
+
+@dataclass(frozen=True)
+class _Guards:
+    """P(wrong) by two guards: one made for each task, and one for all, which knows no tasks."""
+
+    tasks: Sequence[Task]
+    one_a_task: Mapping[str, Floats]
+    together: Floats | None
+
+    @classmethod
+    def of(cls, scored: Sequence[_Scored], fitting: Sequence[Task], name: str | None) -> _Guards:
+        tasks = [each.task for each in scored]
+        if not fitting:
+            return cls(tasks, {}, None)
+        names, wrong = _names(tasks), np.concatenate([task.wrong for task in tasks])
+        single = [_by(task, Detector.parse(name)) for task in tasks] if name else None
+        risk = np.concatenate(single) if single else all_together(tasks)
+        one_a_task = {}
+        for number, each in enumerate(scored):
+            if each.task in fitting:
+                own = single[number] if single else each.fitted[IN_DOMAIN]
+                one_a_task[each.task.name] = p_wrong(own, each.task.wrong, _names([each.task]))
+        return cls(tasks, one_a_task, p_wrong(risk, wrong, names))
+
+    def pooled(self, best: str | None) -> dict[str, Any]:
+        """Figures over all rows; each task a share of them, as large as it is."""
+        if self.together is None:
+            return {"reason": f"no task has {FEWEST} right and {FEWEST} wrong answers to fit to"}
+        graded = _graded(self.tasks)
+        apart = [
+            self.one_a_task.get(task.name, np.full(len(task.answers), np.nan))
+            for task in self.tasks
+        ]
+        known = np.isfinite(self.together)
+        single = np.concatenate([task.single(best or "nll:max") for task in self.tasks])
+        length = np.concatenate([task.feature("span.tokens") for task in self.tasks])
+        curves = {"guard": self.together, best or "nll:max": single, LENGTH: length}
+        return {
+            "one_for_all": guard_figures(graded, self.together),
+            "one_a_task": guard_figures(graded, np.concatenate(apart)),
+            "roc": {name: roc(risk[known], graded.wrong[known]) for name, risk in curves.items()},
+        }
+
+
+def _scored(task: Task, fitting: Sequence[Task]) -> _Scored:
+    others = [other for other in fitting if other is not task]
+    fitted = {}
+    if task in fitting:
+        fitted[IN_DOMAIN] = in_domain(task, others)
+        if len(others) > 1:
+            fitted[OUT_OF_DOMAIN] = out_of_domain(task, others)
+    kept = task.ranked
+    wrong = task.wrong[kept]
+    if wrong.all() or not wrong.any():
+        what = "wrong" if wrong.any() else "right"
+        reason = f"all {len(wrong)} located answers are {what}: nothing to tell apart"
+        return _Scored(task, fitted, NotDefined(reason, len(wrong)))
+    risks = _risks(task) | fitted
+    return _Scored(task, fitted, aurocs({n: risk[kept] for n, risk in risks.items()}, wrong))
+
+
+def _risks(task: Task) -> dict[str, Floats]:
+    """Everything that needs no fitting: each single signal of the span and of the whole answer."""
+    parts = {f"{part}.{n}": task.single(n, part) for part in ("span", "answer") for n in SINGLES}
+    return parts | {LENGTH: task.feature("span.tokens")}
+
+
+def _by(task: Task, detector: Detector) -> Floats:
+    values = task.feature(f"span.{detector.signal}:{detector.pooling}")
+    return np.where(task.ranked, values if detector.riskier == "high" else -values, np.nan)
+
+
+def _task(each: _Scored, p: Floats | None, best: str | None) -> dict[str, Any]:
+    task, ranking = each.task, each.ranking
+    located = Counter(type(answered.located) for answered in task.answers)
+    found: dict[str, Any] = {
+        "n": len(task.answers),
+        "outcomes": _outcomes(task.answers),
+        "unanswerable": sum(not answered.answerable for answered in task.answers),
+        "not_located": located[NotLocated],
+        "nothing_to_check": located[NothingToCheck],
+        "ranked": int(task.ranked.sum()),
+        "wrong_of_ranked": int(task.wrong[task.ranked].sum()),
+    }
+    if isinstance(ranking, NotDefined):
+        return found | {"reason": ranking.reason}
+    names = [*ranking.values, *ranking.missing]
+    found["auroc"] = {name: measured(ranking.measured(name)) for name in names}
+    single = best or "nll:max"
+    kept = task.fittable
+    curves = {single: task.single(single)}
+    if each.fitted:
+        curves = {IN_DOMAIN: each.fitted[IN_DOMAIN]} | curves
+        found["gain"] = {
+            name: measured(mean_auroc([ranking], name, f"span.{single}")) for name in each.fitted
+        }
+    if not task.wrong[kept].all() and task.wrong[kept].any():
+        found["roc"] = {name: roc(risk[kept], task.wrong[kept]) for name, risk in curves.items()}
+    if p is None:
+        found["guard"] = {"reason": f"fewer than {FEWEST} answers of a class to fit to"}
+    else:
+        found["guard"] = guard_figures(_graded([task]), p)
+    return found | _baselines(task, each, single)
+
+
+def _baselines(task: Task, each: _Scored, single: str) -> dict[str, Any]:
+    """p(true) and agreement beside others, on the rows that they were measured on."""
+    has = np.array([all(m in a.measured for m in MEASURES) for a in task.answers], dtype=bool)
+    kept = has & task.ranked
+    wrong = task.wrong[kept]
+    if not has.any():
+        return {}
+    if wrong.all() or not wrong.any():
+        return {"baselines": {"n": int(kept.sum()), "reason": "one class only"}}
+    risks = {m: np.array([1 - a.measured.get(m, np.nan) for a in task.answers]) for m in MEASURES}
+    risks |= {f"span.{single}": task.single(single), **each.fitted}
+    ranking = aurocs({name: risk[kept] for name, risk in risks.items()}, wrong)
+    return {"baselines": {name: measured(ranking.measured(name)) for name in risks}}
+
+
+def _means(
+    counting: Sequence[_Scored], rankings: Sequence[Aurocs], best: str | None
+) -> dict[str, Any]:
+    """Means over the tasks with enough answers of each class, each task counting the same."""
+    if best is None:
+        reason = f"no task has {OF_EACH} right and {OF_EACH} wrong answers that were located"
+        return {"tasks": [], "reason": reason}
+    names = dict.fromkeys(name for ranking in rankings for name in ranking.values)
+    gains = {name: mean_auroc(rankings, name, f"span.{best}") for name in (IN_DOMAIN, OUT_OF_DOMAIN)}
+    return {
+        "tasks": [each.task.name for each in counting],
+        "best_single": best,
+        "auroc": {name: measured(mean_auroc(rankings, name)) for name in names},
+        "gain": {name: measured(gain) for name, gain in gains.items()},
+    }
+
+
+def _best_single(rankings: Sequence[Aurocs]) -> str | None:
+    """The single signal with the best mean AUROC on these very tasks: a baseline that flatters."""
+    means = {name: mean_auroc(rankings, f"span.{name}") for name in SINGLES}
+    values = {n: m.value for n, m in means.items() if not isinstance(m, NotDefined)}
+    return max(values, key=lambda name: values[name], default=None)
+
+
+def _gains(rankings: Sequence[Aurocs], pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Mean AUROC of each pair, and of the first above the second."""
+    return [
+        {
+            "name": name,
+            "against": other,
+            "auroc": measured(mean_auroc(rankings, name)),
+            "auroc_against": measured(mean_auroc(rankings, other)),
+            "gain": measured(mean_auroc(rankings, name, other)),
+        }
+        for name, other in pairs
+    ]
+
+
+def _outcomes(answers: Sequence[Answered]) -> dict[str, int]:
+    """declined: unanswerable questions that the model rightly left unanswered."""
+    said = Counter(
+        "declined" if declined(a) and a.outcome == "right" else a.outcome for a in answers
+    )
+    return {outcome: said[outcome] for outcome in ("right", "wrong", "refused", "declined")}
+
+
+def _graded(tasks: Sequence[Task]) -> Graded:
+    return Graded(
+        right=np.concatenate([task.right for task in tasks]),
+        wrong=np.concatenate([task.wrong for task in tasks]),
+        answerable=np.array([a.answerable for task in tasks for a in task.answers], dtype=bool),
+        tasks=_names(tasks),
+    )
+
+
+def _names(tasks: Sequence[Task]) -> np.typing.NDArray[np.str_]:
+    return np.concatenate([np.full(len(task.answers), task.name) for task in tasks])
