@@ -42,7 +42,7 @@ def _shown(
 ) -> list[dict[str, Any]]:
     """The first of an order, with what a heat map is drawn from."""
     seen: Counter[str] = Counter()
-    shown = []
+    shown: list[dict[str, Any]] = []
     for at in order:
         answered = answers[at]
         seen[answered.task] += 1

@@ -97,4 +97,4 @@ def _difference(of: Mapping[str, Number], name: str, other: str | None) -> Numbe
 def _pairs(risk: Floats, wrong: Bools) -> npt.NDArray[np.float32]:
     """1 where a wrong answer's risk is above a right one's, ½ where equal: (wrong, right)."""
     bad, good = risk[wrong][:, None], risk[~wrong][None]
-    return (bad > good).astype(np.float32) + np.float32(0.5) * (bad == good)
+    return np.asarray((bad > good) + 0.5 * (bad == good), dtype=np.float32)

@@ -26,8 +26,10 @@ Flags = npt.NDArray[np.bool_]
 SINGLES: Final = tuple(f"{signal}:{pooling}" for signal in SIGNALS for pooling in POOLINGS)
 """Every single signal with every pooling, as `Detector` names them."""
 
-_PARTS: Final = ("span", "answer")
-_NAMES: Final = (*(f"{part}.{single}" for part in _PARTS for single in SINGLES), *PLAIN)
+PARTS: Final = ("span", "answer")
+"""What signals are pooled over: the exact answer, and all of it."""
+
+_NAMES: Final = (*(f"{part}.{single}" for part in PARTS for single in SINGLES), *PLAIN)
 _COLUMN: Final = {name: at for at, name in enumerate(_NAMES)}
 _DEFAULT: Final = [_COLUMN[name] for name in FEATURES]
 

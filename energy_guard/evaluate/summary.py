@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from energy_guard.energy import Floats
 from energy_guard.estimate import NotDefined
@@ -30,7 +31,7 @@ from energy_guard.evaluate.held_out import (
 from energy_guard.evaluate.make import declined
 from energy_guard.evaluate.many import Aurocs, aurocs, mean_auroc
 from energy_guard.evaluate.metrics import OF_EACH
-from energy_guard.evaluate.scored import SINGLES, Task, tasks_of
+from energy_guard.evaluate.scored import PARTS, SINGLES, Task, tasks_of
 from energy_guard.evaluate.targets import Graded
 from energy_guard.locate import NothingToCheck, NotLocated
 from energy_guard.score import Detector
@@ -38,7 +39,6 @@ from energy_guard.trace import SCHEMA
 
 IN_DOMAIN: Final = "fitted in domain"
 OUT_OF_DOMAIN: Final = "fitted out of domain"
-TOGETHER: Final = "fitted to all tasks"
 LENGTH: Final = "span length"
 LOCALISED: Final = tuple(
     f"{signal}:{pooling}"
@@ -78,7 +78,7 @@ def summarise(answers: Sequence[Answered], detector: str | None = None) -> dict[
     scored = [_scored(task, fitting) for task in tasks]
     counting = [each.ranking for each in scored if each.counts]
     rankings = [ranking for ranking in counting if isinstance(ranking, Aurocs)]
-    best = _best_single(rankings)
+    best = _best_singles(rankings)
     guards = _Guards.of(scored, fitting, detector)
     return {
         "schema": SCHEMA,
@@ -120,7 +120,7 @@ class _Guards:
                 one_a_task[each.task.name] = p_wrong(own, each.task.wrong, _names([each.task]))
         return cls(tasks, one_a_task, p_wrong(risk, wrong, names))
 
-    def pooled(self, best: str | None) -> dict[str, Any]:
+    def pooled(self, best: Sequence[str]) -> dict[str, Any]:
         """Figures over all rows; each task a share of them, as large as it is."""
         if self.together is None:
             return {"reason": f"no task has {FEWEST} right and {FEWEST} wrong answers to fit to"}
@@ -130,9 +130,9 @@ class _Guards:
             for task in self.tasks
         ]
         known = np.isfinite(self.together)
-        single = np.concatenate([task.single(best or "nll:max") for task in self.tasks])
-        length = np.concatenate([task.feature("span.tokens") for task in self.tasks])
-        curves = {"guard": self.together, best or "nll:max": single, LENGTH: length}
+        curves = {"guard": self.together}
+        for name in (*best, LENGTH):
+            curves[name] = np.concatenate([_risk(task, name) for task in self.tasks])
         return {
             "one_for_all": guard_figures(graded, self.together),
             "one_a_task": guard_figures(graded, np.concatenate(apart)),
@@ -159,8 +159,15 @@ def _scored(task: Task, fitting: Sequence[Task]) -> _Scored:
 
 def _risks(task: Task) -> dict[str, Floats]:
     """Everything that needs no fitting: each single signal of the span and of the whole answer."""
-    parts = {f"{part}.{n}": task.single(n, part) for part in ("span", "answer") for n in SINGLES}
-    return parts | {LENGTH: task.feature("span.tokens")}
+    names = [f"{part}.{single}" for part in PARTS for single in SINGLES]
+    return {name: _risk(task, name) for name in (*names, LENGTH)}
+
+
+def _risk(task: Task, name: str) -> Floats:
+    if name == LENGTH:
+        return task.feature("span.tokens")
+    part, _, single = name.partition(".")
+    return task.single(single, part)
 
 
 def _by(task: Task, detector: Detector) -> Floats:
@@ -168,7 +175,7 @@ def _by(task: Task, detector: Detector) -> Floats:
     return np.where(task.ranked, values if detector.riskier == "high" else -values, np.nan)
 
 
-def _task(each: _Scored, p: Floats | None, best: str | None) -> dict[str, Any]:
+def _task(each: _Scored, p: Floats | None, best: Sequence[str]) -> dict[str, Any]:
     task, ranking = each.task, each.ranking
     located = Counter(type(answered.located) for answered in task.answers)
     found: dict[str, Any] = {
@@ -184,25 +191,21 @@ def _task(each: _Scored, p: Floats | None, best: str | None) -> dict[str, Any]:
         return found | {"reason": ranking.reason}
     names = [*ranking.values, *ranking.missing]
     found["auroc"] = {name: measured(ranking.measured(name)) for name in names}
-    single = best or "nll:max"
     kept = task.fittable
-    curves = {single: task.single(single)}
-    if each.fitted:
-        curves = {IN_DOMAIN: each.fitted[IN_DOMAIN]} | curves
-        found["gain"] = {
-            name: measured(mean_auroc([ranking], name, f"span.{single}")) for name in each.fitted
-        }
+    curves = {**each.fitted, **{name: _risk(task, name) for name in (*best, LENGTH)}}
+    found["gain"] = _above([ranking], list(each.fitted), best)
     if not task.wrong[kept].all() and task.wrong[kept].any():
         found["roc"] = {name: roc(risk[kept], task.wrong[kept]) for name, risk in curves.items()}
     if p is None:
         found["guard"] = {"reason": f"fewer than {FEWEST} answers of a class to fit to"}
     else:
         found["guard"] = guard_figures(_graded([task]), p)
-    return found | _baselines(task, each, single)
+    return found | _baselines(each, best)
 
 
-def _baselines(task: Task, each: _Scored, single: str) -> dict[str, Any]:
+def _baselines(each: _Scored, best: Sequence[str]) -> dict[str, Any]:
     """p(true) and agreement beside others, on the rows that they were measured on."""
+    task = each.task
     has = np.array([all(m in a.measured for m in MEASURES) for a in task.answers], dtype=bool)
     kept = has & task.ranked
     wrong = task.wrong[kept]
@@ -211,33 +214,48 @@ def _baselines(task: Task, each: _Scored, single: str) -> dict[str, Any]:
     if wrong.all() or not wrong.any():
         return {"baselines": {"n": int(kept.sum()), "reason": "one class only"}}
     risks = {m: np.array([1 - a.measured.get(m, np.nan) for a in task.answers]) for m in MEASURES}
-    risks |= {f"span.{single}": task.single(single), **each.fitted}
+    risks |= {**{name: _risk(task, name) for name in best}, **each.fitted}
     ranking = aurocs({name: risk[kept] for name, risk in risks.items()}, wrong)
     return {"baselines": {name: measured(ranking.measured(name)) for name in risks}}
 
 
 def _means(
-    counting: Sequence[_Scored], rankings: Sequence[Aurocs], best: str | None
+    counting: Sequence[_Scored], rankings: Sequence[Aurocs], best: Sequence[str]
 ) -> dict[str, Any]:
     """Means over the tasks with enough answers of each class, each task counting the same."""
-    if best is None:
+    if not rankings:
         reason = f"no task has {OF_EACH} right and {OF_EACH} wrong answers that were located"
         return {"tasks": [], "reason": reason}
     names = dict.fromkeys(name for ranking in rankings for name in ranking.values)
-    gains = {name: mean_auroc(rankings, name, f"span.{best}") for name in (IN_DOMAIN, OUT_OF_DOMAIN)}
     return {
         "tasks": [each.task.name for each in counting],
-        "best_single": best,
+        "best_singles": list(best),
         "auroc": {name: measured(mean_auroc(rankings, name)) for name in names},
-        "gain": {name: measured(gain) for name, gain in gains.items()},
+        "gain": _above(rankings, [n for n in (IN_DOMAIN, OUT_OF_DOMAIN) if n in names], best),
     }
 
 
-def _best_single(rankings: Sequence[Aurocs]) -> str | None:
-    """The single signal with the best mean AUROC on these very tasks: a baseline that flatters."""
-    means = {name: mean_auroc(rankings, f"span.{name}") for name in SINGLES}
-    values = {n: m.value for n, m in means.items() if not isinstance(m, NotDefined)}
-    return max(values, key=lambda name: values[name], default=None)
+def _above(
+    rankings: Sequence[Aurocs], names: Sequence[str], best: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """How much the AUROC of each name is above that of each of the best single signals."""
+    return {
+        name: {other: measured(mean_auroc(rankings, name, other)) for other in best}
+        for name in names
+    }
+
+
+def _best_singles(rankings: Sequence[Aurocs]) -> list[str]:
+    """The single signals with the best mean AUROC, of the span and of the whole answer.
+
+    Chosen on these very answers, which flatters them; nll:max where there are no means.
+    """
+    best = []
+    for part in PARTS:
+        means = {f"{part}.{n}": mean_auroc(rankings, f"{part}.{n}") for n in SINGLES}
+        values = {n: m.value for n, m in means.items() if not isinstance(m, NotDefined)}
+        best.append(max(values, key=lambda name: values[name], default=f"{part}.nll:max"))
+    return best
 
 
 def _gains(rankings: Sequence[Aurocs], pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
@@ -271,5 +289,5 @@ def _graded(tasks: Sequence[Task]) -> Graded:
     )
 
 
-def _names(tasks: Sequence[Task]) -> np.typing.NDArray[np.str_]:
+def _names(tasks: Sequence[Task]) -> npt.NDArray[np.str_]:
     return np.concatenate([np.full(len(task.answers), task.name) for task in tasks])
