@@ -21,8 +21,8 @@ class Attempt:
 
     p_wrong: None where nothing calibrated it. sentences: each sentence of a long answer with
     its own score. stopped: why a running rule ended it, None where none did. tokens_saved: how
-    many more tokens it could have had then, at the most. uncalibrated: why a profile has no p_wrong
-    for its score.
+    many more tokens it could have had then, at the most. uncalibrated: why a profile has no
+    p_wrong for its score.
     """
 
     trace: Trace

@@ -8,7 +8,6 @@ all arithmetic is in float64 and follows the definitions, not the package.
 import json
 import sys
 
-import llama_cpp
 import numpy as np
 
 
@@ -71,6 +70,8 @@ def measure(rows, answer_ids):
 
 
 def main():
+    import llama_cpp  # the arithmetic above serves other engines, too
+
     job = json.load(sys.stdin)
     llm = llama_cpp.Llama(job["model_path"], verbose=False, **job["llama_options"])
     results = []

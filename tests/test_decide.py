@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -158,9 +159,10 @@ def test_a_policy_on_p_wrong_goes_by_the_probability(p_wrong: float, move: type[
 
 
 def test_a_score_without_probability_is_not_scored() -> None:
-    move = next_move(on_p_wrong(), [attempt(0.0, p_wrong=None)])
-    assert isinstance(move, NotScored)
-    assert "range" in move.reason
+    far = replace(attempt(0.0, p_wrong=None), uncalibrated="the score is outside the range")
+    assert next_move(on_p_wrong(), [far]) == NotScored(0, "the score is outside the range", False)
+    shown = next_move(on_p_wrong(unscored="show"), [attempt(0.0, p_wrong=None)])
+    assert shown == NotScored(0, "there is no P(wrong) for its score", True)
 
 
 HISTORIES: list[tuple[Policy, list[Attempt]]] = [

@@ -25,8 +25,8 @@ class Calibration(Config):
     0.5
     """
 
-    slope: float = Field(default=0.0, ge=0)
-    intercept: float = 0.0
+    slope: float | None = Field(default=None, ge=0)
+    intercept: float | None = None
     knots: tuple[tuple[float, float], ...] = ()
     n: int = Field(ge=2)
     n_wrong: int = Field(ge=1)
@@ -40,10 +40,9 @@ class Calibration(Config):
     def _consistent(self) -> Self:
         if self.n_wrong >= self.n:
             raise ValueError("n_wrong must be below n: a calibration needs right answers too")
-        if self.knots and not {"slope", "intercept"}.isdisjoint(self.model_fields_set):
-            raise ValueError("give slope and intercept, or knots, not both")
-        if not self.knots and not {"slope", "intercept"} <= self.model_fields_set:
-            raise ValueError("give slope and intercept, or knots")
+        straight = [value is not None for value in (self.slope, self.intercept)]
+        if any(straight) if self.knots else not all(straight):
+            raise ValueError("give slope and intercept, or knots instead of them")
         scores, values = [x for x, _ in self.knots], [p for _, p in self.knots]
         if scores != sorted(set(scores)) or values != sorted(values):
             raise ValueError("knots must grow: scores strictly, probabilities without falling")
@@ -59,7 +58,10 @@ class Calibration(Config):
         if self.why_not(score, length) is not None:
             return None
         edge = 1 / (self.n + 2)
-        p = self._between_knots(score) if self.knots else self._logistic(score)
+        if self.slope is None or self.intercept is None:
+            p = self._between_knots(score)
+        else:
+            p = _logistic(self.slope * score + self.intercept)
         return min(max(p, edge), 1 - edge)
 
     def why_not(self, score: float, length: int | None = None) -> str | None:
@@ -77,10 +79,6 @@ class Calibration(Config):
             )
         return None
 
-    def _logistic(self, score: float) -> float:
-        odds = self.slope * score + self.intercept
-        return 1 / (1 + math.exp(-odds)) if odds >= 0 else math.exp(odds) / (1 + math.exp(odds))
-
     def _between_knots(self, score: float) -> float:
         after = bisect.bisect_left(self.knots, score, key=lambda knot: knot[0])
         if after == 0:
@@ -89,3 +87,7 @@ class Calibration(Config):
             return self.knots[-1][1]
         (x0, p0), (x1, p1) = self.knots[after - 1 : after + 1]
         return p0 + (p1 - p0) * (score - x0) / (x1 - x0)
+
+
+def _logistic(odds: float) -> float:
+    return 1 / (1 + math.exp(-odds)) if odds >= 0 else math.exp(odds) / (1 + math.exp(odds))

@@ -3,7 +3,7 @@
 Risk is P(wrong given answered), over questions like those that were labelled. The test is exact
 and asks nothing of the detector: a poor one gives low coverage or no promise, not a false one.
 What makes a promise false all the same is looking again until it holds, so each look is counted.
-docs/decisions/0003-promises.md has the reasons.
+docs/decisions/0004-promises.md has the reasons.
 """
 
 from __future__ import annotations

@@ -45,8 +45,11 @@ FEATURES: Final = (
 )
 """What the default detector is made of."""
 
-RIDGE: Final = 0.3
+RIDGE: Final = 0.1
 """Weight of the penalty on squared weights beside the mean log-loss."""
+
+UNPENALISED: Final = "span.nll:max"
+"""The best single signal may gain weight freely, and lose none; the others have to earn theirs."""
 
 LADDER: Final = (100.0, 10.0, 3.0, 1.0, 0.3, 0.1)
 """Penalties on leaving the prior that `adapt` chooses from; the first means: hardly at all."""
@@ -204,32 +207,43 @@ def _scaled(detector: FittedDetector, values: Floats) -> Floats:
 def _learn(
     prior: FittedDetector, examples: Examples, names: npt.NDArray[np.str_], ridge: float
 ) -> tuple[Floats, Floats]:
-    """Weights, with a penalty on their distance from the prior's, and an intercept a task."""
-    from scipy.optimize import minimize
+    """New weights and an intercept a task: the prior's weights times a free positive factor,
+    plus changes with a penalty on their squares.
+
+    The factor lets an overconfident prior calm down without forgetting which answers are riskier.
+    """
+    from scipy.optimize import Bounds, minimize
     from scipy.special import expit
 
     scaled, sign = _scaled(prior, examples.values), np.where(examples.wrong, 1.0, -1.0)
     groups = (examples.tasks[:, None] == names).astype(np.float64)
     rows = _task_weights(examples.wrong, groups.argmax(axis=1))
     start = np.array([term.weight for term in prior.terms])
+    columns = np.hstack([scaled, (scaled @ start)[:, None], groups])
     count = len(start)
+    held_back = [0.0 if term.feature == UNPENALISED else ridge for term in prior.terms]
+    penalty = np.array([*held_back, 0.0, *[_TINY] * len(names)])
 
     def loss(point: Floats) -> tuple[float, Floats]:
-        weights, intercepts = point[:count], point[count:]
-        margin = sign * (scaled @ weights + groups @ intercepts)
+        margin = sign * (columns @ point)
         slope = -sign * rows * expit(-margin)
-        away = weights - start
-        value = rows @ np.logaddexp(0, -margin) + ridge / 2 * (away @ away)
-        value += _TINY / 2 * (intercepts @ intercepts)  # a task without weight has no optimum
-        gradient = (scaled.T @ slope + ridge * away, groups.T @ slope + _TINY * intercepts)
-        return float(value), np.concatenate(gradient)
+        value = rows @ np.logaddexp(0, -margin) + point @ (penalty * point) / 2
+        return float(value), columns.T @ slope + penalty * point
 
-    first = np.concatenate([start, np.zeros(len(names))])
-    found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": 1000})
-    return found.x[:count], found.x[count:]
+    first = np.concatenate([np.zeros(count), [1.0], np.zeros(len(names))])
+    low, high = np.full(len(first), -np.inf), np.full(len(first), np.inf)
+    low[count], high[count] = _FACTORS
+    low[np.flatnonzero(penalty[:count] == 0)] = 0  # not held back, so not to be turned by noise
+    options = {"maxiter": 1000}
+    found = minimize(
+        loss, first, jac=True, method="L-BFGS-B", bounds=Bounds(low, high), options=options
+    )
+    return found.x[:count] + found.x[count] * start, found.x[count + 1 :]
 
 
+_FACTORS: Final = (0.1, 10.0)
 _TINY: Final = 1e-6
+"""A penalty on intercepts: a task without weight has no optimum."""
 
 
 def stack(

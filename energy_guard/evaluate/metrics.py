@@ -148,9 +148,10 @@ class _Sums:
         self.values = ascending[self._starts]
 
     def __call__(self, counts: Counts) -> Counts:
-        if not len(self._starts):
-            return counts
-        sums: Counts = np.add.reduceat(counts[:, self._order], self._starts, axis=1)
+        ordered = counts[:, self._order]
+        if len(self._starts) == len(self._order):
+            return ordered
+        sums: Counts = np.add.reduceat(ordered, self._starts, axis=1)
         return sums
 
 

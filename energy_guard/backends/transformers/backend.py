@@ -88,6 +88,7 @@ class Transformers(Backend):
         self.generation = generation
         self.last_row = last_row
         self._batch_size = batch_size
+        self._template = chat_template
         self._codec = TokenizerCodec(model, tokenizer, chat_template, n_ctx)
         self._prompts = PromptEncoder(self._codec)
         self._wait_s = wait_s
@@ -95,9 +96,10 @@ class Transformers(Backend):
 
     @cached_property
     def info(self) -> ModelInfo:
-        """Name of the model, and the fingerprint of its weights."""
+        """Name of the model, and the fingerprint of its weights and chat template."""
         name = Path(self.engine.name_or_path or "").name or type(self.engine).__name__
-        return ModelInfo(name, fingerprint(self.engine, self.tokenizer), "transformers")
+        digest = fingerprint(self.engine, self.tokenizer, self._template)
+        return ModelInfo(name, digest, "transformers")
 
     @property
     def exact_signals(self) -> frozenset[str]:

@@ -61,6 +61,7 @@ class _Captured:
     ) -> None:
         self.traces: list[Trace] = []
         self.over = False
+        self._drafting = False  # a model may be its own assistant
         self._model = model
         self._generate = model.generate
         self._piece = _no_text if tokenizer is None else Vocabulary(tokenizer).piece
@@ -72,9 +73,14 @@ class _Captured:
 
         @wraps(self._generate)
         def generate(*args: Any, **kwargs: Any) -> Any:
-            if self.over:
+            if self.over or self._drafting:
                 return self._generate(*args, **kwargs)
             call = _Call(self._model, args, kwargs)
+            if kwargs.get("cache_implementation") == "paged":
+                raise InputError(
+                    "capture cannot follow continuous batching (a paged cache)",
+                    "Leave cache_implementation out, or capture calls without it.",
+                )
             follow = self._follow if call.mode in _ONE_BY_ONE else self._evaluate
             return follow(call)
 
@@ -99,12 +105,15 @@ class _Captured:
                 "Leave on_step out (the final sequences are traced), or generate greedily.",
             )
         prompts = call.prompts()
-        out = self._generate(*call.args, **call.kwargs)
+        self._drafting = True
+        try:
+            out = self._generate(*call.args, **call.kwargs)
+        finally:
+            self._drafting = False
         sequences = getattr(out, "sequences", out)
-        width = call.ids.shape[1]
         expand = len(sequences) // len(prompts)
-        for i, ids in enumerate(sequences[:, width:].tolist()):
-            answer, reason = _cut(ids, call.ends)
+        for i, ids in enumerate(sequences[:, call.width :].tolist()):
+            answer, reason = call.cut(ids)
             if answer:
                 self.traces.append(self._replayed(prompts[i // expand], answer, reason, call))
         return out
@@ -141,8 +150,12 @@ class _Call:
         if given.get("custom_generate") is not None:
             self.mode = "custom_generate"
         inputs = given.get("inputs")
-        self.ids: Tensor = given.get("input_ids") if inputs is None else inputs
+        self.ids: Tensor | None = given.get("input_ids") if inputs is None else inputs
         self.mask: Tensor | None = given.get("attention_mask")
+        prompt = given.get("inputs_embeds") if self.ids is None else self.ids
+        if self.mask is None and prompt is not None:  # `generate` sees padding by itself, too
+            model._prepare_special_tokens(self.config, True, device=prompt.device)
+            self.mask = model._prepare_attention_mask_for_generation(prompt, self.config, {})
         self.keeps_cache = bool(
             self.config.return_dict_in_generate or given.get("past_key_values") is not None
         )
@@ -168,14 +181,35 @@ class _Call:
 
     def prompts(self) -> list[list[int]]:
         """The prompts as ids, without their padding."""
-        if self.ids is None:
+        if self.ids is None or self.mask is None:
             raise InputError(
-                f"capture cannot follow {self.mode} from embeddings: the prompt has no ids",
+                f"capture cannot follow {self.mode} without input_ids: prompts are replayed there",
                 "Give input_ids, or generate greedily.",
             )
-        mask = self.ids.new_ones(self.ids.shape) if self.mask is None else self.mask
-        pairs = zip(self.ids, mask, strict=True)
+        if self.mask.shape != self.ids.shape:
+            raise InputError(
+                f"capture cannot follow {self.mode} from a cache: prompts are replayed there",
+                "Give input_ids with the whole prompt, or generate greedily.",
+            )
+        pairs = zip(self.ids, self.mask, strict=True)
         return [ids[kept.bool().to(ids.device)].tolist() for ids, kept in pairs]
+
+    @property
+    def width(self) -> int:
+        """The length of the prompts, with their padding."""
+        return 0 if self.ids is None else int(self.ids.shape[1])
+
+    def cut(self, ids: list[int]) -> tuple[list[int], FinishReason]:
+        """An answer without the filling that follows it, and why it ended there."""
+        ends = self.ends
+        end = next((t for t, token in enumerate(ids) if token in ends), None)
+        if end is not None:
+            return ids[: end + 1], "eos"
+        # Beams that a criterion ended are filled up to the length of the others.
+        filling = (-1, self.config.pad_token_id) if (self.config.num_beams or 1) > 1 else ()
+        length = max((t for t, token in enumerate(ids, 1) if token not in filling), default=0)
+        limit = self.config.max_new_tokens
+        return ids[:length], "stop" if length < (limit or length) else "length"
 
 
 _NO_SETTINGS = frozenset(
@@ -221,7 +255,7 @@ class _Recording:
         following = self._following
         if following is not None and following.waiting:
             last = [recorder.last_id for recorder in following.recorders]
-            following.finish(self.watch.row_after(last, keep_cache=self._call.keeps_cache))
+            following.finish(self.watch.row_after(last, leave_cache=self._call.keeps_cache))
 
     def finish(self) -> list[Trace]:
         """The traces, one a sequence in order; those of a call that failed end as `closed`."""
@@ -264,11 +298,3 @@ def _goes_on(_sequence: int, _step: Step) -> None:
 
 def _no_text(_token: int) -> bytes:
     return b""
-
-
-def _cut(ids: list[int], ends: frozenset[int]) -> tuple[list[int], FinishReason]:
-    """An answer up to its end token: padding follows it."""
-    for t, token in enumerate(ids):
-        if token in ends:
-            return ids[: t + 1], "eos"
-    return ids, "length"

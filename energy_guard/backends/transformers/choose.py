@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.errors import InputError
 from energy_guard.request import Request, Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_LEAST: Final = 1e-9
 
 
 def check_request(request: Request) -> None:
@@ -51,13 +53,14 @@ def processors(samplings: Sequence[Sampling], prompt_tokens: int) -> list[Any]:
         return chain
     if first.top_k > 0:
         chain.append(TopKLogitsWarper(first.top_k))
+    # Beyond its range a setting leaves one token, as in llama.cpp; the warpers would refuse it.
     if first.typical_p < 1:
-        chain.append(TypicalLogitsWarper(first.typical_p))
+        chain.append(TypicalLogitsWarper(max(first.typical_p, _LEAST)))
     if first.top_p < 1:
-        chain.append(TopPLogitsWarper(first.top_p))
+        chain.append(TopPLogitsWarper(max(first.top_p, _LEAST)))
     if first.min_p > 0:
-        chain.append(MinPLogitsWarper(first.min_p))
-    chain.append(TemperatureLogitsWarper(first.temperature))
+        chain.append(MinPLogitsWarper(min(first.min_p, 1.0)))
+    chain.append(TemperatureLogitsWarper(float(first.temperature)))
     chain.append(_Draw([sampling.seed for sampling in samplings]))
     return chain
 

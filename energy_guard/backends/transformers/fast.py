@@ -7,7 +7,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.transformers.check import vectors_of
-from energy_guard.backends.transformers.reduce import rows_of
+from energy_guard.backends.transformers.reduce import RowsReducer
 from energy_guard.backends.transformers.watch import Choice
 
 if TYPE_CHECKING:
@@ -44,20 +44,20 @@ def evaluate(
     betas = torch.tensor(inverse_temperatures, device=model.device)[:, None, None]
     columns = max(1, _SLICE // (len(ids) * vectors_of(model)))
     reader = _Reader(model, ids, padding, columns)
-    before = reader.prompt(width)
+    before, reducer = reader.prompt(width), RowsReducer()
     for start in range(width, width + length, columns):
         chosen = ids[:, start : start + columns]
         after = reader.read(start, start + chosen.shape[1])
         choosing = torch.cat((before, after[:, :-1]), dim=1).float() * betas
         before = after[:, -1:]
-        rows, logits = rows_of(choosing.flatten(0, 1), chosen.flatten())
+        rows, logits = reducer.rows_of(choosing.flatten(0, 1), chosen.flatten())
         choices = [
             Choice(token, logit, row, None)
             for token, logit, row in zip(chosen.flatten().tolist(), logits, rows, strict=True)
         ]
         for t in range(chosen.shape[1]):
             yield choices[t :: chosen.shape[1]]
-    rows, logits = rows_of((before.float() * betas)[:, 0], ids[:, -1])
+    rows, logits = reducer.rows_of((before.float() * betas)[:, 0], ids[:, -1])
     yield [Choice(*last, None) for last in zip(ids[:, -1].tolist(), logits, rows, strict=True)]
 
 

@@ -15,30 +15,44 @@ _SAMPLES: Final = 64
 
 _NOT_THE_MODEL: Final = frozenset(
     {
-        *("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"),
-        *("_attn_implementation", "use_cache"),
+        *("_name_or_path", "transformers_version", "_attn_implementation", "use_cache"),
+        *("architectures", "dtype", "torch_dtype"),  # first written down by save_pretrained
+        *("pad_token_id", "return_dict", "output_attentions", "output_hidden_states"),
     }
 )
-"""Configuration that says where a model lies or how it is run, not what it computes."""
+"""Configuration that says where a model lies or how it is run, not what it computes. Its class
+and the precision of its weights are read from the model itself."""
 
 
-def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
+def fingerprint(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat_template: str | None = None
+) -> str:
     """Return 32 hexadecimal digits that change with weights, precision, adapters and template.
 
-    They do not change with the device or the place of the files. Weights that an offloading
-    scheme keeps elsewhere count with name and shape alone.
+    chat_template: used instead of the tokenizer's own. They do not change with the device or the
+    place of the files. Weights that an offloading scheme keeps elsewhere count with name and
+    shape alone.
     """
     config = {k: v for k, v in model.config.to_diff_dict().items() if k not in _NOT_THE_MODEL}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
-    digest.update(repr((len(tokenizer), tokenizer.chat_template)).encode())
-    adapters = getattr(model, "active_adapters", None)
-    if getattr(model, "_hf_peft_config_loaded", False) and callable(adapters):
-        digest.update(repr(adapters()).encode())
+    template = chat_template or tokenizer.chat_template
+    digest.update(repr((type(model).__name__, len(tokenizer), template)).encode())
+    digest.update("".join(_adapters(model)).encode())
     for name, tensor in sorted(_weights(model)):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         if tensor.device.type != "meta" and tensor.numel():
             digest.update(_sampled(tensor))
     return digest.hexdigest()[:32]
+
+
+def _adapters(model: PreTrainedModel) -> list[str]:
+    """The layers of PEFT: their weights do not tell whether they are on, and how strongly."""
+    layers: Any = model.named_modules()
+    return [
+        repr((name, layer.disable_adapters, layer.active_adapters, getattr(layer, "scaling", None)))
+        for name, layer in layers
+        if isinstance(getattr(layer, "disable_adapters", None), bool)  # a method of the model
+    ]
 
 
 def _weights(model: PreTrainedModel) -> list[tuple[str, Tensor]]:

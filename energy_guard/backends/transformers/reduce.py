@@ -1,18 +1,58 @@
-"""Rows of logits → a few floats, on the device where they are: `energy.RowReducer` in PyTorch."""
+"""Rows of logits → a few floats, on the device where they are.
+
+On the processor that is `energy.RowReducer` itself: PyTorch takes new memory for each of its dozen
+steps, and fresh pages cost more than the sums. On other devices it is the same in PyTorch.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Final
 
-from energy_guard.energy import Row
+from energy_guard.energy import Row, RowReducer
 from energy_guard.errors import RowError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from torch import Tensor
 
 _NO_MASS: Final = -1e4
 """Below the logarithm of any float32: what is here has no mass, and 0 times it is 0."""
+
+
+_BROKEN: Final = Row(math.nan, math.nan, math.nan, math.nan)
+
+
+class RowsReducer:
+    """Reduces the rows of step after step, wherever they are. Not for two threads at once."""
+
+    def __init__(self) -> None:
+        self._reducer: RowReducer | None = None
+        self._size = 0
+
+    def rows_of(self, rows: Tensor, tokens: Tensor | None = None) -> tuple[list[Row], list[float]]:
+        """Return the numbers of float32 rows, and the logits of the tokens chosen from them.
+
+        rows: shape (N, vocabulary). tokens: shape (N,). What is not finite stays so: `checked`
+        tells.
+        """
+        if rows.device.type != "cpu":
+            return rows_of(rows, tokens)
+        table = rows.detach().numpy()
+        if self._reducer is None or self._size != table.shape[1]:
+            self._size = table.shape[1]
+            self._reducer = RowReducer(self._size)
+        chosen = [] if tokens is None else zip(table, tokens.tolist(), strict=True)
+        return [_reduced(self._reducer, row) for row in table], [float(r[t]) for r, t in chosen]
+
+
+def _reduced(reducer: RowReducer, row: npt.NDArray[np.float32]) -> Row:
+    """A row that cannot be reduced is refused only where it is wanted: not where it is padding."""
+    try:
+        return reducer.reduce(row)
+    except RowError:
+        return _BROKEN
 
 
 def reduce_rows(rows: Tensor) -> Tensor:
@@ -44,11 +84,7 @@ def reduce_rows(rows: Tensor) -> Tensor:
 
 
 def rows_of(rows: Tensor, tokens: Tensor | None = None) -> tuple[list[Row], list[float]]:
-    """Return the numbers of float32 rows, and the logits of the tokens chosen from them.
-
-    rows: shape (N, vocabulary). tokens: shape (N,). One transfer from the device. What is not
-    finite stays so: `checked` tells.
-    """
+    """In PyTorch, with one transfer from the device; see `RowsReducer.rows_of`."""
     import torch
 
     numbers = reduce_rows(rows)

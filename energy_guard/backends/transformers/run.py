@@ -60,7 +60,7 @@ class Prefix:
 
 
 class Run:
-    """prefix: what an earlier answer left in a cache; afterwards, what this one leaves."""
+    """prefix: what an earlier answer left in a cache; the attribute: what this one leaves."""
 
     def __init__(
         self,
@@ -69,7 +69,8 @@ class Run:
         private: bool,
         prefix: Prefix | None = None,
     ) -> None:
-        self.prefix = prefix
+        self.prefix: Prefix | None = None
+        self._reused = prefix
         self._backend = backend
         self._model = backend.engine
         self._private = private
@@ -93,11 +94,11 @@ class Run:
                 self._generate(watch)
                 if following.waiting:
                     last = [job.recorder.last_id for job in self._jobs]
-                    rows = watch.row_after(last, keep_cache=False)
-            except PromptInterruptedError:
+                    rows = watch.row_after(last, leave_cache=False)
+                self.prefix = self._left_in(watch.cache)
+            except PromptInterruptedError:  # some layers of the cache are behind others
                 self._interrupt()
         following.finish(rows)
-        self.prefix = self._left_in(watch.cache)
 
     def fast(self, emit: Emit[list[Event]]) -> None:
         """Evaluate given answers, many tokens at once."""
@@ -159,8 +160,8 @@ class Run:
             pad_token_id=fill,
             **own,
         )
-        if len(jobs) == 1 and self.prefix is not None:
-            options["past_key_values"] = self.prefix.reused_for(jobs[0].prompt)
+        if len(jobs) == 1 and self._reused is not None:
+            options["past_key_values"] = self._reused.reused_for(jobs[0].prompt)
         options["logits_processor"] = [*options.get("logits_processor", []), *chain]
         generate = model.generate
         if self._private:  # past a capture that stands in for it

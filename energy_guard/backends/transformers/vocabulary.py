@@ -36,10 +36,9 @@ class Vocabulary:
         name = tokenizer.convert_ids_to_tokens(token)
         if not isinstance(name, str):
             return b""
-        if token in tokenizer.added_tokens_decoder:
-            return name.encode()
         if self._byte_level:
-            return bytes(_BYTES[stand_in] for stand_in in name)
+            plain = token in tokenizer.added_tokens_decoder or not _BYTES.keys() >= {*name}
+            return name.encode() if plain else bytes(_BYTES[stand_in] for stand_in in name)
         byte = _BYTE.fullmatch(name)
         if byte is not None:
             return bytes.fromhex(byte[1])
@@ -61,7 +60,8 @@ class Vocabulary:
     def _anchor(self) -> tuple[int, str]:
         """A plain token, and its text."""
         ids: Any = self._tokenizer("a", add_special_tokens=False).input_ids
-        return ids[-1], self._decode([ids[-1]])
+        anchor = ids[-1] if ids else 0
+        return anchor, self._decode([anchor])
 
     @cached_property
     def _controls(self) -> frozenset[int]:

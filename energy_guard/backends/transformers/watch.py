@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.attributes import replaced
-from energy_guard.backends.transformers.reduce import rows_of
+from energy_guard.backends.transformers.reduce import RowsReducer
 from energy_guard.energy import Row
 from energy_guard.errors import EngineError
 from energy_guard.trace import FinishReason
@@ -54,8 +55,9 @@ class Watch:
         self._follow = follow
         self._betas = inverse_temperatures
         self._rows: Tensor | None = None
-        self._inputs: dict[str, Any] = {}
-        self._scale: Tensor | None = None
+        self._last: _Pass | None = None
+        self._prepare: Any = self._model.prepare_inputs_for_generation
+        self._reducer = RowsReducer()
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -64,19 +66,25 @@ class Watch:
         get_processors = model._get_logits_processor
         get_criteria = model._get_stopping_criteria
         prepare = model.prepare_inputs_for_generation
+        self._prepare = getattr(prepare, "unwatched", prepare)
 
+        @wraps(get_processors)
         def processors(*args: Any, **kwargs: Any) -> Any:
             chain = get_processors(*args, **kwargs)
             chain.insert(0, self._see)
             return chain
 
+        @wraps(get_criteria)
         def criteria(*args: Any, **kwargs: Any) -> _Criteria:
             return _Criteria(get_criteria(*args, **kwargs), self._step)
 
-        def inputs(*args: Any, **kwargs: Any) -> Any:
-            self._inputs = prepare(*args, **kwargs)
-            return self._inputs
+        @wraps(prepare)  # `generate` reads its signature
+        def inputs(input_ids: Tensor, **kwargs: Any) -> Any:
+            prepared = prepare(input_ids, **kwargs)
+            self._last = _Pass.of(input_ids, kwargs, prepared)
+            return prepared
 
+        inputs.unwatched = self._prepare  # type: ignore[attr-defined]
         with ExitStack() as stack:
             stack.enter_context(replaced(model, "_get_logits_processor", processors))
             stack.enter_context(replaced(model, "_get_stopping_criteria", criteria))
@@ -86,31 +94,22 @@ class Watch:
     @property
     def cache(self) -> Any:
         """The key-value cache of the call that was followed; None where there is none."""
-        return self._inputs.get("past_key_values")
+        return None if self._last is None else self._last.cache
 
-    def row_after(self, tokens: Sequence[int], keep_cache: bool) -> list[Row] | None:
+    def row_after(self, tokens: Sequence[int], leave_cache: bool) -> list[Row] | None:
         """Evaluate the last tokens, one a sequence, and reduce their rows: one more pass.
 
-        None where the cache cannot take them: there is none, it is full, or it is the user's
-        (`keep_cache`) and could not be put back as it was.
+        None where the cache cannot take them: it is full, or somebody else has used it since, or
+        it is to be left as it is (`leave_cache`) and could not be put back.
         """
         import torch
 
-        inputs, cache = self._inputs, self.cache
-        mask, positions = inputs.get("attention_mask"), inputs.get("position_ids")
-        if cache is None or not _has_room(cache) or (keep_cache and not cache.is_croppable):
+        if self._last is None or not self._last.can_go_on(leave_cache):
             return None
-        if mask is not None and not (isinstance(mask, torch.Tensor) and mask.dim() == 2):
-            return None  # made for the cache's size as it was
-        last = torch.tensor(tokens, device=inputs["input_ids"].device)[:, None]
-        changed: dict[str, Any] = {"input_ids": last}
-        if mask is not None:
-            changed["attention_mask"] = torch.cat((mask, mask.new_ones(len(mask), 1)), dim=1)
-        if positions is not None:
-            changed["position_ids"] = positions[..., -1:] + 1
-        with torch.no_grad(), _undone(cache) if keep_cache else nullcontext():
-            logits = self._model(**(inputs | changed), return_dict=True).logits
-        rows, _ = rows_of(self._scaled(logits[:, -1].to(torch.float32)))
+        inputs = self._prepare(**self._last.next(self._model, tokens))
+        with torch.no_grad(), _undone(self.cache):
+            logits = self._model(**inputs, return_dict=True).logits
+        rows, _ = self._reducer.rows_of(self._scaled(logits[:, -1].to(torch.float32)))
         return rows
 
     def _see(self, _ids: Tensor, scores: Tensor) -> Tensor:
@@ -124,7 +123,7 @@ class Watch:
                 "Please report this with the version of transformers.",
             )
         tokens = ids[:, -1]
-        rows, logits = rows_of(self._scaled(self._rows), tokens.to(self._rows.device))
+        rows, logits = self._reducer.rows_of(self._scaled(self._rows), tokens.to(self._rows.device))
         self._rows = None
         chosen, ended = tokens.tolist(), done.tolist()
         choices = [
@@ -137,6 +136,46 @@ class Watch:
         if all(beta == 1.0 for beta in self._betas):
             return rows
         return rows * rows.new_tensor(self._betas)[:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What a forward pass was prepared from. end: the length of its cache afterwards."""
+
+    ids: Tensor
+    options: dict[str, Any]
+    end: int | None
+
+    @classmethod
+    def of(cls, ids: Tensor, options: dict[str, Any], prepared: dict[str, Any]) -> _Pass:
+        begin = _length(options.get("past_key_values"))
+        read = prepared.get("inputs_embeds")
+        read = prepared["input_ids"] if read is None else read
+        return cls(ids, options, None if begin is None else begin + read.shape[1])
+
+    @property
+    def cache(self) -> Any:
+        return self.options.get("past_key_values")
+
+    def can_go_on(self, leave_cache: bool) -> bool:
+        """Whether the cache is as the pass left it, and takes one token more."""
+        if self.cache is None:  # none at all, or a state of another kind, which only goes forward
+            return not self.options.get("use_cache")
+        as_left = self.end is not None and _length(self.cache) == self.end
+        return as_left and _has_room(self.cache) and (self.cache.is_croppable or not leave_cache)
+
+    def next(self, model: Any, tokens: Sequence[int]) -> dict[str, Any]:
+        """The same for the next pass, prolonged by one token a sequence as `generate` does it."""
+        import torch
+
+        options = {k: v for k, v in self.options.items() if k not in _OF_THIS_PASS}
+        options = dict(model._update_model_kwargs_for_generation({}, options))
+        last = self.ids.new_tensor(tokens)[:, None]
+        one = {"next_sequence_length": 1} if self.cache is not None else {}
+        return options | one | {"input_ids": torch.cat((self.ids, last), dim=1)}
+
+
+_OF_THIS_PASS: Final = frozenset({"is_first_iteration", "next_sequence_length"})
 
 
 class _Criteria:
@@ -155,14 +194,24 @@ class _Criteria:
 
     def _why(self, token: int, length: int) -> FinishReason:
         """Which of the criteria it was; they only say yes or no."""
-        ends = [c.eos_token_id for c in self._criteria if hasattr(c, "eos_token_id")]
+        from transformers import EosTokenCriteria, MaxTimeCriteria
+
+        ends = [c.eos_token_id for c in self._criteria if isinstance(c, EosTokenCriteria)]
         if any((end == token).any() for end in ends):
             return "eos"
         if self.max_length is not None and length >= self.max_length:
             return "length"
-        timed = [c for c in self._criteria if hasattr(c, "max_time")]
+        timed = [c for c in self._criteria if isinstance(c, MaxTimeCriteria)]
         late = any(time.time() - c.initial_timestamp > c.max_time for c in timed)
         return "deadline" if late else "stop"
+
+
+def _length(cache: Any) -> int | None:
+    """How many tokens a cache holds; None for none, and where it does not know."""
+    try:
+        return None if cache is None else int(cache.get_seq_length())
+    except ValueError:  # linear attention keeps a state without a length
+        return None
 
 
 def _has_room(cache: Any) -> bool:
@@ -172,7 +221,10 @@ def _has_room(cache: Any) -> bool:
 
 @contextmanager
 def _undone(cache: Any) -> Iterator[None]:
-    """Take the one token that is added inside out of the cache again."""
+    """Take the one token that is added inside out of the cache again, where that can be done."""
+    if cache is None or not cache.is_croppable:
+        yield
+        return
     recording = [layer for layer in cache.layers if getattr(layer, "record_past", True) is False]
     cache.activate_past_recording()
     yield
