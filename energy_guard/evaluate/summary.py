@@ -40,12 +40,6 @@ from energy_guard.trace import SCHEMA
 IN_DOMAIN: Final = "fitted in domain"
 OUT_OF_DOMAIN: Final = "fitted out of domain"
 LENGTH: Final = "span length"
-LOCALISED: Final = tuple(
-    f"{signal}:{pooling}"
-    for signal in ("nll", "entropy", "centred_logit_energy", "logit_energy", "spilled_energy")
-    for pooling in ("mean", "max", "sum")
-)
-"""What the effect of localisation is shown for."""
 CENTRED: Final = tuple(
     f"{signal}:{pooling}"
     for signal in ("logit_energy", "marginal_energy", "spilled_energy")
@@ -90,7 +84,7 @@ def summarise(answers: Sequence[Answered], detector: str | None = None) -> dict[
             for each in scored
         },
         "means": _means([each for each in scored if each.counts], rankings, best),
-        "localisation": _gains(rankings, [(f"span.{n}", f"answer.{n}") for n in LOCALISED]),
+        "localisation": _gains(rankings, [(f"span.{n}", f"answer.{n}") for n in SINGLES]),
         "gauge": _gains(rankings, [(f"span.centred_{n}", f"span.{n}") for n in CENTRED]),
         "pooled": guards.pooled(best),
         "examples": examples_of(tasks, guards.together),

@@ -56,12 +56,7 @@ def number(measured: Mapping[str, Any] | None, signed: bool = False) -> str:
         return NONE
     form = "+.3f" if signed else ".3f"
     value, low, high = (format(measured[key], form) for key in ("value", "low", "high"))
-    return f"{value} ({low} to {high})"
-
-
-def _value(measured: Mapping[str, Any] | None) -> str:
-    known = measured is not None and measured["value"] is not None
-    return f"{measured['value']:.3f}" if known and measured else NONE
+    return f"{value} ({low} to {high})" if signed or "-" in low else f"{value} ({low}–{high})"
 
 
 def _answers(results: Results) -> Sheet:
@@ -138,7 +133,7 @@ def _auroc_cells(
     found: Mapping[str, Any], best: Sequence[str], fitted: Sequence[str]
 ) -> tuple[str, ...]:
     auroc, gain = found["auroc"], found["gain"].get(fitted[0], {})
-    singles = [_value(auroc.get(name)) for name in best]
+    singles = [number(auroc.get(name)) for name in best]
     first = number(gain.get(best[0]) if best else None, signed=True)
     return (*singles, first, *(number(auroc.get(name)) for name in fitted))
 
@@ -219,7 +214,11 @@ def _guards(results: Results) -> Sheet:
     )
     rows = [(name, str(guard["n"]), *_guard_cells(guard)) for name, guard in _guards_of(results)]
     detector = "the fitted one" if results["detector"] == "fitted" else results["detector"]
-    notes = [f"Detector: {detector}; P(wrong) by Platt's method, always on other folds."]
+    notes = [
+        f"Detector: {detector}; P(wrong) by Platt's method, always on other folds. Coverage at a risk "
+        "is that of the best threshold on these very answers, which flatters: certificates "
+        "(energy-guard calibrate --max-risk) do not. A calibration error needs 2,000 rows."
+    ]
     if "reason" in results["pooled"]:
         notes = [f"No guard: {results['pooled']['reason']}."]
     return Sheet("The guard: risk and coverage, calibration", headings, tuple(rows), " ".join(notes))
