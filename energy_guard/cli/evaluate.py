@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -38,8 +39,17 @@ from energy_guard.evaluate.answers import Answered
 from energy_guard.evaluate.baselines import measure
 from energy_guard.evaluate.collect import collect
 from energy_guard.evaluate.rows import Row, read_rows
-from energy_guard.evaluate.run import Folder, Run, choose, read_run, relocated, versions
+from energy_guard.evaluate.run import (
+    Folder,
+    Run,
+    choose,
+    read_run,
+    read_told,
+    relocated,
+    versions,
+)
 from energy_guard.evaluate.summary import summarise
+from energy_guard.evaluate.told import TOLD, rule_of
 from energy_guard.guard import Guard
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.report.page import evaluation_page
@@ -61,6 +71,9 @@ def evaluate(
     baselines: Annotated[
         int, typer.Option(help="Questions of each task for p(true) and agreement.", min=0)
     ] = 0,
+    told: Annotated[
+        int, typer.Option(help="Questions of each task to ask with the target's rule.", min=0)
+    ] = 0,
     backend: BackendName = None,
     detector: DetectorName = None,
     locator: LocatorName = None,
@@ -76,7 +89,7 @@ def evaluate(
     """
     guard_settings(detector=detector, locator=locator)  # checked before anything is loaded
     if from_traces is not None:
-        if data or resume or baselines:
+        if data or resume or baselines or told:
             raise InputError("--from-traces asks no questions: it goes with no data file")
         folder = Folder(out or (from_traces if from_traces.is_dir() else from_traces.parent))
         folder.start(resume=True)
@@ -91,7 +104,7 @@ def evaluate(
         folder.start(resume)
         engine = open_backend(model, backend, n_ctx, n_gpu_layers, n_threads)
         guard = Guard(engine, locator=locator, profile=None)
-        _ask(guard, asked, rows, baselines, folder)
+        _ask(guard, _Wanted(rows, baselines, told), asked, folder)
     made_with, answers, run = read_run(from_traces or folder.path)
     if from_traces is not None and locator is not None:
         answers, made_with = relocated(answers, locator), made_with | {"locator": locator}
@@ -101,7 +114,8 @@ def evaluate(
         "made_with": made_with,
         "too_long": run.too_long if run else {},
     }
-    results = summarise(answers, detector) | results
+    told_answers = read_told(from_traces or folder.path)
+    results = summarise(answers, detector, told_answers) | results
     folder.write_results(results)
     folder.report.write_text(evaluation_page(results), "utf-8")
     if as_json:
@@ -112,20 +126,34 @@ def evaluate(
     console.print(f"\n{folder.results}\n{folder.report}", soft_wrap=True, markup=False)
 
 
-def _ask(guard: Guard, asked: Sequence[Row], most: int, extra: int, folder: Folder) -> None:
+@dataclass(frozen=True)
+class _Wanted:
+    """How many questions of each task: in all, for the baselines, and with a rule."""
+
+    rows: int
+    baselines: int
+    told: int
+
+
+def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Row], folder: Folder) -> None:
     """Ask what is not answered yet, and measure the baselines of what is not measured yet."""
-    chosen, too_long = choose(asked, most, guard.backend)
+    chosen, too_long = choose(asked, wanted.rows, guard.backend)
     if not chosen:
         raise InputError("no question fits the context", "Give more of it: --n-ctx.")
     folder.write_run(Run(_command(), tuple(row.id for row in chosen), too_long))
     with _bars("asking", chosen) as advance:
         answers = collect(guard, chosen, folder.answers, on_answer=advance)
-    if extra:
-        subsample, _ = choose(chosen, extra)
+    if wanted.baselines:
+        subsample, _ = choose(chosen, wanted.baselines)
         by_id = {answered.id: answered for answered in answers}
         pairs = [(row, by_id[row.id]) for row in subsample]
         with _bars("baselines", subsample) as advance:
             measure(guard, pairs, folder.measured, advance)
+    for target in TOLD if wanted.told else ():
+        subsample, _ = choose(chosen, wanted.told)
+        with _bars(f"told, t = {target:g}", subsample) as advance:
+            path, rule = folder.told(target), rule_of(target)
+            collect(guard, subsample, path, rule=rule, on_answer=advance)
 
 
 @contextmanager
@@ -161,4 +189,3 @@ def _bars(what: str, rows: Sequence[Row]) -> Iterator[Callable[[Answered], None]
 
 def _command() -> str:
     return shlex.join(["energy-guard", *sys.argv[1:]])
-

@@ -85,8 +85,10 @@ def p_true(session: Session, row: Row, answer: str) -> float:
 
 
 def agreement(session: Session, row: Row, answered: Answered, locate: Locator) -> float:
-    """Return the share of samples at temperature 1 with the same exact answer, in other letters
-    or not; the whole answers are compared where none is located."""
+    """Return the share of samples at temperature 1 with the same exact answer, in any spelling.
+
+    Where none is located the whole answer counts as it.
+    """
     request = request_of(row)
     asked = Asked(request.question, request.choices)
     located = answered.located

@@ -19,6 +19,7 @@ from energy_guard.evaluate.answers import Answered, read_answers
 from energy_guard.evaluate.baselines import read_measured, with_measured
 from energy_guard.evaluate.rows import Row
 from energy_guard.evaluate.tasks import request_of
+from energy_guard.evaluate.told import TOLD
 from energy_guard.locate import Asked, Locator
 from energy_guard.locate import locator as locator_named
 from energy_guard.trace import SCHEMA
@@ -59,6 +60,10 @@ class Folder:
     def measured(self) -> Path:
         """p(true) and agreement; see `evaluate.baselines`."""
         return self.path / "baselines.jsonl"
+
+    def told(self, target: float) -> Path:
+        """Answers after the model was told the rule of a confidence target."""
+        return self.path / f"told-{target:g}.jsonl"
 
     @property
     def results(self) -> Path:
@@ -131,9 +136,13 @@ def choose(
     return sorted(chosen, key=lambda row: tasks.index(row.task)), dict(too_long)
 
 
+_RESERVE: Final = 64
+"""Tokens for what may be said besides: the rule of a confidence target, the question of p(true)."""
+
+
 def _fits(row: Row, backend: Backend) -> bool:
     request = request_of(row)
-    return backend.measure(request).room >= request.max_tokens
+    return backend.measure(request).room >= request.max_tokens + _RESERVE
 
 
 def read_run(path: Path) -> tuple[dict[str, Any], list[Answered], Run | None]:
@@ -158,7 +167,9 @@ def relocated(answers: Sequence[Answered], locator: str) -> list[Answered]:
     """Find the exact answers anew, with another locator; no model is there to be asked."""
     locate = locator_named(locator)
     return [
-        replace(answered, attempts=tuple(_relocated(answered, a, locate) for a in answered.attempts))
+        replace(
+            answered, attempts=tuple(_relocated(answered, a, locate) for a in answered.attempts)
+        )
         for answered in answers
     ]
 
@@ -189,6 +200,12 @@ def _read_run(path: Path) -> Run | None:
         return Run(str(data["command"]), tuple(data["ids"]), dict(data["too_long"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is not the run.json of an evaluation") from error
+
+
+def read_told(path: Path) -> dict[float, list[Answered]]:
+    """Read the answers after the model was told a rule, by the rule's confidence target."""
+    files = {target: Folder(path).told(target) for target in TOLD}
+    return {t: read_answers(file)[1] for t, file in files.items() if file.exists()}
 
 
 def versions() -> dict[str, str]:

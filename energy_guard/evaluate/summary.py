@@ -32,7 +32,8 @@ from energy_guard.evaluate.make import declined
 from energy_guard.evaluate.many import Aurocs, aurocs, mean_auroc
 from energy_guard.evaluate.metrics import OF_EACH
 from energy_guard.evaluate.scored import PARTS, SINGLES, Task, tasks_of
-from energy_guard.evaluate.targets import Graded
+from energy_guard.evaluate.told import graded as graded_of
+from energy_guard.evaluate.told import told_figures
 from energy_guard.locate import NothingToCheck, NotLocated
 from energy_guard.score import Detector
 from energy_guard.trace import SCHEMA
@@ -62,10 +63,15 @@ class _Scored:
         return isinstance(self.ranking, Aurocs) and self.ranking.rarer >= OF_EACH
 
 
-def summarise(answers: Sequence[Answered], detector: str | None = None) -> dict[str, Any]:
+def summarise(
+    answers: Sequence[Answered],
+    detector: str | None = None,
+    told: Mapping[float, Sequence[Answered]] | None = None,
+) -> dict[str, Any]:
     """Return the results of an evaluation; the same answers give the same results.
 
-    detector: what the guard's figures are for, instead of the fitted one.
+    detector: what the guard's figures are for, instead of the fitted one. told: answers after the
+    model was told the rule of a confidence target, by target.
     """
     tasks = tasks_of(answers)
     fitting = [task for task in tasks if fits(task)]
@@ -87,6 +93,7 @@ def summarise(answers: Sequence[Answered], detector: str | None = None) -> dict[
         "localisation": _gains(rankings, [(f"span.{n}", f"answer.{n}") for n in SINGLES]),
         "gauge": _gains(rankings, [(f"span.centred_{n}", f"span.{n}") for n in CENTRED]),
         "pooled": guards.pooled(best),
+        "told": told_figures(answers, told or {}),
         "examples": examples_of(tasks, guards.together),
     }
 
@@ -118,7 +125,7 @@ class _Guards:
         """Figures over all rows; each task a share of them, as large as it is."""
         if self.together is None:
             return {"reason": f"no task has {FEWEST} right and {FEWEST} wrong answers to fit to"}
-        graded = _graded(self.tasks)
+        graded = graded_of([a for task in self.tasks for a in task.answers])
         apart = [
             self.one_a_task.get(task.name, np.full(len(task.answers), np.nan))
             for task in self.tasks
@@ -193,7 +200,7 @@ def _task(each: _Scored, p: Floats | None, best: Sequence[str]) -> dict[str, Any
     if p is None:
         found["guard"] = {"reason": f"fewer than {FEWEST} answers of a class to fit to"}
     else:
-        found["guard"] = guard_figures(_graded([task]), p)
+        found["guard"] = guard_figures(graded_of(task.answers), p)
     return found | _baselines(each, best)
 
 
@@ -272,15 +279,6 @@ def _outcomes(answers: Sequence[Answered]) -> dict[str, int]:
         "declined" if declined(a) and a.outcome == "right" else a.outcome for a in answers
     )
     return {outcome: said[outcome] for outcome in ("right", "wrong", "refused", "declined")}
-
-
-def _graded(tasks: Sequence[Task]) -> Graded:
-    return Graded(
-        right=np.concatenate([task.right for task in tasks]),
-        wrong=np.concatenate([task.wrong for task in tasks]),
-        answerable=np.array([a.answerable for task in tasks for a in task.answers], dtype=bool),
-        tasks=_names(tasks),
-    )
 
 
 def _names(tasks: Sequence[Task]) -> npt.NDArray[np.str_]:

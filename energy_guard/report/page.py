@@ -30,7 +30,7 @@ def evaluation_page(results: Mapping[str, Any]) -> str:
         headline=headline(results),
         results=results,
         sheets=sheets(results),
-        auroc=_source(plots.auroc_plot(results)),
+        auroc=_source(plots.auroc_plot(results)) if _any_auroc(results) else None,
         pooled=[] if "reason" in pooled else _guard(pooled["one_for_all"], pooled["roc"]),
         tasks=_tasks(results),
         examples=[
@@ -42,6 +42,10 @@ def evaluation_page(results: Mapping[str, Any]) -> str:
         ],
     )
     return page
+
+
+def _any_auroc(results: Mapping[str, Any]) -> bool:
+    return any("auroc" in task for task in results["tasks"].values())
 
 
 def _tasks(results: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072b2", "#d55e00", "#009e73", "#767676"
 _COLOURS: Final = (_BLUE, _ORANGE, _GREEN, "#cc79a7", _GREY)
-_STYLE: Final = {
+_STYLE: Final[dict[Any, Any]] = {
     "text.parse_math": False,  # names are data
     "svg.fonttype": "none",
     "font.size": 9,
@@ -36,7 +36,9 @@ def auroc_plot(results: Mapping[str, Any]) -> str:
     with _drawn((7.2, 1.2 + 0.42 * len(tasks))) as (axes, out):
         for at, (name, colour) in enumerate(zip(names, _COLOURS, strict=False)):
             points = [(row, of["auroc"].get(name)) for row, of in enumerate(tasks.values())]
-            known = [(row + 0.16 * (at - 1.5), m) for row, m in points if m and m["value"] is not None]
+            known = [
+                (row + 0.16 * (at - 1.5), m) for row, m in points if m and m["value"] is not None
+            ]
             axes.errorbar(
                 [m["value"] for _, m in known],
                 [row for row, _ in known],
@@ -125,7 +127,9 @@ def histogram_plot(guard: Mapping[str, Any]) -> str:
             heights = [count / total for count in counts[outcome]]
             label = f"{outcome} (n = {sum(counts[outcome])})"
             axes.bar(places, heights, width, color=colour, alpha=0.5, label=label)
-        axes.set(title="P(wrong) by outcome", xlabel="P(wrong)", ylabel="share of each", xlim=(0, 1))
+        axes.set(
+            title="P(wrong) by outcome", xlabel="P(wrong)", ylabel="share of each", xlim=(0, 1)
+        )
         axes.legend(loc="upper left")
     return out[0]
 

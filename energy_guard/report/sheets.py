@@ -45,6 +45,7 @@ def sheets(results: Results) -> list[Sheet]:
         _baselines,
         _guards,
         _targets,
+        _told,
     )
     made = (maker(results) for maker in makers)
     return [sheet for sheet in made if sheet.rows or sheet.note]
@@ -62,7 +63,8 @@ def number(measured: Mapping[str, Any] | None, signed: bool = False) -> str:
 def _answers(results: Results) -> Sheet:
     too_long = results["too_long"]
     rows = [
-        (name, *_counts(task), str(too_long.get(name, 0))) for name, task in results["tasks"].items()
+        (name, *_counts(task), str(too_long.get(name, 0)))
+        for name, task in results["tasks"].items()
     ]
     rows.append(("all", *_counts(_everything(results)), str(sum(too_long.values()))))
     return Sheet(
@@ -215,13 +217,15 @@ def _guards(results: Results) -> Sheet:
     rows = [(name, str(guard["n"]), *_guard_cells(guard)) for name, guard in _guards_of(results)]
     detector = "the fitted one" if results["detector"] == "fitted" else results["detector"]
     notes = [
-        f"Detector: {detector}; P(wrong) by Platt's method, always on other folds. Coverage at a risk "
-        "is that of the best threshold on these very answers, which flatters: certificates "
+        f"Detector: {detector}; P(wrong) by Platt's method, always on other folds. Coverage at a "
+        "risk is that of the best threshold on these very answers, which flatters: certificates "
         "(energy-guard calibrate --max-risk) do not. A calibration error needs 2,000 rows."
     ]
     if "reason" in results["pooled"]:
         notes = [f"No guard: {results['pooled']['reason']}."]
-    return Sheet("The guard: risk and coverage, calibration", headings, tuple(rows), " ".join(notes))
+    return Sheet(
+        "The guard: risk and coverage, calibration", headings, tuple(rows), " ".join(notes)
+    )
 
 
 def _guards_of(results: Results) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -263,4 +267,22 @@ def _targets(results: Results) -> Sheet:
         "S_t = (right − t/(1−t) · wrong) / n; never to answer earns 0. The guard answers where "
         "P(right) is above t, so “right of those” should be at least t."
     )
-    return Sheet("What answering earns: confidence targets", headings, tuple(rows), note if rows else "")
+    return Sheet(
+        "What answering earns: confidence targets", headings, tuple(rows), note if rows else ""
+    )
+
+
+def _told(results: Results) -> Sheet:
+    rows = [
+        (
+            f"{row['target']:g}",
+            str(row["told"]["n"]),
+            str(row["declined"]),
+            number(row["untold"]),
+            number(row["told"]),
+        )
+        for row in results["told"]
+    ]
+    headings = ("t", "n", "declined when told", "S_t untold", "S_t told")
+    note = "The model itself decides, after the rule in its system message." if rows else ""
+    return Sheet("The model told the rule", headings, tuple(rows), note)
