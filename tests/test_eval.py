@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from energy_guard.backends import Scripted
+from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.cli import evaluate as module
 from energy_guard.cli.evaluate import evaluate
 from energy_guard.errors import InputError
@@ -351,27 +352,35 @@ OWN = (
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_the_embedded_model_from_the_command_line(tmp_path: Path) -> None:
+def test_the_embedded_model(
+    tmp_path: Path,
+    demo: LlamaCpp,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     lines = [
         json.dumps({"id": str(n), "task": "own", "question": question, "answers": [answer]})
         for n, (question, answer) in enumerate(OWN)
     ]
     data = tmp_path / "own.jsonl"
     data.write_text("\n".join(lines))
-    options = ["--out", tmp_path / "out", "--n-threads", "1", "--baselines", "2"]
-    done = subprocess.run(
-        [PROGRAM, "eval", data, *options], capture_output=True, check=True, timeout=250
-    )
-    assert b"What the model answered" in done.stdout
-    assert b"own" in done.stderr, "the progress"
-    own = results_of(tmp_path / "out")["tasks"]["own"]
+    monkeypatch.setattr(module, "open_backend", lambda *_: demo)
+    own = run(data, tmp_path / "out", baselines=2)["tasks"]["own"]
     assert own["n"] == 12
     assert own["outcomes"]["right"] >= 3
     assert own["outcomes"]["wrong"] >= 2
     assert own["auroc"]["span.nll:max"]["note"].startswith("only")
+    measured = (tmp_path / "out" / "baselines.jsonl").read_text().splitlines()
+    assert all(0 < json.loads(line)["measured"]["p(true)"] < 1 for line in measured)
+    out, progress = capsys.readouterr()
+    assert "What the model answered" in out
+    assert "own" in progress
+
+
+def test_bad_rows_end_the_program_with_status_2(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text("{}")
-    bad = subprocess.run(
-        [PROGRAM, "eval", tmp_path / "bad.jsonl"], capture_output=True, check=False
-    )
+    command = [PROGRAM, "eval", tmp_path / "bad.jsonl", "--model", tmp_path / "no.gguf"]
+    bad = subprocess.run(command, capture_output=True, check=False, cwd=tmp_path)
     assert bad.returncode == 2
     assert b"bad.jsonl, line 1" in bad.stderr
+    assert bad.stdout == b""

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import (
+    Console,
+    ConsoleOptions,
+    Group,
+    JustifyMethod,
+    RenderableType,
+    RenderResult,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -46,7 +53,8 @@ class _View:
         table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="dim")
         for at in columns:
             heading = Text(printable(self.sheet.headings[at]))
-            table.add_column(heading, justify="right" if at else "left", overflow="fold")
+            side: JustifyMethod = "right" if at else "left"
+            table.add_column(heading, justify=side, overflow="fold", no_wrap=not at)
         for row in self.sheet.rows:
             table.add_row(*(Text(printable(row[at])) for at in columns))
         return table
