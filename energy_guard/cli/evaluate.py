@@ -50,6 +50,7 @@ from energy_guard.evaluate.run import (
 )
 from energy_guard.evaluate.summary import summarise
 from energy_guard.evaluate.told import TOLD, rule_of
+from energy_guard.extras import needs_extra
 from energy_guard.guard import Guard
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.report.page import evaluation_page
@@ -100,6 +101,7 @@ def evaluate(
                 "Give JSONL files, or --from-traces DIR to score an evaluation again.",
             )
         asked = read_rows(data)
+        _check_extra()
         folder = Folder(out or DEFAULT_OUT)
         folder.start(resume)
         engine = open_backend(model, backend, n_ctx, n_gpu_layers, n_threads)
@@ -124,6 +126,15 @@ def evaluate(
     console = Console()
     console.print(evaluation_view(results))
     console.print(f"\n{folder.results}\n{folder.report}", soft_wrap=True, markup=False)
+
+
+def _check_extra() -> None:
+    """Better known now than after all questions were asked: MissingExtraError."""
+    with needs_extra("eval"):
+        import jinja2  # noqa: F401
+        import matplotlib  # noqa: F401
+        import scipy  # noqa: F401
+        import sklearn  # noqa: F401
 
 
 @dataclass(frozen=True)
