@@ -332,7 +332,8 @@ class TestLoading:
         [
             ({"dtype": "float8"}, ConfigError),
             ({"dtyp": "float32"}, ConfigError),
-            ({"device": "nowhere"}, ModelFileError),
+            ({"device": "nowhere"}, ConfigError),
+            ({"device": "cuda:99"}, ConfigError),
         ],
     )
     def test_options_that_cannot_be(self, directory: Path, options: Any, error: Any) -> None:

@@ -23,6 +23,8 @@ from torch_reference import (
 )
 from transformers import CompileConfig, LogitsProcessorList, StoppingCriteriaList
 
+from energy_guard.backends.transformers.reduce import RowsReducer, rows_of
+
 LETTERS = list(range(ord("a"), ord("z") + 1))
 SAMPLED = {"do_sample": True, "top_k": 0}
 
@@ -170,6 +172,24 @@ def test_rows_of_a_batch_are_those_of_the_prompts_alone(family: str) -> None:
             np.testing.assert_allclose(
                 getattr(trace, name), getattr(alone, name), rtol=0, atol=1e-4, err_msg=name
             )
+
+
+@pytest.mark.parametrize("mode", ["sampled", "ends apart", "rows end apart", "static cache"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_that_are_reduced_on_the_device(
+    family: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: what the processor does in NumPy is done in PyTorch."""
+
+    def on_device(_self: Any, rows: Any, tokens: Any = None) -> Any:
+        return rows_of(rows, tokens)
+
+    monkeypatch.setattr(RowsReducer, "rows_of", on_device)
+    model = model_of(family)
+    out, traces = captured(model, PROMPTS, **MODES[mode][0](model))
+    for row, (prompt, trace) in enumerate(zip(PROMPTS, traces, strict=True)):
+        assert_output_logits(trace, out, row)
+        assert_teacher_forced(model, prompt, trace)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

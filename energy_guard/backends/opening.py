@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from energy_guard.backends.base import Backend
 from energy_guard.backends.demo_model import demo_path
+from energy_guard.backends.installed import PACKAGES, require
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.backends.llama_cpp.capture import capture_llama
 from energy_guard.backends.llama_cpp.load import download, load_llama
@@ -21,7 +22,7 @@ from energy_guard.backends.transformers.load import load_pair
 from energy_guard.errors import ConfigError, InputError, ModelFileError
 from energy_guard.trace import StepHook, Trace
 
-BACKENDS: Final = ("llama-cpp", "transformers")
+BACKENDS: Final = tuple(PACKAGES)
 """Kinds of backend that `load` knows."""
 
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
@@ -44,10 +45,10 @@ def load(model: object, backend: str | None = None, **engine_options: Any) -> Ba
     >>> load("demo").info.backend
     'llama-cpp'
     """
-    if backend is not None and backend not in BACKENDS:
-        raise ConfigError(f"there is no backend {backend!r}", f"One of: {', '.join(BACKENDS)}.")
     if isinstance(model, str | Path):
-        if (backend or _kind(model)) == "transformers":
+        name = backend_for(model, backend)
+        require(name)
+        if name == "transformers":
             kind: type[Backend] = Transformers
             own = _own(Transformers, engine_options)
             engine: tuple[Any, ...] = load_pair(_source(model), **engine_options)
@@ -55,7 +56,18 @@ def load(model: object, backend: str | None = None, **engine_options: Any) -> Ba
             kind, own = LlamaCpp, _own(LlamaCpp, engine_options)
             engine = (_load_llama(model, engine_options),)
         return kind(*engine, **own)
+    _check_name(backend)
     return _wrap(model, engine_options)
+
+
+def backend_for(model: str | Path, backend: str | None = None) -> str:
+    """Which of `BACKENDS` loads this model; ConfigError where `backend` is none of them.
+
+    >>> backend_for("demo"), backend_for("owner/name"), backend_for("demo", "transformers")
+    ('llama-cpp', 'transformers', 'transformers')
+    """
+    _check_name(backend)
+    return backend or _kind(model)
 
 
 def capture(
@@ -90,6 +102,11 @@ def capture(
         )
     model, tokenizer = pair
     return capture_transformers(model, tokenizer, on_step, last_row, wait_s)
+
+
+def _check_name(backend: str | None) -> None:
+    if backend is not None and backend not in BACKENDS:
+        raise ConfigError(f"there is no backend {backend!r}", f"One of: {', '.join(BACKENDS)}.")
 
 
 def _wrap(engine: object, options: dict[str, Any]) -> Backend:

@@ -14,6 +14,9 @@ from energy_guard.cli.options import (
     ABSTAINED,
     BackendName,
     DetectorName,
+    Device,
+    DType,
+    EngineOptions,
     Json,
     LocatorName,
     LogFile,
@@ -29,7 +32,6 @@ from energy_guard.cli.options import (
     Stop,
     Temperature,
     guard_settings,
-    open_backend,
     open_log,
     read_prompt,
 )
@@ -55,6 +57,8 @@ def ask(
     n_ctx: NCtx = None,
     n_gpu_layers: NGpuLayers = None,
     n_threads: NThreads = None,
+    device: Device = None,
+    dtype: DType = None,
     log: LogFile = None,
     log_private: LogPrivate = False,
     as_json: Json = False,
@@ -72,9 +76,9 @@ def ask(
         sampling=Sampling(temperature=temperature, seed=seed),
         stop=tuple(stop or ()),
     )
+    options = EngineOptions(model, backend, n_ctx, n_threads, n_gpu_layers, device, dtype)
     settings = guard_settings(policy, detector, locator, profile or ("none" if raw else None))
-    engine = open_backend(model, backend, n_ctx, n_gpu_layers, n_threads)
-    guard = Guard(engine, **settings, log=open_log(log, log_private))
+    guard = Guard(options.open(), **settings, log=open_log(log, log_private))
     console = Console()
     not_logged: LogError | None = None
     try:

@@ -5,38 +5,47 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable
+from dataclasses import asdict
 from statistics import median, quantiles
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from energy_guard.backends.llama_cpp import LlamaCpp
-from energy_guard.backends.llama_cpp.speed import (
-    BARE,
-    Run,
-    interleaved,
-    retry_ratio,
-    ways,
-    with_logprobs,
+from energy_guard.backends.speed import Comparison, interleaved
+from energy_guard.cli.bench_engines import BENCHES
+from energy_guard.cli.options import (
+    BAD_INPUT,
+    BackendName,
+    Device,
+    DType,
+    EngineOptions,
+    Json,
+    Model,
+    NGpuLayers,
+    NThreads,
 )
-from energy_guard.cli.options import BAD_INPUT, Json, Model, NGpuLayers, NThreads, open_backend
 from energy_guard.errors import EngineError, InputError
-from energy_guard.guard import Guard
 
 MEMORY_TOKENS: Final = 2000
-_OLD_WAY: Final = "logits_all, logprobs=1"
+
+Item = TypeVar("Item")
 
 
 def bench(
     model: Model = "demo",
-    pairs: Annotated[int, typer.Option(help="Rounds; each runs every way once.", min=2)] = 12,
-    tokens: Annotated[int, typer.Option(help="Length of the answer.", min=16)] = 128,
+    backend: BackendName = None,
+    pairs: Annotated[
+        int | None, typer.Option(help="Rounds; each runs every way once.", min=2)
+    ] = None,
+    tokens: Annotated[int | None, typer.Option(help="Length of an answer.", min=16)] = None,
     n_gpu_layers: NGpuLayers = None,
     n_threads: NThreads = None,
+    device: Device = None,
+    dtype: DType = None,
     as_json: Json = False,
 ) -> None:
     """Measure the guard's cost: time a token beside bare generation, a retry, peak memory.
@@ -44,54 +53,55 @@ def bench(
     Every round runs all ways one after the other, so that what disturbs the machine disturbs
     all of them. Ratios carry over to other days; absolute times do not.
     """
-    console = Console()
+    options = EngineOptions(model, backend, None, n_threads, n_gpu_layers, device, dtype)
+    kind = BENCHES[options.kind]
+    pairs, tokens = pairs or kind.rounds, tokens or kind.tokens
     # First: a child's peak begins with what its parent had, and engines make the parent large.
-    memory = {way: _peak_memory(model, way) for way in ("bare", "guarded")}
-    backend = _open(model, tokens, n_gpu_layers, n_threads, logits_all=False)
-    keeps_all = _open(model, tokens, n_gpu_layers, n_threads, logits_all=True)
-    runs = ways(backend, Guard(backend).ask, tokens)
-    rounds = _timed("this package", runs, pairs)
-    # In rounds of its own: it sweeps the caches, and whoever came next would pay for that.
-    old_way = {BARE: runs[BARE], _OLD_WAY: with_logprobs(keeps_all, tokens)}
-    old_rounds = _timed("the old way", old_way, pairs)
-    retries = [retry_ratio(backend, tokens) for _ in range(pairs)]
+    memory = {way: _peak_memory(options, way) for way in kind.memory_ways}
+    engine = kind(options, tokens)
+    timed = [
+        (comparison, _shown(interleaved(comparison, pairs), comparison.title, pairs))
+        for comparison in engine.comparisons()
+    ]
+    retries = _shown(engine.retries(pairs), "a retry", pairs)
     if as_json:
         report = {
+            "model": engine.name,
+            "backend": options.kind,
             "pairs": pairs,
             "tokens": tokens,
-            "seconds_a_token": rounds,
-            "seconds_a_token_old_way": old_rounds,
+            "seconds_a_token": {comparison.title: rounds for comparison, rounds in timed},
             "retry": retries,
             "peak_memory_kib": memory,
             "memory_tokens": MEMORY_TOKENS,
         }
         typer.echo(json.dumps(report))
         return
+    console = Console()
+    console.print(f"{engine.name}: {pairs} interleaved rounds of {tokens} tokens, greedy")
+    console.print(_table(timed, retries))
+    bare, *others = kind.memory_ways
+    more = (f"{way} {(memory[way] - memory[bare]) / 1024:+.1f} MiB" for way in others)
+    console.print(f"peak memory over {MEMORY_TOKENS} tokens, beside bare: {', '.join(more)}")
+
+
+def _table(timed: list[tuple[Comparison, list[dict[str, float]]]], retries: list[float]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("", "ms a token", "ratio to bare: median", "quartiles"):
         table.add_column(heading, justify="left" if not heading else "right")
-    for name, of in [*((name, rounds) for name in runs), (_OLD_WAY, old_rounds)]:
-        times = median(r[name] for r in of) * 1e3
-        table.add_row(name, f"{times:.2f}", *_spread([r[name] / r[BARE] for r in of]))
+    for comparison, rounds in timed:
+        table.add_row(f"[dim]{comparison.title}")
+        for name in comparison.ways:
+            times = f"{median(one[name] for one in rounds) * 1e3:.2f}"
+            ratios = [one[name] / one[comparison.bare] for one in rounds]
+            table.add_row(name, times, *_spread(ratios))
+    table.add_row("[dim]the same prompt again")
     table.add_row("a retry, to its decoding", "", *_spread(retries))
-    console.print(f"{backend.info.name}: {pairs} interleaved rounds of {tokens} tokens, greedy")
-    console.print(table)
-    more = (memory["guarded"] - memory["bare"]) / 1024
-    console.print(f"peak memory over {MEMORY_TOKENS} tokens: {more:+.1f} MiB beside bare")
+    return table
 
 
-def _timed(what: str, runs: Mapping[str, Run], pairs: int) -> list[dict[str, float]]:
-    return list(track(interleaved(runs, pairs), what, pairs, console=Console(stderr=True)))
-
-
-def _open(
-    model: str, tokens: int, n_gpu_layers: int | None, n_threads: int | None, logits_all: bool
-) -> LlamaCpp:
-    options = {"logits_all": True} if logits_all else {}
-    backend = open_backend(model, None, max(512, 2 * tokens), n_gpu_layers, n_threads, **options)
-    if not isinstance(backend, LlamaCpp):
-        raise InputError("bench measures llama.cpp")
-    return backend
+def _shown(items: Iterable[Item], what: str, number: int) -> list[Item]:
+    return list(track(items, what, number, console=Console(stderr=True)))
 
 
 def _spread(values: list[float]) -> tuple[str, str]:
@@ -99,10 +109,11 @@ def _spread(values: list[float]) -> tuple[str, str]:
     return f"{median(values):.3f}", f"{lower:.3f} to {upper:.3f}"
 
 
-def _peak_memory(model: str, way: str) -> int:
-    """Peak resident memory in KiB of a process that writes one long answer."""
+def _peak_memory(options: EngineOptions, way: str) -> int:
+    """Peak resident memory in KiB of a process that writes long answers."""
+    given = (json.dumps(asdict(options)), way, str(MEMORY_TOKENS))
     child = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "energy_guard.cli.bench_memory", model, way, str(MEMORY_TOKENS)],
+        [sys.executable, "-m", "energy_guard.cli.bench_memory", *given],
         capture_output=True,
         text=True,
         check=False,

@@ -1,26 +1,39 @@
-"""Writes one long answer and prints the peak memory: run by `bench` in a child process."""
+"""Writes long answers and prints the peak memory: run by `bench` in a child process."""
 
 from __future__ import annotations
 
+import json
 import resource
 import sys
+from pathlib import Path
+from typing import Final
 
-from energy_guard.backends.llama_cpp import LlamaCpp
-from energy_guard.backends.llama_cpp.speed import bare, request_of
-from energy_guard.cli.options import BAD_INPUT, open_backend
+from energy_guard.cli.bench_engines import BENCHES
+from energy_guard.cli.options import BAD_INPUT, EngineOptions
 from energy_guard.errors import InputError
-from energy_guard.guard import Guard
+
+_STATUS: Final = Path("/proc/self/status")
+_FORGET: Final = Path("/proc/self/clear_refs")
 
 
-def main(model: str, way: str, tokens: int) -> None:
+def main(options: str, way: str, tokens: int) -> None:
     """Print the peak memory in KiB, and how many tokens were written."""
-    backend = open_backend(model, n_ctx=tokens + 256)
-    if not isinstance(backend, LlamaCpp):
-        raise InputError("bench measures llama.cpp")
-    request = request_of(tokens, endless_on=backend)
-    count = bare(backend, request) if way == "bare" else len(Guard(backend).ask(request).trace)
+    engine = EngineOptions(**json.loads(options))
+    bench = BENCHES[engine.kind](engine, tokens)
+    run = bench.memory_run(way)
+    bench.device_peak(forget=True)
+    if _FORGET.exists():
+        _FORGET.write_text("5")  # the peak so far: unpacking a file may take more than the run
+    count = run()
+    print(_peak_kib() + bench.device_peak() // 1024, count)  # noqa: T201
+
+
+def _peak_kib() -> int:
+    if _FORGET.exists():
+        lines = _STATUS.read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(peak // 1024 if sys.platform == "darwin" else peak, count)  # noqa: T201
+    return peak // 1024 if sys.platform == "darwin" else peak
 
 
 if __name__ == "__main__":

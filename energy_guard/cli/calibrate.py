@@ -22,13 +22,15 @@ from energy_guard.calibrate import Profile
 from energy_guard.cli.options import (
     BackendName,
     DetectorName,
+    Device,
+    DType,
+    EngineOptions,
     Json,
     LocatorName,
     Model,
     NCtx,
     NGpuLayers,
     NThreads,
-    open_backend,
 )
 from energy_guard.errors import InputError
 from energy_guard.estimate import Measured, NotDefined
@@ -70,6 +72,8 @@ def calibrate(
     n_ctx: NCtx = None,
     n_gpu_layers: NGpuLayers = None,
     n_threads: NThreads = None,
+    device: Device = None,
+    dtype: DType = None,
     as_json: Json = False,
 ) -> None:
     """Ask the model labelled questions, and make its profile: a score's P(wrong), and thresholds.
@@ -81,7 +85,8 @@ def calibrate(
     if detector is not None:
         Detector.parse(detector)
     rows = _rows(data)
-    engine = open_backend(model, backend, n_ctx, n_gpu_layers, n_threads)
+    options = EngineOptions(model, backend, n_ctx, n_threads, n_gpu_layers, device, dtype)
+    engine = options.open()
     guard = Guard(engine, detector=detector, locator=locator, profile=None)
     path = out or user_path(engine.info)
     answers = _ask(guard, rows, path, Wording(system, (), _MAX_TOKENS), resume)

@@ -20,6 +20,9 @@ from energy_guard.cli.live import show_live
 from energy_guard.cli.options import (
     BackendName,
     DetectorName,
+    Device,
+    DType,
+    EngineOptions,
     LocatorName,
     MaxTokens,
     Model,
@@ -32,7 +35,6 @@ from energy_guard.cli.options import (
     Stop,
     Temperature,
     guard_settings,
-    open_backend,
     open_log,
 )
 from energy_guard.conversation import Conversation
@@ -75,6 +77,8 @@ def chat(
     n_ctx: NCtx = None,
     n_gpu_layers: NGpuLayers = None,
     n_threads: NThreads = None,
+    device: Device = None,
+    dtype: DType = None,
 ) -> None:
     """Chat in the terminal; every answer is coloured by risk as it is written, and judged.
 
@@ -92,9 +96,10 @@ def chat(
         sampling=Sampling(temperature=temperature, seed=seed),
         stop=tuple(stop or ()),
     )
+    options = EngineOptions(model, backend, n_ctx, n_threads, n_gpu_layers, device, dtype)
     guard_options = guard_settings(policy, detector, locator, profile)
     trace_log = open_log(log, log_private)
-    engine = open_backend(model, backend, n_ctx, n_gpu_layers, n_threads)
+    engine = options.open()
     _check_opening(engine, settings)
     guard = Guard(engine, **guard_options, log=trace_log)
     if sys.stdin.isatty() and sys.stdout.isatty():

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from energy_guard.act import Result
 from energy_guard.cli.live import show_live
-from energy_guard.cli.options import open_backend
+from energy_guard.cli.options import EngineOptions
 from energy_guard.guard import Guard
 from energy_guard.report.terminal import STYLES, VERDICTS, details, printable
 from energy_guard.request import Message
@@ -36,7 +36,7 @@ _MAX_TOKENS: Final = 64
 def demo() -> None:
     """Ask the embedded model eight questions, and show what the guard makes of the answers."""
     console = Console(width=None if Console().is_terminal else 100)
-    guard = Guard(open_backend("demo"))
+    guard = Guard(EngineOptions("demo").open())
     policy = guard.policy
     console.print(
         f"[bold]{guard.backend.info.name}[/] with a guard: detector {guard.detector.name}"

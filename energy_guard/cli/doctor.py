@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
@@ -16,10 +16,26 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from energy_guard.backends import Backend
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.backends.llama_cpp.load import supports_gpu_offload
-from energy_guard.backends.llama_cpp.selfcheck import self_check
-from energy_guard.cli.options import Json, Model, NCtx, NGpuLayers, NThreads, open_backend
+from energy_guard.backends.llama_cpp.selfcheck import self_check as check_llama_cpp
+from energy_guard.backends.opening import BACKENDS
+from energy_guard.backends.selfcheck import SelfCheck
+from energy_guard.backends.transformers import Transformers
+from energy_guard.backends.transformers.load import devices
+from energy_guard.backends.transformers.selfcheck import self_check as check_transformers
+from energy_guard.cli.options import (
+    BackendName,
+    Device,
+    DType,
+    EngineOptions,
+    Json,
+    Model,
+    NCtx,
+    NGpuLayers,
+    NThreads,
+)
 from energy_guard.errors import EnergyGuardError
 from energy_guard.request import Request
 
@@ -44,9 +60,12 @@ class Finding:
 
 def doctor(
     model: Model = "demo",
+    backend: BackendName = None,
     n_ctx: NCtx = None,
     n_gpu_layers: NGpuLayers = None,
     n_threads: NThreads = None,
+    device: Device = None,
+    dtype: DType = None,
     as_json: Json = False,
 ) -> None:
     """Check the installation with a model: versions, one token, right rows, time a token.
@@ -55,7 +74,8 @@ def doctor(
     """
     console = Console(soft_wrap=True)
     findings = []
-    for finding in _examine(model, n_ctx, n_gpu_layers, n_threads):
+    options = EngineOptions(model, backend, n_ctx, n_threads, n_gpu_layers, device, dtype)
+    for finding in _examine(options):
         findings.append(finding)
         if not as_json:
             mark, style = _MARKS[finding.ok]
@@ -69,41 +89,53 @@ def doctor(
 _MARKS: Final = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("·", "dim")}
 
 
-def _examine(
-    model: str, n_ctx: int | None, n_gpu_layers: int | None, n_threads: int | None
-) -> Iterator[Finding]:
+_PACKAGES: Final = {
+    "llama-cpp": ("llama-cpp-python",),
+    "transformers": ("torch", "transformers", "accelerate"),
+}
+
+
+def _examine(options: EngineOptions) -> Iterator[Finding]:
     yield Finding("system", None, f"Python {platform.python_version()}, {platform.platform()}")
-    for package in ("energy-guard", "numpy", "llama-cpp-python"):
-        yield _version(package)
+    for package in ("energy-guard", "numpy"):
+        yield _version(package, options.kind)
+    for backend in BACKENDS:
+        for package in _PACKAGES[backend]:
+            yield _version(package, backend, needed=backend == options.kind)
     try:
-        offload = supports_gpu_offload()
-        yield Finding(
-            "GPU offload", None, "supported" if offload else "not in this build: CPU only"
-        )
-        probe = _probe(model)
+        yield _devices(options.kind)
+        probe = _probe(options)
         yield probe
         if not probe.ok:
             return  # what crashed there would crash here
-        backend = open_backend(model, None, n_ctx, n_gpu_layers, n_threads)
-        info = backend.info
-        yield Finding("model", True, f"{info.name}, fingerprint {info.fingerprint}")
-        if isinstance(backend, LlamaCpp):
-            yield from _rows(backend)
+        engine = options.open()
+        yield Finding("model", True, f"{engine.info.name}, fingerprint {engine.info.fingerprint}")
+        yield from _rows(engine)
     except EnergyGuardError as error:
         yield Finding("stopped", False, str(error))
 
 
-def _version(package: str) -> Finding:
+def _version(package: str, backend: str, needed: bool = True) -> Finding:
     try:
-        return Finding(package, True, version(package))
+        return Finding(package, True if needed else None, version(package))
     except PackageNotFoundError:
-        return Finding(package, False, "not installed: pip install 'energy-guard[llama-cpp]'")
+        extra = f"pip install 'energy-guard[{backend}]'"
+        what = f"not installed: {extra}" if needed else f"not installed ({extra})"
+        return Finding(package, False if needed else None, what)
 
 
-def _probe(model: str) -> Finding:
+def _devices(backend: str) -> Finding:
+    if backend == "transformers":
+        return Finding("devices", None, ", ".join(devices()))
+    offload = supports_gpu_offload()
+    return Finding("GPU offload", None, "supported" if offload else "not in this build: CPU only")
+
+
+def _probe(options: EngineOptions) -> Finding:
     """Decode one token in a child: a build that does not fit the processor dies there."""
     what = "one token, in a process of its own"
-    command = [sys.executable, "-m", "energy_guard.cli.probe", model]
+    small = json.dumps(asdict(replace(options, n_ctx=256)))
+    command = [sys.executable, "-m", "energy_guard.cli.probe", small]
     try:
         child = subprocess.run(  # noqa: S603
             command, capture_output=True, text=True, timeout=_PROBE_LIMIT_S, check=False
@@ -112,14 +144,17 @@ def _probe(model: str) -> Finding:
         return Finding(what, False, f"no token within {_PROBE_LIMIT_S} s")
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name
-        return Finding(what, False, f"llama.cpp crashed ({name}). Build it again:\n  {REBUILD}")
+        way_out = "Install torch again, or try --device cpu."
+        if options.kind == "llama-cpp":
+            way_out = f"Build it again:\n  {REBUILD}"
+        return Finding(what, False, f"{options.kind} crashed ({name}). {way_out}")
     if child.returncode:
         return Finding(what, False, child.stderr.strip())
     return Finding(what, True, "decoded")
 
 
-def _rows(backend: LlamaCpp) -> Iterator[Finding]:
-    check = self_check(backend, Request.raw("The three primary colours are", max_tokens=32))
+def _rows(engine: Backend) -> Iterator[Finding]:
+    check = _self_check(engine, Request.raw("The three primary colours are", max_tokens=32))
     yield Finding(
         "rows against a second computation",
         check.difference <= _TOLERANCE,
@@ -131,3 +166,11 @@ def _rows(backend: LlamaCpp) -> Iterator[Finding]:
         f"{check.capture_s * 1e6:.0f} µs a token of {check.token_s * 1e3:.1f} ms "
         f"({check.capture_s / check.token_s:.1%})",
     )
+
+
+def _self_check(engine: Backend, request: Request) -> SelfCheck:
+    if isinstance(engine, LlamaCpp):
+        return check_llama_cpp(engine, request)
+    if isinstance(engine, Transformers):
+        return check_transformers(engine, request)
+    raise TypeError(f"there is no check of a {type(engine).__name__}")

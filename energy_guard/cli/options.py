@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
 from energy_guard.backends import Backend, load
+from energy_guard.backends.opening import BACKENDS, backend_for
+from energy_guard.backends.transformers.load import DTYPES
 from energy_guard.calibrate import Profile
 from energy_guard.errors import ConfigError, PromptError
 from energy_guard.locate import LOCATORS
@@ -19,15 +22,27 @@ from energy_guard.score import Detector
 
 Model = Annotated[
     str,
-    typer.Option("--model", "-m", help="GGUF file, hub id (owner/repo:FILE), or demo."),
+    typer.Option(
+        "--model",
+        "-m",
+        help="GGUF file, directory, hub id (owner/name, or owner/repo:FILE for GGUF), or demo.",
+    ),
 ]
-BackendName = Annotated[str | None, typer.Option("--backend", help="llama-cpp; settles doubt.")]
+BackendName = Annotated[
+    str | None, typer.Option("--backend", help=f"{' or '.join(BACKENDS)}; settles doubt.")
+]
 MaxTokens = Annotated[int, typer.Option(help="Longest answer, in tokens.")]
 Temperature = Annotated[float, typer.Option(help="0 is greedy.")]
 Seed = Annotated[int | None, typer.Option(help="Makes sampling repeatable.")]
 Stop = Annotated[list[str] | None, typer.Option(help="Text that ends the answer.")]
 NCtx = Annotated[int | None, typer.Option(help="Tokens of context.", min=1, max=2**31 - 1)]
-NGpuLayers = Annotated[int | None, typer.Option(help="Layers on the GPU; -1 for all.")]
+NGpuLayers = Annotated[
+    int | None, typer.Option(help="For llama-cpp: layers on the GPU; -1 for all.")
+]
+Device = Annotated[str | None, typer.Option("--device", help="For transformers: cpu, cuda or mps.")]
+DType = Annotated[
+    str | None, typer.Option("--dtype", help=f"For transformers: {', '.join(DTYPES)}.")
+]
 NThreads = Annotated[int | None, typer.Option(help="Threads while generating.", min=1, max=512)]
 DetectorName = Annotated[
     str | None, typer.Option("--detector", help="signal:pooling, such as spilled_energy:max.")
@@ -50,18 +65,46 @@ BAD_INPUT = 2
 """Exit status where what was asked for cannot be done as asked."""
 
 
-def open_backend(
-    model: str,
-    backend: str | None = None,
-    n_ctx: int | None = None,
-    n_gpu_layers: int | None = None,
-    n_threads: int | None = None,
-    **more: Any,
-) -> Backend:
-    """Load the model, with the engine's defaults for what was not given."""
-    given = {"n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers, "n_threads": n_threads}
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    return load(model, backend, **options, **more)
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Which model to load, and how; what is None is left to the engine.
+
+    Raises ConfigError for an option of the backend that does not load this model.
+    """
+
+    model: str
+    backend: str | None = None
+    n_ctx: int | None = None
+    n_threads: int | None = None
+    n_gpu_layers: int | None = None
+    device: str | None = None
+    dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, owner in _OF_ONE_BACKEND.items():
+            if getattr(self, name) is not None and self.kind != owner:
+                raise ConfigError(
+                    f"--{name.replace('_', '-')} is an option of {owner}, and {self.model} is "
+                    f"loaded by {self.kind}",
+                    f"Leave it out, or choose --backend {owner}.",
+                )
+
+    @property
+    def kind(self) -> str:
+        """The name of the backend that loads the model."""
+        return backend_for(self.model, self.backend)
+
+    def open(self, **more: Any) -> Backend:
+        """Load the model; more: options that are no user's."""
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        return load(given.pop("model"), given.pop("backend", None), **given, **more)
+
+
+_OF_ONE_BACKEND: Final = {
+    "n_gpu_layers": "llama-cpp",
+    "device": "transformers",
+    "dtype": "transformers",
+}
 
 
 def guard_settings(

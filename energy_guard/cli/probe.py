@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
-from energy_guard.backends import load
+from energy_guard.cli.options import EngineOptions
 from energy_guard.errors import EnergyGuardError
 from energy_guard.request import Request
 
 if __name__ == "__main__":
     try:
-        for _ in load(sys.argv[1], n_ctx=256).generate([Request.raw("Hello", max_tokens=1)]):
+        backend = EngineOptions(**json.loads(sys.argv[1])).open()
+        for _ in backend.generate([Request.raw("Hello", max_tokens=1)]):
             pass
     except EnergyGuardError as error:
         sys.exit(str(error))

@@ -17,6 +17,9 @@ from energy_guard.cli.options import (
     ABSTAINED,
     BackendName,
     DetectorName,
+    Device,
+    DType,
+    EngineOptions,
     Json,
     LocatorName,
     LogFile,
@@ -28,7 +31,6 @@ from energy_guard.cli.options import (
     PolicyFile,
     ProfileFile,
     guard_settings,
-    open_backend,
     open_log,
     read_prompt,
 )
@@ -61,6 +63,8 @@ def score(
     n_ctx: NCtx = None,
     n_gpu_layers: NGpuLayers = None,
     n_threads: NThreads = None,
+    device: Device = None,
+    dtype: DType = None,
     log: LogFile = None,
     log_private: LogPrivate = False,
     as_json: Json = False,
@@ -77,12 +81,9 @@ def score(
     if prompt is None or answer is None:
         raise InputError("score needs --prompt and --answer, or --from-log FILE")
     request = (Request.raw if raw else Request.chat)(prompt)
+    options = EngineOptions(model, backend, n_ctx, n_threads, n_gpu_layers, device, dtype)
     text = read_prompt(answer)
-    guard = Guard(
-        open_backend(model, backend, n_ctx, n_gpu_layers, n_threads),
-        **settings,
-        log=open_log(log, log_private),
-    )
+    guard = Guard(options.open(), **settings, log=open_log(log, log_private))
     result = guard.score(request, text, fast)
     if as_json:
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False))

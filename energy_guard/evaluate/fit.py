@@ -127,6 +127,17 @@ def adapt(prior: FittedDetector, examples: Examples, seed: int = 0) -> FittedDet
     return _moved(prior, examples, LADDER[int(fits.argmax())])
 
 
+def rescaled(prior: FittedDetector, values: Floats) -> FittedDetector:
+    """Return the detector with its features centred and scaled by these answers, shape (n, names).
+
+    Labels play no part: a prior that was fitted on one model meets the numbers of another.
+    """
+    centre, scale = _scaling(values)
+    terms = zip(prior.terms, centre.tolist(), scale.tolist(), strict=True)
+    moved = tuple(t.model_copy(update={"centre": c, "scale": s}) for t, c, s in terms)
+    return prior.model_copy(update={"terms": moved})
+
+
 def _loss(prior: FittedDetector, examples: Examples, held: Flags, ridge: float) -> float:
     """The log-loss on held-out answers, tasks and classes weighted as in fitting."""
     kept = examples.part(~held)

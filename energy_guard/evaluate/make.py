@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.resources import as_file, files
 from typing import Final
 
 import numpy as np
@@ -26,7 +27,7 @@ from energy_guard.calibrate.certificate import Labelled
 from energy_guard.errors import InputError
 from energy_guard.estimate import Measured
 from energy_guard.evaluate.answers import Answered
-from energy_guard.evaluate.fit import FEATURES, fit, stack
+from energy_guard.evaluate.fit import adapt, rescaled, stack
 from energy_guard.evaluate.metrics import auroc
 from energy_guard.features import features
 from energy_guard.fitted import FittedDetector
@@ -173,15 +174,23 @@ def _once_each(answers: Sequence[Answered]) -> list[Answered]:
 
 
 def _fitted(answers: Sequence[Answered]) -> FittedDetector:
+    prior = shipped_prior()
     rows = [
-        (a, features(a.trace, a.located, FEATURES))
+        (a, features(a.trace, a.located, prior.names))
         for a in answers
         if isinstance(a.located, Span) and not declined(a)
     ]
     whole = [(a, row) for a, row in rows if np.isfinite(row).all()]
     wrong = [a.wrong for a, _ in whole]
     _need(wrong.count(False), wrong.count(True), "fit a detector")
-    return fit(stack(FEATURES, [row for _, row in whole], wrong, [a.task for a, _ in whole]))
+    examples = stack(prior.names, [row for _, row in whole], wrong, [a.task for a, _ in whole])
+    return adapt(rescaled(prior, examples.values), examples)
+
+
+def shipped_prior() -> FittedDetector:
+    """The detector that is shipped: where fitting to another model's answers begins."""
+    with as_file(files("energy_guard.data") / "prior.json") as path:
+        return FittedDetector.read(path)
 
 
 def _scored(answers: Sequence[Answered], scorer: Scorer) -> list[tuple[Answered, Score]]:

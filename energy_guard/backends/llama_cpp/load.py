@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.gguf_file import check_file, is_first_shard, trained_context
+from energy_guard.backends.installed import missing
 from energy_guard.backends.llama_cpp.logs import ERROR_LEVEL, listening
 from energy_guard.errors import ConfigError, MissingExtraError, ModelFileError
 
@@ -113,8 +114,5 @@ def _import_llama_cpp() -> ModuleType:
     try:
         import llama_cpp
     except (ImportError, OSError, RuntimeError) as error:  # a library that does not load, too
-        raise MissingExtraError(
-            f"llama-cpp-python cannot be imported ({error})",
-            "Install it: pip install 'energy-guard[llama-cpp]'",
-        ) from error
+        raise missing("llama-cpp", f"llama-cpp-python cannot be imported ({error})") from error
     return llama_cpp

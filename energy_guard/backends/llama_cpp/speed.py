@@ -1,25 +1,20 @@
-"""What is measured by `energy-guard bench`: the same answer, written in several ways."""
+"""Ways to write an answer with llama.cpp, for `energy-guard bench`."""
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Iterator, Mapping
-from itertools import islice, pairwise, takewhile
-from statistics import median
+from collections.abc import Callable
+from itertools import islice, takewhile
 from typing import Any
 
 from energy_guard.backends.llama_cpp.backend import LlamaCpp
 from energy_guard.backends.llama_cpp.capture import capture_llama
 from energy_guard.backends.llama_cpp.sampling import generate_options
-from energy_guard.request import Request, Sampling, Token
+from energy_guard.backends.speed import Comparison, Run
+from energy_guard.request import Request, Sampling
 
 PROMPT = "Write a long story about a lighthouse keeper and the sea."
 
-BARE = "bare Llama.generate"
-
-Run = Callable[[], int]
-"""Writes an answer once, and returns how many tokens it has."""
+_BARE = "bare Llama.generate"
 
 
 def request_of(tokens: int, endless_on: LlamaCpp | None = None) -> Request:
@@ -33,8 +28,8 @@ def request_of(tokens: int, endless_on: LlamaCpp | None = None) -> Request:
     return Request.chat(PROMPT, max_tokens=tokens, sampling=sampling)
 
 
-def ways(backend: LlamaCpp, ask: Callable[[Request], Any], tokens: int) -> Mapping[str, Run]:
-    """Return the ways to write the answer on one engine; `ask` is the guarded one."""
+def guarding(backend: LlamaCpp, ask: Callable[[Request], Any], tokens: int) -> Comparison:
+    """With this package and without it; `ask` is the guarded way."""
     request, llm = request_of(tokens), backend.engine
 
     def captured() -> int:
@@ -44,11 +39,21 @@ def ways(backend: LlamaCpp, ask: Callable[[Request], Any], tokens: int) -> Mappi
     def guarded() -> int:
         return len(ask(request).trace)
 
-    return {
-        BARE: lambda: bare(backend, request),
-        "inside capture": captured,
-        "Guard.ask": guarded,
-    }
+    ways = {_BARE: lambda: bare(backend, request), "inside capture": captured}
+    return Comparison("one answer", ways | {"Guard.ask": guarded})
+
+
+def keeping_rows(backend: LlamaCpp, keeps_all: LlamaCpp, tokens: int) -> Comparison:
+    """The way there was: `logprobs` of an engine that keeps all rows (logits_all=True)."""
+    llm, prompt = keeps_all.engine, keeps_all._prompts.encode(request_of(tokens))
+
+    def with_logprobs() -> int:
+        out: Any = llm.create_completion(prompt, max_tokens=tokens, temperature=0.0, logprobs=1)
+        return len(out["choices"][0]["logprobs"]["tokens"])
+
+    request = request_of(tokens)
+    ways: dict[str, Run] = {_BARE: lambda: bare(backend, request)}
+    return Comparison("keeping the rows", ways | {"logits_all, logprobs=1": with_logprobs})
 
 
 def bare(backend: LlamaCpp, request: Request) -> int:
@@ -58,43 +63,3 @@ def bare(backend: LlamaCpp, request: Request) -> int:
     tokens = llm.generate(prompt, **generate_options(llm, request))
     going_on = takewhile(lambda token: token != llm.token_eos(), tokens)
     return sum(1 for _ in islice(going_on, request.max_tokens))
-
-
-def with_logprobs(backend: LlamaCpp, tokens: int) -> Run:
-    """The way there was: `logprobs` of an engine that keeps all rows (logits_all=True)."""
-    llm, prompt = backend.engine, backend._prompts.encode(request_of(tokens))
-
-    def run() -> int:
-        out: Any = llm.create_completion(prompt, max_tokens=tokens, temperature=0.0, logprobs=1)
-        return len(out["choices"][0]["logprobs"]["tokens"])
-
-    return run
-
-
-def interleaved(runs: Mapping[str, Run], rounds: int) -> Iterator[dict[str, float]]:
-    """Yield, for each round, the seconds a token of every way, in an order drawn anew.
-
-    What runs before leaves its traces in the caches; a fixed order would favour somebody.
-    """
-    for run in runs.values():
-        run()  # warm up, and read the prompt
-    order = random.Random(0)  # noqa: S311
-    for _ in range(rounds):
-        seconds = {}
-        for name in order.sample(sorted(runs), len(runs)):
-            started = time.perf_counter()
-            count = runs[name]()
-            seconds[name] = (time.perf_counter() - started) / count
-        yield seconds
-
-
-def retry_ratio(backend: LlamaCpp, tokens: int) -> float:
-    """Time of answering the same prompt again, over the decoding time of its tokens alone."""
-    request = request_of(tokens)
-    with backend.session() as session:
-        for _ in session.generate([request]):
-            pass
-        begun = time.perf_counter()
-        at = [time.perf_counter() for e in session.generate([request]) if isinstance(e, Token)]
-        whole = time.perf_counter() - begun
-    return whole / (median(later - sooner for sooner, later in pairwise(at)) * len(at))

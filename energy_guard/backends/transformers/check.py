@@ -36,15 +36,20 @@ def _kinds(engine: object) -> set[str]:
 def check_model(model: PreTrainedModel) -> None:
     """Raise InputError where the model does not write text by itself, token by token."""
     name = type(model).__name__
-    if getattr(model.config, "is_encoder_decoder", False):
-        raise InputError(
-            f"{name} is an encoder-decoder model, and its answers are not continuations",
-            "Use a decoder-only model (…ForCausalLM).",
-        )
+    check_config(model.config, name)
     if not model.can_generate():
         raise InputError(
             f"{name} has no generation head, so it has no logits to read",
             "Load it as AutoModelForCausalLM.",
+        )
+
+
+def check_config(config: Any, name: str) -> None:
+    """Raise InputError where the configuration is of an encoder-decoder model."""
+    if getattr(config, "is_encoder_decoder", False):
+        raise InputError(
+            f"{name} is an encoder-decoder model, and its answers are not continuations",
+            "Use a decoder-only model (…ForCausalLM).",
         )
 
 

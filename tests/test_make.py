@@ -1,0 +1,202 @@
+"""From graded answers to a profile, on answers whose risk is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from energy_guard import Guard, Policy, Profile
+from energy_guard.backends import ModelInfo, Scripted
+from energy_guard.calibrate import split_of
+from energy_guard.decide import Attempt
+from energy_guard.energy import Row
+from energy_guard.errors import ConfigError, InputError
+from energy_guard.evaluate.answers import Answered
+from energy_guard.evaluate.make import Wish, make_profile
+from energy_guard.locate import NotLocated, Span
+from energy_guard.profiles import find, store, user_path
+from energy_guard.score import Unscored
+from energy_guard.trace import Step, Trace
+
+INFO = ModelInfo("tiny", "00ff", "scripted")
+
+
+def answered(number: int, wrong: bool, nll: float, outcome: str | None = None) -> Answered:
+    """An answer of three tokens; the second one has this nll, and all rows follow from it."""
+    rng = np.random.default_rng(number)
+    steps = []
+    for t in range(3):
+        surprise = nll if t == 1 else float(rng.uniform(0.01, 0.2))
+        partition, mean = float(rng.normal(20, 1)), float(rng.normal(5, 0.1))
+        row = Row(partition, mean, entropy=surprise + 0.1, margin=1 / (surprise + 0.1))
+        steps.append(Step(65 + t, b"abc"[t : t + 1], partition - surprise, row))
+    trace = Trace.from_steps(steps, Row(20.0, 5.0, 0.1, 1.0))
+    attempt = Attempt(trace, Span((0, 1, 2), "abc"), Unscored("stored"))
+    result: Any = outcome or ("wrong" if wrong else "right")
+    return Answered(
+        str(number), f"t{number % 3}", f"question {number}?", None, (), True, result, (attempt,)
+    )
+
+
+def many(n: int, seed: int = 0) -> list[Answered]:
+    """Answers of which the share wrong grows with the nll: 1 − exp(−nll)."""
+    rng = np.random.default_rng(seed)
+    risks = rng.exponential(0.7, n) + 0.02
+    return [
+        answered(i, bool(rng.random() < 1 - np.exp(-risk)), float(risk))
+        for i, risk in enumerate(risks)
+    ]
+
+
+def test_a_profile_knows_what_it_was_made_from() -> None:
+    answers = many(600)
+    made = make_profile(answers, INFO, "automatic", system_prompt="Be brief.")
+    profile = made.profile
+    assert (profile.model, profile.backend, profile.locator) == ("00ff", "scripted", "automatic")
+    assert profile.detector.startswith("fitted:") and profile.fitted is not None
+    assert profile.training is not None
+    parts = profile.training.fit, profile.training.calibrate, profile.training.certify
+    assert sum(parts) == 600 and sum(profile.training.tasks.values()) == 600
+    assert profile.calibration.n <= profile.training.calibrate
+    assert profile.system_prompt == "Be brief."
+    assert made.auroc.value > 0.7  # type: ignore[union-attr]
+    again = make_profile(answers, INFO, "automatic", system_prompt="Be brief.")
+    assert again.profile == profile, "the same answers give the same profile"
+
+
+def test_probabilities_are_near_the_truth() -> None:
+    profile = make_profile(many(3000), INFO, "automatic", detector="nll:max").profile
+    for nll in (0.1, 0.5, 1.0, 1.5):
+        p = profile.calibration.p_wrong(nll, 3)
+        assert p == pytest.approx(1 - np.exp(-nll), abs=0.12)
+
+
+def test_what_was_fitted_on_is_not_what_is_certified_on() -> None:
+    """Labels of the certifying rows change the certificate, and nothing else."""
+    answers = many(900)
+    wish = Wish(max_risk=0.3)
+    made = make_profile(answers, INFO, "automatic", wish=wish)
+    flipped = [
+        a if split_of(a.question) != "certify" else answered(int(a.id), not a.wrong, 0.5)
+        for a in answers
+    ]
+    other = make_profile(flipped, INFO, "automatic", wish=wish)
+    assert other.profile.fitted == made.profile.fitted
+    assert other.profile.calibration == made.profile.calibration
+    assert other.certificate != made.certificate
+
+
+def test_a_promise_sets_the_limit() -> None:
+    made = make_profile(many(3000), INFO, "automatic", wish=Wish(max_risk=0.3))
+    assert made.certificate is not None and made.certificate.threshold is not None
+    policy = made.profile.policy()
+    assert policy.abstain == made.certificate.threshold
+    assert made.profile.promise(policy) == made.certificate
+
+
+def test_where_nothing_can_be_promised_nothing_is_shown() -> None:
+    made = make_profile(many(300), INFO, "automatic", wish=Wish(max_risk=0.001))
+    assert made.certificate is not None and made.certificate.threshold is None
+    assert made.profile.abstain == 0.0
+    assert "cannot be promised" in made.certificate.reason
+
+
+def test_another_look_is_counted() -> None:
+    answers = many(1500)
+    first = make_profile(answers, INFO, "automatic", wish=Wish(max_risk=0.3))
+    second = make_profile(
+        answers,
+        INFO,
+        "automatic",
+        wish=Wish(max_risk=0.25),
+        earlier=first.profile.certificates,
+    )
+    assert second.certificate is not None and second.certificate.look == 2
+    assert len(second.profile.certificates) == 2
+    same = make_profile(
+        answers, INFO, "automatic", wish=Wish(max_risk=0.3), earlier=first.profile.certificates
+    )
+    assert len(same.profile.certificates) == 1, "the same look again is none"
+
+
+def test_a_target_is_the_limit() -> None:
+    profile = make_profile(many(600), INFO, "automatic", wish=Wish(target=0.75)).profile
+    assert (profile.warn, profile.abstain) == (0.25, 0.25)
+
+
+@pytest.mark.parametrize("wrong", [True, False])
+def test_one_class_only(wrong: bool) -> None:
+    answers = [answered(i, wrong, 0.5) for i in range(200)]
+    with pytest.raises(InputError, match="too few"):
+        make_profile(answers, INFO, "automatic")
+
+
+def test_what_the_model_declined_is_neither_right_nor_wrong() -> None:
+    answers = many(600) + [answered(i, False, 9.0, "refused") for i in range(600, 700)]
+    profile = make_profile(answers, INFO, "automatic", detector="nll:max").profile
+    assert profile.training is not None and profile.training.declined == 100
+    assert profile.calibration.highest < 9.0
+
+
+def test_what_was_not_located_is_not_fitted_on() -> None:
+    answers = many(600)
+    lost = Attempt(answers[0].trace, NotLocated("nothing there"), Unscored("stored"))
+    answers += [
+        Answered(f"x{i}", "t", f"lost {i}?", None, (), True, "wrong", (lost,)) for i in range(50)
+    ]
+    profile = make_profile(answers, INFO, "automatic").profile
+    assert profile.training is not None and profile.training.not_located == 50
+
+
+@pytest.mark.parametrize(
+    "options", [{"max_risk": 0}, {"max_risk": 1.5}, {"confidence": 1}, {"target": -1}]
+)
+def test_wishes_that_cannot_be(options: Any) -> None:
+    with pytest.raises(InputError):
+        Wish(**options)
+    with pytest.raises(InputError):
+        Wish(max_risk=0.1, target=0.5)
+
+
+@pytest.fixture
+def own_profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_a_stored_profile_is_found_by_its_model(own_profiles: Path) -> None:
+    backend = Scripted.saying([("yes", 0.9)])
+    made = make_profile(many(600), backend.info, "whole")
+    assert find(backend.info) is None
+    store(made.profile, user_path(backend.info))
+    assert find(backend.info) == made.profile
+    assert find(INFO) is None
+    guard = Guard(backend)
+    assert guard.judge.profile == made.profile
+    assert guard.policy.on == "p_wrong"
+    assert Guard(backend, profile=None).judge.profile is None
+    assert Guard(backend, detector="nll:max").judge.profile is None
+    own = Policy(detector="nll:max", warn=1.0)
+    assert Guard(backend, own).judge.profile is None
+
+
+def test_a_profile_is_readable_json(own_profiles: Path) -> None:
+    path = own_profiles / "p.json"
+    made = make_profile(many(600), INFO, "automatic", wish=Wish(max_risk=0.3))
+    store(made.profile, path)
+    assert Profile.read(path) == made.profile
+    assert json.loads(path.read_text())["detector"] == made.profile.detector
+    assert list(own_profiles.iterdir()) == [path]
+
+
+def test_a_broken_profile_of_ones_own_is_named(own_profiles: Path) -> None:
+    backend = Scripted.saying([("yes", 0.9)])
+    path = user_path(backend.info)
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    with pytest.raises(ConfigError, match=path.name):
+        Guard(backend)
