@@ -64,7 +64,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def use(*names: str, more: Sequence[list[tuple[str, float]]] = (), skip: int = 0) -> None:
         backend = Scripted.saying(*[said(name) for name in names], *more)
         backend._played = skip
-        monkeypatch.setattr(module, "open_backend", lambda *_: backend)
+        monkeypatch.setattr(module.EngineOptions, "open", lambda _: backend)
 
     return use
 
@@ -83,7 +83,7 @@ def run(data: Path | None, out: Path, **options: Any) -> dict[str, Any]:
     defaults: dict[str, Any] = {
         "model": "demo", "rows": 300, "resume": False, "from_traces": None, "baselines": 0,
         "told": 0, "backend": None, "detector": None, "locator": None, "n_ctx": None,
-        "n_gpu_layers": None, "n_threads": None, "as_json": False,
+        "n_gpu_layers": None, "n_threads": None, "device": None, "dtype": None, "as_json": False,
     }  # fmt: skip
     evaluate([data] if data else None, out=out, **defaults | options)
     return results_of(out)
@@ -97,7 +97,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
     data = write_rows(place / "data.jsonl", *names)
     with pytest.MonkeyPatch.context() as patch:
         backend = Scripted.saying(*[said(name) for name in asked_order(data)])
-        patch.setattr(module, "open_backend", lambda *_: backend)
+        patch.setattr(module.EngineOptions, "open", lambda _: backend)
         return place / "out", run(data, place / "out")
 
 
@@ -149,7 +149,7 @@ def test_scored_again_from_traces_it_is_the_same(
     evaluated: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, results = evaluated
-    monkeypatch.setattr(module, "open_backend", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(module.EngineOptions, "open", lambda _: pytest.fail("a model was loaded"))
     assert run(None, tmp_path / "again", from_traces=folder) == results
     assert (tmp_path / "again" / "report.html").read_text().count("<h2>") > 5
     one_file = run(None, tmp_path / "file", from_traces=folder / "answers.jsonl")
@@ -227,7 +227,7 @@ def test_killed_and_resumed_it_is_the_same_and_nothing_is_asked_twice(
 def test_bad_rows_are_named_before_a_model_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, why: str
 ) -> None:
-    monkeypatch.setattr(module, "open_backend", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(module.EngineOptions, "open", lambda _: pytest.fail("a model was loaded"))
     data = tmp_path / "bad.jsonl"
     data.write_text('{"id": "a", "question": "q?", "answers": ["x"]}\n' + line)
     with pytest.raises(InputError, match=rf"bad\.jsonl, line 2: .*{why}"):
@@ -364,7 +364,7 @@ def test_the_embedded_model(
     ]
     data = tmp_path / "own.jsonl"
     data.write_text("\n".join(lines))
-    monkeypatch.setattr(module, "open_backend", lambda *_: demo)
+    monkeypatch.setattr(module.EngineOptions, "open", lambda _: demo)
     own = run(data, tmp_path / "out", baselines=2)["tasks"]["own"]
     assert own["n"] == 12
     assert own["outcomes"]["right"] >= 3

@@ -212,7 +212,7 @@ def test_a_missing_extra_is_said_before_anything_is_asked(
 ) -> None:
     data = tmp_path / "d.jsonl"
     data.write_text('{"id": "a", "question": "q?", "answers": ["x"]}')
-    monkeypatch.setattr(module, "open_backend", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(module.EngineOptions, "open", lambda _: pytest.fail("a model was loaded"))
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(MissingExtraError, match=r"energy-guard\[eval\]"):
         module.evaluate([data], out=tmp_path / "out")

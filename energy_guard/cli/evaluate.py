@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -21,10 +21,14 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from energy_guard.cli.options import (
     BackendName,
     DetectorName,
+    Device,
+    DType,
+    EngineOptions,
     Json,
     LocatorName,
     Model,
@@ -32,7 +36,6 @@ from energy_guard.cli.options import (
     NGpuLayers,
     NThreads,
     guard_settings,
-    open_backend,
 )
 from energy_guard.errors import InputError
 from energy_guard.evaluate.answers import Answered
@@ -81,6 +84,8 @@ def evaluate(
     n_ctx: NCtx = None,
     n_gpu_layers: NGpuLayers = None,
     n_threads: NThreads = None,
+    device: Device = None,
+    dtype: DType = None,
     as_json: Json = False,
 ) -> None:
     """Ask labelled questions, and measure what every detector and the guard are worth on them.
@@ -101,23 +106,13 @@ def evaluate(
                 "Give JSONL files, or --from-traces DIR to score an evaluation again.",
             )
         asked = read_rows(data)
+        options = EngineOptions(model, backend, n_ctx, n_threads, n_gpu_layers, device, dtype)
         _check_extra()
         folder = Folder(out or DEFAULT_OUT)
         folder.start(resume)
-        engine = open_backend(model, backend, n_ctx, n_gpu_layers, n_threads)
-        guard = Guard(engine, locator=locator, profile=None)
+        guard = Guard(options.open(), locator=locator, profile=None)
         _ask(guard, _Wanted(rows, baselines, told), asked, folder)
-    made_with, answers, run = read_run(from_traces or folder.path)
-    if from_traces is not None and locator is not None:
-        answers, made_with = relocated(answers, locator), made_with | {"locator": locator}
-    results = {
-        "command": run.command if run else _command(),
-        "versions": versions(),
-        "made_with": made_with,
-        "too_long": run.too_long if run else {},
-    }
-    told_answers = read_told(from_traces or folder.path)
-    results = summarise(answers, detector, told_answers) | results
+    results = _results(from_traces or folder.path, detector, locator if from_traces else None)
     folder.write_results(results)
     folder.report.write_text(evaluation_page(results), "utf-8")
     if as_json:
@@ -125,7 +120,22 @@ def evaluate(
         return
     console = Console()
     console.print(evaluation_view(results))
-    console.print(f"\n{folder.results}\n{folder.report}", soft_wrap=True, markup=False)
+    console.print(
+        f"\n{folder.results}\n{folder.report}", soft_wrap=True, markup=False, highlight=False
+    )
+
+
+def _results(traces: Path, detector: str | None, locator: str | None) -> dict[str, Any]:
+    """Score what is stored. locator: to find the answers anew."""
+    made_with, answers, run = read_run(traces)
+    if locator is not None:
+        answers, made_with = relocated(answers, locator), made_with | {"locator": locator}
+    return summarise(answers, detector, read_told(traces)) | {
+        "command": run.command if run else _command(),
+        "versions": versions(),
+        "made_with": made_with,
+        "too_long": run.too_long if run else {},
+    }
 
 
 def _check_extra() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 Results = Mapping[str, Any]
@@ -48,16 +48,26 @@ def sheets(results: Results) -> list[Sheet]:
         _told,
     )
     made = (maker(results) for maker in makers)
-    return [sheet for sheet in made if sheet.rows or sheet.note]
+    return [_without_empty_columns(sheet) for sheet in made if sheet.rows or sheet.note]
+
+
+def _without_empty_columns(sheet: Sheet) -> Sheet:
+    kept = [at for at, cells in enumerate(zip(*sheet.rows, strict=True)) if set(cells) != {NONE}]
+    if not sheet.rows:
+        return sheet
+    rows = tuple(tuple(row[at] for at in kept) for row in sheet.rows)
+    return replace(sheet, headings=tuple(sheet.headings[at] for at in kept), rows=rows)
 
 
 def number(measured: Mapping[str, Any] | None, signed: bool = False) -> str:
-    """A number with its interval; a dash where there is none."""
+    """A number with its interval; a dash where there is none, a star where it is from too few."""
     if measured is None or measured["value"] is None:
         return NONE
     form = "+.3f" if signed else ".3f"
     value, low, high = (format(measured[key], form) for key in ("value", "low", "high"))
-    return f"{value} ({low} to {high})" if signed or "-" in low else f"{value} ({low}–{high})"
+    star = "*" if measured.get("note", "").startswith("only") else ""
+    dash = " to " if signed or "-" in low else "–"
+    return f"{value}{star} ({low}{dash}{high})"
 
 
 def _answers(results: Results) -> Sheet:
@@ -114,20 +124,25 @@ def _detectors(results: Results) -> Sheet:
         n = sum(results["tasks"][name]["ranked"] for name in means["tasks"])
         rows.append((f"mean of {len(means['tasks'])}", str(n), *_auroc_cells(means, best, fitted)))
     gains = [
-        f"{name} is above {other} by {number(of[other], signed=True)}"
+        f"Mean gain, {name}, over {other}: {number(of[other], signed=True)}."
         for name, of in means.get("gain", {}).items()
         for other in of
     ]
     chosen = (
         f"{' and '.join(best)}: the best single signals of the exact answer and of the whole "
-        "answer, chosen on these very answers. In domain: fitted to the task's other folds; out of "
-        "domain: to other tasks only."
+        "answer, chosen on these very answers."
+        if means["tasks"]
+        else f"No means: {means['reason']}."
+    )
+    fitting = (
+        "In domain: fitted to the task's other folds; out of domain: to other tasks only. "
+        "* fewer than 30 answers of a class: the interval is too narrow."
     )
     return Sheet(
         "AUROC: wrong answers above right ones",
         ("task", "n", *best, "in domain: its gain on the first", *fitted),
         tuple(rows),
-        " ".join(filter(None, [chosen, means.get("reason"), "; ".join(gains)])),
+        " ".join([chosen, fitting, *gains]),
     )
 
 
