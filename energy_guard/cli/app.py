@@ -17,6 +17,7 @@ from energy_guard.cli.calibrate import calibrate
 from energy_guard.cli.chat import chat
 from energy_guard.cli.demo import demo
 from energy_guard.cli.doctor import doctor
+from energy_guard.cli.evaluate import evaluate
 from energy_guard.cli.options import BAD_INPUT
 from energy_guard.cli.score import score
 from energy_guard.errors import EnergyGuardError, InputError
@@ -32,6 +33,7 @@ app.command()(ask)
 app.command()(chat)
 app.command()(score)
 app.command()(calibrate)
+app.command("eval")(evaluate)
 app.command()(doctor)
 app.command()(bench)
 

@@ -12,7 +12,14 @@ from energy_guard.errors import EngineError
 from energy_guard.evaluate.answers import Answered, AnswerFile
 from energy_guard.evaluate.grade import Grader, checked, grade
 from energy_guard.evaluate.rows import Row
-from energy_guard.evaluate.tasks import Wording, kind_of, request_of, sharing
+from energy_guard.evaluate.tasks import (
+    WORDINGS,
+    Wording,
+    kind_of,
+    request_of,
+    sharing,
+    with_rule,
+)
 from energy_guard.guard import Guard
 from energy_guard.trace import INCOMPLETE
 
@@ -24,17 +31,19 @@ def collect(
     *,
     wording: Wording | None = None,
     grader: Grader | None = None,
+    rule: str = "",
     on_answer: Callable[[Answered], None] = lambda _: None,
 ) -> list[Answered]:
     """Ask every row that is not answered in the file yet; return all answers in the rows' order.
 
-    wording: for all kinds of questions alike, instead of one for each. Each answer is on disk
+    wording: for all kinds of questions alike, instead of one for each. rule: what the model is
+    told besides, whatever the kind. Each answer is on disk
     before the next question is asked, and does not depend on which were asked before: an
     evaluation that was killed goes on to the very same numbers.
 
     Raises InputError where the file holds answers that were asked in another way.
     """
-    file = AnswerFile(path, made_with(guard, wording, grader))
+    file = AnswerFile(path, made_with(guard, wording, grader, rule))
     known = {row.id for row in rows}
     done = {answered.id: answered for answered in file.start() if answered.id in known}
     for answered in done.values():
@@ -42,8 +51,9 @@ def collect(
     open_rows = sorted((row for row in rows if row.id not in done), key=kind_of)
     for kind, group in groupby(open_rows, kind_of):
         of_kind = list(group)
-        requests = (request_of(row, wording) for row in of_kind)
-        results = guard.ask_many(requests, sharing(kind, wording))
+        words = with_rule(wording or WORDINGS[kind], rule)
+        requests = [request_of(row, words) for row in of_kind]
+        results = guard.ask_many(requests, sharing(kind, words))
         for row, result in zip(of_kind, results, strict=True):
             answered = _answered(row, result, grader)
             file.append(answered)
@@ -52,7 +62,9 @@ def collect(
     return [done[row.id] for row in rows]
 
 
-def made_with(guard: Guard, wording: Wording | None, grader: Grader | None) -> dict[str, Any]:
+def made_with(
+    guard: Guard, wording: Wording | None, grader: Grader | None, rule: str = ""
+) -> dict[str, Any]:
     """What the answers depend on: asked otherwise, they would be others."""
     policy = guard.policy
     info = guard.backend.info
@@ -67,7 +79,7 @@ def made_with(guard: Guard, wording: Wording | None, grader: Grader | None) -> d
         "early_stop": policy.early_stop and policy.early_stop.model_dump(),
         "wording": "one for each kind" if wording is None else wording.system,
         "grader": "built-in" if grader is None else grader.__qualname__,
-    }
+    } | ({"rule": rule} if rule else {})
 
 
 def _answered(row: Row, result: Result, grader: Grader | None) -> Answered:

@@ -7,7 +7,7 @@ engine that keeps its cache within a session reads them once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -63,6 +63,11 @@ def sharing(kind: Kind, wording: Wording | None = None) -> tuple[Request, Reques
     turns = _opening(wording or WORDINGS[kind])
     one, other = (Request.chat([*turns, Message("user", text)]) for text in ("a", "[1]"))
     return one, other
+
+
+def with_rule(wording: Wording, rule: str) -> Wording:
+    """Return a wording whose system message says a rule besides."""
+    return replace(wording, system=f"{wording.system} {rule}") if rule else wording
 
 
 def _opening(wording: Wording) -> list[Message]:

@@ -21,7 +21,7 @@ def result_html(result: Mapping[str, Any]) -> str:
     """One result: the heat-mapped answer (numbers on hovering), verdict and reason."""
     mark, _ = VERDICTS[result["verdict"]]
     note = " (uncalibrated)" if is_uncalibrated(result) else ""
-    answer = "".join(_piece(piece, result["tokens"][piece.tokens[0]]) for piece in coloured(result))
+    answer = answer_html(result)
     warning = f"<div>{escape(result['warning'])}</div>" if result["warning"] else ""
     instead = f"<div>shown instead: {escape(result['text'])}</div>"
     shown = "" if result["text"] == result["answer"] else instead
@@ -31,6 +31,11 @@ def result_html(result: Mapping[str, Any]) -> str:
         f"<div><b>{mark} {escape(result['verdict'])}</b>: {escape(result['reason'])}{note}</div>"
         f"{warning}{shown}</div>"
     )
+
+
+def answer_html(result: Mapping[str, Any]) -> str:
+    """The model's answer, heat-mapped, with the numbers of each token on hovering."""
+    return "".join(_piece(piece, result["tokens"][piece.tokens[0]]) for piece in coloured(result))
 
 
 def _piece(piece: Piece, token: Mapping[str, Any]) -> str:

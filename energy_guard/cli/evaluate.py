@@ -1,0 +1,212 @@
+"""`energy-guard eval`: how well the guard tells right from wrong on labelled questions."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from energy_guard.cli.options import (
+    BackendName,
+    DetectorName,
+    Device,
+    DType,
+    EngineOptions,
+    Json,
+    LocatorName,
+    Model,
+    NCtx,
+    NGpuLayers,
+    NThreads,
+    guard_settings,
+)
+from energy_guard.errors import InputError
+from energy_guard.evaluate.answers import Answered
+from energy_guard.evaluate.baselines import measure
+from energy_guard.evaluate.collect import collect
+from energy_guard.evaluate.rows import Row, read_rows
+from energy_guard.evaluate.run import (
+    Folder,
+    Run,
+    choose,
+    read_run,
+    read_told,
+    relocated,
+    versions,
+)
+from energy_guard.evaluate.summary import summarise
+from energy_guard.evaluate.told import TOLD, rule_of
+from energy_guard.extras import needs_extra
+from energy_guard.guard import Guard
+from energy_guard.report.evaluation import evaluation_view
+from energy_guard.report.page import evaluation_page
+
+DEFAULT_OUT: Final = Path("evaluation")
+
+
+def evaluate(
+    data: Annotated[list[Path] | None, typer.Argument(help="Labelled questions, JSONL.")] = None,
+    model: Model = "demo",
+    rows: Annotated[int, typer.Option("-n", help="Questions of each task.", min=1)] = 300,
+    out: Annotated[
+        Path | None, typer.Option(help=f"Folder for everything; {DEFAULT_OUT} unless given.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on in that folder.")] = False,
+    from_traces: Annotated[
+        Path | None, typer.Option(help="Score this folder again, or file, without the model.")
+    ] = None,
+    baselines: Annotated[
+        int, typer.Option(help="Questions of each task for p(true) and agreement.", min=0)
+    ] = 0,
+    told: Annotated[
+        int, typer.Option(help="Questions of each task to ask with the target's rule.", min=0)
+    ] = 0,
+    backend: BackendName = None,
+    detector: DetectorName = None,
+    locator: LocatorName = None,
+    n_ctx: NCtx = None,
+    n_gpu_layers: NGpuLayers = None,
+    n_threads: NThreads = None,
+    device: Device = None,
+    dtype: DType = None,
+    as_json: Json = False,
+) -> None:
+    """Ask labelled questions, and measure what every detector and the guard are worth on them.
+
+    Writes answers.jsonl (with all traces, as they come), results.json and report.html. --detector
+    is for the guard's figures, which are those of a fitted one otherwise.
+    """
+    guard_settings(detector=detector, locator=locator)  # checked before anything is loaded
+    if from_traces is not None:
+        if data or resume or baselines or told:
+            raise InputError("--from-traces asks no questions: it goes with no data file")
+        folder = Folder(out or (from_traces if from_traces.is_dir() else from_traces.parent))
+        folder.start(resume=True)
+    else:
+        if not data:
+            raise InputError(
+                "eval needs labelled questions",
+                "Give JSONL files, or --from-traces DIR to score an evaluation again.",
+            )
+        asked = read_rows(data)
+        options = EngineOptions(model, backend, n_ctx, n_threads, n_gpu_layers, device, dtype)
+        _check_extra()
+        folder = Folder(out or DEFAULT_OUT)
+        folder.start(resume)
+        guard = Guard(options.open(), locator=locator, profile=None)
+        _ask(guard, _Wanted(rows, baselines, told), asked, folder)
+    results = _results(from_traces or folder.path, detector, locator if from_traces else None)
+    folder.write_results(results)
+    folder.report.write_text(evaluation_page(results), "utf-8")
+    if as_json:
+        typer.echo(json.dumps(results, ensure_ascii=False, allow_nan=False))
+        return
+    console = Console()
+    console.print(evaluation_view(results))
+    console.print(
+        f"\n{folder.results}\n{folder.report}", soft_wrap=True, markup=False, highlight=False
+    )
+
+
+def _results(traces: Path, detector: str | None, locator: str | None) -> dict[str, Any]:
+    """Score what is stored. locator: to find the answers anew."""
+    made_with, answers, run = read_run(traces)
+    if locator is not None:
+        answers, made_with = relocated(answers, locator), made_with | {"locator": locator}
+    return summarise(answers, detector, read_told(traces)) | {
+        "command": run.command if run else _command(),
+        "versions": versions(),
+        "made_with": made_with,
+        "too_long": run.too_long if run else {},
+    }
+
+
+def _check_extra() -> None:
+    """Better known now than after all questions were asked: MissingExtraError."""
+    with needs_extra("eval"):
+        import jinja2  # noqa: F401
+        import matplotlib  # noqa: F401
+        import scipy  # noqa: F401
+        import sklearn  # noqa: F401
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """How many questions of each task: in all, for the baselines, and with a rule."""
+
+    rows: int
+    baselines: int
+    told: int
+
+
+def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Row], folder: Folder) -> None:
+    """Ask what is not answered yet, and measure the baselines of what is not measured yet."""
+    chosen, too_long = choose(asked, wanted.rows, guard.backend)
+    if not chosen:
+        raise InputError("no question fits the context", "Give more of it: --n-ctx.")
+    folder.write_run(Run(_command(), tuple(row.id for row in chosen), too_long))
+    with _bars("asking", chosen) as advance:
+        answers = collect(guard, chosen, folder.answers, on_answer=advance)
+    if wanted.baselines:
+        subsample, _ = choose(chosen, wanted.baselines)
+        by_id = {answered.id: answered for answered in answers}
+        pairs = [(row, by_id[row.id]) for row in subsample]
+        with _bars("baselines", subsample) as advance:
+            measure(guard, pairs, folder.measured, advance)
+    for target in TOLD if wanted.told else ():
+        subsample, _ = choose(chosen, wanted.told)
+        with _bars(f"told, t = {target:g}", subsample) as advance:
+            path, rule = folder.told(target), rule_of(target)
+            collect(guard, subsample, path, rule=rule, on_answer=advance)
+
+
+@contextmanager
+def _bars(what: str, rows: Sequence[Row]) -> Iterator[Callable[[Answered], None]]:
+    """A line for each task on standard error, with the time left; yield what moves it on."""
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[counts]}", markup=False),
+        console=Console(stderr=True),
+    ) as progress:
+        names = [row.task for row in rows]
+        everything = progress.add_task(what, total=len(rows), counts="")
+        bars = {
+            name: progress.add_task(f"  {name}", total=names.count(name), counts="", start=False)
+            for name in dict.fromkeys(names)
+        }
+        counts = {name: dict.fromkeys(("right", "wrong", "refused"), 0) for name in bars}
+
+        def advance(answered: Answered) -> None:
+            of_task = counts[answered.task]
+            of_task[answered.outcome] += 1
+            said = ", ".join(f"{count} {outcome}" for outcome, count in of_task.items() if count)
+            progress.start_task(bars[answered.task])
+            progress.update(bars[answered.task], advance=1, counts=said)
+            progress.update(everything, advance=1)
+
+        yield advance
+
+
+def _command() -> str:
+    return shlex.join(["energy-guard", *sys.argv[1:]])

@@ -1,0 +1,100 @@
+"""AUROC of many risks of the same answers at once, compared on the same resamples.
+
+The numbers are those of `metrics.auroc`. Drawn once for all, a hundred risks take a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from energy_guard.energy import Floats
+from energy_guard.estimate import Estimate, Measured, NotDefined
+from energy_guard.evaluate.bootstrap import Counts, Sample
+from energy_guard.evaluate.metrics import OF_EACH, Bools
+
+CONFIDENCE: Final = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class Aurocs:
+    """The AUROC of each risk by its name, with that of every resample, shape (draws,).
+
+    missing: risks that some answers lack, and why there is no AUROC. rarer: answers of the rarer
+    class.
+    """
+
+    n: int
+    rarer: int
+    values: Mapping[str, float]
+    draws: Mapping[str, Floats]
+    missing: Mapping[str, str]
+
+    def measured(self, name: str) -> Measured:
+        """Return the AUROC of one risk with its interval."""
+        return mean_auroc([self], name)
+
+
+def aurocs(risks: Mapping[str, Floats], wrong: Bools, seed: Sequence[int] = (0, 0)) -> Aurocs:
+    """Rank the same n answers by every risk; there must be right and wrong ones.
+
+    Resamples keep the number of each class. Every risk has shape (n,); one with a gap has no AUROC.
+    """
+    missing = {
+        name: f"{gaps} of {len(wrong)} answers have no such number"
+        for name, risk in risks.items()
+        if (gaps := int((~np.isfinite(risk)).sum()))
+    }
+    whole = {name: risk for name, risk in risks.items() if name not in missing}
+    pairs = [_pairs(risk, wrong) for risk in whole.values()]
+    bad, good = np.flatnonzero(wrong), np.flatnonzero(~wrong)
+
+    def statistic(counts: Counts) -> Floats:
+        left = counts[:, bad].astype(np.float32)
+        right = counts[:, good].astype(np.float32)
+        sums = [np.einsum("ij,ij->i", left @ won, right, dtype=np.float64) for won in pairs]
+        return np.array(sums).reshape(len(pairs), len(counts)).T / (len(bad) * len(good))
+
+    once = statistic(np.ones((1, len(wrong)), dtype=np.int64))[0]
+    draws = Sample(statistic, len(wrong), wrong).resampled(seed)
+    return Aurocs(
+        n=len(wrong),
+        rarer=min(len(bad), len(good)),
+        values=dict(zip(whole, once.tolist(), strict=True)),
+        draws=dict(zip(whole, draws.T, strict=True)),
+        missing=missing,
+    )
+
+
+def mean_auroc(tasks: Sequence[Aurocs], name: str, other: str | None = None) -> Measured:
+    """Return the mean over tasks of a risk's AUROC, or of how much it is above that of another."""
+    n = sum(task.n for task in tasks)
+    if not tasks:
+        return NotDefined("there is no task with enough answers of each class", 0)
+    for task in tasks:
+        for wanted in (name, other):
+            if wanted is not None and wanted not in task.values:
+                return NotDefined(task.missing.get(wanted, "not measured for every task"), n)
+    value = float(np.mean([_difference(task.values, name, other) for task in tasks]))
+    draws = np.mean([_difference(task.draws, name, other) for task in tasks], axis=0)
+    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]).tolist()
+    fewest = min(task.rarer for task in tasks)
+    note = f"only {fewest} answers of the rarer class: the interval is too narrow below {OF_EACH}"
+    return Estimate(value, low, high, n, CONFIDENCE, note if fewest < OF_EACH else "")
+
+
+Number = TypeVar("Number", float, Floats)
+
+
+def _difference(of: Mapping[str, Number], name: str, other: str | None) -> Number:
+    return of[name] if other is None else of[name] - of[other]
+
+
+def _pairs(risk: Floats, wrong: Bools) -> npt.NDArray[np.float32]:
+    """1 where a wrong answer's risk is above a right one's, ½ where equal: (wrong, right)."""
+    bad, good = risk[wrong][:, None], risk[~wrong][None]
+    return np.asarray((bad > good) + 0.5 * (bad == good), dtype=np.float32)

@@ -1,0 +1,285 @@
+"""From graded answers to the results of an evaluation: one plain object, as results.json holds it.
+
+Numbers that were fitted are of answers that had no part in the fitting. Answers that the model
+declined by itself are counted apart: neither right nor wrong, they earn and cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from energy_guard.energy import Floats
+from energy_guard.estimate import NotDefined
+from energy_guard.evaluate.answers import Answered
+from energy_guard.evaluate.baselines import MEASURES
+from energy_guard.evaluate.examples import examples_of
+from energy_guard.evaluate.figures import guard_figures, measured, roc
+from energy_guard.evaluate.held_out import (
+    FEWEST,
+    all_together,
+    fits,
+    in_domain,
+    out_of_domain,
+    p_wrong,
+)
+from energy_guard.evaluate.make import declined
+from energy_guard.evaluate.many import Aurocs, aurocs, mean_auroc
+from energy_guard.evaluate.metrics import OF_EACH
+from energy_guard.evaluate.scored import PARTS, SINGLES, Task, tasks_of
+from energy_guard.evaluate.told import graded as graded_of
+from energy_guard.evaluate.told import told_figures
+from energy_guard.locate import NothingToCheck, NotLocated
+from energy_guard.score import Detector
+from energy_guard.trace import SCHEMA
+
+IN_DOMAIN: Final = "fitted in domain"
+OUT_OF_DOMAIN: Final = "fitted out of domain"
+LENGTH: Final = "span length"
+CENTRED: Final = tuple(
+    f"{signal}:{pooling}"
+    for signal in ("logit_energy", "marginal_energy", "spilled_energy")
+    for pooling in ("mean", "max", "min", "sum")
+)
+"""What the effect of gauge fixing is shown for."""
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A task with its held-out scores by name, each of shape (n,), and its ranked answers."""
+
+    task: Task
+    fitted: Mapping[str, Floats]
+    ranking: Aurocs | NotDefined
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is one of those that means are taken over."""
+        return isinstance(self.ranking, Aurocs) and self.ranking.rarer >= OF_EACH
+
+
+def summarise(
+    answers: Sequence[Answered],
+    detector: str | None = None,
+    told: Mapping[float, Sequence[Answered]] | None = None,
+) -> dict[str, Any]:
+    """Return the results of an evaluation; the same answers give the same results.
+
+    detector: what the guard's figures are for, instead of the fitted one. told: answers after the
+    model was told the rule of a confidence target, by target.
+    """
+    tasks = tasks_of(answers)
+    fitting = [task for task in tasks if fits(task)]
+    scored = [_scored(task, fitting) for task in tasks]
+    counting = [each.ranking for each in scored if each.counts]
+    rankings = [ranking for ranking in counting if isinstance(ranking, Aurocs)]
+    best = _best_singles(rankings)
+    guards = _Guards.of(scored, fitting, detector)
+    return {
+        "schema": SCHEMA,
+        "n": len(answers),
+        "outcomes": _outcomes(answers),
+        "detector": detector or "fitted",
+        "tasks": {
+            each.task.name: _task(each, guards.one_a_task.get(each.task.name), best)
+            for each in scored
+        },
+        "means": _means([each for each in scored if each.counts], rankings, best),
+        "localisation": _gains(rankings, [(f"span.{n}", f"answer.{n}") for n in SINGLES]),
+        "gauge": _gains(rankings, [(f"span.centred_{n}", f"span.{n}") for n in CENTRED]),
+        "pooled": guards.pooled(best),
+        "told": told_figures(answers, told or {}),
+        "examples": examples_of(tasks, guards.together),
+    }
+
+
+@dataclass(frozen=True)
+class _Guards:
+    """P(wrong) by two guards: one made for each task, and one for all, which knows no tasks."""
+
+    tasks: Sequence[Task]
+    one_a_task: Mapping[str, Floats]
+    together: Floats | None
+
+    @classmethod
+    def of(cls, scored: Sequence[_Scored], fitting: Sequence[Task], name: str | None) -> _Guards:
+        tasks = [each.task for each in scored]
+        if not fitting:
+            return cls(tasks, {}, None)
+        names, wrong = _names(tasks), np.concatenate([task.wrong for task in tasks])
+        single = [_by(task, Detector.parse(name)) for task in tasks] if name else None
+        risk = np.concatenate(single) if single else all_together(tasks)
+        one_a_task = {}
+        for number, each in enumerate(scored):
+            if each.task in fitting:
+                own = single[number] if single else each.fitted[IN_DOMAIN]
+                one_a_task[each.task.name] = p_wrong(own, each.task.wrong, _names([each.task]))
+        return cls(tasks, one_a_task, p_wrong(risk, wrong, names))
+
+    def pooled(self, best: Sequence[str]) -> dict[str, Any]:
+        """Figures over all rows; each task a share of them, as large as it is."""
+        if self.together is None:
+            return {"reason": f"no task has {FEWEST} right and {FEWEST} wrong answers to fit to"}
+        graded = graded_of([a for task in self.tasks for a in task.answers])
+        apart = [
+            self.one_a_task.get(task.name, np.full(len(task.answers), np.nan))
+            for task in self.tasks
+        ]
+        known = np.isfinite(self.together)
+        curves = {"guard": self.together}
+        for name in (*best, LENGTH):
+            curves[name] = np.concatenate([_risk(task, name) for task in self.tasks])
+        return {
+            "one_for_all": guard_figures(graded, self.together),
+            "one_a_task": guard_figures(graded, np.concatenate(apart)),
+            "roc": {name: roc(risk[known], graded.wrong[known]) for name, risk in curves.items()},
+        }
+
+
+def _scored(task: Task, fitting: Sequence[Task]) -> _Scored:
+    others = [other for other in fitting if other is not task]
+    fitted = {}
+    if task in fitting:
+        fitted[IN_DOMAIN] = in_domain(task, others)
+        if len(others) > 1:
+            fitted[OUT_OF_DOMAIN] = out_of_domain(task, others)
+    kept = task.ranked
+    wrong = task.wrong[kept]
+    if wrong.all() or not wrong.any():
+        what = "wrong" if wrong.any() else "right"
+        reason = f"all {len(wrong)} located answers are {what}: nothing to tell apart"
+        return _Scored(task, fitted, NotDefined(reason, len(wrong)))
+    risks = _risks(task) | fitted
+    return _Scored(task, fitted, aurocs({n: risk[kept] for n, risk in risks.items()}, wrong))
+
+
+def _risks(task: Task) -> dict[str, Floats]:
+    """Everything that needs no fitting: each single signal of the span and of the whole answer."""
+    names = [f"{part}.{single}" for part in PARTS for single in SINGLES]
+    return {name: _risk(task, name) for name in (*names, LENGTH)}
+
+
+def _risk(task: Task, name: str) -> Floats:
+    if name == LENGTH:
+        return task.feature("span.tokens")
+    part, _, single = name.partition(".")
+    return task.single(single, part)
+
+
+def _by(task: Task, detector: Detector) -> Floats:
+    values = task.feature(f"span.{detector.signal}:{detector.pooling}")
+    return np.where(task.ranked, values if detector.riskier == "high" else -values, np.nan)
+
+
+def _task(each: _Scored, p: Floats | None, best: Sequence[str]) -> dict[str, Any]:
+    task, ranking = each.task, each.ranking
+    located = Counter(type(answered.located) for answered in task.answers)
+    found: dict[str, Any] = {
+        "n": len(task.answers),
+        "outcomes": _outcomes(task.answers),
+        "unanswerable": sum(not answered.answerable for answered in task.answers),
+        "not_located": located[NotLocated],
+        "nothing_to_check": located[NothingToCheck],
+        "ranked": int(task.ranked.sum()),
+        "wrong_of_ranked": int(task.wrong[task.ranked].sum()),
+    }
+    if isinstance(ranking, NotDefined):
+        return found | {"reason": ranking.reason}
+    names = [*ranking.values, *ranking.missing]
+    found["auroc"] = {name: measured(ranking.measured(name)) for name in names}
+    kept = task.fittable
+    curves = {**each.fitted, **{name: _risk(task, name) for name in (*best, LENGTH)}}
+    found["gain"] = _above([ranking], list(each.fitted), best)
+    if not task.wrong[kept].all() and task.wrong[kept].any():
+        found["roc"] = {name: roc(risk[kept], task.wrong[kept]) for name, risk in curves.items()}
+    if p is None:
+        found["guard"] = {"reason": f"fewer than {FEWEST} answers of a class to fit to"}
+    else:
+        found["guard"] = guard_figures(graded_of(task.answers), p)
+    return found | _baselines(each, best)
+
+
+def _baselines(each: _Scored, best: Sequence[str]) -> dict[str, Any]:
+    """p(true) and agreement beside others, on the rows that they were measured on."""
+    task = each.task
+    has = np.array([all(m in a.measured for m in MEASURES) for a in task.answers], dtype=bool)
+    kept = has & task.ranked
+    wrong = task.wrong[kept]
+    if not has.any():
+        return {}
+    if wrong.all() or not wrong.any():
+        return {"baselines": {"n": int(kept.sum()), "reason": "one class only"}}
+    risks = {m: np.array([1 - a.measured.get(m, np.nan) for a in task.answers]) for m in MEASURES}
+    risks |= {**{name: _risk(task, name) for name in best}, **each.fitted}
+    ranking = aurocs({name: risk[kept] for name, risk in risks.items()}, wrong)
+    return {"baselines": {name: measured(ranking.measured(name)) for name in risks}}
+
+
+def _means(
+    counting: Sequence[_Scored], rankings: Sequence[Aurocs], best: Sequence[str]
+) -> dict[str, Any]:
+    """Means over the tasks with enough answers of each class, each task counting the same."""
+    if not rankings:
+        reason = f"no task has {OF_EACH} right and {OF_EACH} wrong answers that were located"
+        return {"tasks": [], "reason": reason}
+    names = dict.fromkeys(name for ranking in rankings for name in ranking.values)
+    return {
+        "tasks": [each.task.name for each in counting],
+        "best_singles": list(best),
+        "auroc": {name: measured(mean_auroc(rankings, name)) for name in names},
+        "gain": _above(rankings, [n for n in (IN_DOMAIN, OUT_OF_DOMAIN) if n in names], best),
+    }
+
+
+def _above(
+    rankings: Sequence[Aurocs], names: Sequence[str], best: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """How much the AUROC of each name is above that of each of the best single signals."""
+    return {
+        name: {other: measured(mean_auroc(rankings, name, other)) for other in best}
+        for name in names
+    }
+
+
+def _best_singles(rankings: Sequence[Aurocs]) -> list[str]:
+    """The single signals with the best mean AUROC, of the span and of the whole answer.
+
+    Chosen on these very answers, which flatters them; nll:max where there are no means.
+    """
+    best = []
+    for part in PARTS:
+        means = {f"{part}.{n}": mean_auroc(rankings, f"{part}.{n}") for n in SINGLES}
+        values = {n: m.value for n, m in means.items() if not isinstance(m, NotDefined)}
+        best.append(max(values, key=lambda name: values[name], default=f"{part}.nll:max"))
+    return best
+
+
+def _gains(rankings: Sequence[Aurocs], pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Mean AUROC of each pair, and of the first above the second."""
+    return [
+        {
+            "name": name,
+            "against": other,
+            "auroc": measured(mean_auroc(rankings, name)),
+            "auroc_against": measured(mean_auroc(rankings, other)),
+            "gain": measured(mean_auroc(rankings, name, other)),
+        }
+        for name, other in pairs
+    ]
+
+
+def _outcomes(answers: Sequence[Answered]) -> dict[str, int]:
+    """declined: unanswerable questions that the model rightly left unanswered."""
+    said = Counter(
+        "declined" if declined(a) and a.outcome == "right" else a.outcome for a in answers
+    )
+    return {outcome: said[outcome] for outcome in ("right", "wrong", "refused", "declined")}
+
+
+def _names(tasks: Sequence[Task]) -> npt.NDArray[np.str_]:
+    return np.concatenate([np.full(len(task.answers), task.name) for task in tasks])

@@ -1,0 +1,149 @@
+"""Plots of an evaluation as SVG, one picture each, from the object of results.json."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from energy_guard.extras import needs_extra
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_BLUE, _ORANGE, _GREEN, _GREY = "#0072b2", "#d55e00", "#009e73", "#767676"
+_COLOURS: Final = (_BLUE, _ORANGE, _GREEN, "#cc79a7", _GREY)
+_STYLE: Final[dict[Any, Any]] = {
+    "text.parse_math": False,  # names are data
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+}
+_SIZE: Final = (4.2, 3.4)
+"""Inches."""
+
+
+def auroc_plot(results: Mapping[str, Any]) -> str:
+    """Each task's AUROC with its interval: the best single signals and the fitted detectors."""
+    tasks = {name: task for name, task in results["tasks"].items() if "auroc" in task}
+    best = results["means"].get("best_singles", ["span.nll:max"])
+    names = [*best, "fitted in domain", "fitted out of domain"]
+    with _drawn((7.2, 1.2 + 0.42 * len(tasks))) as (axes, out):
+        for at, (name, colour) in enumerate(zip(names, _COLOURS, strict=False)):
+            points = [(row, of["auroc"].get(name)) for row, of in enumerate(tasks.values())]
+            known = [
+                (row + 0.16 * (at - 1.5), m) for row, m in points if m and m["value"] is not None
+            ]
+            axes.errorbar(
+                [m["value"] for _, m in known],
+                [row for row, _ in known],
+                xerr=[
+                    [m["value"] - m["low"] for _, m in known],
+                    [m["high"] - m["value"] for _, m in known],
+                ],
+                fmt="o",
+                markersize=3.5,
+                linewidth=1,
+                color=colour,
+                label=name,
+            )
+        axes.axvline(0.5, color=_GREY, linewidth=0.8, linestyle=":")
+        axes.set_yticks(range(len(tasks)), list(tasks))
+        axes.set_ylim(len(tasks) - 0.5, -0.5)
+        axes.set_xlabel("AUROC (95 % interval)")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return out[0]
+
+
+def roc_plot(curves: Mapping[str, Sequence[Sequence[float]]]) -> str:
+    """ROC curves by name."""
+    with _drawn() as (axes, out):
+        for (name, points), colour in zip(curves.items(), _COLOURS, strict=False):
+            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.3, label=name)
+        axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
+        axes.set(title="ROC", xlabel="right answers doubted", ylabel="wrong answers caught")
+        axes.legend(loc="lower right")
+    return out[0]
+
+
+def risk_coverage_plot(guard: Mapping[str, Any]) -> str:
+    """Risk against coverage, with its pointwise interval as a band."""
+    with _drawn() as (axes, out):
+        if guard["risk_coverage"]:
+            coverage, risk, low, high = zip(*guard["risk_coverage"], strict=True)
+            axes.fill_between(coverage, low, high, color=_BLUE, alpha=0.2, linewidth=0)
+            axes.plot(coverage, risk, color=_BLUE, linewidth=1.3)
+        axes.set(
+            title="Risk and coverage",
+            xlabel="coverage: share of questions answered",
+            ylabel="risk: wrong among the answered",
+            xlim=(0, 1),
+            ylim=(0, 1),
+        )
+    return out[0]
+
+
+def reliability_plot(guard: Mapping[str, Any]) -> str:
+    """The share of wrong answers against P(wrong), in bins with as many answers each."""
+    bins = guard["reliability"]
+    values = [each["wrong"]["value"] for each in bins]
+    with _drawn() as (axes, out):
+        axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
+        axes.errorbar(
+            [each["p_wrong"] for each in bins],
+            values,
+            yerr=[
+                [v - each["wrong"]["low"] for v, each in zip(values, bins, strict=True)],
+                [each["wrong"]["high"] - v for v, each in zip(values, bins, strict=True)],
+            ],
+            fmt="o",
+            markersize=4,
+            linewidth=1,
+            color=_BLUE,
+        )
+        axes.set(
+            title="Reliability",
+            xlabel="P(wrong)",
+            ylabel="share that is wrong",
+            xlim=(0, 1),
+            ylim=(0, 1),
+        )
+    return out[0]
+
+
+def histogram_plot(guard: Mapping[str, Any]) -> str:
+    """How P(wrong) is distributed over right and over wrong answers."""
+    counts = guard["histogram"]
+    width = 1 / len(counts["right"])
+    places = [(at + 0.5) * width for at in range(len(counts["right"]))]
+    with _drawn() as (axes, out):
+        for outcome, colour in (("right", _GREEN), ("wrong", _ORANGE)):
+            total = max(sum(counts[outcome]), 1)
+            heights = [count / total for count in counts[outcome]]
+            label = f"{outcome} (n = {sum(counts[outcome])})"
+            axes.bar(places, heights, width, color=colour, alpha=0.5, label=label)
+        axes.set(
+            title="P(wrong) by outcome", xlabel="P(wrong)", ylabel="share of each", xlim=(0, 1)
+        )
+        axes.legend(loc="upper left")
+    return out[0]
+
+
+@contextmanager
+def _drawn(size: tuple[float, float] = _SIZE) -> Iterator[tuple[Axes, list[str]]]:
+    """Yield axes to draw on; afterwards the list holds the SVG."""
+    with needs_extra("eval"):
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    out: list[str] = []
+    with rc_context({**_STYLE, "svg.hashsalt": "energy-guard"}):
+        figure = Figure(figsize=size, layout="constrained")
+        yield figure.add_subplot(), out
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+        out.append(file.getvalue())
