@@ -31,19 +31,20 @@ def test_json_has_every_way_of_every_round_and_nothing_else(model: Path) -> None
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert set(report) == {
+        "model",
+        "backend",
         "pairs",
         "tokens",
         "seconds_a_token",
-        "seconds_a_token_old_way",
         "retry",
         "peak_memory_kib",
         "memory_tokens",
     }
-    assert (report["pairs"], report["tokens"]) == (2, 16)
-    assert [set(one) for one in report["seconds_a_token"]] == [WAYS, WAYS]
-    assert [set(one) for one in report["seconds_a_token_old_way"]] == [OLD_WAY, OLD_WAY]
-    rounds = report["seconds_a_token"] + report["seconds_a_token_old_way"]
-    assert all(seconds > 0 for one in rounds for seconds in one.values())
+    assert (report["backend"], report["pairs"], report["tokens"]) == ("llama-cpp", 2, 16)
+    this_package, old_way = report["seconds_a_token"].values()
+    assert [set(one) for one in this_package] == [WAYS, WAYS]
+    assert [set(one) for one in old_way] == [OLD_WAY, OLD_WAY]
+    assert all(seconds > 0 for one in this_package + old_way for seconds in one.values())
     assert len(report["retry"]) == 2
     assert all(ratio > 0 for ratio in report["retry"])
     assert set(report["peak_memory_kib"]) == {"bare", "guarded"}
