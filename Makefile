@@ -15,8 +15,9 @@ demo: $(VENV)/.installed-demo
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/.installed-demo
+bench: $(VENV)/.installed-demo $(VENV)/.installed-transformers
 	@$(BIN)/energy-guard bench
+	@$(BIN)/energy-guard bench --backend transformers
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -270,7 +270,7 @@ def test_doctor_says_how_to_build_again_where_the_engine_crashes(
         pytest.fail("what crashed in the child is not tried in this process")
 
     monkeypatch.setattr(doctor_module.subprocess, "run", crash)
-    monkeypatch.setattr(doctor_module, "open_backend", crash_too)
+    monkeypatch.setattr(doctor_module.EngineOptions, "open", crash_too)
     with pytest.raises(typer.Exit) as caught:
         doctor_module.doctor(str(model))
     assert caught.value.exit_code == 1

@@ -174,6 +174,11 @@ def _load_llama(model: str | Path, options: dict[str, Any]) -> Any:
     if model == "demo":
         return load_llama(demo_path(), **options)
     path = Path(model).expanduser()
+    if (path / "config.json").exists():
+        raise ModelFileError(
+            f"{path} is a directory with a model for transformers",
+            "Load it with --backend transformers, or name a GGUF file.",
+        )
     if path.is_dir():
         files = ", ".join(sorted(file.name for file in path.glob("*.gguf"))) or "none"
         raise ModelFileError(
