@@ -35,6 +35,8 @@ def load_llama(path: Path, **options: Any) -> Llama:
             f"llama_cpp.Llama has no option {', '.join(sorted(unknown))}",
             "Look for a typing error.",
         )
+    if options.get("n_threads") is not None:  # of the prompt, too: idle threads would spin
+        options.setdefault("n_threads_batch", options["n_threads"])
     n_ctx = min(DEFAULT_N_CTX, trained_context(path) or DEFAULT_N_CTX)
     defaults = {"n_ctx": n_ctx, "verbose": False}
     said: list[str] = []
