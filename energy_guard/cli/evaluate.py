@@ -119,9 +119,7 @@ def evaluate(
         return
     console = Console()
     console.print(evaluation_view(results))
-    console.print(
-        f"\n{folder.results}\n{folder.report}", soft_wrap=True, markup=False, highlight=False
-    )
+    console.print(Text(f"\n{folder.results}\n{folder.report}"), soft_wrap=True)
 
 
 def _results(traces: Path, detector: str | None, locator: str | None) -> dict[str, Any]:
