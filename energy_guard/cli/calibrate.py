@@ -151,7 +151,7 @@ def _print(console: Console, made: Made, path: Path) -> None:
     counts = ", ".join(f"{made.outcomes[o]} {o}" for o in ("right", "wrong", "refused"))
     console.print(f"{sum(made.outcomes.values())} answers: {counts}")
     console.print(
-        f"On questions that it has not seen: AUROC {_text(made.auroc)}; "
+        f"On questions that the detector was not fitted on: AUROC {_text(made.auroc)}; "
         f"nll:max alone {_text(made.baseline)}"
     )
     if made.certificate is not None:

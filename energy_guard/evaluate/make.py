@@ -14,6 +14,7 @@ import numpy as np
 
 from energy_guard.backends.base import ModelInfo
 from energy_guard.calibrate import (
+    Calibration,
     Certificate,
     Profile,
     Split,
@@ -62,7 +63,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Made:
-    """A profile with how it does on the certifying questions, which it has not seen.
+    """A profile, and how its detector ranks answers that it was not fitted on.
 
     auroc: of its risk; baseline: of nll:max, the single signal without a profile.
     """
@@ -97,7 +98,9 @@ def make_profile(
     for answered in _once_each(answers):
         parts[split_of(answered.question, answered.context)].append(answered)
     scorer: Scorer = Detector.parse(detector) if detector else _fitted(parts["fit"])
-    calibrating = _scored(parts["calibrate"], scorer)
+    # Where nothing is to be promised, there is nothing to keep the certifying questions for.
+    spare = [] if wish.max_risk is not None else parts["certify"]
+    calibrating = _scored([*parts["calibrate"], *spare], scorer)
     _need_both(calibrating, "calibrate")
     scores = [score.value for _, score in calibrating]
     calibration = fit_calibration(
@@ -105,6 +108,7 @@ def make_profile(
         [answered.wrong for answered, _ in calibrating],
         [len(score.span.tokens) for _, score in calibrating],
     )
+    calibration = _widened(calibration, _scored(parts["fit"], scorer))
     profile = Profile(
         model=info.fingerprint,
         backend=info.backend,
@@ -116,7 +120,7 @@ def make_profile(
         system_prompt=system_prompt,
         sampling=sampling,
         certificates=tuple(earlier),
-        training=_training(answers, parts, scorer),
+        training=_training(answers, parts, scorer, promised=wish.max_risk is not None),
     )
     certificate = None
     if wish.max_risk is not None:
@@ -141,6 +145,20 @@ def make_profile(
         auroc=auroc(np.array([score.value for _, score in testing]), wrong),
         baseline=auroc(np.array([s.value for s in single if isinstance(s, Score)]), wrong),
         outcomes=Counter(answered.outcome for answered in answers),
+    )
+
+
+def _widened(calibration: Calibration, fitted: Sequence[tuple[Answered, Score]]) -> Calibration:
+    """Let its range take in the answers that the detector was fitted on, too."""
+    scores = [score.value for _, score in fitted]
+    lengths = [len(score.span.tokens) for _, score in fitted]
+    return calibration.model_copy(
+        update={
+            "lowest": min([calibration.lowest, *scores]),
+            "highest": max([calibration.highest, *scores]),
+            "shortest": min([calibration.shortest or 1, *lengths]),
+            "longest": max([calibration.longest or 1, *lengths]),
+        }
     )
 
 
@@ -230,15 +248,18 @@ def _need(right: int, wrong: int, what: str) -> None:
 
 
 def _training(
-    answers: Sequence[Answered], parts: dict[Split, list[Answered]], scorer: Scorer
+    answers: Sequence[Answered],
+    parts: dict[Split, list[Answered]],
+    scorer: Scorer,
+    promised: bool,
 ) -> Training:
     located = [isinstance(a.located, Span) for a in answers]
     return Training(
         version=version("energy-guard"),
         tasks=dict(Counter(a.task for a in answers)),
         fit=len(parts["fit"]) if isinstance(scorer, FittedDetector) else 0,
-        calibrate=len(parts["calibrate"]),
-        certify=len(parts["certify"]),
+        calibrate=len(parts["calibrate"]) + (0 if promised else len(parts["certify"])),
+        certify=len(parts["certify"]) if promised else 0,
         not_located=located.count(False),
         declined=sum(map(declined, answers)),
     )
