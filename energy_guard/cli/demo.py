@@ -14,7 +14,7 @@ from energy_guard.act import Result
 from energy_guard.cli.live import show_live
 from energy_guard.cli.options import EngineOptions
 from energy_guard.guard import Guard
-from energy_guard.report.terminal import STYLES, VERDICTS, details, printable
+from energy_guard.report.terminal import VERDICTS, details, printable, risk_legend, rules
 from energy_guard.request import Message
 
 QUESTIONS: Final = (
@@ -37,25 +37,11 @@ def demo() -> None:
     """Ask the embedded model eight questions, and show what the guard makes of the answers."""
     console = Console(width=None if Console().is_terminal else 100)
     guard = Guard(EngineOptions("demo").open())
-    policy = guard.policy
     console.print(
         f"[bold]{guard.backend.info.name}[/] with a guard: detector {guard.detector.name}"
     )
-    console.print(
-        f"Hand-set rules, uncalibrated: below {policy.warn:g} accept, "
-        f"from {policy.abstain:g} abstain, between the two warn."
-    )
-    console.print(
-        Text.assemble(
-            "Tokens: ",
-            ("low", STYLES["low"]),
-            " · ",
-            ("raised", STYLES["raised"]),
-            " · ",
-            ("high", STYLES["high"]),
-            " risk",
-        )
-    )
+    console.print(Text(f"Rules on {rules(guard.policy)}."))
+    console.print(Text.assemble("Tokens: ", risk_legend(), " risk"))
     results = []
     for number, (question, _) in enumerate(QUESTIONS, 1):
         console.print()
