@@ -39,6 +39,7 @@ from energy_guard.evaluate.collect import collect
 from energy_guard.evaluate.make import Made, Wish, make_profile
 from energy_guard.evaluate.rows import Row, read_rows
 from energy_guard.evaluate.tasks import Wording
+from energy_guard.extras import needs_extra
 from energy_guard.guard import Guard
 from energy_guard.profiles import store, user_path
 from energy_guard.request import Sampling
@@ -81,6 +82,9 @@ def calibrate(
     Without DATA a built-in quiz is asked. Answers are kept beside the profile as they come;
     --resume goes on with them.
     """
+    with needs_extra("eval"):  # better now than when everything has been asked
+        import scipy  # noqa: F401
+        import sklearn  # noqa: F401
     wish = Wish(max_risk, confidence, target)
     if detector is not None:
         Detector.parse(detector)
