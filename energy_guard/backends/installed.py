@@ -13,7 +13,8 @@ PACKAGES: Final = {"llama-cpp": ("llama_cpp",), "transformers": ("torch", "trans
 
 def is_installed(backend: str) -> bool:
     """Whether the packages of a backend are there; nothing is imported."""
-    return all(find_spec(package) is not None for package in PACKAGES[backend])
+    specs = (find_spec(package) for package in PACKAGES[backend])
+    return all(spec is not None and spec.origin for spec in specs)  # a mere folder has no origin
 
 
 def require(backend: str) -> None:

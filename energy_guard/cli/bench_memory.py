@@ -22,13 +22,19 @@ def main(options: str, way: str, tokens: int) -> None:
     bench = BENCHES[engine.kind](engine, tokens)
     run = bench.memory_run(way)
     bench.device_peak(forget=True)
-    if _FORGET.exists():
-        _FORGET.write_text("5")  # the peak so far: unpacking a file may take more than the run
+    forget_peak()
     count = run()
-    print(_peak_kib() + bench.device_peak() // 1024, count)  # noqa: T201
+    print(peak_kib() + bench.device_peak() // 1024, count)  # noqa: T201
 
 
-def _peak_kib() -> int:
+def forget_peak() -> None:
+    """Begin anew, where the system can: unpacking a file may take more than a run."""
+    if _FORGET.exists():
+        _FORGET.write_text("5")
+
+
+def peak_kib() -> int:
+    """Most memory that this process had resident."""
     if _FORGET.exists():
         lines = _STATUS.read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))

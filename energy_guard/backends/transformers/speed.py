@@ -19,10 +19,14 @@ _HEROES: Final = (
 BATCH: Final = len(_HEROES)
 
 
+def questions(number: int) -> list[str]:
+    """What has long answers; of different lengths."""
+    return [f"Write a long story about a {hero} and the sea." for hero in _HEROES[:number]]
+
+
 def requests_of(number: int, tokens: int) -> list[Request]:
-    """Chats with long answers; prompts of different lengths."""
-    questions = (f"Write a long story about a {hero} and the sea." for hero in _HEROES[:number])
-    return [Request.chat(question, max_tokens=tokens) for question in questions]
+    """Chats about them."""
+    return [Request.chat(question, max_tokens=tokens) for question in questions(number)]
 
 
 def of_length(backend: Transformers, tokens: int, cut_off: bool = False) -> Transformers:
