@@ -281,11 +281,12 @@ def test_doctor_says_how_to_build_again_where_the_engine_crashes(
 
 
 @pytest.mark.model
-def test_demo_accepts_and_abstains_and_says_that_it_is_uncalibrated() -> None:
+def test_demo_accepts_and_abstains_by_the_rules_of_the_shipped_profile() -> None:
     done = run("demo")
     output = done.stdout.decode()
     assert done.returncode == 0, done.stderr.decode()
-    assert "uncalibrated" in output
+    assert "P(wrong), calibrated" in output
+    assert "uncalibrated" not in output
     summary = output[output.rindex("Summary") :]
     assert summary.count("✓ accept") >= 1
     assert summary.count("✗ abstain") >= 1

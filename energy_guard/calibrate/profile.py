@@ -189,7 +189,7 @@ class Profile(Config):
             raise MismatchError(
                 f"the profile was made with {key} {expected!r}, and this is {value!r}",
                 "Use it as it was made, make one for this case (energy-guard calibrate), or go "
-                "without (--profile none).",
+                "without (--profile none, in Python profile=None).",
             )
 
 
