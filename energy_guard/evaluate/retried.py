@@ -7,6 +7,7 @@ afterwards, and what would have come out under it is what is calibrated and cert
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -82,7 +83,7 @@ def asking_profile(
         detector=scorer.name,
         locator=locator,
         fitted=scorer if isinstance(scorer, FittedDetector) else None,
-        calibration=calibrated(scored(answers, scorer), ()),
+        calibration=calibrated(scored(answers, scorer), ()).model_copy(update=_ANY_SCORE),
         warn=0.0,
         abstain=0.0,
         retries=policy.retries,
@@ -118,6 +119,15 @@ def run(answered: Answered, profile: Profile) -> Run:
         attempts.append(replace(attempt, score=score, p_wrong=p))
     number, move = as_run(profile.policy(), attempts)
     return Run(number, answered.alone(move.attempt))
+
+
+_ANY_SCORE: Final = {
+    "lowest": -sys.float_info.max,
+    "highest": sys.float_info.max,
+    "shortest": None,
+    "longest": None,
+}
+"""No range: where unscored answers are shown, one beyond it would not be tried again."""
 
 
 def make_retried(
