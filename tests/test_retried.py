@@ -296,11 +296,8 @@ def test_policies_that_no_profile_is_made_for(rules: Policy, wish: Wish, named: 
 
 
 def test_retries_are_drawn_for_each_question_by_itself() -> None:
-    seeds = {
-        request_of(row, wording).sampling.seed
-        for row in rows_of(100)
-        for wording in (WORDING, None)
-    }
+    both = [request_of(row, words) for row in rows_of(100) for words in (WORDING, None)]
+    seeds = {request.sampling.seed for request in both}
     assert len(seeds) == 100 and None not in seeds
 
 
