@@ -21,6 +21,7 @@ from energy_guard.calibrate import split_of
 from energy_guard.errors import ConfigError, InputError, MismatchError
 from energy_guard.evaluate import make
 from energy_guard.evaluate.answers import Answered, read_answers
+from energy_guard.evaluate.chains import Chains
 from energy_guard.evaluate.collect import collect
 from energy_guard.evaluate.make import Made, Wish
 from energy_guard.evaluate.retried import asking_profile, check_policy, make_retried, run
@@ -183,11 +184,24 @@ def test_a_target_is_the_limit_on_what_is_kept(asked: Asked) -> None:
     for target in (0.3, 0.6, 0.75):
         profile = asked.make(Wish(target=target)).profile
         assert profile.abstain == pytest.approx(1 - target)
+    for limit in (0.0, 1.0):
+        assert asked.make(rules=policy(abstain=limit)).profile.abstain == limit
     given = asked.make(rules=policy(abstain=0.4, warn=0.1)).profile
     assert (given.warn, given.abstain) == (0.1, 0.4)
     Guard(asked.backend, policy(abstain=0.4, warn=0.2), profile=given)
     with pytest.raises(MismatchError, match="abstain"):
         Guard(asked.backend, policy(abstain=0.3), profile=given)
+
+
+def test_any_limit_is_one_on_which_scores_and_probabilities_agree(asked: Asked) -> None:
+    """Also between two scores: `at_limit` raises where both do not retry the same answers."""
+    chains = Chains.of(of_split(asked, "calibrate"), asked.fitted, asked.asking)
+    calibrations = set()
+    for limit in np.linspace(0.05, 0.7, 30).tolist():
+        made = chains.at_limit(limit)
+        assert made["abstain"] == limit
+        calibrations.add(str(made["calibration"]))
+    assert len(calibrations) > 8, "what is kept depends on the limit"
 
 
 @pytest.mark.parametrize("target", [0.5, 0.75])
@@ -255,10 +269,11 @@ def test_where_nothing_can_be_promised_nothing_is_shown(asked: Asked) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_promises_are_kept_and_made(tmp_path: Path) -> None:
-    """60 drawings: of 3,000 other questions no more are wrong, but for 5 % of the promises."""
+    """30 drawings: of 1,000 other questions no more are wrong, but for 5 % of the promises."""
     wish, broken, certified = Wish(max_risk=0.25), 0, 0
-    for number in range(60):
+    for number in range(30):
         folder = tmp_path / str(number)
         folder.mkdir()
         asked = Asked(Knowing(salt=f"{number} "), rows_of(700), folder, policy(), "nll:max")
@@ -266,13 +281,13 @@ def test_promises_are_kept_and_made(tmp_path: Path) -> None:
         if made.certificate is None or made.certificate.threshold is None:
             continue
         certified += 1
-        requests = [request_of(row, WORDING) for row in rows_of(3700)[700:]]
+        requests = [request_of(row, WORDING) for row in rows_of(1700)[700:]]
         guard = Guard(Knowing(salt=f"{number} "), profile=made.profile)
         shown = [r.answer for r in guard.ask_many(requests) if r.shown]
         wrong = shown.count("wrong!!") / (len(shown) - shown.count(SAYS[3] + "!!"))
         broken += wrong > 0.25 + 2 * math.sqrt(0.25 * 0.75 / len(shown))
-    assert certified >= 48
-    assert broken <= 6  # more than that has a chance below 1 % at 5 %
+    assert certified >= 24
+    assert broken <= 4  # more than that has a chance below 2 % at 5 %
 
 
 def test_a_score_that_tells_nothing_cannot_decide_what_is_tried_again(tmp_path: Path) -> None:
