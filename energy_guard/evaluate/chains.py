@@ -97,8 +97,9 @@ class Chains:
 
     def _kept(self, cut: float) -> Iterator[tuple[Answered, FinalMove]]:
         """What is kept where scores below `cut` are shown, but for what the model declined."""
+        policy = self._policy(cut)
         for answered, attempts in zip(self.answers, self.attempts, strict=True):
-            _, move = as_run(self._policy(cut), attempts)
+            _, move = as_run(policy, attempts)
             kept = answered.alone(move.attempt)
             if not declined(kept):
                 yield replace(kept, attempts=(attempts[move.attempt],)), move
@@ -114,7 +115,8 @@ class Chains:
 
     def _checked(self, calibration: Calibration, limit: float, cut: float) -> dict[str, object]:
         """Both as a profile has them; InputError where P(wrong) has other answers tried again."""
-        policy = self.policy.model_copy(update={"warn": None, "abstain": limit})
+        by_score = self._policy(cut)
+        by_p = self.policy.model_copy(update={"warn": None, "abstain": limit})
         for attempts in self.attempts:
             known = [
                 replace(a, p_wrong=_at(calibration, a.score.value))
@@ -122,7 +124,7 @@ class Chains:
                 else a
                 for a in attempts
             ]
-            if as_run(policy, known)[0] != as_run(self._policy(cut), attempts)[0]:
+            if as_run(by_p, known)[0] != as_run(by_score, attempts)[0]:
                 raise InputError(
                     "P(wrong) after retries does not grow with the score where the limit lies, so "
                     "it cannot decide which answers are tried again",
