@@ -237,6 +237,19 @@ def test_what_is_promised_stands_in_every_result(own_profiles: Path) -> None:
     assert Guard(backend, laxer, profile=made.profile).ask("Really?").promise is None
 
 
+def test_a_profile_for_retries_does_not_judge_an_answer_that_is_there(own_profiles: Path) -> None:
+    backend = Scripted.saying([("yes", 0.9)], [("yes", 0.9)])
+    made = make_profile(many(600), backend.info, "whole", detector="nll:max").profile
+    again = made.model_copy(update={"retries": 1})
+    store(again, user_path(backend.info))
+    assert Guard(backend).policy.retries == 1
+    result = Guard(backend).score("Is it?", "yes")
+    assert result.p_wrong is None
+    assert "retries 1, and this is 0: it is not used" in result.notes[0]
+    with pytest.raises(MismatchError, match="retries"):
+        Guard(backend, profile=again).score("Is it?", "yes")
+
+
 def test_a_profile_is_readable_json(own_profiles: Path) -> None:
     path = own_profiles / "p.json"
     made = make_profile(many(600), INFO, "automatic", wish=Wish(max_risk=0.3))
