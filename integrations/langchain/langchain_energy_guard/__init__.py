@@ -1,0 +1,1 @@
+"""A guard over local chat models, as LangChain uses them."""
