@@ -170,7 +170,7 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
-        self._misused: EngineError | None = None
+        self._misused: ConfigError | None = None
 
     @property
     def ignore_chat_model(self) -> bool:
@@ -240,7 +240,7 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
         if run is None:
             return
         if not self._is_own_loop():
-            self._misused = EngineError(
+            self._misused = ConfigError(
                 "an asynchronous handler cannot stop a synchronous run",
                 "Use EnergyGuardCallbackHandler for invoke, stream and batch.",
             )

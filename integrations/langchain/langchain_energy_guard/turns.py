@@ -82,8 +82,8 @@ class Hold:
             while not (self._turns.ready(self) and self._entered()):
                 _check(until)
                 await asyncio.sleep(_POLL_S)
-        if isinstance(self.owner, asyncio.Task):  # LangChain does not say that a run is cancelled
-            self.owner.add_done_callback(lambda _: self.release())
+        if isinstance(self.owner, asyncio.Task):
+            self.owner.add_done_callback(lambda _: self._owner_left())
 
     def release(self) -> None:
         """Give the engine back: at once, or when what it is doing has ended, which is soon."""
@@ -93,6 +93,11 @@ class Hold:
     def working(self) -> bool:
         """Whether the engine works for this run, or a stream on it is open."""
         return self.calls.open > 0
+
+    def _owner_left(self) -> None:
+        """End a run that was cancelled, of which LangChain says nothing; streams are closed."""
+        if not self.calls.streams:  # and each of their chunks is fetched by a task of its own
+            self.release()
 
     def _entered(self) -> bool:
         try:
