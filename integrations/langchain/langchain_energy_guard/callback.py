@@ -14,7 +14,7 @@ from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, LLMResult
 
-from energy_guard import Policy, Profile
+from energy_guard import Policy, Profile, Result
 from energy_guard.backends.locks import DEFAULT_WAIT_S
 from energy_guard.decide import Again
 from energy_guard.errors import ConfigError, EngineError
@@ -44,7 +44,11 @@ class _Handling:
         raise_error: bool = True,
         wait_s: float = DEFAULT_WAIT_S,
     ) -> None:
-        self.watcher = Watcher(model, policy, detector, locator, profile)
+        self.watcher = (
+            model
+            if isinstance(model, Watcher)
+            else Watcher(model, policy, detector, locator, profile)
+        )
         self.raise_error = raise_error
         self._wait_s = wait_s
         self._runs: dict[UUID, Run] = {}
@@ -276,9 +280,14 @@ def _until_settled(run: Run) -> Iterator[float]:
         yield 0.002
 
 
+def write_metadata(message: BaseMessage, result: Result) -> None:
+    """Put the verdict and the signals where whoever gets the message finds them."""
+    message.response_metadata["energy_guard"] = metadata(result)
+
+
 def _write(generation: Generation, decided: Decided) -> None:
     if isinstance(generation, ChatGeneration):
-        generation.message.response_metadata["energy_guard"] = metadata(decided.result)
+        write_metadata(generation.message, decided.result)
     else:
         info = generation.generation_info or {}
         generation.generation_info = {**info, "energy_guard": metadata(decided.result)}

@@ -14,6 +14,7 @@ from langchain_core.runnables.config import ensure_config, get_callback_manager_
 
 from energy_guard import Result
 from energy_guard.decide import Again, Move
+from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
 
 DECISION: Final = "energy_guard_decision"
 """An attempt was judged: every attempt has one, a retry that is demanded included."""
@@ -68,6 +69,18 @@ def changes(again: Again) -> Payload:
         "feedback": asked.feedback,
         "fallback": asked.fallback,
     }
+
+
+def retry(error: AnswerRetryError) -> Payload:
+    """What RETRY carries: `attempt` is the number of the one that was withheld."""
+    attempt = len(error.result.attempts)
+    return {"attempt": attempt, "reason": error.again.reason, "changes": changes(error.again)}
+
+
+def withheld(error: AnswerWithheldError) -> Payload:
+    """What FALLBACK and ABSTAINED carry."""
+    result = error.result
+    return {"verdict": result.verdict, "reason": result.reason, "attempts": len(result.attempts)}
 
 
 def dispatch(name: str, payload: Payload) -> None:

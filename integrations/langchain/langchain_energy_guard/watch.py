@@ -129,7 +129,7 @@ class Run:
         if self.decided is None:
             self.hold.release()
             attempt = self._attempt(self.hold.traces)
-            attempts, move = self._trial.decide(self._call, self.judge.policy, attempt)
+            attempts, move = self._trial.decide(self._call, self.judge.policy, [attempt])
             final = self.judge.final(attempts) if isinstance(move, Again) else move
             result = self.judge.conclude(attempts, final, self._info, request=self._request)
             self.decided = Decided(result, move, self._structured or calls_tool)
