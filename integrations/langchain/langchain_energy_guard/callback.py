@@ -132,7 +132,9 @@ class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
     ) -> None:
         """Decide with the last chunk of a stream, so that the verdict travels in it."""
         run = self._runs.get(run_id)
-        if run is not None and _is_last(chunk) and run.settled():
+        if run is not None and _is_last(chunk):
+            for pause in _until_settled(run):
+                time.sleep(pause)
             self._finish(run, [chunk])
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
@@ -208,7 +210,9 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
     ) -> None:
         """Decide with the last chunk of a stream, so that the verdict travels in it."""
         run = self._runs.get(run_id)
-        if run is not None and _is_last(chunk) and run.settled() and self._is_own_loop():
+        if run is not None and _is_last(chunk) and self._is_own_loop():
+            for pause in _until_settled(run):
+                await asyncio.sleep(pause)
             await self._finish(run, [chunk])
 
     async def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:

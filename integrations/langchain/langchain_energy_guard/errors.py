@@ -38,8 +38,8 @@ class AnswerWithheldError(EnergyGuardError, _Refusal):
 
     @property
     def partial(self) -> str:
-        """What the model wrote, as far as it came."""
-        return self.result.answer
+        """What the model wrote in this run, as far as it came."""
+        return self.result.attempts[-1].trace.text
 
 
 class AnswerRetryError(AnswerWithheldError):

@@ -36,7 +36,11 @@ Payload = dict[str, Any]
 
 
 def decision(result: Result, move: Move, run_id: object) -> Payload:
-    """What DECISION carries; `move` is a verdict, or "retry" with the changes demanded."""
+    """What DECISION carries; `move` is a verdict, or "retry" with the changes demanded.
+
+    attempt: the number of this attempt. kept: of the least risky one so far, whose score, span
+    and reason these are.
+    """
     again = move if isinstance(move, Again) else None
     return {
         "run_id": str(run_id),
@@ -48,6 +52,7 @@ def decision(result: Result, move: Move, run_id: object) -> Payload:
         "detector": result.detector,
         "span": _span(result),
         "attempt": len(result.attempts),
+        "kept": 1 + [attempt is result.kept for attempt in result.attempts].index(True),
         "finish_reason": result.attempts[-1].trace.finish_reason,
         "tokens_saved": result.attempts[-1].tokens_saved,
         "changes": again and changes(again),

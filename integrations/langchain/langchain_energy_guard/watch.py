@@ -116,7 +116,9 @@ class Run:
         self._running = Running(0, request, judge.detector, window, heard=False)
         self._steps = 0
         changes, earlier = current.changes(self._call), current.earlier(self._call)
-        retouch = Retouch(changes, earlier[-1].trace.text) if changes else None
+        retouch = None
+        if changes is not None:
+            retouch = _fitting(Retouch(changes, earlier[-1].trace.text), request, watcher.backend)
         follow = self._step if window is not None or _one_by_one(watcher.engine) else None
         self.hold = Hold(run_id, watcher.engine, follow, retouch)
 
@@ -213,6 +215,17 @@ def _request(prompt: str | Sequence[BaseMessage], params: dict[str, Any]) -> Req
     texts = [(_ROLES.get(m.type, "user"), str(m.text)) for m in prompt]
     turns = [Message(role, text) for role, text in texts if text.strip()]
     return Request.chat(turns, **options)
+
+
+def _fitting(retouch: Retouch, request: Request, backend: Backend) -> Retouch:
+    """Leave feedback out that the context has no room for."""
+    if retouch.changes.feedback is None or request.messages is None:
+        return retouch
+    said = Message("assistant", retouch.answer)
+    told = (*request.messages, said, Message("user", retouch.changes.feedback))
+    if backend.measure(replace(request, messages=told)).room < 1:
+        return replace(retouch, changes=replace(retouch.changes, feedback=None))
+    return retouch
 
 
 def _forced(params: dict[str, Any]) -> bool:
