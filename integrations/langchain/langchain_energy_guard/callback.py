@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -20,6 +22,7 @@ from energy_guard.decide import Again
 from energy_guard.errors import ConfigError, EngineError
 from langchain_energy_guard import events
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
+from langchain_energy_guard.turns import Owner, running_here
 from langchain_energy_guard.watch import Decided, Run, Watcher
 
 logger = logging.getLogger("langchain_energy_guard")
@@ -70,8 +73,9 @@ class _Handling:
         serialized: dict[str, Any] | None,
         prompt: str | Sequence[BaseMessage],
         given: dict[str, Any],
+        owner: Owner | None,
     ) -> Run | None:
-        run = self.watcher.start(run_id, serialized, prompt, given)
+        run = self.watcher.start(run_id, serialized, prompt, given, owner)
         if run is not None:
             self.check(run.judge.policy)
         return run
@@ -119,16 +123,18 @@ class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Take the engine for this run."""
-        self._hold(self._start(run_id, serialized, messages[0], kwargs))
+        self._hold(self._start(run_id, serialized, messages[0], kwargs, running_here()))
 
     def on_llm_start(
         self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any
     ) -> None:
         """Take the engine for this run."""
-        self._hold(self._start(run_id, serialized, prompts[0], kwargs))
+        by = running_here()
+        owner = by if isinstance(by, threading.Thread) else None
+        self._hold(self._start(run_id, serialized, prompts[0], kwargs, owner))
 
     def on_llm_new_token(
-        self, token: str, *, chunk: Any = None, run_id: UUID, **kwargs: Any
+        self, token: str | list[Any], *, chunk: Any = None, run_id: UUID, **kwargs: Any
     ) -> None:
         """Decide with the last chunk of a stream, so that the verdict travels in it."""
         run = self._runs.get(run_id)
@@ -197,16 +203,17 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Take the engine for this run."""
-        await self._hold(self._start(run_id, serialized, messages[0], kwargs))
+        await self._hold(self._start(run_id, serialized, messages[0], kwargs, running_here()))
 
     async def on_llm_start(
         self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any
     ) -> None:
         """Take the engine for this run."""
-        await self._hold(self._start(run_id, serialized, prompts[0], kwargs))
+        # Text models start their runs in tasks that end at once.
+        await self._hold(self._start(run_id, serialized, prompts[0], kwargs, None))
 
     async def on_llm_new_token(
-        self, token: str, *, chunk: Any = None, run_id: UUID, **kwargs: Any
+        self, token: str | list[Any], *, chunk: Any = None, run_id: UUID, **kwargs: Any
     ) -> None:
         """Decide with the last chunk of a stream, so that the verdict travels in it."""
         run = self._runs.get(run_id)
@@ -235,10 +242,10 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
         if self._misused is not None:
             error, self._misused = self._misused, None
             raise error
-        try:
+        with suppress(
+            RuntimeError
+        ):  # no loop: a sync run, or a thread that streams for an async one
             self._loops.add(asyncio.get_running_loop())
-        except RuntimeError:  # a sync run, or a thread that streams for an async one
-            pass
         return False
 
     def _is_own_loop(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ class Calls:
         self.open = 0
         self.streams = 0
         self.closed = False
+        self._since = time.monotonic()
         self._retouch = retouch
         self._then: Callable[[], None] | None = None
         self._lock = threading.Lock()
@@ -69,6 +71,11 @@ class Calls:
             self._then = then
         self._settle()
 
+    @property
+    def idle_s(self) -> float:
+        """For how long no call has been open, in seconds."""
+        return 0.0 if self.open else time.monotonic() - self._since
+
     @contextmanager
     def standing_in(self, engine: object) -> Iterator[None]:
         """See the calls of a llama_cpp.Llama, or of a transformers (model, tokenizer)."""
@@ -81,7 +88,9 @@ class Calls:
         if isinstance(engine, tuple):
             model, _tokenizer = engine
             return [(model, "generate", self._generate(model.generate))]
-        places = [(engine, "create_completion", self._completion(engine.create_completion))]
+        places: list[tuple[object, str, object]] = [
+            (engine, "create_completion", self._completion(engine.create_completion))
+        ]
         if self._retouch is not None:
             places.append((engine, "create_chat_completion", self._chat(engine)))
         return places
@@ -136,6 +145,7 @@ class Calls:
         finally:
             with self._lock:
                 self.open -= 1
+                self._since = time.monotonic()
                 self.streams -= stream
             self._settle()
 

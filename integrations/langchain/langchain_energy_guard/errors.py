@@ -1,9 +1,9 @@
-"""What this package raises on purpose, beside the errors of energy_guard.
+"""What this package raises on purpose, beside the errors of `energy_guard.errors`.
 
-    EnergyGuardError
-    └── AnswerWithheldError      the policy withholds the answer; also a ModelRefusalError where
-        │                        langchain-core has that class (from 1.7.5)
-        └── AnswerRetryError     the same, and the policy wants another attempt
+EnergyGuardError
+└── AnswerWithheldError      the policy withholds the answer; also a ModelRefusalError where
+    │                        langchain-core has that class (from 1.7.5)
+    └── AnswerRetryError     the same, and the policy wants another attempt
 """
 
 from __future__ import annotations

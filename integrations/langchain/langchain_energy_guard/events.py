@@ -106,7 +106,7 @@ def _heard() -> bool:
 
 def _span(result: Result) -> Payload | None:
     span = result.span
-    return span and {"start": span.start, "end": span.end, "text": span.text}
+    return None if span is None else {"start": span.start, "end": span.end, "text": span.text}
 
 
 def _finite(value: float | None) -> float | None:

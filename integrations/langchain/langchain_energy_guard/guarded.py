@@ -106,9 +106,7 @@ class Guarded(Runnable[Input, Output]):
         """What the chain returns."""
         return self.runnable.OutputType
 
-    def invoke(
-        self, input: Input, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Output:
+    def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
         """Run the chain, again where the policy says so, and return what is to be shown."""
         return self._call_with_config(self._invoke, input, config, **kwargs)
 

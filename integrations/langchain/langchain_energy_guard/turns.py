@@ -24,10 +24,13 @@ from langchain_energy_guard.calls import Calls, Retouch
 
 _POLL_S: Final = 0.005
 
+_LOST_S: Final = 10.0
+"""A run whose owner is not known is taken to be lost when it has done nothing for so long."""
+
 Owner = threading.Thread | asyncio.Task[object]
 
 
-def owner() -> Owner:
+def running_here() -> Owner:
     """Who is running here: a task where there is an event loop, else a thread."""
     try:
         task = asyncio.current_task()
@@ -36,15 +39,11 @@ def owner() -> Owner:
     return task or threading.current_thread()
 
 
-def _gone(by: Owner) -> bool:
-    return by.done() if isinstance(by, asyncio.Task) else not by.is_alive()
-
-
 class Hold:
     """One run's time on an engine. `traces` has what was generated, also afterwards.
 
     on_step: sees each step and may end the generation; None where the engine cannot be followed
-    step by step.
+    step by step. owner: who runs, None where LangChain starts runs in passing tasks.
     """
 
     def __init__(
@@ -52,10 +51,11 @@ class Hold:
         run_id: UUID,
         engine: object,
         on_step: Callable[[Step], bool] | None,
-        retouch: Retouch | None = None,
+        retouch: Retouch | None,
+        owner: Owner | None,
     ) -> None:
         self.run_id = run_id
-        self.owner = owner()
+        self.owner = owner
         self.traces: list[Trace] = []
         self.calls = Calls(retouch)
         self._engine = engine
@@ -69,7 +69,7 @@ class Hold:
         """
         until = time.monotonic() + wait_s
         with self._turns.queued(self):
-            in_loop = isinstance(self.owner, asyncio.Task)
+            in_loop = isinstance(running_here(), asyncio.Task)
             while not self._turns.ready(self):
                 _check(until, in_loop)
                 time.sleep(_POLL_S)
@@ -93,6 +93,21 @@ class Hold:
     def working(self) -> bool:
         """Whether the engine works for this run, or a stream on it is open."""
         return self.calls.open > 0
+
+    @property
+    def streaming(self) -> bool:
+        """Whether somebody reads what comes; transformers stream from a thread of their own."""
+        return self.calls.streams > 0 or (self.working and isinstance(self.owner, threading.Thread))
+
+    @property
+    def lost(self) -> bool:
+        """Whether nobody will bring this run to its end; open streams are closed by somebody."""
+        if self.calls.streams:
+            return False
+        if self.owner is None:
+            return self.calls.idle_s > _LOST_S
+        by = self.owner
+        return by.done() if isinstance(by, asyncio.Task) else not by.is_alive()
 
     def _owner_left(self) -> None:
         """End a run that was cancelled, of which LangChain says nothing; streams are closed."""
@@ -152,15 +167,14 @@ class Turns:
         first = self._first()
         if first is hold:
             return True
-        mine = first.owner is hold.owner
-        if first.calls.streams and mine:
+        mine = first.owner is not None and first.owner is hold.owner
+        if mine and first.streaming:
             raise EngineBusyError(
                 "a stream of this model is still open here",
                 "Read it to its end or close it before you ask the same model again.",
             )
-        if mine or _gone(first.owner):
-            if not first.calls.streams:
-                first.release()
+        if mine or first.lost:
+            first.release()
         return self._first() is hold
 
     def leave(self, hold: Hold) -> None:

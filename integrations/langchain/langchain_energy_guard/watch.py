@@ -22,7 +22,7 @@ from energy_guard.trace import Step
 from langchain_energy_guard import trial
 from langchain_energy_guard.adopt import engine_of
 from langchain_energy_guard.calls import Retouch
-from langchain_energy_guard.turns import Hold
+from langchain_energy_guard.turns import Hold, Owner
 
 _ROLES: dict[str, Role] = {"human": "user", "ai": "assistant", "system": "system"}
 
@@ -62,10 +62,11 @@ class Watcher:
         serialized: dict[str, Any] | None,
         prompt: str | Sequence[BaseMessage],
         given: dict[str, Any],
+        owner: Owner | None,
     ) -> Run | None:
         """Begin to watch a run; None where another model is asked. The engine is not held yet.
 
-        given: the keyword arguments of LangChain's start events.
+        given: the keyword arguments of LangChain's start events. owner: see `Hold`.
         """
         params: dict[str, Any] = given.get("invocation_params") or {}
         if not self._model.matches(serialized, params):
@@ -77,7 +78,8 @@ class Watcher:
             )
         request = _request(prompt, params)
         current = trial.current()
-        return Run(self, run_id, request, current, self._judge(request, current), params)
+        judge = self._judge(request, current)
+        return Run(self, run_id, request, current, judge, params, owner)
 
     def _judge(self, request: Request, current: trial.Trial) -> Judge:
         """The rules for this way of asking, with the policy of the `guarded` around it."""
@@ -100,6 +102,7 @@ class Run:
         current: trial.Trial,
         judge: Judge,
         params: dict[str, Any],
+        owner: Owner | None,
     ) -> None:
         self.run_id = run_id
         self.judge = judge
@@ -120,7 +123,7 @@ class Run:
         if changes is not None:
             retouch = _fitting(Retouch(changes, earlier[-1].trace.text), request, watcher.backend)
         follow = self._step if window is not None or _one_by_one(watcher.engine) else None
-        self.hold = Hold(run_id, watcher.engine, follow, retouch)
+        self.hold = Hold(run_id, watcher.engine, follow, retouch, owner)
 
     def settled(self) -> bool:
         """Whether the engine has done its work, so that `decide` can be called."""
