@@ -260,7 +260,7 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
                 "Use EnergyGuardCallbackHandler for invoke, stream and batch.",
             )
             raise self._misused
-        await run.hold.wait_async(self._wait_s)
+        await run.hold.wait_async(self._wait_s, lambda: self._drop(run.run_id))
         self._runs[run.run_id] = run
 
     async def _finish(self, run: Run, generations: Sequence[Generation]) -> None:

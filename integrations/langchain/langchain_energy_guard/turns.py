@@ -75,15 +75,18 @@ class Hold:
                 time.sleep(_POLL_S)
             self._enter(0.0 if in_loop else max(0.0, until - time.monotonic()))
 
-    async def wait_async(self, wait_s: float) -> None:
-        """Take the engine; other tasks go on meanwhile."""
+    async def wait_async(self, wait_s: float, cancelled: Callable[[], None]) -> None:
+        """Take the engine; other tasks go on meanwhile.
+
+        cancelled: called when the run is cancelled later on, of which LangChain says nothing.
+        """
         until = time.monotonic() + wait_s
         with self._turns.queued(self):
             while not (self._turns.ready(self) and self._entered()):
                 _check(until)
                 await asyncio.sleep(_POLL_S)
         if isinstance(self.owner, asyncio.Task):
-            self.owner.add_done_callback(lambda _: self._owner_left())
+            self.owner.add_done_callback(lambda task: self._owner_left(task, cancelled))
 
     def release(self) -> None:
         """Give the engine back: at once, or when what it is doing has ended, which is soon."""
@@ -109,10 +112,12 @@ class Hold:
         by = self.owner
         return by.done() if isinstance(by, asyncio.Task) else not by.is_alive()
 
-    def _owner_left(self) -> None:
-        """End a run that was cancelled, of which LangChain says nothing; streams are closed."""
-        if not self.calls.streams:  # and each of their chunks is fetched by a task of its own
-            self.release()
+    def _owner_left(self, task: asyncio.Task[object], cancelled: Callable[[], None]) -> None:
+        if self.calls.streams:  # each chunk is fetched by a task of its own; it will be closed
+            return
+        self.release()
+        if task.cancelled():
+            cancelled()
 
     def _entered(self) -> bool:
         try:
