@@ -113,11 +113,11 @@ class Hold:
         return by.done() if isinstance(by, asyncio.Task) else not by.is_alive()
 
     def _owner_left(self, task: asyncio.Task[object], cancelled: Callable[[], None]) -> None:
-        if self.calls.streams:  # each chunk is fetched by a task of its own; it will be closed
-            return
-        self.release()
         if task.cancelled():
+            self.release()
             cancelled()
+        elif not self.calls.streams:  # the chunks of a stream are fetched by a task each
+            self.release()
 
     def _entered(self) -> bool:
         try:
