@@ -82,6 +82,7 @@ class Calls:
         with ExitStack() as stack:
             for owner, name, value in self._places(engine):
                 stack.enter_context(replaced(owner, name, value))
+            self._since = time.monotonic()
             yield
 
     def _places(self, engine: Any) -> list[tuple[object, str, object]]:

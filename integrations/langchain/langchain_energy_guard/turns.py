@@ -57,6 +57,7 @@ class Hold:
         self.run_id = run_id
         self.owner = owner
         self.traces: list[Trace] = []
+        self.held = False
         self.calls = Calls(retouch)
         self._engine = engine
         self._on_step = on_step
@@ -131,6 +132,7 @@ class Hold:
         traces = self._open.enter_context(capture(self._engine, step, wait_s=wait_s))
         self._open.enter_context(self.calls.standing_in(self._engine))
         self.traces = traces
+        self.held = True
 
     def _step(self, step: Step) -> bool:
         return self.calls.closed or (self._on_step is not None and self._on_step(step))
@@ -172,6 +174,8 @@ class Turns:
         first = self._first()
         if first is hold:
             return True
+        if first.calls.closed or not first.held:  # ends with its next token; waits for a Guard
+            return False
         mine = first.owner is not None and first.owner is hold.owner
         if mine and first.streaming:
             raise EngineBusyError(
