@@ -3,14 +3,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import subprocess
+import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from chat_llama import chat_llama
+from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable
 from langchain_energy_guard.callback import (
@@ -20,7 +24,6 @@ from langchain_energy_guard.callback import (
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
 
 from energy_guard import Guard, Policy
-from energy_guard.backends.demo_model import demo_path
 from energy_guard.errors import ConfigError, EngineBusyError, InputError, MismatchError
 from energy_guard.policy import EarlyStop
 
@@ -36,18 +39,7 @@ EVENTS = ["energy_guard_decision", "energy_guard_retracted"]
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the package says it has an end
-        from langchain_community.chat_models import ChatLlamaCpp
-    chat = ChatLlamaCpp(
-        model_path=str(demo_path()),
-        n_ctx=1024,
-        n_threads=1,
-        model_kwargs={"n_threads_batch": 1},
-        temperature=0,
-        max_tokens=16,
-        verbose=False,
-    )
+    chat = chat_llama()
     yield chat
     chat.client.close()
 
@@ -332,8 +324,6 @@ async def _consume(asked: Any, streaming: bool) -> None:
 
 def test_a_cached_answer_was_not_measured(chain: Any, model: Any) -> None:
     """Nothing is generated for it, so nothing is known of its risk."""
-    from langchain_core.caches import InMemoryCache
-
     model.cache = InMemoryCache()
     try:
         chain.invoke(SKY)
@@ -346,7 +336,7 @@ def test_a_cached_answer_was_not_measured(chain: Any, model: Any) -> None:
 def test_several_prompts_in_one_call_are_refused(chain: Any, model: Any) -> None:
     handler = EnergyGuardCallbackHandler(model, SHOWS)
     with pytest.raises(InputError, match="cannot be told apart"):
-        model.generate([["Hello"], ["Goodbye"]], callbacks=[handler])
+        model.generate([[HumanMessage("Hello")], [HumanMessage("Goodbye")]], callbacks=[handler])
 
 
 def test_a_forced_tool_call_is_said_to_be_one(chain: Any, model: Any) -> None:
@@ -367,8 +357,6 @@ def test_a_forced_tool_call_is_said_to_be_one(chain: Any, model: Any) -> None:
 
 
 def test_runs_of_another_model_are_left_alone(chain: Any, model: Any) -> None:
-    from langchain_core.language_models import FakeListChatModel
-
     handler = EnergyGuardCallbackHandler(model, WITHHOLDS)
     other = FakeListChatModel(responses=["as it is"])
     assert other.invoke("?", watched(handler)).content == "as it is"
@@ -380,9 +368,6 @@ def test_a_hosted_model_is_refused() -> None:
 
 
 def test_the_import_is_light() -> None:
-    import subprocess
-    import sys
-
     code = "import langchain_energy_guard.guarded, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     roots = {name.split(".")[0] for name in done.stdout.split()}
