@@ -119,14 +119,16 @@ def test_retries_are_bounded(text: Any, model: Any, retries: int) -> None:
 
 
 def test_a_retry_can_succeed(text: Any, model: Any) -> None:
-    """The greedy answer is at 2.7; some sample or other is below that."""
+    """The greedy answer is at 2.7; a given seed makes the samples repeatable."""
     heard = Heard()
-    chain = guarded(text, policy(2.0, retries=10), model=model)
+    seeded = PROMPT | model.bind(seed=80) | StrOutputParser()
+    chain = guarded(seeded, policy(2.6, retries=10), model=model)
     answer = chain.invoke(SKY, {"callbacks": [heard]})
-    assert answer not in (ABSTENTION, text.invoke(SKY))
+    assert answer not in (ABSTENTION, seeded.invoke(SKY))
     last = [data for name, data in heard.events if name == "decision"][-1]
     assert last["shown"]
-    assert last["kept"] == last["attempt"]
+    assert last["kept"] == last["attempt"] > 1
+    assert chain.invoke(SKY) == answer
 
 
 def test_feedback_names_the_weak_span(text: Any, model: Any) -> None:

@@ -21,10 +21,14 @@ from energy_guard.decide import Changes
 
 @dataclass(frozen=True)
 class Retouch:
-    """What a retry changes in the user's own call. answer: what the model said the last time."""
+    """What a retry changes in the user's own call.
+
+    answer: what the model said the last time. number: which retry this is, from 1.
+    """
 
     changes: Changes
     answer: str
+    number: int
 
     def sampling(self, given: dict[str, Any]) -> dict[str, Any]:
         """The settings of llama.cpp in place of the given ones."""
@@ -33,7 +37,8 @@ class Retouch:
             new["temperature"] = self.changes.temperature
         if self.changes.fresh_seed:
             seed = given.get("seed")
-            new["seed"] = secrets.randbits(32) if seed is None else (seed + 1) % 2**32
+            # A given seed makes retries repeatable too; without one they are drawn.
+            new["seed"] = secrets.randbits(32) if seed is None else (seed + self.number) % 2**32
         return given | new
 
     def generation(self, given: dict[str, Any]) -> dict[str, Any]:

@@ -121,7 +121,8 @@ class Run:
         changes, earlier = current.changes(self._call), current.earlier(self._call)
         retouch = None
         if changes is not None:
-            retouch = _fitting(Retouch(changes, earlier[-1].trace.text), request, watcher.backend)
+            retouch = Retouch(changes, earlier[-1].trace.text, len(earlier))
+            retouch = _fitting(retouch, request, watcher.backend)
         follow = self._step if window is not None or _one_by_one(watcher.engine) else None
         self.hold = Hold(run_id, watcher.engine, follow, retouch, owner)
 
