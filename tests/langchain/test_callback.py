@@ -379,3 +379,38 @@ def test_no_thread_is_left(chain: Any, model: Any) -> None:
     before = threading.active_count()
     chain.invoke(SKY, watched(EnergyGuardCallbackHandler(model, SHOWS)))
     assert threading.active_count() == before
+
+
+def test_the_models_own_profile_is_found(chain: Any, model: Any) -> None:
+    handler = EnergyGuardCallbackHandler(model)
+    judged = Guard(model.client)
+    assert handler.watcher.judge.policy == judged.policy
+    assert judged.policy.on == "p_wrong"
+    question = {"question": "Is water wet? Answer yes or no."}
+    try:
+        found = chain.invoke(question, watched(handler)).response_metadata["energy_guard"]
+        p_wrong = found["p_wrong"]
+    except AnswerWithheldError as withheld:
+        p_wrong = withheld.result.p_wrong
+    assert 0 < p_wrong < 1
+
+
+def test_it_is_a_refusal_where_langchain_has_them() -> None:
+    """langchain-core has ModelRefusalError from 1.7.5; here it is put in its place."""
+    code = """
+from langchain_core import exceptions
+class ModelRefusalError(exceptions.LangChainException):
+    def __init__(self, message="refused", *, raw_message=None):
+        super().__init__(message)
+        self.raw_message = raw_message
+exceptions.ModelRefusalError = ModelRefusalError
+from energy_guard import Guard, Policy
+from energy_guard.backends import Scripted
+from langchain_energy_guard.errors import AnswerWithheldError
+guard = Guard(Scripted.saying([("Par", 0.9)]), Policy(detector="nll:max", warn=0.0, abstain=0.0))
+error = AnswerWithheldError(guard.ask("Which city?"))
+assert isinstance(error, ModelRefusalError) and error.raw_message is None
+print(error.partial, error.message)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Par the answer is withheld: nll:max of “Par”")
