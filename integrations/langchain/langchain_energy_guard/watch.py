@@ -15,7 +15,7 @@ from energy_guard.decide import Again, Attempt, Move
 from energy_guard.early_stop import Window
 from energy_guard.errors import InputError
 from energy_guard.judge import Judge
-from energy_guard.request import Finished, Partition, Role, Token
+from energy_guard.request import Finished, Partition, Role, Sampling, Token
 from energy_guard.running import Running
 from energy_guard.score import Unscored
 from energy_guard.trace import Step
@@ -213,12 +213,20 @@ def _one_by_one(engine: object) -> bool:
 def _request(prompt: str | Sequence[BaseMessage], params: dict[str, Any]) -> Request:
     """What was asked, as far as locators and measures need it."""
     limit = params.get("max_tokens")
-    options = {"max_tokens": limit} if isinstance(limit, int) and limit > 0 else {}
+    options: dict[str, Any] = {"sampling": Sampling(**_numbers(params))}
+    if isinstance(limit, int) and limit > 0:
+        options["max_tokens"] = limit
     if isinstance(prompt, str):
         return Request.raw(prompt, **options)
     texts = [(_ROLES.get(m.type, "user"), str(m.text)) for m in prompt]
     turns = [Message(role, text) for role, text in texts if text.strip()]
     return Request.chat(turns, **options)
+
+
+def _numbers(params: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a model's own call that have the names of llama.cpp."""
+    names = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed")
+    return {name: params[name] for name in names if isinstance(params.get(name), int | float)}
 
 
 def _fitting(retouch: Retouch, request: Request, backend: Backend) -> Retouch:
