@@ -113,6 +113,11 @@ class Transformers(Backend):
         listed = stated if isinstance(stated, list) else [stated]
         return frozenset(t for t in (*listed, self.tokenizer.eos_token_id) if t is not None)
 
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the chat template speaks of tools."""
+        return self._prompts.takes_tools
+
     def measure(self, request: Request) -> PromptSize:
         """Tokenise the prompt and count; see `Backend.measure`."""
         return self._prompts.measure(request)

@@ -4,6 +4,7 @@ from langchain_energy_guard.callback import (
     AsyncEnergyGuardCallbackHandler,
     EnergyGuardCallbackHandler,
 )
+from langchain_energy_guard.chat_model import ChatEnergyGuard
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
 from langchain_energy_guard.guarded import Guarded, guarded
 
@@ -11,6 +12,7 @@ __all__ = [
     "AnswerRetryError",
     "AnswerWithheldError",
     "AsyncEnergyGuardCallbackHandler",
+    "ChatEnergyGuard",
     "EnergyGuardCallbackHandler",
     "Guarded",
     "guarded",

@@ -6,8 +6,10 @@ Knows attributes, not packages: nothing of LangChain's partners is imported here
 from __future__ import annotations
 
 import inspect
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
+from energy_guard import Guard
 from energy_guard.errors import InputError
 
 _WRAPPED: Final = {
@@ -41,8 +43,7 @@ def engine_of(model: object) -> object:
     >>> engine_of("demo")
     'demo'
     """
-    kinds = inspect.getmro(type(model))
-    names = [kind.__name__ for kind in kinds if kind.__module__.startswith("langchain")]
+    names = _langchain_names(model)
     if any(name in _REMOTE for name in names):
         raise InputError(
             f"a {type(model).__name__} answers somewhere else: its logits never come here",
@@ -57,9 +58,54 @@ def engine_of(model: object) -> object:
             "Give ChatLlamaCpp, LlamaCpp, HuggingFacePipeline, ChatHuggingFace, or the engine "
             "itself: a llama_cpp.Llama or (model, tokenizer).",
         )
-    if any(kind.__module__ == "energy_guard.guard" and kind.__name__ == "Guard" for kind in kinds):
-        return _attribute(model, "backend")
-    return model
+    return model.backend if isinstance(model, Guard) else model
+
+
+_SETTINGS: Final = ("temperature", "top_p", "top_k", "repeat_penalty", "max_tokens", "stop")
+
+
+def settings_of(model: object) -> dict[str, Any]:
+    """Return the settings of a user's LangChain model under the names of `ChatEnergyGuard`.
+
+    Of ChatLlamaCpp and LlamaCpp their fields, of HuggingFacePipeline its `pipeline_kwargs`.
+
+    >>> settings_of("demo")
+    {}
+    """
+    names = _langchain_names(model)
+    if "ChatHuggingFace" in names:
+        return settings_of(getattr(model, "llm", None))
+    if "HuggingFacePipeline" in names:
+        return _from_transformers(getattr(model, "pipeline_kwargs", None) or {})
+    if "ChatLlamaCpp" not in names and "LlamaCpp" not in names:
+        return {}
+    found = {name: getattr(model, name, None) for name in _SETTINGS}
+    seed = getattr(model, "seed", -1)
+    found["seed"] = None if seed < 0 else seed
+    if (found["max_tokens"] or 0) < 1:  # llama.cpp's "as many as fit"
+        found["max_tokens"] = None
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _from_transformers(given: Mapping[str, Any]) -> dict[str, Any]:
+    renamed = {
+        "max_new_tokens": "max_tokens",
+        "repetition_penalty": "repeat_penalty",
+        "temperature": "temperature",
+        "top_p": "top_p",
+        "top_k": "top_k",
+        "min_p": "min_p",
+    }
+    found = {renamed[name]: given[name] for name in renamed if given.get(name) is not None}
+    if not given.get("do_sample"):
+        found["temperature"] = 0.0
+    return found
+
+
+def _langchain_names(model: object) -> list[str]:
+    """The classes of LangChain and its partners that an object is of."""
+    kinds = inspect.getmro(type(model))
+    return [kind.__name__ for kind in kinds if kind.__module__.startswith("langchain")]
 
 
 def _attribute(model: object, name: str) -> object:

@@ -22,6 +22,7 @@ from energy_guard.decide import Again
 from energy_guard.errors import ConfigError, EngineError
 from langchain_energy_guard import events
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
+from langchain_energy_guard.metadata import metadata
 from langchain_energy_guard.turns import Owner, running_here
 from langchain_energy_guard.watch import Decided, Run, Watcher
 
@@ -302,12 +303,6 @@ def _write(generation: Generation, decided: Decided) -> None:
     else:
         info = generation.generation_info or {}
         generation.generation_info = {**info, "energy_guard": metadata(decided.result)}
-
-
-def metadata(result: Any) -> dict[str, Any]:
-    """Stand-in until metadata.py is there."""
-    out: dict[str, Any] = result.to_dict()
-    return out
 
 
 def _events(decided: Decided, run_id: UUID) -> Iterator[tuple[str, events.Payload]]:

@@ -35,8 +35,10 @@ Payload = dict[str, Any]
 """JSON-able."""
 
 
-def decision(result: Result, move: Move, run_id: object) -> Payload:
+def decision(result: Result, move: Move | None, run_id: object) -> Payload:
     """What DECISION carries; `move` is a verdict, or "retry" with the changes demanded.
+
+    move: None where the result is final.
 
     attempt: the number of this attempt. kept: of the least risky one so far, whose score, span
     and reason these are.
