@@ -200,4 +200,4 @@ def _read(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise PromptError(f"tools and their arguments are JSON, and this is not: {error}") from error
+        raise PromptError(f"tools and arguments are JSON, and this is not: {error}") from error

@@ -72,8 +72,10 @@ class Relay:
         content = self._content(result, calls)
         if lead is None:
             content = ""
+        elif lead and isinstance(content, list):
+            content = [lead, *content]
         elif lead:
-            content = [lead, *content] if isinstance(content, list) else lead + content
+            content = f"{lead}{content}"
         return AIMessageChunk(
             content=content,
             tool_call_chunks=[
@@ -139,8 +141,7 @@ class Streamed:
             self._result = event.result
             yield self._relay.decision(event.result)
             after = _BREAK if self._said else ""
-            lead = None if self._attempt else after
-            yield self._relay.last_chunk(event.result, lead)
+            yield self._relay.last_chunk(event.result, None if self._attempt else after)
 
 
 def abstention(result: Result) -> str | list[str | dict[str, Any]]:

@@ -62,14 +62,17 @@ def asked(
     if tools and not takes_tools:
         told = _instructed(told, instructions(forced or tools, bool(forced)))
     constraint = _constraint(options, forced)
+    if isinstance(constraint, JsonSchema) and not forced:
+        told = _instructed(told, f"Answer with JSON that follows this schema: {constraint.schema}")
+    sampling = {name: given[name] for name in SAMPLING if given.get(name) is not None}
     cancel = CancelToken()
     timeout = given.get("timeout")
     request = Request(
         messages=told,
         tools=tuple(map(json.dumps, tools)) if takes_tools else (),
-        sampling=Sampling(**{name: given[name] for name in SAMPLING if given.get(name) is not None}),
+        sampling=Sampling(**sampling),
         constraint=constraint,
-        stop=tuple(stop if stop is not None else given.get("stop") or ()),
+        stop=tuple(stop or ()),
         max_tokens=given["max_tokens"],
         deadline=None if timeout is None else time.monotonic() + timeout,
         cancel=cancel,

@@ -6,7 +6,7 @@ What is asked is made in `asking`, what comes back in `answer`; here is only how
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar, Final, Literal, Self
 
@@ -77,7 +77,9 @@ class ChatEnergyGuard(BaseChatModel):
     def _no_unknown_setting(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        given = {cls._aliases.get(name, name): value for name, value in values.items()}
+        given: dict[str, Any] = {
+            cls._aliases.get(name, name): value for name, value in values.items()
+        }
         unknown = sorted(given.keys() - cls.model_fields.keys() - _NOT_OURS)
         if unknown:
             raise InputError(

@@ -6,7 +6,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.output_parsers import BaseOutputParser, JsonOutputParser, PydanticOutputParser
+from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
@@ -29,14 +29,16 @@ def structured(
         name = convert_to_openai_tool(schema)["function"]["name"]
         bound = model.bind_tools([schema], tool_choice=name, ls_structured_output_format=told)
         parser = (
-            PydanticToolsParser(tools=[schema], first_tool_only=True)
+            PydanticToolsParser(tools=[_model(schema)], first_tool_only=True)
             if is_class
             else JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
         )
     else:
         form = {"type": "json_schema", "json_schema": {"schema": convert_to_json_schema(schema)}}
         bound = model.bind(response_format=form, ls_structured_output_format=told)
-        parser = _parser(schema) if is_class else JsonOutputParser()
+        parser = (
+            PydanticOutputParser(pydantic_object=_model(schema)) if is_class else JsonOutputParser()
+        )
     if not include_raw:
         return bound | parser
     parsed = RunnablePassthrough.assign(
@@ -46,5 +48,6 @@ def structured(
     return RunnableMap(raw=bound) | parsed.with_fallbacks([failed], exception_key="parsing_error")
 
 
-def _parser(schema: Any) -> BaseOutputParser[Any]:
-    return PydanticOutputParser(pydantic_object=schema)
+def _model(schema: Any) -> Any:
+    """A pydantic model of either version; the parsers' own types do not know all of them."""
+    return schema

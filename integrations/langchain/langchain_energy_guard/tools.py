@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from langchain_core.messages.tool import InvalidToolCall, ToolCall, invalid_tool_call, tool_call
+from langchain_core.messages import InvalidToolCall, ToolCall
+from langchain_core.messages.tool import invalid_tool_call, tool_call
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
@@ -107,7 +108,7 @@ def read_calls(trace: Trace, names: Sequence[str], scorer: Scorer, forced: bool)
     for start, end in places:
         for number, data in enumerate(_objects(text[start:end])):
             name, args = data.get("name"), data.get("arguments", data.get("parameters"))
-            if name in names and isinstance(args, dict):
+            if isinstance(name, str) and name in names and isinstance(args, dict):
                 calls.append(tool_call(name=name, args=args, id=_id()))
                 details.append(_detail(trace, start, end, number, calls[-1], scorer))
             elif forced:
