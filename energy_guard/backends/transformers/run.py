@@ -152,7 +152,9 @@ class Run:
         else:
             chain = processors([job.request.sampling for job in jobs], width)
             if any(job.matcher is not None for job in jobs):
-                chain.insert(0, Constrained([job.matcher for job in jobs], width))
+                chain.insert(
+                    0, Constrained([job.matcher for job in jobs], sorted(backend.ends), width)
+                )
         make: Any = GenerationConfig
         known = vars(make()).keys()
         options = {k: v for k, v in backend.generation.items() if k not in known}

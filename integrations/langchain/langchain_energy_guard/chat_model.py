@@ -74,12 +74,8 @@ class ChatEnergyGuard(BaseChatModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_unknown_setting(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        given: dict[str, Any] = {
-            cls._aliases.get(name, name): value for name, value in values.items()
-        }
+    def _no_unknown_setting(cls, values: dict[str, Any]) -> dict[str, Any]:
+        given = {str(cls._aliases.get(name, name)): value for name, value in values.items()}
         unknown = sorted(given.keys() - cls.model_fields.keys() - _NOT_OURS)
         if unknown:
             raise InputError(
