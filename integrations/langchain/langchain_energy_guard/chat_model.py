@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -30,7 +30,7 @@ from langchain_energy_guard.listeners import Listeners
 from langchain_energy_guard.structured import structured
 from langchain_energy_guard.tools import Tool, chosen, openai_form
 
-_NOT_OURS: Final = frozenset({"max_retries"})
+_NOT_OURS: Final = frozenset({"api_key", "max_retries"})
 """Standard settings of hosted models that mean nothing here; the policy says what is retried."""
 
 Schema = dict[str, Any] | type
@@ -70,19 +70,16 @@ class ChatEnergyGuard(BaseChatModel):
     streaming: bool = False
     streaming_mode: StreamingMode = "live"
 
-    _aliases: ClassVar[dict[str, str]] = {"stop_sequences": "stop", "request_timeout": "timeout"}
-
     @model_validator(mode="before")
     @classmethod
     def _no_unknown_setting(cls, values: dict[str, Any]) -> dict[str, Any]:
-        given = {str(cls._aliases.get(name, name)): value for name, value in values.items()}
-        unknown = sorted(given.keys() - cls.model_fields.keys() - _NOT_OURS)
+        unknown = sorted(values.keys() - cls.model_fields.keys() - _NOT_OURS)
         if unknown:
             raise InputError(
                 f"ChatEnergyGuard has no setting {', '.join(unknown)}",
                 "Options of the engine belong to energy_guard.load(…).",
             )
-        return given
+        return values
 
     @classmethod
     def of(
