@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self, get_args
 
+from energy_guard.backends.base import HiddenStates
 from energy_guard.decide import Attempt
 from energy_guard.errors import InputError, LogError
 from energy_guard.evaluate.grade import Outcome
@@ -29,6 +30,7 @@ class Answered:
 
     question, context: what it was, for splits and for locators. passage: whether there was one.
     measured: further numbers by their names, where they were asked for (p(true), agreement).
+    stored_states: hidden states of one of its tokens, where they were asked for; stored apart.
     """
 
     id: str
@@ -40,6 +42,7 @@ class Answered:
     outcome: Outcome
     attempts: tuple[Attempt, ...]
     measured: Mapping[str, float] = field(default_factory=dict)
+    stored_states: HiddenStates | None = None
 
     @property
     def wrong(self) -> bool:
@@ -55,6 +58,17 @@ class Answered:
     def located(self) -> Located:
         """Where the answer is in it."""
         return self.attempts[-1].located
+
+    @property
+    def last_token(self) -> int | None:
+        """The index of the exact answer's last token."""
+        return self.located.tokens[-1] if isinstance(self.located, Span) else None
+
+    @property
+    def states(self) -> HiddenStates | None:
+        """The hidden states, where they are those of the exact answer's last token."""
+        stored = self.stored_states
+        return stored if stored is not None and stored.token == self.last_token else None
 
     def to_json(self) -> str:
         """One line of the file."""
