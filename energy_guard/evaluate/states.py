@@ -99,7 +99,7 @@ def _stored(folder: Path, answered: Answered, model: str) -> HiddenStates | None
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             if file["model"].item() != model:
                 return None
             if not np.array_equal(file["answer"], answered.trace.ids):
