@@ -283,7 +283,7 @@ def test_states_of_another_place_are_not_taken(
         file.write_bytes(damaged)
         with pytest.raises(InputError, match="holds no hidden states") as refused:
             evaluate(None, from_traces=out)
-        assert "Delete it" in (refused.value.hint or "")
+        assert "Delete it" in refused.value.hint
 
 
 def test_a_prompt_that_has_changed_is_not_read(
@@ -304,7 +304,7 @@ def test_an_engine_without_states_is_refused_before_anything_is_asked(
     backend = model(kind=Scripted)
     with pytest.raises(InputError, match="does not show them") as refused:
         evaluate([data], out=tmp_path / "out", probe=True)
-    assert "--backend transformers" in (refused.value.hint or "")
+    assert "--backend transformers" in refused.value.hint
     assert backend._played == 0
     with pytest.raises(InputError, match="asks no questions"):
         evaluate(None, from_traces=tmp_path / "out", probe=True)

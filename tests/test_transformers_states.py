@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -114,12 +116,18 @@ def test_what_cannot_be_read_is_refused() -> None:
         backend.states(Request(ids=PROMPT), ANSWER, 0)
 
 
-def test_other_backends_say_what_to_do(tiny_path: Any) -> None:
+@pytest.fixture
+def llama(tiny_path: Path) -> Iterator[Any]:
+    backend = load(tiny_path, n_ctx=64, n_threads=1, n_threads_batch=1)
+    yield backend
+    backend.engine.close()
+
+
+def test_other_backends_say_what_to_do(llama: Any) -> None:
     backend = Transformers(tiny_model(), TOKENIZER)
     assert isinstance(backend, ShowsStates)
     assert showing(backend) is backend
-    engine = load(tiny_path, n_ctx=64, n_threads=1, n_threads_batch=1)
-    for other in (engine, Scripted.saying()):
+    for other in (llama, Scripted.saying()):
         with pytest.raises(InputError, match=other.info.backend) as refused:
             showing(other)
-        assert "--backend transformers" in (refused.value.hint or "")
+        assert "--backend transformers" in refused.value.hint
