@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from energy_guard.backends.base import ModelInfo
+from energy_guard.calibrate import Certificate
 from energy_guard.decide import Abstain, Accept, Attempt, FinalMove, NotScored, Warn
 from energy_guard.locate import Span
 from energy_guard.policy import Policy, Verdict
@@ -25,7 +26,9 @@ class Result:
     model wrote. verdict: accept, warn, abstain or unscored, with its reason in one sentence.
     warning: what to say beside an answer that is shown with a warning. p_wrong: None when not
     calibrated. score: higher is riskier, None when unscored. span: the located answer or None.
-    trace: all numbers of the attempt that was kept; attempts: all of them, in order.
+    trace: all numbers of the attempt that was kept; attempts: all of them, in order. notes: what
+    may shift P(wrong), a sentence each. promise: what is certified about answers shown by these
+    rules, None where nothing is.
 
     >>> from energy_guard import Guard
     >>> from energy_guard.backends import Scripted
@@ -49,6 +52,8 @@ class Result:
     kept: Attempt
     model: ModelInfo
     policy: Policy
+    notes: tuple[str, ...] = ()
+    promise: Certificate | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the object that the command line prints with --json."""
@@ -60,6 +65,9 @@ class Result:
             "verdict": self.verdict,
             "reason": self.reason,
             "warning": self.warning,
+            "notes": list(self.notes),
+            "promise": self.promise
+            and {"max_risk": self.promise.max_risk, "confidence": self.promise.confidence},
             "p_wrong": self.p_wrong,
             "score": self.score,
             "detector": self.detector,

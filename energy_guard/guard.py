@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -79,8 +80,8 @@ class Guard:
 
     def ask(self, prompt: Prompt, **options: Any) -> Result:
         """Ask, and return the outcome; options are those of `Request`."""
-        request = self._prepare(_request(prompt, options))
-        for event in self._stream(request, (), heard=False):
+        request = self._timed(_request(prompt, options))
+        for event in self.fitting(request)._stream(request, (), heard=False):
             if isinstance(event, Done):
                 return event.result
         raise EngineError("the stream ended without a result")
@@ -98,9 +99,10 @@ class Guard:
             for prompt in prompts:
                 if sharing:
                     session.rewind(beginning)
-                request = self._prepare(_request(prompt, {}))
-                attempts, move = _outcome(self._attempt(session, request, 0, heard=False))
-                for event in self._settle(request, attempts, move, (), heard=False):
+                request = self._timed(_request(prompt, {}))
+                guard = self.fitting(request)
+                attempts, move = _outcome(guard._attempt(session, request, 0, heard=False))
+                for event in guard._settle(request, attempts, move, (), heard=False):
                     if isinstance(event, Done):
                         yield event.result
 
@@ -109,8 +111,8 @@ class Guard:
 
         The engine is held until then, or until the generator is closed.
         """
-        request = self._prepare(_request(prompt, options))
-        yield from self._stream(request, ())
+        request = self._timed(_request(prompt, options))
+        yield from self.fitting(request)._stream(request, ())
 
     def score(self, prompt: Prompt, answer: Answer, fast: bool = False) -> Result:
         """Judge an answer that exists already, as text or token ids, by replaying it.
@@ -127,31 +129,47 @@ class Guard:
 
         A backend that can evaluates several at once.
         """
-        asked = [(self._prepare(_request(prompt, {}), fast), answer) for prompt, answer in pairs]
+        scoring: Scoring = "fast" if fast else "token-by-token"
+        asked = [(self._timed(_request(prompt, {})), answer) for prompt, answer in pairs]
         if not asked:
             return
-        self.judge.check_single()
-        running = [
-            Running(0, request, self.detector, self._window(request), heard=False)
-            for request, _ in asked
-        ]
+        guards = [self.fitting(request, scoring) for request, _ in asked]
+        running = []
+        for guard, (request, _) in zip(guards, asked, strict=True):
+            guard.judge.check_single()
+            window = guard._window(request)
+            running.append(Running(0, request, guard.detector, window, heard=False))
         with self.backend.session(asked[0][0]) as session:
             whole = [
                 (replace(request, cancel=run.cancel), answer)
                 for (request, answer), run in zip(asked, running, strict=True)
             ]
-            for event in session.replay(whole, fast):
+            wants_steps = any(run.wants_steps for run in running)
+            for event in session.replay(whole, fast, wants_steps):
                 for _ in running[event.sequence].feed(event):
                     pass
             attempts = [
-                self.judge.assess(run.trace, request, self._asker(session, request), run.stopped)
-                for (request, _), run in zip(asked, running, strict=True)
+                guard.judge.assess(run.trace, request, self._asker(session, request), run.stopped)
+                for guard, (request, _), run in zip(guards, asked, running, strict=True)
             ]
-        for (request, _), attempt in zip(asked, attempts, strict=True):
-            result = self.judge.conclude([attempt], self.judge.final([attempt]), self.backend.info)
-            scoring: Scoring = "fast" if fast else "token-by-token"
-            self._keep(request, result, self.judge.locator, scoring)
+        for guard, (request, _), attempt in zip(guards, asked, attempts, strict=True):
+            move = guard.judge.final([attempt])
+            result = guard.judge.conclude([attempt], move, self.backend.info, request=request)
+            self._keep(request, result, guard.judge.locator, scoring)
             yield result
+
+    def fitting(self, request: Request, scoring: Scoring = "token-by-token") -> Guard:
+        """Return the guard for this way of asking: with hand-set rules, and a note that says so,
+        where a profile that was found by itself is for another way.
+
+        Raises MismatchError where the profile was asked for.
+        """
+        judge = self.judge.fitting(request.mode, scoring)
+        if judge is self.judge:
+            return self
+        other = copy(self)
+        other.judge = judge
+        return other
 
     def _stream(
         self, request: Request, earlier: tuple[Attempt, ...], heard: bool = True
@@ -199,7 +217,7 @@ class Guard:
                 raise ConfigError("the policy retries with a fallback and there is none")
             yield from self._ask_fallback(self.fallback, request, (*earlier, *attempts), heard)
             return
-        result = self.judge.conclude(attempts, move, self.backend.info, earlier)
+        result = self.judge.conclude(attempts, move, self.backend.info, earlier, request)
         self._keep(request, result, self.judge.locator)
         if not result.shown or result.kept is not attempts[-1]:
             yield Retracted(len(earlier) + len(attempts) - 1, result.reason)
@@ -215,11 +233,11 @@ class Guard:
     def _run(
         self, session: Session, request: Request, running: Running
     ) -> Generator[Text, None, None]:
-        events = session.generate([replace(request, cancel=running.cancel)])
+        whole = replace(request, cancel=running.cancel)
+        events = session.generate([whole], steps=running.wants_steps)
         try:
             for event in events:
-                if running.wants_steps or isinstance(event, Finished):
-                    yield from running.feed(event)
+                yield from running.feed(event)
         finally:
             events.close()
 
@@ -229,7 +247,7 @@ class Guard:
 
         def ask(prompt: str) -> str:
             side = make(prompt, cancel=request.cancel, deadline=request.deadline, max_tokens=64)
-            events = session.generate([side], private=True)
+            events = session.generate([side], private=True, steps=False)
             trace = next(e.trace for e in events if isinstance(e, Finished))
             if trace.finish_reason in INCOMPLETE:
                 raise PromptError(f"the reply is not complete ({trace.finish_reason})")
@@ -241,7 +259,8 @@ class Guard:
         self, fallback: Guard, request: Request, earlier: tuple[Attempt, ...], heard: bool
     ) -> Generator[GuardEvent, None, None]:
         """Hand over to the other guard, with its own rules; its result is ours as well."""
-        for event in fallback._stream(fallback._prepare(request), earlier, heard):
+        request = fallback._timed(request)
+        for event in fallback.fitting(request)._stream(request, earlier, heard):
             if isinstance(event, Done) and fallback.log is not self.log:
                 self._keep(request, event.result, fallback.judge.locator)
             yield event
@@ -261,11 +280,8 @@ class Guard:
             error.result = result  # it is not to be lost with its line
             raise
 
-    def _prepare(self, request: Request, fast: bool = False) -> Request:
-        """Check the way of asking, and start the clock."""
-        if self.judge.profile is not None:
-            scoring = "fast" if fast else "token-by-token"
-            self.judge.profile.check(mode=request.mode, scoring=scoring)
+    def _timed(self, request: Request) -> Request:
+        """Start the clock."""
         if self.policy.deadline_s is None:
             return request
         deadline = time.monotonic() + self.policy.deadline_s

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from energy_guard.act import Result, conclude
@@ -18,7 +18,7 @@ from energy_guard.early_stop import Window
 from energy_guard.errors import ConfigError, MismatchError
 from energy_guard.locate import Asked, Located, Locator, NotLocated, Span, sentences
 from energy_guard.locate import locator as locator_named
-from energy_guard.log import LogEntry
+from energy_guard.log import LogEntry, Scoring
 from energy_guard.policy import DEFAULT_DETECTOR, Policy
 from energy_guard.profiles import find
 from energy_guard.request import Request
@@ -30,6 +30,9 @@ from energy_guard.trace import INCOMPLETE, Trace
 class Judge:
     """A detector, a locator, a policy and perhaps a profile that fit together.
 
+    found: the profile was not asked for, so that it can be done without. notes: what whoever
+    reads a result should know.
+
     >>> Judge.settle(detector="entropy:mean").policy.warn is None
     True
     """
@@ -39,6 +42,8 @@ class Judge:
     locate: Locator
     policy: Policy
     profile: Profile | None
+    found: bool = False
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def settle(
@@ -55,6 +60,7 @@ class Judge:
         other rules are given. Raises ConfigError for unknown names, MismatchError where the parts
         do not fit.
         """
+        found = profile == "auto" and policy is None
         if profile == "auto":
             other_rules = detector or locator or (policy and policy.on == "score")
             profile = None if other_rules or info is None else find(info)
@@ -75,7 +81,7 @@ class Judge:
         if profile is not None:
             profile.check(detector=parsed.name, locator=name)
             profile.check_policy(policy)
-        return cls(parsed, name, locator_named(name), policy, profile)
+        return cls(parsed, name, locator_named(name), policy, profile, found)
 
     def check_model(self, info: ModelInfo) -> None:
         """Raise MismatchError where policy or profile belong to another model."""
@@ -87,6 +93,28 @@ class Judge:
             )
         if self.profile is not None:
             self.profile.check(model=info.fingerprint, backend=info.backend)
+
+    def fitting(self, mode: Literal["chat", "raw"], scoring: Scoring = "token-by-token") -> Judge:
+        """Return the judge for this way of asking.
+
+        A profile that was found by itself and made for another way is left out, and a note says
+        so; MismatchError where it was asked for.
+        """
+        try:
+            if self.profile is not None:
+                self.profile.check(mode=mode, scoring=scoring)
+        except MismatchError as error:
+            if not self.found:
+                raise
+            return replace(Judge.settle(), notes=(f"{error.message}: it is not used",))
+        return self
+
+    def notes_on(self, request: Request) -> tuple[str, ...]:
+        """What may shift P(wrong) for this request, a sentence each."""
+        if self.profile is None or request.messages is None:
+            return self.notes
+        system = "\n".join(m.content for m in request.messages if m.role == "system")
+        return (*self.notes, *self.profile.warnings(system, request.sampling))
 
     def assess(
         self,
@@ -145,9 +173,13 @@ class Judge:
         move: FinalMove,
         info: ModelInfo,
         earlier: Sequence[Attempt] = (),
+        request: Request | None = None,
     ) -> Result:
         """Turn the final move into what the user gets."""
-        return conclude(self.policy, attempts, move, self.detector.name, info, earlier)
+        result = conclude(self.policy, attempts, move, self.detector.name, info, earlier)
+        notes = self.notes if request is None else self.notes_on(request)
+        promise = self.profile.promise(self.policy) if self.profile else None
+        return replace(result, notes=notes, promise=promise)
 
     def _attempt(
         self, trace: Trace, located: Located, stopped: str | None = None, saved: int = 0

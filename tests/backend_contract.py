@@ -119,6 +119,17 @@ class BackendContract:
             mine = [e.step.id for e in events if isinstance(e, Token) and e.sequence == number]
             assert mine == trace.ids.tolist()
 
+    def test_without_steps_only_the_ends_are_heard(self, backend: Any, request_: Request) -> None:
+        expected = self.answer(backend, request_)
+        self.fresh(backend)
+        with backend.session() as session:
+            (event,) = session.generate([request_], steps=False)
+        assert isinstance(event, Finished)
+        assert event.trace.ids.tolist() == expected.ids.tolist()
+        assert event.trace.nll == pytest.approx(expected.nll, abs=1e-6)
+        assert event.trace.log_partition == pytest.approx(expected.log_partition, abs=1e-5)
+        self.assert_free(backend, request_)
+
     def test_a_prompt_is_measured_as_it_is_read(self, backend: Any, request_: Request) -> None:
         size = backend.measure(request_)
         assert size.tokens == self.answer(backend, request_).prompt_tokens > 0

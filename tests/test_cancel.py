@@ -33,7 +33,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Any]:
 def undisturbed(engine: Any) -> tuple[Trace, float]:
     """The answer of a fresh engine to the long prompt, and how long it took."""
     began = time.monotonic()
-    trace = Guard(engine, profile=None).ask(LONG).trace
+    trace = Guard(engine).ask(LONG).trace
     assert trace.prompt_tokens > 250
     return trace, time.monotonic() - began
 
@@ -62,14 +62,14 @@ def test_the_reading_of_a_long_prompt_is_ended(
     else:
         timer.start()
     began = time.monotonic()
-    result = Guard(fresh, profile=None).ask(LONG, **options)
+    result = Guard(fresh).ask(LONG, **options)
     took = time.monotonic() - began
     timer.cancel()
     assert soon * 0.9 <= took < full / 2, "the prompt was being read then"
     assert (len(result.trace), result.trace.finish_reason) == (0, how)
     assert (result.verdict, result.shown, result.score) == ("unscored", False, None)
     assert how in result.reason
-    again = Guard(fresh, profile=None).ask(LONG).trace
+    again = Guard(fresh).ask(LONG).trace
     assert numbers(again) == numbers(whole), "what a fresh engine gives"
 
 
@@ -79,13 +79,13 @@ def test_another_question_after_a_cancelled_one_has_the_numbers_of_a_fresh_engin
     fresh: Any, undisturbed: tuple[Trace, float]
 ) -> None:
     other: Any = load("demo", **OPTIONS, n_batch=fresh.engine.n_batch)
-    expected = Guard(other, profile=None).ask("What is 2 + 2?", max_tokens=8).trace
+    expected = Guard(other).ask("What is 2 + 2?", max_tokens=8).trace
     other.engine.close()
     cancel = CancelToken()
     timer = threading.Timer(undisturbed[1] / 6, cancel.cancel)
     timer.start()
-    assert len(Guard(fresh, profile=None).ask(LONG, cancel=cancel).trace) == 0
-    found = Guard(fresh, profile=None).ask("What is 2 + 2?", max_tokens=8).trace
+    assert len(Guard(fresh).ask(LONG, cancel=cancel).trace) == 0
+    found = Guard(fresh).ask("What is 2 + 2?", max_tokens=8).trace
     assert numbers(found) == numbers(expected)
 
 
@@ -97,7 +97,7 @@ def test_a_replay_is_cancelled_while_it_reads_the_prompt(
     full, cancel = undisturbed[1], CancelToken()
     threading.Timer(full / 6, cancel.cancel).start()
     began = time.monotonic()
-    result = Guard(fresh, profile=None).score(Request.raw(LONG.text or "", cancel=cancel), " Paris")
+    result = Guard(fresh).score(Request.raw(LONG.text or "", cancel=cancel), " Paris")
     assert time.monotonic() - began < full / 2
     assert (len(result.trace), result.verdict, result.shown) == (0, "unscored", False)
 

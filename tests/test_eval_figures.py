@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from energy_guard.backends import Scripted
+from energy_guard.calibrate import Profile
 from energy_guard.cli import evaluate as module
 from energy_guard.decide import Attempt
 from energy_guard.energy import Row
@@ -216,3 +217,37 @@ def test_a_missing_extra_is_said_before_anything_is_asked(
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(MissingExtraError, match=r"energy-guard\[eval\]"):
         module.evaluate([data], out=tmp_path / "out")
+
+
+def test_a_stored_profile_is_tried_as_it_is() -> None:
+    calibration = {"slope": 1.0, "intercept": 0.0, "n": 98, "n_wrong": 40}
+    profile = Profile(
+        model="00ff",
+        backend="scripted",
+        mode="chat",
+        detector="nll:max",
+        locator="whole",
+        calibration=calibration | {"lowest": 0.0, "highest": 3.0},  # type: ignore[arg-type]
+        abstain=0.7,
+    )
+    answers = [*mixed(60), *mixed(40, seed=1, task="u"), answer("x", "refused", [0.1])]
+    found = summarise(answers, profile=profile)["profile"]
+    assert list(found["rows"]) == ["all tasks", "t", "u"]
+    for name, row in found["rows"].items():
+        mine = [a for a in answers if name in ("all tasks", a.task)]
+        worst = [a.trace.nll.max() for a in mine]
+        shown = [
+            a
+            for a, nll in zip(mine, worst, strict=True)
+            if nll <= 3 and 1 / (1 + math.exp(-nll)) < 0.7 and a.outcome != "refused"
+        ]
+        wrong = sum(a.outcome == "wrong" for a in shown)
+        assert row["n"] == len(mine)
+        assert row["coverage"]["value"] == pytest.approx(len(shown) / len(mine))
+        assert row["risk"]["value"] == pytest.approx(wrong / len(shown))
+        assert 0.5 < row["auroc"]["value"] < 1
+    page = io.StringIO()
+    results = summarise(answers, profile=profile) | {"made_with": {}, "too_long": {}}
+    Console(file=page, width=200).print(evaluation_view(results))
+    assert "The profile as it is" in page.getvalue()
+    assert summarise(answers)["profile"] is None

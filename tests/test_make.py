@@ -14,11 +14,13 @@ from energy_guard.backends import ModelInfo, Scripted
 from energy_guard.calibrate import split_of
 from energy_guard.decide import Attempt
 from energy_guard.energy import Row
-from energy_guard.errors import ConfigError, InputError
+from energy_guard.errors import ConfigError, InputError, MismatchError
 from energy_guard.evaluate.answers import Answered
 from energy_guard.evaluate.make import Wish, make_profile
 from energy_guard.locate import NotLocated, Span
+from energy_guard.policy import DEFAULT_DETECTOR
 from energy_guard.profiles import find, store, user_path
+from energy_guard.request import Message, Request
 from energy_guard.score import Unscored
 from energy_guard.trace import Step, Trace
 
@@ -182,6 +184,36 @@ def test_a_stored_profile_is_found_by_its_model(own_profiles: Path) -> None:
     assert Guard(backend, detector="nll:max").judge.profile is None
     own = Policy(detector="nll:max", warn=1.0)
     assert Guard(backend, own).judge.profile is None
+
+
+def test_a_profile_that_was_found_is_left_out_where_it_does_not_fit(own_profiles: Path) -> None:
+    backend = Scripted.saying(*[[("yes", 0.9)]] * 4)
+    made = make_profile(many(600), backend.info, "whole", system_prompt="Be brief.")
+    store(made.profile, user_path(backend.info))
+    guard = Guard(backend)
+    asked = guard.ask("Really?")
+    assert asked.detector == made.profile.detector
+    assert "system prompt" in asked.notes[0]
+    assert guard.ask([Message("system", "Be brief."), Message("user", "Really?")]).notes == ()
+    raw = guard.ask(Request.raw("Really?"))
+    assert (raw.detector, raw.p_wrong) == (DEFAULT_DETECTOR, None)
+    assert "mode 'chat'" in raw.notes[0] and "not used" in raw.notes[0]
+    assert raw.to_dict()["notes"] == list(raw.notes)
+    assert guard.score("Really?", "yes", fast=True).notes != ()
+    for settings in ({"profile": made.profile}, {"policy": made.profile.policy()}):
+        with pytest.raises(MismatchError, match="mode"):
+            Guard(backend, **settings).ask(Request.raw("Really?"))
+
+
+def test_what_is_promised_stands_in_every_result(own_profiles: Path) -> None:
+    backend = Scripted.saying(*[[("yes", 0.9)]] * 2)
+    made = make_profile(many(2000), backend.info, "whole", wish=Wish(max_risk=0.4))
+    assert made.certificate is not None and made.certificate.threshold is not None
+    result = Guard(backend, profile=made.profile).ask("Really?")
+    assert result.promise == made.certificate
+    assert result.to_dict()["promise"] == {"max_risk": 0.4, "confidence": 0.95}
+    laxer = made.profile.policy().model_copy(update={"abstain": 0.999, "warn": 0.999})
+    assert Guard(backend, laxer, profile=made.profile).ask("Really?").promise is None
 
 
 def test_a_profile_is_readable_json(own_profiles: Path) -> None:

@@ -167,11 +167,8 @@ def test_scores_of_a_model_are_those_of_its_live_answers(demo: LlamaCpp) -> None
 @pytest.mark.model
 def test_fast_scores_of_a_model_differ_a_little(demo: LlamaCpp, record_property: Any) -> None:
     answer = "The capital of France is Paris, and the largest river of France is the Loire."
-    with pytest.raises(MismatchError, match="profile=None"):
-        Guard(demo).score("Tell me about France.", answer, fast=True)
-    guard = Guard(demo, profile=None)
     slow, fast = (
-        guard.score("Tell me about France.", answer, fast).trace for fast in (False, True)
+        Guard(demo).score("Tell me about France.", answer, fast).trace for fast in (False, True)
     )
     assert slow.ids.tolist() == fast.ids.tolist()
     difference = float(np.max(np.abs(slow.nll - fast.nll)))

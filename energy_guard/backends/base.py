@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.request import Event, Request
+from energy_guard.request import Event, Finished, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +65,26 @@ class Session(Protocol):
     """
 
     def generate(
-        self, requests: Sequence[Request], private: bool = False
+        self, requests: Sequence[Request], private: bool = False, steps: bool = True
     ) -> Generator[Event, None, None]:
         """Answer the requests; events carry the index of their request as `sequence`.
 
-        private: captures around this call do not see it. Raises InputError before any work
-        where a request cannot be served, EngineError where the engine fails.
+        private: captures around this call do not see it. steps: without, only `Finished` is
+        yielded, and an engine that needs a thread to yield in between needs none.
+
+        Raises InputError before any work where a request cannot be served, EngineError where the
+        engine fails.
         """
         ...
 
-    def replay(self, pairs: Sequence[Pair], fast: bool = False) -> Generator[Event, None, None]:
+    def replay(
+        self, pairs: Sequence[Pair], fast: bool = False, steps: bool = True
+    ) -> Generator[Event, None, None]:
         """Yield the same events for answers that exist already.
 
         Token by token, as when they were written, so that the numbers are those of live
-        decoding; `fast` evaluates many tokens at once, with numbers of its own.
+        decoding; `fast` evaluates many tokens at once, with numbers of its own. steps: as in
+        `generate`.
         """
         ...
 
@@ -93,6 +99,11 @@ class Session(Protocol):
         what was asked before.
         """
         ...
+
+
+def heard(events: Iterable[Event], steps: bool) -> Iterator[Event]:
+    """Leave out, where `steps` are not wanted, all but the ends."""
+    return (event for event in events if steps or isinstance(event, Finished))
 
 
 @runtime_checkable

@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.backends.base import Backend, ModelInfo, Pair, PromptSize, Session
+from energy_guard.backends.base import Backend, ModelInfo, Pair, PromptSize, Session, heard
 from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
 from energy_guard.backends.recorder import Recorder
 from energy_guard.energy import RowReducer
@@ -152,7 +152,7 @@ class _Session:
     backend: Scripted
 
     def generate(
-        self, requests: Sequence[Request], private: bool = False
+        self, requests: Sequence[Request], private: bool = False, steps: bool = True
     ) -> Generator[Event, None, None]:
         for request in requests:
             size = self.backend.measure(request)
@@ -161,9 +161,11 @@ class _Session:
                     f"the prompt has {size.tokens} words and the context holds {size.context}"
                 )
         for number, request in enumerate(requests):
-            yield from self.backend._play(number, request, self.backend._next())
+            yield from heard(self.backend._play(number, request, self.backend._next()), steps)
 
-    def replay(self, pairs: Sequence[Pair], fast: bool = False) -> Generator[Event, None, None]:
+    def replay(
+        self, pairs: Sequence[Pair], fast: bool = False, steps: bool = True
+    ) -> Generator[Event, None, None]:
         for number, (request, answer) in enumerate(pairs):
             script, backend = self.backend._next(), self.backend
             ids = [token for token in script.ids if token != backend.end]
@@ -171,7 +173,7 @@ class _Session:
             if answer != text and list(answer) not in (ids, list(script.ids)):
                 raise EngineError(f"the next script says {text!r}, not {answer!r}")
             whole = replace(request, stop=(), max_tokens=max(1, len(script.ids)))
-            yield from backend._play(number, whole, script)
+            yield from heard(backend._play(number, whole, script), steps)
 
     def beginning(self, requests: Sequence[Request]) -> list[int]:
         return []

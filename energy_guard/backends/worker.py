@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+T_in = TypeVar("T_in", contravariant=True)
 
 
 _END: Final = object()
@@ -18,11 +19,31 @@ class _Closed(BaseException):
     """Unwinds the work when nobody listens any more."""
 
 
-class Emit(Generic[T]):
-    """Hands items from the work to whoever listens.
+class Emit(Protocol[T_in]):
+    """Takes items from the work. closed: nobody listens any more."""
 
-    closed: nobody listens any more; the next item would unwind the work.
-    """
+    closed: bool
+
+    def __call__(self, item: T_in, /) -> None:
+        """Take an item."""
+        ...
+
+
+class Kept(Generic[T]):
+    """Keeps some of the items for later."""
+
+    def __init__(self, wanted: Callable[[T], bool]) -> None:
+        self.closed = False
+        self.items: list[T] = []
+        self._wanted = wanted
+
+    def __call__(self, items: Iterable[T], /) -> None:
+        """Take a list of items."""
+        self.items += filter(self._wanted, items)
+
+
+class _Handover(Generic[T]):
+    """Hands items to another thread; after `close` the next one unwinds the work."""
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
@@ -75,7 +96,7 @@ def stepwise(work: Callable[[Emit[T]], None]) -> Generator[T, None, None]:
     it raises is raised here. When the generator is closed, the work is unwound from its next
     `emit`, and its thread has ended before the close returns.
     """
-    handover: Emit[T] = Emit()
+    handover: _Handover[T] = _Handover()
     # A daemon: an open generator must not keep the interpreter from exiting.
     thread = threading.Thread(target=handover.run, args=(work,), name="energy-guard", daemon=True)
     thread.start()

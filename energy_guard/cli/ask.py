@@ -37,7 +37,7 @@ from energy_guard.cli.options import (
 )
 from energy_guard.errors import LogError
 from energy_guard.guard import Guard
-from energy_guard.report.terminal import details, verdict_line
+from energy_guard.report.terminal import details, remarks, verdict_line
 from energy_guard.request import Request, Sampling
 
 
@@ -77,8 +77,8 @@ def ask(
         stop=tuple(stop or ()),
     )
     options = EngineOptions(model, backend, n_ctx, n_threads, n_gpu_layers, device, dtype)
-    settings = guard_settings(policy, detector, locator, profile or ("none" if raw else None))
-    guard = Guard(options.open(), **settings, log=open_log(log, log_private))
+    settings = guard_settings(policy, detector, locator, profile)
+    guard = Guard(options.open(), **settings, log=open_log(log, log_private)).fitting(request)
     console = Console()
     not_logged: LogError | None = None
     try:
@@ -96,8 +96,9 @@ def ask(
         console.print(*details(result.to_dict()), sep="\n")
     else:
         typer.echo(result.text)
-        notes = [verdict_line(result.to_dict()), *filter(None, [result.warning])]
-        Console(stderr=True, soft_wrap=True, markup=False).print(*notes, sep="\n")
+        said = [verdict_line(result.to_dict()), *filter(None, [result.warning])]
+        said += remarks(result.to_dict())
+        Console(stderr=True, soft_wrap=True, markup=False).print(*said, sep="\n")
     if not_logged is not None:
         raise not_logged
     if not result.shown:

@@ -44,6 +44,7 @@ from energy_guard.report.terminal import (
     details,
     outcome,
     printable,
+    remarks,
     risk_legend,
     rules,
     verdict_line,
@@ -124,6 +125,7 @@ class Chat:
     def __init__(self, guard: Guard, settings: Request) -> None:
         self.conversation = Conversation(guard.backend, settings)
         self._guard = guard
+        self._said: set[str] = set()
         self._screen = Console()
         self._notes = self._screen
         if not self._screen.is_terminal:
@@ -176,6 +178,10 @@ class Chat:
             self._note("stopped: this question and its answer are not remembered")
         else:
             self._notes.print(*outcome(result.to_dict()), sep="\n")
+            for remark in remarks(result.to_dict()):
+                if remark.plain not in self._said:  # once is enough: they hold for every answer
+                    self._said.add(remark.plain)
+                    self._notes.print(remark)
             if not result.shown:
                 self._note("withheld: this question and its answer are not remembered")
 

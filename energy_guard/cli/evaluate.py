@@ -23,6 +23,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from energy_guard.calibrate import Profile
 from energy_guard.cli.options import (
     BackendName,
     DetectorName,
@@ -85,6 +86,9 @@ def evaluate(
     backend: BackendName = None,
     detector: DetectorName = None,
     locator: LocatorName = None,
+    profile: Annotated[
+        str | None, typer.Option(help="A profile to try as it is, beside fitted ones.")
+    ] = None,
     n_ctx: NCtx = None,
     n_gpu_layers: NGpuLayers = None,
     n_threads: NThreads = None,
@@ -98,6 +102,7 @@ def evaluate(
     is for the guard's figures, which are those of a fitted one otherwise.
     """
     guard_settings(detector=detector, locator=locator)  # checked before anything is loaded
+    tried = Profile.read(profile) if profile else None
     if from_traces is not None:
         if data or resume or baselines or told or probe:
             raise InputError("--from-traces asks no questions: it goes with no data file")
@@ -116,7 +121,8 @@ def evaluate(
         folder.start(resume)
         guard = Guard(options.open(), locator=locator, profile=None)
         _ask(guard, _Wanted(rows, baselines, told, probe), asked, folder)
-    results = _results(from_traces or folder.path, detector, locator if from_traces else None)
+    told_locator = locator if from_traces else None
+    results = _results(from_traces or folder.path, detector, told_locator, tried)
     folder.write_results(results)
     folder.report.write_text(evaluation_page(results), "utf-8")
     if as_json:
@@ -127,12 +133,18 @@ def evaluate(
     console.print(Text(f"\n{folder.results}\n{folder.report}"), soft_wrap=True)
 
 
-def _results(traces: Path, detector: str | None, locator: str | None) -> dict[str, Any]:
+def _results(
+    traces: Path, detector: str | None, locator: str | None, profile: Profile | None
+) -> dict[str, Any]:
     """Score what is stored. locator: to find the answers anew."""
     made_with, answers, run = read_run(traces)
     if locator is not None:
         answers, made_with = relocated(answers, locator), made_with | {"locator": locator}
-    return summarise(answers, detector, read_told(traces)) | {
+    if profile is not None:
+        model = made_with["model"]
+        profile.check(model=model["fingerprint"], backend=model["backend"], retries=0)
+        profile.check(locator=made_with["locator"], mode="chat")
+    return summarise(answers, detector, read_told(traces), profile) | {
         "command": run.command if run else _command(),
         "versions": versions(),
         "made_with": made_with,

@@ -73,8 +73,7 @@ def score(
 
     Exit status: 0 shown, 3 abstained (of a log: 0).
     """
-    other_way = "none" if raw or fast else None  # than profiles are made for
-    settings = guard_settings(policy, detector, locator, profile or other_way)
+    settings = guard_settings(policy, detector, locator, profile)
     if from_log is not None:
         _score_log(from_log, settings, as_json)
         return
@@ -101,7 +100,7 @@ def _score_log(path: str, settings: dict[str, Any], as_json: bool) -> None:
         if info not in judges:
             judges[info] = Judge.settle(**settings, info=info)
             judges[info].check_model(info)
-        judge = judges[info]
+        judge = judges[info].fitting(entry.mode, entry.scoring)
         attempts = [judge.assess_stored(entry, relocate=settings["locator"] is not None)]
         scored.append((entry, judge.conclude(attempts, judge.final(attempts), info)))
     if as_json:

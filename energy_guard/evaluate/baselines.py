@@ -110,13 +110,13 @@ def with_measured(
 
 
 def _log_likelihood(session: Session, request: Request, text: str) -> float:
-    events = session.replay([(request, text)])
+    events = session.replay([(request, text)], steps=False)
     trace = next(event.trace for event in events if isinstance(event, Finished))
     return -float(trace.nll[: trace.content_end].sum())
 
 
 def _finished(session: Session, request: Request) -> Trace:
-    events = session.generate([request])
+    events = session.generate([request], steps=False)
     trace = next(event.trace for event in events if isinstance(event, Finished))
     if trace.finish_reason in INCOMPLETE:
         raise EngineError(f"a sample is not complete ({trace.finish_reason})", "Go on: --resume.")

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from energy_guard.calibrate import Profile
 from energy_guard.energy import Floats
 from energy_guard.estimate import NotDefined
 from energy_guard.evaluate.answers import Answered
@@ -33,6 +34,7 @@ from energy_guard.evaluate.many import Aurocs, aurocs, mean_auroc
 from energy_guard.evaluate.metrics import OF_EACH
 from energy_guard.evaluate.probe import ELSEWHERE, PROBE, about, probes
 from energy_guard.evaluate.scored import PARTS, SINGLES, Task, tasks_of
+from energy_guard.evaluate.stored import profile_figures
 from energy_guard.evaluate.told import graded as graded_of
 from energy_guard.evaluate.told import told_figures
 from energy_guard.locate import NothingToCheck, NotLocated
@@ -73,11 +75,12 @@ def summarise(
     answers: Sequence[Answered],
     detector: str | None = None,
     told: Mapping[float, Sequence[Answered]] | None = None,
+    profile: Profile | None = None,
 ) -> dict[str, Any]:
     """Return the results of an evaluation; the same answers give the same results.
 
     detector: what the guard's figures are for, instead of the fitted one. told: answers after the
-    model was told the rule of a confidence target, by target.
+    model was told the rule of a confidence target, by target. profile: one to try as it is.
     """
     tasks = tasks_of(answers)
     fitting = [task for task in tasks if fits(task)]
@@ -100,6 +103,7 @@ def summarise(
         "gauge": _gains(rankings, [(f"span.centred_{n}", f"span.{n}") for n in CENTRED]),
         "pooled": guards.pooled(best),
         "told": told_figures(answers, told or {}),
+        "profile": profile and profile_figures(tasks, profile),
         "examples": examples_of(tasks, guards.together),
     }
 

@@ -48,6 +48,7 @@ def sheets(results: Results) -> list[Sheet]:
         _gauge,
         _baselines,
         _probes,
+        _profile,
         _guards,
         _targets,
         _told,
@@ -270,6 +271,38 @@ def _probe_cells(auroc: Mapping[str, Any], gain: Mapping[str, Any], first: str) 
         number(above, True),
         elsewhere,
     )
+
+
+def _profile(results: Results) -> Sheet:
+    headings = (
+        "the profile on",
+        "n",
+        "AUROC",
+        "wrong of all",
+        "shown",
+        "wrong of those",
+        "Brier skill",
+        "calibration error",
+    )
+    found = results.get("profile")
+    if not found:
+        return Sheet("", headings, ())
+    keys = ("auroc", "wrong", "coverage", "risk", "brier_skill", "calibration_error")
+    rows = [
+        (name, str(row["n"]), *(number(row[key]) for key in keys))
+        for name, row in found["rows"].items()
+    ]
+    note = (
+        f"Detector {found['detector']}, as it was stored; shown: P(wrong) below "
+        f"{found['abstain']:.3g}. These answers had no part in it, unless it was made from them."
+    )
+    if found["promise"]:
+        risk, confidence = found["promise"]["max_risk"], found["promise"]["confidence"]
+        note += (
+            f" It promises that at most {risk:.3g} of such answers are wrong ({confidence:.3g}), "
+            "for questions like those that it was certified on."
+        )
+    return Sheet("The profile as it is", headings, tuple(rows), note)
 
 
 def _guards(results: Results) -> Sheet:

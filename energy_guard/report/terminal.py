@@ -57,7 +57,7 @@ def details(result: Mapping[str, Any]) -> list[RenderableType]:
     weakest = weakest_sentence(result)
     if weakest is not None:
         parts.append(weakest)
-    return [*parts, *outcome(result)]
+    return [*parts, *outcome(result), *remarks(result)]
 
 
 def outcome(result: Mapping[str, Any]) -> list[RenderableType]:
@@ -68,6 +68,15 @@ def outcome(result: Mapping[str, Any]) -> list[RenderableType]:
     if result["text"] != result["answer"]:
         parts.append(Text.assemble(("shown instead: ", "dim"), printable(result["text"])))
     return parts
+
+
+def remarks(result: Mapping[str, Any]) -> list[Text]:
+    """What is promised about answers like this one, and what may shift its P(wrong)."""
+    lines = [f"note: {note}" for note in result["notes"]]
+    if result["promise"] and result["text"] == result["answer"]:
+        risk, confidence = (result["promise"][name] for name in ("max_risk", "confidence"))
+        lines.insert(0, f"promised: at most {risk:.3g} of shown answers wrong ({confidence:.3g})")
+    return [Text(line, "dim") for line in lines]
 
 
 def weakest_sentence(result: Mapping[str, Any]) -> Text | None:

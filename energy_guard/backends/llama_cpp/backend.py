@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from energy_guard.backends.base import Backend, ModelInfo, Pair, PromptSize, Session
+from energy_guard.backends.base import Backend, ModelInfo, Pair, PromptSize, Session, heard
 from energy_guard.backends.gguf_file import fingerprint
 from energy_guard.backends.llama_cpp.capture import StopToken
 from energy_guard.backends.llama_cpp.codec import LlamaCodec
@@ -185,7 +185,7 @@ class _Session:
     backend: LlamaCpp
 
     def generate(
-        self, requests: Sequence[Request], private: bool = False
+        self, requests: Sequence[Request], private: bool = False, steps: bool = True
     ) -> Generator[Event, None, None]:
         backend = self.backend
         jobs = [
@@ -193,14 +193,16 @@ class _Session:
             for request in requests
         ]
         for number, (request, (prompt, options)) in enumerate(zip(requests, jobs, strict=True)):
-            yield from backend._run(number, request, prompt, options, private)
+            yield from heard(backend._run(number, request, prompt, options, private), steps)
 
-    def replay(self, pairs: Sequence[Pair], fast: bool = False) -> Generator[Event, None, None]:
+    def replay(
+        self, pairs: Sequence[Pair], fast: bool = False, steps: bool = True
+    ) -> Generator[Event, None, None]:
         backend = self.backend
         batch = min(_FAST_BATCH, backend.engine.n_batch) if fast else 1
         encoded = [backend._encode_pair(pair) for pair in pairs]
         for number, ((request, _), (prompt, ids)) in enumerate(zip(pairs, encoded, strict=True)):
-            yield from backend._replay(number, request, prompt, ids, batch)
+            yield from heard(backend._replay(number, request, prompt, ids, batch), steps)
 
     def beginning(self, requests: Sequence[Request]) -> list[int]:
         return self.backend._prompts.beginning(requests)

@@ -29,9 +29,9 @@ from energy_guard.backends.transformers.job import Job, batches
 from energy_guard.backends.transformers.run import Prefix, Run
 from energy_guard.backends.transformers.states import read_states
 from energy_guard.backends.transformers.vocabulary import Vocabulary
-from energy_guard.backends.worker import Emit, stepwise
+from energy_guard.backends.worker import Emit, Kept, stepwise
 from energy_guard.errors import ConfigError, InputError
-from energy_guard.request import Event, Request
+from energy_guard.request import Event, Finished, Request
 from energy_guard.trace import SIGNALS
 
 if TYPE_CHECKING:
@@ -168,20 +168,22 @@ class _Session:
     prefix: Prefix | None = None
 
     def generate(
-        self, requests: Sequence[Request], private: bool = False
+        self, requests: Sequence[Request], private: bool = False, steps: bool = True
     ) -> Generator[Event, None, None]:
         jobs = [self.backend._job(i, request, None) for i, request in enumerate(requests)]
         for batch in self.backend._batches(jobs):
             run = Run(self.backend, batch, private, self.prefix)
             self.prefix = None  # it is used up, also where the run fails
-            yield from _events(run.live)
+            yield from _events(run.live, steps)
             self.prefix = run.prefix
 
-    def replay(self, pairs: Sequence[Pair], fast: bool = False) -> Generator[Event, None, None]:
+    def replay(
+        self, pairs: Sequence[Pair], fast: bool = False, steps: bool = True
+    ) -> Generator[Event, None, None]:
         jobs = [self.backend._job(i, *pair) for i, pair in enumerate(pairs)]
         for batch in self.backend._batches(jobs):
             run = Run(self.backend, batch, private=True)
-            yield from _events(run.fast if fast else run.live)
+            yield from _events(run.fast if fast else run.live, steps)
 
     def beginning(self, requests: Sequence[Request]) -> list[int]:
         return self.backend._prompts.beginning(requests)
@@ -193,11 +195,20 @@ class _Session:
             self.prefix = Prefix.read(self.backend.engine, beginning)
 
 
-def _events(work: Callable[[Emit[list[Event]]], None]) -> Generator[Event, None, None]:
-    """The events that the work emits, one by one."""
-    steps = stepwise(work)
+def _events(work: Callable[[Emit[list[Event]]], None], steps: bool) -> Generator[Event, None, None]:
+    """The events that the work emits, one by one.
+
+    Handing them over between two threads disturbs those that multiply matrices: up to a third
+    of a batch's time on a machine of two cores. So nothing is handed over for nothing.
+    """
+    if not steps:
+        ended = Kept[Event](lambda event: isinstance(event, Finished))
+        work(ended)
+        yield from ended.items
+        return
+    handed = stepwise(work)
     try:
-        for events in steps:
+        for events in handed:
             yield from events
     finally:
-        steps.close()
+        handed.close()

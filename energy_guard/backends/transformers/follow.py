@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from energy_guard.backends.recorder import Recorder
 from energy_guard.backends.transformers.reduce import checked
@@ -16,19 +15,12 @@ Stop = Callable[[int, Step], FinishReason | None]
 """Asked after every step of a sequence whether it is to end now."""
 
 
-class Emit(Protocol):
-    """Takes the events of one step; returns when whoever listens wants more."""
-
-    def __call__(self, events: list[Event], /) -> None:
-        """Hand over."""
-        ...
-
-
 class Following:
     """One `Recorder` a sequence of a batch; its number there is its row in every step.
 
-    piece: the bytes of a token. ends: tokens that end a sequence. last_row: whether the row after
-    a last token is wanted. lengths: of answers that are given, end tokens or not.
+    emit: takes the events of one step; returns when whoever listens wants more. piece: the bytes
+    of a token. ends: tokens that end a sequence. last_row: whether the row after a last token is
+    wanted. lengths: of answers that are given, end tokens or not.
     """
 
     def __init__(
@@ -36,7 +28,7 @@ class Following:
         recorders: Sequence[Recorder],
         piece: Callable[[int], bytes],
         ends: frozenset[int],
-        emit: Emit,
+        emit: Callable[[list[Event]], None],
         stop: Stop,
         last_row: bool,
         lengths: Sequence[int] = (),

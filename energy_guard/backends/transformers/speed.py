@@ -70,12 +70,12 @@ def bare(backend: Transformers, requests: list[Request], **options: Any) -> Run:
     return run
 
 
-def guarded(backend: Transformers, requests: list[Request]) -> Run:
-    """A session of the backend, its traces kept."""
+def guarded(backend: Transformers, requests: list[Request], steps: bool = False) -> Run:
+    """A session of the backend, its traces kept; steps: every token is handed over at once."""
 
     def run() -> int:
         with backend.session() as session:
-            events = session.generate(requests)
+            events = session.generate(requests, steps=steps)
             traces = [event.trace for event in events if isinstance(event, Finished)]
         return sum(map(len, traces))
 
@@ -94,6 +94,7 @@ def one_answer(backend: Transformers, asking: Callable[[Any], Any], tokens: int)
             "inside capture": _captured(ended, write),
             "Guard.ask": lambda: len(ask(request).trace),
             "Guard.ask, cut off": lambda: len(ask_cut(request).trace),
+            "streamed": guarded(ended, [request], steps=True),
         },
     )
 

@@ -1,0 +1,75 @@
+"""A stored profile on labelled answers, as it is: nothing is fitted here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from energy_guard.calibrate import Profile
+from energy_guard.energy import Floats
+from energy_guard.estimate import proportion
+from energy_guard.evaluate.figures import measured
+from energy_guard.evaluate.metrics import auroc
+from energy_guard.evaluate.probability import brier_skill, calibration_error
+from energy_guard.evaluate.scored import Flags, Task
+from energy_guard.score import Score
+
+
+def profile_figures(tasks: Sequence[Task], profile: Profile) -> dict[str, Any]:
+    """Return how a profile ranks, what its rule shows, and how right its P(wrong) is.
+
+    For all tasks together and for each. certificates: what it promised about such answers.
+    """
+    found = {task.name: _scores(task, profile) for task in tasks}
+    risk, p_wrong = (np.concatenate(each) for each in zip(*found.values(), strict=True))
+    wrong = np.concatenate([task.wrong for task in tasks])
+    right = np.concatenate([task.right for task in tasks])
+    names = np.concatenate([np.full(len(task.wrong), task.name) for task in tasks])
+    rows = {"all tasks": _figures(risk, p_wrong, right, wrong, profile, names)}
+    rows |= {
+        task.name: _figures(*found[task.name], task.right, task.wrong, profile) for task in tasks
+    }
+    promise = profile.promise(profile.policy())
+    return {
+        "detector": profile.detector,
+        "abstain": profile.abstain,
+        "promise": promise and {"max_risk": promise.max_risk, "confidence": promise.confidence},
+        "rows": rows,
+    }
+
+
+def _scores(task: Task, profile: Profile) -> tuple[Floats, Floats]:
+    """The score and P(wrong) of every answer, NaN where there is none, shape (n,)."""
+    risk, p_wrong = np.full((2, len(task.answers)), np.nan)
+    for at, answered in enumerate(task.answers):
+        score = profile.scorer.score(answered.trace, answered.located)
+        if task.ranked[at] and isinstance(score, Score):
+            risk[at] = score.value
+            p = profile.calibration.p_wrong(score.value, len(score.span.tokens))
+            p_wrong[at] = np.nan if p is None else p
+    return risk, p_wrong
+
+
+def _figures(
+    risk: Floats,
+    p_wrong: Floats,
+    right: Flags,
+    wrong: Flags,
+    profile: Profile,
+    tasks: np.ndarray[Any, Any] | None = None,
+) -> dict[str, Any]:
+    scored, known = np.isfinite(risk), np.isfinite(p_wrong)
+    with np.errstate(invalid="ignore"):
+        shown = p_wrong < profile.abstain
+    told = None if tasks is None else tasks[known]
+    return {
+        "n": len(wrong),
+        "auroc": measured(auroc(risk[scored], wrong[scored])),
+        "wrong": measured(proportion(int(wrong.sum()), int((right | wrong).sum()))),
+        "coverage": measured(proportion(int(shown.sum()), len(wrong))),
+        "risk": measured(proportion(int((shown & wrong).sum()), int(shown.sum()))),
+        "brier_skill": measured(brier_skill(p_wrong[known], wrong[known], told)),
+        "calibration_error": measured(calibration_error(p_wrong[known], wrong[known])),
+    }
