@@ -245,8 +245,9 @@ def _probes(results: Results) -> Sheet:
     layers = {tuple(task["probe"]["layers"]) for task in tasks.values()}
     notes = [
         "Logistic regression on the hidden states of the exact answer's last token, layers "
-        f"{' and '.join(str(layer) for of in layers for layer in of)}: trained like the detector "
-        "in domain, on the same folds, or on other tasks only. It needs more than logits.",
+        f"{' and '.join(str(layer) for of in layers for layer in of)}: fitted to the task's other "
+        "folds (those of the detector in domain), or to other tasks only. It needs more than "
+        "logits.",
         *(
             f"{name}: {t['probe']['reason']}."
             for name, t in tasks.items()
