@@ -43,6 +43,7 @@ from energy_guard.evaluate.run import (
     relocated,
     versions,
 )
+from energy_guard.evaluate.states import measure_states, showing
 from energy_guard.evaluate.summary import summarise
 from energy_guard.evaluate.told import TOLD, rule_of
 from energy_guard.extras import needs_extra
@@ -70,6 +71,9 @@ def evaluate(
     told: Annotated[
         int, typer.Option(help="Questions of each task to ask with the target's rule.", min=0)
     ] = 0,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Read hidden states for a probe (transformers only).")
+    ] = False,
     backend: BackendName = None,
     detector: DetectorName = None,
     locator: LocatorName = None,
@@ -91,7 +95,7 @@ def evaluate(
     guard_settings(detector=detector, locator=locator)  # checked before anything is loaded
     tried = Profile.read(profile) if profile else None
     if from_traces is not None:
-        if data or resume or baselines or told:
+        if data or resume or baselines or told or probe:
             raise InputError("--from-traces asks no questions: it goes with no data file")
         folder = Folder(out or (from_traces if from_traces.is_dir() else from_traces.parent))
         folder.start(resume=True)
@@ -107,7 +111,7 @@ def evaluate(
         folder = Folder(out or DEFAULT_OUT)
         folder.start(resume)
         guard = Guard(options.open(), locator=locator, profile=None)
-        _ask(guard, _Wanted(rows, baselines, told), asked, folder)
+        _ask(guard, _Wanted(rows, baselines, told, probe), asked, folder)
     told_locator = locator if from_traces else None
     results = _results(from_traces or folder.path, detector, told_locator, tried)
     folder.write_results(results)
@@ -150,21 +154,29 @@ def _check_extra() -> None:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """How many questions of each task: in all, for the baselines, and with a rule."""
+    """How many questions of each task: in all, for the baselines, and with a rule.
+
+    probe: whether hidden states are wanted, too.
+    """
 
     rows: int
     baselines: int
     told: int
+    probe: bool
 
 
 def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Row], folder: Folder) -> None:
     """Ask what is not answered yet, and measure the baselines of what is not measured yet."""
+    reader = showing(guard.backend) if wanted.probe else None
     chosen, too_long = choose(asked, wanted.rows, guard.backend)
     if not chosen:
         raise InputError("no question fits the context", "Give more of it: --n-ctx.")
     folder.write_run(Run(_command(), tuple(row.id for row in chosen), too_long))
     with bars("asking", chosen) as advance:
         answers = collect(guard, chosen, folder.answers, on_answer=advance)
+    if reader is not None:
+        with bars("hidden states", chosen) as advance:
+            measure_states(reader, list(zip(chosen, answers, strict=True)), folder.states, advance)
     if wanted.baselines:
         subsample, _ = choose(chosen, wanted.baselines)
         by_id = {answered.id: answered for answered in answers}

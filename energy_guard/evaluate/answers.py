@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self, get_args
 
+from energy_guard.backends.base import HiddenStates
 from energy_guard.decide import Attempt
 from energy_guard.errors import InputError, LogError
 from energy_guard.evaluate.grade import Outcome
@@ -30,6 +31,10 @@ class Answered:
     question, context: what it was, for splits and for locators. outcomes: how every attempt was
     graded, where there are several. measured: further numbers by their names, where they were
     asked for (p(true), agreement).
+
+    question, context: what it was, for splits and for locators. passage: whether there was one.
+    measured: further numbers by their names, where they were asked for (p(true), agreement).
+    stored_states: hidden states of one of its tokens, where they were asked for; stored apart.
     """
 
     id: str
@@ -42,6 +47,7 @@ class Answered:
     attempts: tuple[Attempt, ...]
     outcomes: tuple[Outcome, ...] = ()
     measured: Mapping[str, float] = field(default_factory=dict)
+    stored_states: HiddenStates | None = None
 
     @property
     def wrong(self) -> bool:
@@ -62,6 +68,17 @@ class Answered:
         """Return one attempt, as if it had been the only one."""
         outcome = self.outcomes[number] if self.outcomes else self.outcome
         return replace(self, outcome=outcome, attempts=(self.attempts[number],), outcomes=())
+
+    @property
+    def last_token(self) -> int | None:
+        """The index of the exact answer's last token."""
+        return self.located.tokens[-1] if isinstance(self.located, Span) else None
+
+    @property
+    def states(self) -> HiddenStates | None:
+        """The hidden states, where they are those of the exact answer's last token."""
+        stored = self.stored_states
+        return stored if stored is not None and stored.token == self.last_token else None
 
     def to_json(self) -> str:
         """One line of the file."""
