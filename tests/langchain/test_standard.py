@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from langchain_energy_guard import ChatEnergyGuard
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from energy_guard import Guard, Policy
 from energy_guard.backends import Backend
-from langchain_energy_guard import ChatEnergyGuard
 
 WORDS = "a 135 M model answers in words where it is free to"
 SHOWING = Policy(detector="nll:max", warn=1.0, unscored="show")
