@@ -7,6 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
+
 from energy_guard.request import Event, Finished, Request
 
 
@@ -157,3 +160,30 @@ class Backend(Protocol):
         """Evaluate one answer in a session of its own; see `Session.replay`."""
         with self.session() as session:
             yield from session.replay([(request, answer)], fast)
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # arrays have no one truth value
+class HiddenStates:
+    """What some layers of a model make of one token of an answer and the text before it.
+
+    token: its index in the answer. layers: as transformers counts them, 0 is the embedding and
+    the last one is behind the final norm. values: shape (layers, width).
+    """
+
+    token: int
+    layers: tuple[int, ...]
+    values: npt.NDArray[np.float32]
+
+
+@runtime_checkable
+class ShowsStates(Backend, Protocol):
+    """A backend that shows hidden states, too."""
+
+    def states(self, request: Request, answer: Sequence[int], token: int) -> HiddenStates:
+        """Return the states of one token of an answer, its place given by its index there.
+
+        Those of two layers, whatever the model: the middle one, around which probes tell most
+        (Orgad et al. 2024), and the last one, which the logits are made of. answer: the token
+        ids, which are read as they are, all of them up to that token at once.
+        """
+        ...

@@ -5,22 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from energy_guard.calibrate import Profile
@@ -38,8 +29,8 @@ from energy_guard.cli.options import (
     NThreads,
     guard_settings,
 )
+from energy_guard.cli.progress import bars
 from energy_guard.errors import InputError
-from energy_guard.evaluate.answers import Answered
 from energy_guard.evaluate.baselines import measure
 from energy_guard.evaluate.collect import collect
 from energy_guard.evaluate.rows import Row, read_rows
@@ -52,6 +43,7 @@ from energy_guard.evaluate.run import (
     relocated,
     versions,
 )
+from energy_guard.evaluate.states import measure_states, showing
 from energy_guard.evaluate.summary import summarise
 from energy_guard.evaluate.told import TOLD, rule_of
 from energy_guard.extras import needs_extra
@@ -79,6 +71,9 @@ def evaluate(
     told: Annotated[
         int, typer.Option(help="Questions of each task to ask with the target's rule.", min=0)
     ] = 0,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Read hidden states for a probe (transformers only).")
+    ] = False,
     backend: BackendName = None,
     detector: DetectorName = None,
     locator: LocatorName = None,
@@ -100,7 +95,7 @@ def evaluate(
     guard_settings(detector=detector, locator=locator)  # checked before anything is loaded
     tried = Profile.read(profile) if profile else None
     if from_traces is not None:
-        if data or resume or baselines or told:
+        if data or resume or baselines or told or probe:
             raise InputError("--from-traces asks no questions: it goes with no data file")
         folder = Folder(out or (from_traces if from_traces.is_dir() else from_traces.parent))
         folder.start(resume=True)
@@ -116,7 +111,7 @@ def evaluate(
         folder = Folder(out or DEFAULT_OUT)
         folder.start(resume)
         guard = Guard(options.open(), locator=locator, profile=None)
-        _ask(guard, _Wanted(rows, baselines, told), asked, folder)
+        _ask(guard, _Wanted(rows, baselines, told, probe), asked, folder)
     told_locator = locator if from_traces else None
     results = _results(from_traces or folder.path, detector, told_locator, tried)
     folder.write_results(results)
@@ -159,63 +154,40 @@ def _check_extra() -> None:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """How many questions of each task: in all, for the baselines, and with a rule."""
+    """How many questions of each task: in all, for the baselines, and with a rule.
+
+    probe: whether hidden states are wanted, too.
+    """
 
     rows: int
     baselines: int
     told: int
+    probe: bool
 
 
 def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Row], folder: Folder) -> None:
     """Ask what is not answered yet, and measure the baselines of what is not measured yet."""
+    reader = showing(guard.backend) if wanted.probe else None
     chosen, too_long = choose(asked, wanted.rows, guard.backend)
     if not chosen:
         raise InputError("no question fits the context", "Give more of it: --n-ctx.")
     folder.write_run(Run(_command(), tuple(row.id for row in chosen), too_long))
-    with _bars("asking", chosen) as advance:
+    with bars("asking", chosen) as advance:
         answers = collect(guard, chosen, folder.answers, on_answer=advance)
+    if reader is not None:
+        with bars("hidden states", chosen) as advance:
+            measure_states(reader, list(zip(chosen, answers, strict=True)), folder.states, advance)
     if wanted.baselines:
         subsample, _ = choose(chosen, wanted.baselines)
         by_id = {answered.id: answered for answered in answers}
         pairs = [(row, by_id[row.id]) for row in subsample]
-        with _bars("baselines", subsample) as advance:
+        with bars("baselines", subsample) as advance:
             measure(guard, pairs, folder.measured, advance)
     for target in TOLD if wanted.told else ():
         subsample, _ = choose(chosen, wanted.told)
-        with _bars(f"told, t = {target:g}", subsample) as advance:
+        with bars(f"told, t = {target:g}", subsample) as advance:
             path, rule = folder.told(target), rule_of(target)
             collect(guard, subsample, path, rule=rule, on_answer=advance)
-
-
-@contextmanager
-def _bars(what: str, rows: Sequence[Row]) -> Iterator[Callable[[Answered], None]]:
-    """A line for each task on standard error, with the time left; yield what moves it on."""
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[counts]}", markup=False),
-        console=Console(stderr=True),
-    ) as progress:
-        names = [row.task for row in rows]
-        everything = progress.add_task(what, total=len(rows), counts="")
-        bars = {
-            name: progress.add_task(f"  {name}", total=names.count(name), counts="", start=False)
-            for name in dict.fromkeys(names)
-        }
-        counts = {name: dict.fromkeys(("right", "wrong", "refused"), 0) for name in bars}
-
-        def advance(answered: Answered) -> None:
-            of_task = counts[answered.task]
-            of_task[answered.outcome] += 1
-            said = ", ".join(f"{count} {outcome}" for outcome, count in of_task.items() if count)
-            progress.start_task(bars[answered.task])
-            progress.update(bars[answered.task], advance=1, counts=said)
-            progress.update(everything, advance=1)
-
-        yield advance
 
 
 def _command() -> str:

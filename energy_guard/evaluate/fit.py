@@ -145,7 +145,7 @@ def _loss(prior: FittedDetector, examples: Examples, held: Flags, ridge: float) 
     weights, intercepts = _learn(prior, kept, names, ridge)
     sign = np.where(examples.wrong, 1.0, -1.0)
     margin = sign * (_scaled(prior, examples.values) @ weights + intercepts[task])
-    rows = _task_weights(examples.wrong[held], task[held])
+    rows = task_weights(examples.wrong[held], task[held])
     return float(rows @ np.logaddexp(0, -margin[held]))
 
 
@@ -157,7 +157,7 @@ def _moved(prior: FittedDetector, examples: Examples, ridge: float) -> FittedDet
         term.model_copy(update={"weight": float(weight)})
         for term, weight in zip(prior.terms, weights, strict=True)
     )
-    intercept = float(_task_weights(examples.wrong, task) @ intercepts[task])
+    intercept = float(task_weights(examples.wrong, task) @ intercepts[task])
     return FittedDetector(terms=terms, intercept=intercept, training=examples.summary)
 
 
@@ -196,7 +196,7 @@ def _scaling(values: Floats) -> tuple[Floats, Floats]:
     return centre, np.where(scale > 0, scale, 1.0)
 
 
-def _task_weights(wrong: Flags, task: npt.NDArray[np.int64]) -> Floats:
+def task_weights(wrong: Flags, task: npt.NDArray[np.int64]) -> Floats:
     """A weight a row: both classes of a task alike, tasks by their evidence; sums to 1."""
     weights = np.zeros(len(wrong))
     for number in range(task.max() + 1):
@@ -228,7 +228,7 @@ def _learn(
 
     scaled, sign = _scaled(prior, examples.values), np.where(examples.wrong, 1.0, -1.0)
     groups = (examples.tasks[:, None] == names).astype(np.float64)
-    rows = _task_weights(examples.wrong, groups.argmax(axis=1))
+    rows = task_weights(examples.wrong, groups.argmax(axis=1))
     start = np.array([term.weight for term in prior.terms])
     columns = np.hstack([scaled, (scaled @ start)[:, None], groups])
     count = len(start)

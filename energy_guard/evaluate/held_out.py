@@ -33,19 +33,19 @@ def in_domain(task: Task, others: Sequence[Task]) -> Floats:
     prior = fit(examples(others)) if others else None
     fitter = fit if prior is None else lambda part: adapt(prior, part)
     odds, _ = cross_fit(examples([task]), fitter)
-    return _placed(odds, task.fittable)
+    return placed(odds, task.fittable)
 
 
 def out_of_domain(task: Task, others: Sequence[Task]) -> Floats:
     """Score a task by a detector that was fitted to the other tasks, shape (n,)."""
     odds = fit(examples(others)).log_odds(examples([task]).values)
-    return _placed(odds, task.fittable)
+    return placed(odds, task.fittable)
 
 
 def all_together(tasks: Sequence[Task]) -> Floats:
     """Score all tasks by one detector for all of them, fitted to the other folds, shape (n,)."""
     odds, _ = cross_fit(examples(tasks), fit)
-    return _placed(odds, np.concatenate([task.fittable for task in tasks]))
+    return placed(odds, np.concatenate([task.fittable for task in tasks]))
 
 
 def p_wrong(risk: Floats, wrong: npt.NDArray[np.bool_], tasks: npt.NDArray[np.str_]) -> Floats:
@@ -62,10 +62,11 @@ def p_wrong(risk: Floats, wrong: npt.NDArray[np.bool_], tasks: npt.NDArray[np.st
         calibration = fit_calibration(kept[~held], labels[~held])
         found = [calibration.p_wrong(score) for score in kept[held].tolist()]
         out[held] = [np.nan if p is None else p for p in found]
-    return _placed(out, scored)
+    return placed(out, scored)
 
 
-def _placed(values: Floats, where: npt.NDArray[np.bool_]) -> Floats:
+def placed(values: Floats, where: npt.NDArray[np.bool_]) -> Floats:
+    """Put values to the answers that they are of, NaN to the others, shape (n,)."""
     out = np.full(len(where), np.nan)
     out[where] = values
     return out

@@ -18,6 +18,7 @@ from energy_guard.errors import InputError, LogError
 from energy_guard.evaluate.answers import Answered, read_answers
 from energy_guard.evaluate.baselines import read_measured, with_measured
 from energy_guard.evaluate.rows import Row
+from energy_guard.evaluate.states import with_states
 from energy_guard.evaluate.tasks import request_of
 from energy_guard.evaluate.told import TOLD
 from energy_guard.locate import Asked, Locator
@@ -60,6 +61,11 @@ class Folder:
     def measured(self) -> Path:
         """p(true) and agreement; see `evaluate.baselines`."""
         return self.path / "baselines.jsonl"
+
+    @property
+    def states(self) -> Path:
+        """Hidden states, a file for each answer; see `evaluate.states`."""
+        return self.path / "states"
 
     def told(self, target: float) -> Path:
         """Answers after the model was told the rule of a confidence target."""
@@ -158,6 +164,8 @@ def read_run(path: Path) -> tuple[dict[str, Any], list[Answered], Run | None]:
         answers = [by_id[name] for name in run.ids if name in by_id]
     if path.is_dir() and folder.measured.exists():
         answers = with_measured(answers, read_measured(folder.measured))
+    if path.is_dir() and folder.states.exists():
+        answers = with_states(answers, folder.states, made_with["model"]["fingerprint"])
     if not answers:
         raise InputError(f"{path} holds no answers", "Go on asking: --resume.")
     return made_with, answers, run

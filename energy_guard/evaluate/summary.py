@@ -32,6 +32,7 @@ from energy_guard.evaluate.held_out import (
 from energy_guard.evaluate.make import declined
 from energy_guard.evaluate.many import Aurocs, aurocs, mean_auroc
 from energy_guard.evaluate.metrics import OF_EACH
+from energy_guard.evaluate.probe import ELSEWHERE, PROBE, about, probes
 from energy_guard.evaluate.scored import PARTS, SINGLES, Task, tasks_of
 from energy_guard.evaluate.stored import profile_figures
 from energy_guard.evaluate.told import graded as graded_of
@@ -42,6 +43,7 @@ from energy_guard.trace import SCHEMA
 
 IN_DOMAIN: Final = "fitted in domain"
 OUT_OF_DOMAIN: Final = "fitted out of domain"
+_FITTED: Final = (IN_DOMAIN, OUT_OF_DOMAIN)
 LENGTH: Final = "span length"
 CENTRED: Final = tuple(
     f"{signal}:{pooling}"
@@ -53,10 +55,14 @@ CENTRED: Final = tuple(
 
 @dataclass(frozen=True)
 class _Scored:
-    """A task with its held-out scores by name, each of shape (n,), and its ranked answers."""
+    """A task with its held-out scores by name, each of shape (n,), and its ranked answers.
+
+    probes: those of probes on hidden states, which no guard is made from.
+    """
 
     task: Task
     fitted: Mapping[str, Floats]
+    probes: Mapping[str, Floats]
     ranking: Aurocs | NotDefined
 
     @property
@@ -152,14 +158,17 @@ def _scored(task: Task, fitting: Sequence[Task]) -> _Scored:
         fitted[IN_DOMAIN] = in_domain(task, others)
         if len(others) > 1:
             fitted[OUT_OF_DOMAIN] = out_of_domain(task, others)
+    probed = probes(task, others)
     kept = task.ranked
     wrong = task.wrong[kept]
     if wrong.all() or not wrong.any():
         what = "wrong" if wrong.any() else "right"
         reason = f"all {len(wrong)} located answers are {what}: nothing to tell apart"
-        return _Scored(task, fitted, NotDefined(reason, len(wrong)))
-    risks = _risks(task) | fitted
-    return _Scored(task, fitted, aurocs({n: risk[kept] for n, risk in risks.items()}, wrong))
+        return _Scored(task, fitted, probed, NotDefined(reason, len(wrong)))
+    risks = _risks(task) | fitted | probed
+    return _Scored(
+        task, fitted, probed, aurocs({n: risk[kept] for n, risk in risks.items()}, wrong)
+    )
 
 
 def _risks(task: Task) -> dict[str, Floats]:
@@ -205,7 +214,15 @@ def _task(each: _Scored, p: Floats | None, best: Sequence[str]) -> dict[str, Any
         found["guard"] = {"reason": f"fewer than {FEWEST} answers of a class to fit to"}
     else:
         found["guard"] = guard_figures(graded_of(task.answers), p)
-    return found | _baselines(each, best)
+    return found | _baselines(each, best) | _probe(each, ranking, best)
+
+
+def _probe(each: _Scored, ranking: Aurocs, best: Sequence[str]) -> dict[str, Any]:
+    """How far probes on hidden states are above signals and fitted detectors, or why not known."""
+    found = about(each.task)
+    if found and each.probes:
+        found["gain"] = _above([ranking], list(each.probes), [*best, *each.fitted])
+    return {"probe": found} if found else {}
 
 
 def _baselines(each: _Scored, best: Sequence[str]) -> dict[str, Any]:
@@ -232,11 +249,13 @@ def _means(
         reason = f"no task has {OF_EACH} right and {OF_EACH} wrong answers that were located"
         return {"tasks": [], "reason": reason}
     names = dict.fromkeys(name for ranking in rankings for name in ranking.values)
+    fitted, probed = ([n for n in of if n in names] for of in (_FITTED, (PROBE, ELSEWHERE)))
     return {
         "tasks": [each.task.name for each in counting],
         "best_singles": list(best),
         "auroc": {name: measured(mean_auroc(rankings, name)) for name in names},
-        "gain": _above(rankings, [n for n in (IN_DOMAIN, OUT_OF_DOMAIN) if n in names], best),
+        "gain": _above(rankings, fitted, best),
+        "probe_gain": _above(rankings, probed, [*best, *fitted]),
     }
 
 

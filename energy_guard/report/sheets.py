@@ -25,6 +25,10 @@ SHOWN: Final = (
 """Single signals that tables show; results.json has all of them with all poolings."""
 
 
+_FITTED: Final = "fitted in domain"
+_PROBES: Final = ("hidden-state probe", "hidden-state probe, other tasks")
+
+
 @dataclass(frozen=True)
 class Sheet:
     """A table: the first column is text, the others are numbers. note: what to know, below it."""
@@ -43,6 +47,7 @@ def sheets(results: Results) -> list[Sheet]:
         _singles,
         _gauge,
         _baselines,
+        _probes,
         _profile,
         _guards,
         _targets,
@@ -180,7 +185,11 @@ def _singles(results: Results) -> Sheet:
     return Sheet(
         "Single signals: mean AUROC over tasks",
         ("signal:pooling", "exact answer", "whole answer", "gain by localising"),
-        (*rows, ("span length only", number(length), NONE, NONE)),
+        (
+            *rows,
+            ("span length only", number(length), NONE, NONE),
+            *((name, number(auroc[name]), NONE, NONE) for name in _PROBES if name in auroc),
+        ),
         f"{len(means['tasks'])} tasks with at least 30 answers of each class, each counting the "
         "same. Low is riskier for margin, high for all else. results.json has every pooling.",
     )
@@ -217,6 +226,51 @@ def _baselines(results: Results) -> Sheet:
         ("task", "n", *names),
         tuple(rows),
         " ".join([note, *left_out]) if with_them else "",
+    )
+
+
+def _probes(results: Results) -> Sheet:
+    tasks = {name: task for name, task in results["tasks"].items() if "probe" in task}
+    first, *_ = _best(results)
+    rows = [
+        (name, str(task["ranked"]), *_probe_cells(task["auroc"], task["probe"]["gain"], first))
+        for name, task in tasks.items()
+        if "gain" in task["probe"]
+    ]
+    means = results["means"]
+    if means.get("probe_gain"):
+        cells = _probe_cells(means["auroc"], means["probe_gain"], first)
+        n = sum(results["tasks"][name]["ranked"] for name in means["tasks"])
+        rows.append((f"mean of {len(means['tasks'])}", str(n), *cells))
+    layers = {tuple(task["probe"]["layers"]) for task in tasks.values()}
+    notes = [
+        "Logistic regression on the hidden states of the exact answer's last token, layers "
+        f"{' and '.join(str(layer) for of in layers for layer in of)}: fitted to the task's other "
+        "folds (those of the detector in domain), or to other tasks only. It needs more than "
+        "logits.",
+        *(
+            f"{name}: {t['probe']['reason']}."
+            for name, t in tasks.items()
+            if "reason" in t["probe"]
+        ),
+    ]
+    return Sheet(
+        "Upper reference, a probe on hidden states: AUROC",
+        ("task", "n", first, _FITTED, _PROBES[0], "its gain on the detector", _PROBES[1]),
+        tuple(rows),
+        " ".join(notes) if tasks else "",
+    )
+
+
+def _probe_cells(auroc: Mapping[str, Any], gain: Mapping[str, Any], first: str) -> tuple[str, ...]:
+    above = gain.get(_PROBES[0], {}).get(_FITTED)
+    probe, elsewhere = (number(auroc.get(name)) for name in _PROBES)
+    return (
+        number(auroc.get(first)),
+        number(auroc.get(_FITTED)),
+        probe,
+        number(above, True),
+        elsewhere,
     )
 
 

@@ -10,7 +10,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from energy_guard.backends.base import Backend, ModelInfo, Pair, PromptSize, Session
+from energy_guard.backends.base import (
+    Backend,
+    HiddenStates,
+    ModelInfo,
+    Pair,
+    PromptSize,
+    Session,
+)
 from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
 from energy_guard.backends.prompt import PromptEncoder
 from energy_guard.backends.recorder import Recorder
@@ -21,9 +28,10 @@ from energy_guard.backends.transformers.constrain import Constraints
 from energy_guard.backends.transformers.fingerprint import fingerprint
 from energy_guard.backends.transformers.job import Job, batches
 from energy_guard.backends.transformers.run import Prefix, Run
+from energy_guard.backends.transformers.states import read_states
 from energy_guard.backends.transformers.vocabulary import Vocabulary
 from energy_guard.backends.worker import Emit, Kept, stepwise
-from energy_guard.errors import ConfigError
+from energy_guard.errors import ConfigError, InputError
 from energy_guard.request import Event, Finished, Request
 from energy_guard.trace import SIGNALS
 
@@ -132,6 +140,15 @@ class Transformers(Backend):
         """Hold the model; see `Backend.session`."""
         with self._lock.hold(self._wait_s, give_up=lambda: bool(request and request.interrupted)):
             yield _Session(self)
+
+    def states(self, request: Request, answer: Sequence[int], token: int) -> HiddenStates:
+        """Read hidden states of a token of an answer; see `ShowsStates.states`."""
+        if not 0 <= token < len(answer):
+            raise InputError(f"the answer has {len(answer)} tokens, and none at {token}")
+        prompt = self._prompts.encode(request)
+        ids = self._prompts.encode_answer(answer[: token + 1], self._codec.context - len(prompt))
+        with self._lock.hold(self._wait_s):
+            return read_states(self.engine, prompt, ids)
 
     def _job(self, number: int, request: Request, answer: str | Sequence[int] | None) -> Job:
         check_request(request)
