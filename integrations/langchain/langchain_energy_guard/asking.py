@@ -12,7 +12,7 @@ from langchain_core.messages import BaseMessage
 
 from energy_guard.errors import InputError
 from energy_guard.request import CancelToken, Grammar, JsonSchema, Message, Request, Sampling
-from langchain_energy_guard.messages import turns
+from langchain_energy_guard.messages import passages_of, turns
 from langchain_energy_guard.tools import call_schema, chosen, instructions, name_of, openai_form
 
 SAMPLING: Final = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "seed")
@@ -58,7 +58,8 @@ def asked(
     if choice == "none":
         tools = []
     forced = chosen(tools, choice)
-    told = turns(messages, takes_tools)
+    passages, asking = passages_of(messages)
+    told = turns(asking, takes_tools)
     if tools and not takes_tools:
         told = _instructed(told, instructions(forced or tools, bool(forced)))
     constraint = _constraint(options, forced)
@@ -69,6 +70,7 @@ def asked(
     timeout = given.get("timeout")
     request = Request(
         messages=told,
+        context=passages,
         tools=tuple(map(json.dumps, tools)) if takes_tools else (),
         sampling=Sampling(**sampling),
         constraint=constraint,

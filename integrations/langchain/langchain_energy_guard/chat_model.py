@@ -44,6 +44,8 @@ class ChatEnergyGuard(BaseChatModel):
     live gives text at once, with the verdict on the last chunk and a retraction where the text
     was not the answer; hold gives nothing before the verdict.
 
+    Passages that the answer should rest on are blocks of type "text-plain" of the last message.
+
     An answer that is shown is the message's content, unaltered; one that is withheld is replaced
     by the policy's abstention, and is an AnswerWithheldError where structured output or a tool
     call is expected. The verdict and all numbers are in `response_metadata["energy_guard"]`.

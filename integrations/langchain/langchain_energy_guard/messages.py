@@ -49,6 +49,23 @@ def turns(messages: Sequence[BaseMessage], takes_tools: bool = False) -> tuple[M
     return tuple(_turn(message, takes_tools) for message in messages)
 
 
+def passages_of(messages: Sequence[BaseMessage]) -> tuple[tuple[str, ...], list[BaseMessage]]:
+    """Take the passages out of the last message: its blocks of LangChain's type "text-plain".
+
+    Returns them and the messages without them. What is asked is then known apart from what the
+    answer should rest on, and the words of a passage count as words of the answer.
+    """
+    last = messages[-1] if messages else None
+    if not isinstance(last, HumanMessage) or isinstance(last.content, str):
+        return (), list(messages)
+    blocks = [(isinstance(b, dict) and b.get("type") == "text-plain", b) for b in last.content]
+    passages = tuple(_block_text(block) for is_passage, block in blocks if is_passage)
+    rest = [block for is_passage, block in blocks if not is_passage]
+    if not passages or not text_of(rest).strip():
+        return (), list(messages)
+    return passages, [*messages[:-1], last.model_copy(update={"content": rest})]
+
+
 def text_of(content: str | Sequence[str | dict[str, Any]]) -> str:
     """Return the text of a message's content; InputError for an image, a file or a sound.
 
