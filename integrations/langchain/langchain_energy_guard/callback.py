@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -90,11 +90,10 @@ class _Handling:
         """The decision, written into what the model returns, and whether it is a new one."""
         new = run.decided is None
         messages = [g.message for g in generations if isinstance(g, ChatGeneration)]
-        try:
+        with ExitStack() as failing:
+            failing.callback(self._drop, run.run_id)
             decided = run.decide(any(getattr(m, "tool_calls", None) for m in messages))
-        except Exception:
-            self._drop(run.run_id)
-            raise
+            failing.pop_all()
         for generation in generations:
             _write(generation, decided)
         if new:

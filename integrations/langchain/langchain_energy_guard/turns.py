@@ -159,11 +159,10 @@ class Turns:
                     "Give the handler once: to the model, the chain, or `guarded`.",
                 )
             self._runs.append(hold)
-        try:
+        with ExitStack() as failing:
+            failing.callback(hold.release)
             yield
-        except BaseException:
-            hold.release()
-            raise
+            failing.pop_all()
 
     def ready(self, hold: Hold) -> bool:
         """Whether it is this run's turn.
