@@ -126,6 +126,16 @@ def test_an_answer_is_scored_by_a_probe_that_has_not_seen_its_fold() -> None:
     assert not same[np.array(folds) != fold].any()
 
 
+def test_probes_of_several_folds_are_on_one_scale() -> None:
+    """Their penalties differ by up to a thousand times: so would their scores."""
+    for seed in range(3):
+        (task,) = tasks_of(answers(1.0, seed))
+        risk, folds = probes(task, [])[PROBE], folds_of(examples([task]))
+        spreads = [risk[folds == fold].std() for fold in range(5)]
+        assert max(spreads) < 3 * min(spreads)
+        assert max(abs(risk[folds == fold].mean()) for fold in range(5)) < 1
+
+
 def test_other_tasks_teach_it_wherever_their_states_lie() -> None:
     """A task's own place among the states is no sign of being wrong."""
     groups = [answers(6.0, seed, task=f"t{seed}", shift=5.0 * seed) for seed in range(3)]

@@ -82,29 +82,44 @@ def _out_of_domain(task: Task, others: Sequence[Task]) -> Floats:
     return placed(_fitted(values, wrong, group)(_values(task)), task.fittable)
 
 
-def _fitted(values: Floats, wrong: Flags, group: npt.NDArray[np.int64]) -> Callable[[Floats], Any]:
+def _fitted(
+    values: Floats, wrong: Flags, group: npt.NDArray[np.int64]
+) -> Callable[[Floats], Floats]:
     """Fit a probe; tasks by their evidence, both classes of each alike.
 
     The penalty is the one with the best AUROC on answers that were left out: whole tasks, where
-    there are several, because that is what the probe is for then.
+    there are several, because that is what the probe is for then. Scores are in deviations from
+    the mean of answers that were left out, so that those of several probes can be ranked together
+    although their penalties differ.
     """
     with needs_extra("eval"):
         from sklearn.linear_model import LogisticRegression
-        from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut, StratifiedKFold
+        from sklearn.model_selection import (
+            GridSearchCV,
+            LeaveOneGroupOut,
+            StratifiedKFold,
+            cross_val_predict,
+        )
         from sklearn.pipeline import Pipeline
         from sklearn.preprocessing import StandardScaler
 
     steps = [("scale", StandardScaler()), ("probe", LogisticRegression(max_iter=1000))]
-    several = group.max() > 0
-    search = GridSearchCV(
-        Pipeline(steps),
-        {"probe__C": STRENGTHS},
-        scoring="roc_auc",
-        cv=LeaveOneGroupOut() if several else StratifiedKFold(_INNER),
+    if group.any():
+        cv = list(LeaveOneGroupOut().split(values, wrong, group))
+    else:
+        cv = list(StratifiedKFold(_INNER).split(values, wrong))
+    given = {"probe__sample_weight": task_weights(wrong, group) * len(wrong)}
+    search = GridSearchCV(Pipeline(steps), {"probe__C": STRENGTHS}, scoring="roc_auc", cv=cv)
+    best = search.fit(values, wrong, **given).best_estimator_
+    left_out = cross_val_predict(
+        best, values, wrong, cv=cv, method="decision_function", params=given
     )
-    weights = task_weights(wrong, group) * len(wrong)
-    search.fit(values, wrong, groups=group if several else None, probe__sample_weight=weights)
-    return search.decision_function  # type: ignore[no-any-return]
+    centre, spread = left_out.mean(), left_out.std() or 1.0
+
+    def risk(states: Floats) -> Floats:
+        return np.asarray((best.decision_function(states) - centre) / spread)
+
+    return risk
 
 
 def _values(task: Task) -> Floats:
