@@ -275,3 +275,14 @@ def test_an_engine_error_is_not_taken_for_an_abstention(text: Any, model: Any) -
     with pytest.raises(ValueError, match="context window"):
         chain.invoke({"question": "word " * 2000})
     assert chain.invoke(SKY) == ABSTENTION
+
+
+def test_what_a_function_returns_is_known_from_its_annotation(model: Any) -> None:
+    def ask(asked: dict[str, str]) -> AIMessage:
+        said = model.invoke(asked["question"])
+        assert isinstance(said, AIMessage)
+        return said
+
+    message = guarded(RunnableLambda(ask), policy(), model=model).invoke(SKY)
+    assert message.content == ABSTENTION, "in a module whose annotations are text"
+    assert message.response_metadata["energy_guard"]["verdict"] == "abstain"

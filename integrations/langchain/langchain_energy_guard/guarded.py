@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForChainRun,
@@ -203,7 +203,9 @@ def _kind(runnable: Runnable[Any, Any]) -> type | None:
     """Whether a chain returns a text or a message; None where it is neither or not said."""
     try:
         output: Any = runnable.OutputType
-    except TypeError:
+        if isinstance(output, str):  # a function's annotation in a module that postpones them
+            output = get_type_hints(getattr(runnable, "func", None))["return"]
+    except (KeyError, NameError, TypeError):
         return None
     kinds = _members(output)
     if kinds == [str]:
