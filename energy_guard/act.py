@@ -119,7 +119,7 @@ def conclude(
     """Turn the final move into what the user gets; `earlier` attempts were another guard's."""
     kept = attempts[move.attempt]
     answer = kept.trace.text
-    shown = _shows(move)
+    shown = shows(move)
     return Result(
         text=answer if shown else policy.abstention_text,
         shown=shown,
@@ -144,7 +144,8 @@ def _sentence(span: Span, score: Score | Unscored) -> dict[str, Any]:
     return {"start": span.start, "end": span.end, "text": span.text, "score": value}
 
 
-def _shows(move: FinalMove) -> bool:
+def shows(move: FinalMove) -> bool:
+    """Whether the user gets to see the answer."""
     return isinstance(move, Accept | Warn) or (isinstance(move, NotScored) and move.show)
 
 

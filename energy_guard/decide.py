@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from energy_guard.errors import InputError
 from energy_guard.locate import Located, Span
 from energy_guard.policy import Policy
 from energy_guard.score import Score, Unscored
@@ -101,6 +102,18 @@ def next_move(policy: Policy, attempts: Sequence[Attempt]) -> Move:
     if withheld and not interrupted and len(attempts) <= policy.retries:
         return Again(_changes(policy, attempts), f"withheld: {final.reason}")
     return final
+
+
+def as_run(policy: Policy, attempts: Sequence[Attempt]) -> tuple[int, FinalMove]:
+    """Return how many of these attempts a policy makes, and what it decides then.
+
+    Raises InputError where it makes further ones.
+    """
+    for number in range(1, len(attempts) + 1):
+        move = next_move(policy, attempts[:number])
+        if not isinstance(move, Again):
+            return number, move
+    raise InputError(f"the policy makes more than {len(attempts)} attempts")
 
 
 def final_move(policy: Policy, attempts: Sequence[Attempt]) -> FinalMove:

@@ -133,10 +133,9 @@ class Guard:
         asked = [(self._timed(_request(prompt, {})), answer) for prompt, answer in pairs]
         if not asked:
             return
-        guards = [self.fitting(request, scoring) for request, _ in asked]
+        guards = [self.fitting(request, scoring, alone=True) for request, _ in asked]
         running = []
         for guard, (request, _) in zip(guards, asked, strict=True):
-            guard.judge.check_single()
             window = guard._window(request)
             running.append(Running(0, request, guard.detector, window, heard=False))
         with self.backend.session(asked[0][0]) as session:
@@ -158,13 +157,15 @@ class Guard:
             self._keep(request, result, guard.judge.locator, scoring)
             yield result
 
-    def fitting(self, request: Request, scoring: Scoring = "token-by-token") -> Guard:
+    def fitting(
+        self, request: Request, scoring: Scoring = "token-by-token", alone: bool = False
+    ) -> Guard:
         """Return the guard for this way of asking: with hand-set rules, and a note that says so,
         where a profile that was found by itself is for another way.
 
         Raises MismatchError where the profile was asked for.
         """
-        judge = self.judge.fitting(request.mode, scoring)
+        judge = self.judge.fitting(request.mode, scoring, alone)
         if judge is self.judge:
             return self
         other = copy(self)

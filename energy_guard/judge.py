@@ -94,15 +94,23 @@ class Judge:
         if self.profile is not None:
             self.profile.check(model=info.fingerprint, backend=info.backend)
 
-    def fitting(self, mode: Literal["chat", "raw"], scoring: Scoring = "token-by-token") -> Judge:
+    def fitting(
+        self,
+        mode: Literal["chat", "raw"],
+        scoring: Scoring = "token-by-token",
+        alone: bool = False,
+    ) -> Judge:
         """Return the judge for this way of asking.
 
-        A profile that was found by itself and made for another way is left out, and a note says
-        so; MismatchError where it was asked for.
+        alone: one answer is judged that exists already, and none is tried again. A profile that
+        was found by itself and made for another way is left out, and a note says so;
+        MismatchError where it was asked for.
         """
         try:
             if self.profile is not None:
                 self.profile.check(mode=mode, scoring=scoring)
+                if alone:
+                    self.profile.check(retries=0)
         except MismatchError as error:
             if not self.found:
                 raise

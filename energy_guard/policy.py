@@ -18,6 +18,12 @@ RetryKind = Literal["resample", "feedback", "fallback"]
 
 Unjudged = Literal["withhold", "show"]
 
+FEEDBACK: Final = (
+    "You do not seem to be sure of “{span}”. Think again and answer once more; "
+    "if you do not know, say so."
+)
+"""What a retry with feedback tells the model, unless the policy says it otherwise."""
+
 
 class EarlyStop(Config):
     """Ends an answer whose last `window` tokens have a mean risk of at least `risk`.
@@ -63,10 +69,7 @@ class Policy(Config):
     early_stop: EarlyStop | None = None
     abstention_text: str = "I am not sure enough to answer that."
     warning_text: str = "Please check this answer: I am not sure of it."
-    feedback_text: str = (
-        "You do not seem to be sure of “{span}”. Think again and answer once more; "
-        "if you do not know, say so."
-    )
+    feedback_text: str = FEEDBACK
 
     @field_validator("detector")
     @classmethod

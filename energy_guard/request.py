@@ -11,12 +11,27 @@ from typing import Literal, Self
 from energy_guard.errors import InputError, PromptError
 from energy_guard.trace import FinishReason, Step, Trace
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function that the model called, with its arguments as JSON text.
+
+    >>> ToolCall("weather", '{"city": "Paris"}').name
+    'weather'
+    """
+
+    name: str
+    arguments: str
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a chat.
+
+    calls: what the assistant called in this turn. name: the function that a `tool` turn is the
+    result of. Both need a chat template with tools, see `Backend.takes_tools`.
 
     >>> Message("user", "What is the capital of France?").role
     'user'
@@ -24,6 +39,8 @@ class Message:
 
     role: Role
     content: str
+    calls: tuple[ToolCall, ...] = ()
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +132,8 @@ class Request:
     """One thing to ask: a chat, a plain text to continue, or token ids. Exactly one of the three.
 
     context: passages that the answer should rest on, put before the last user message.
-    choices: labels among which the answer is. deadline: a `time.monotonic()` value.
+    choices: labels among which the answer is. tools: functions that the chat template shows to
+    the model, each as JSON text in OpenAI's form. deadline: a `time.monotonic()` value.
     inverse_temperature: β, multiplies every row before its signals are computed.
 
     Raises PromptError for a prompt that is empty or not valid text, InputError for limits.
@@ -129,6 +147,7 @@ class Request:
     ids: tuple[int, ...] | None = None
     context: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
     constraint: Grammar | JsonSchema | None = None
     stop: tuple[str, ...] = ()
@@ -138,13 +157,15 @@ class Request:
     inverse_temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("context", "choices", "stop"):  # one text is one, and lists are fine
+        for name in ("context", "choices", "stop", "tools"):  # one text is one, and lists are fine
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         given = [p for p in (self.messages, self.text, self.ids) if p is not None]
         if len(given) != 1:
             raise InputError("a request needs exactly one of messages, text and ids")
         last = self.messages[-1].content if self.messages else given[0]
+        if self.messages and self.messages[-1].role == "tool":
+            last = last or "no result"  # of a function that returns nothing
         if not (last.strip() if isinstance(last, str) else last):
             raise PromptError("the prompt is empty", "Ask something.")
         for text in self._texts():
@@ -158,7 +179,7 @@ class Request:
 
     def _texts(self) -> list[str]:
         parts = [message.content for message in self.messages or ()]
-        return [*parts, self.text or "", *self.context, *self.choices, *self.stop]
+        return [*parts, self.text or "", *self.context, *self.choices, *self.stop, *self.tools]
 
     @classmethod
     def chat(cls, question: str | Sequence[Message], **options: object) -> Self:

@@ -14,6 +14,7 @@ pytest.register_assert_rewrite("backend_contract")
 from tiny_gguf import write_tiny_gguf  # noqa: E402
 
 from energy_guard import load  # noqa: E402
+from energy_guard.backends import Backend  # noqa: E402
 from energy_guard.backends.llama_cpp import LlamaCpp  # noqa: E402
 
 # On CI the same cases every time; at a desk new ones, which may find something new.
@@ -28,6 +29,12 @@ def demo() -> Iterator[LlamaCpp]:
     backend = load("demo", n_ctx=1024, n_threads=1, n_threads_batch=1)
     yield backend
     backend.engine.close()
+
+
+@pytest.fixture(scope="session")
+def demo_transformers() -> Backend:
+    """The embedded model in transformers: about twelve seconds to load."""
+    return load("demo", "transformers", n_ctx=1024, n_threads=1)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from scipy.stats import binom, binomtest
 from benchmarks.certificates import Curve, look_until_it_holds, needed_rows, simulate
 from energy_guard import Policy
 from energy_guard.calibrate import Certificate, certify, threshold_grid
-from energy_guard.calibrate.binomial import answers_needed, holm, p_values
+from energy_guard.calibrate.binomial import answers_needed, chance_to_certify, holm, p_values
 from energy_guard.calibrate.certificate import Labelled, spend
 from energy_guard.errors import ConfigError, InputError
 from energy_guard.estimate import Estimate, NotDefined
@@ -337,3 +337,15 @@ def test_looking_until_it_holds_breaks_no_more_promises() -> None:
     curve, runs = Curve(0.2001, 0.2001), 200
     false = sum(look_until_it_holds(curve, 0.2, 0.8, 100, 4, seed) for seed in range(runs))
     assert false / runs <= 0.2
+
+
+def test_the_chance_to_certify_is_what_drawings_give() -> None:
+    wrong, answered, later = np.array([2, 9, 0]), np.array([40, 60, 0]), np.array([80, 100, 0])
+    chance = chance_to_certify(wrong, answered, later, 0.2, 0.04)
+    random = np.random.default_rng(0)
+    rate = random.beta(wrong + 0.5, answered - wrong + 0.5, (40_000, 3))
+    drawn = random.binomial(later, rate)
+    held = p_values(drawn, np.broadcast_to(later, drawn.shape), 0.2) <= 0.04
+    assert chance == pytest.approx(held.mean(axis=0), abs=0.01)
+    assert 0.3 < chance[1] < chance[0] < 1
+    assert chance[2] == 0

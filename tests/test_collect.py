@@ -120,14 +120,20 @@ def test_a_grader_of_ones_own(tmp_path: Path) -> None:
     )
 
 
+ALWAYS_AGAIN = Policy(
+    detector="nll:max", warn=-2, abstain=-1, retries=2, retry=("feedback", "resample")
+)
+
+
+@pytest.mark.parametrize("policy", [None, ALWAYS_AGAIN], ids=["once", "with retries"])
 @pytest.mark.parametrize("engine", ["llama-cpp", "transformers"])
 def test_a_real_engine_gives_the_same_digits_after_an_interruption(
-    tmp_path: Path, tiny_path: Path, engine: str
+    tmp_path: Path, tiny_path: Path, engine: str, policy: Policy | None
 ) -> None:
     options = {"n_threads": 1, "n_threads_batch": 1} if engine == "llama-cpp" else {}
 
     def guard() -> Guard:
-        return Guard(load(tiny_path, engine, n_ctx=2048, **options), locator="whole")
+        return Guard(load(tiny_path, engine, n_ctx=2048, **options), policy, locator="whole")
 
     whole = collect(guard(), ROWS, tmp_path / "whole.jsonl")
     assert all(math.isfinite(a.attempts[0].trace.nll[0]) for a in whole)

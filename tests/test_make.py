@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from energy_guard.energy import Row
 from energy_guard.errors import ConfigError, InputError, MismatchError
 from energy_guard.evaluate.answers import Answered
 from energy_guard.evaluate.make import Wish, make_profile
-from energy_guard.locate import NotLocated, Span
+from energy_guard.locate import NothingToCheck, NotLocated, Span
 from energy_guard.policy import DEFAULT_DETECTOR
 from energy_guard.profiles import find, store, user_path
 from energy_guard.request import Message, Request
@@ -154,6 +155,26 @@ def test_what_was_not_located_is_not_fitted_on() -> None:
     assert profile.training is not None and profile.training.not_located == 50
 
 
+def test_an_answer_with_nothing_to_check_is_shown_and_so_it_counts() -> None:
+    answers = many(900)
+    certifying = [a for a in answers if split_of(a.question) == "certify"]
+    nothing = Attempt(answers[0].trace, NothingToCheck("small talk"), Unscored("stored"))
+    chatted = {a.id: replace(a, attempts=(nothing,), outcome="wrong") for a in certifying[:20]}
+    chatted |= {a.id: replace(a, attempts=(nothing,), outcome="refused") for a in certifying[20:25]}
+    rows = [chatted.get(a.id, a) for a in answers]
+    made = make_profile(rows, INFO, "automatic", detector="nll:max", wish=Wish(max_risk=0.3))
+    assert made.certificate is not None
+    for tested in made.certificate.tested:
+        risks = [(a, made.profile.calibration.p_wrong(nll_of(a))) for a in certifying[25:]]
+        below = [a for a, p in risks if p is not None and p < tested.threshold]
+        assert tested.answered == 20 + len(below)
+        assert tested.wrong == 20 + sum(a.wrong for a in below)
+
+
+def nll_of(a: Answered) -> float:
+    return float(a.trace.nll.max())
+
+
 @pytest.mark.parametrize(
     "options", [{"max_risk": 0}, {"max_risk": 1.5}, {"confidence": 1}, {"target": -1}]
 )
@@ -214,6 +235,19 @@ def test_what_is_promised_stands_in_every_result(own_profiles: Path) -> None:
     assert result.to_dict()["promise"] == {"max_risk": 0.4, "confidence": 0.95}
     laxer = made.profile.policy().model_copy(update={"abstain": 0.999, "warn": 0.999})
     assert Guard(backend, laxer, profile=made.profile).ask("Really?").promise is None
+
+
+def test_a_profile_for_retries_does_not_judge_an_answer_that_is_there(own_profiles: Path) -> None:
+    backend = Scripted.saying([("yes", 0.9)], [("yes", 0.9)])
+    made = make_profile(many(600), backend.info, "whole", detector="nll:max").profile
+    again = made.model_copy(update={"retries": 1})
+    store(again, user_path(backend.info))
+    assert Guard(backend).policy.retries == 1
+    result = Guard(backend).score("Is it?", "yes")
+    assert result.p_wrong is None
+    assert "retries 1, and this is 0: it is not used" in result.notes[0]
+    with pytest.raises(MismatchError, match="retries"):
+        Guard(backend, profile=again).score("Is it?", "yes")
 
 
 def test_a_profile_is_readable_json(own_profiles: Path) -> None:

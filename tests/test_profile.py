@@ -51,6 +51,14 @@ def certificate(max_risk: float = 0.1, detector: str = "nll:max") -> Certificate
         ({"retries": 2}, {"retries": 2, "retry": ("feedback",)}, "retry"),
         ({"retries": 2}, {"retries": 2, "retry": ("resample", "feedback")}, "retry"),
         ({"retries": 2}, {"retries": 2, "retry_temperature": 1.0}, "retry_temperature"),
+        ({"retries": 2}, {"retries": 2, "abstain": 0.4}, "abstain"),
+        ({"retries": 2}, {"retries": 2, "unscored": "show"}, "unscored"),
+        ({"retries": 2}, {"retries": 2, "nothing_to_check": "withhold"}, "nothing_to_check"),
+        (
+            {"retries": 1, "retry": ["feedback"]},
+            {"retries": 1, "retry": ("feedback",), "feedback_text": "Sure?"},
+            "feedback_text",
+        ),
         ({}, {"early_stop": EarlyStop(window=8, risk=3), "detector": "nll:max"}, "early_stop"),
         ({"early_stop": {"window": 8, "risk": 3}}, {}, "early_stop"),
     ],
@@ -72,8 +80,9 @@ def test_a_policy_that_lets_other_answers_out_is_refused(
         ({"retries": 2}, {"retries": 2, "retry": ("resample", "resample", "feedback")}),
         ({"retries": 1, "retry": ["feedback"]}, {"retries": 1, "retry": ("feedback", "fallback")}),
         ({}, {"warn": 0.1, "abstain": 0.2, "abstention_text": "No."}),
+        ({"retries": 1}, {"retries": 1, "warn": 0.1, "feedback_text": "Sure?", "deadline_s": 9}),
     ],
-    ids=["no retry, no kind", "kinds that never come", "only the first", "thresholds and words"],
+    ids=["no kind", "kinds that never come", "the first", "thresholds and words", "no feedback"],
 )
 def test_what_changes_no_answer_is_allowed(made: dict[str, Any], used: dict[str, Any]) -> None:
     profile(**made).check_policy(policy(**used))

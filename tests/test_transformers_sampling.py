@@ -18,7 +18,7 @@ from torch_reference import LONGER, SHORT, TOKENIZER, assert_teacher_forced, mod
 from energy_guard.backends.transformers import Transformers
 from energy_guard.backends.transformers.choose import processors
 from energy_guard.errors import InputError
-from energy_guard.request import Finished, JsonSchema, Request, Sampling
+from energy_guard.request import Finished, Request, Sampling
 
 ALL = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0)
 SETTINGS = {
@@ -206,9 +206,6 @@ def test_a_stop_string_and_the_end_token_of_rows_in_one_batch(family: str, cache
 
 
 def test_what_only_llama_cpp_has_is_refused(backend: Transformers) -> None:
-    for request in (
-        Request(ids=(1,), constraint=JsonSchema('{"type": "object"}')),
-        Request(ids=(1,), sampling=Sampling(mirostat_mode=2)),
-    ):
+    for request in (Request(ids=(1,), sampling=Sampling(mirostat_mode=2)),):
         with pytest.raises(InputError, match=r"llama\.cpp"):
             finished(backend.generate([request]))

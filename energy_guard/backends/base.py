@@ -127,6 +127,11 @@ class Backend(Protocol):
         """Signals that this backend gives exactly; the others it does not give."""
         ...
 
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the model's chat template shows it the tools of a request."""
+        return False
+
     def measure(self, request: Request) -> PromptSize:
         """Count the prompt's tokens, also where they do not fit; nothing is evaluated for it.
 

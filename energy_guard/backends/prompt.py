@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
-from typing import Protocol
+from typing import Any, Protocol
 
 from energy_guard.backends.base import PromptSize
 from energy_guard.errors import InputError, PromptError
@@ -34,13 +35,27 @@ class Codec(Protocol):
         """Control tokens that stand in the text."""
         ...
 
-    def render(self, messages: list[dict[str, str]]) -> str:
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the chat template shows tools to the model."""
+        ...
+
+    def render(self, messages: list[dict[str, Any]], tools: list[Any] | None) -> str:
         """Apply the chat template, up to where the answer begins; PromptError where it refuses."""
         ...
 
     def ending(self, prompt: list[int]) -> str:
         """The text of the last few tokens, control tokens included."""
         ...
+
+
+def shows_tools(template: object) -> bool:
+    """Whether a chat template speaks of tools.
+
+    >>> shows_tools("{% if tools %}…{% endif %}"), shows_tools(None)
+    (True, False)
+    """
+    return isinstance(template, str) and re.search(r"\btools\b", template) is not None
 
 
 def _equal(ids: tuple[int, ...]) -> bool:
@@ -76,6 +91,11 @@ class PromptEncoder:
         """Count the prompt's tokens, also where they do not fit; see `encode`."""
         return self._size(self._ids(request))
 
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the chat template shows tools to the model."""
+        return self._codec.takes_tools
+
     def opens_reasoning(self, prompt: list[int]) -> bool:
         """Whether the prompt ends inside <think>: some templates open it for the model."""
         return self._codec.ending(prompt).rstrip().endswith("<think>")
@@ -110,25 +130,30 @@ class PromptEncoder:
             # Plain text has no control tokens: who wants some gives ids.
             ids = self._codec.tokenize(request.text, special=False, add_bos=True)
         else:
-            ids = self._encode_chat(request.turns())
+            ids = self._encode_chat(request.turns(), request.tools)
         return ids
 
     def _check_ids(self, ids: Sequence[int]) -> None:
         if not all(0 <= token < self._codec.vocabulary_size for token in ids):
             raise PromptError("a token id is outside the model's vocabulary")
 
-    def _encode_chat(self, turns: tuple[Message, ...]) -> list[int]:
+    def _encode_chat(self, turns: tuple[Message, ...], tools: tuple[str, ...]) -> list[int]:
         """Render the template, with every control token that users wrote taken apart.
 
         Their text is swapped for a mark that nobody can guess, the template is rendered and
         tokenised around the marks, and what they stand for is tokenised as plain text.
         """
+        asked = bool(tools) or any(turn.calls or turn.role == "tool" for turn in turns)
+        if asked and not self._codec.takes_tools:
+            raise PromptError(
+                "the model's chat template has no tools",
+                "Describe them in a system message, or take a model that was trained for tools.",
+            )
         mark = f"\U000f0000{secrets.token_hex(8)}:"
         literals: list[str] = []
-        messages = [
-            {"role": m.role, "content": self._marked(m.content, mark, literals)} for m in turns
-        ]
-        parts = re.split(f"{mark}(\\d+);", self._codec.render(messages))
+        messages = [self._marked(_as_json(turn), mark, literals) for turn in turns]
+        shown = [self._marked(_read(tool), mark, literals) for tool in tools]
+        parts = re.split(f"{mark}(\\d+);", self._codec.render(messages, shown or None))
         ids: list[int] = []
         for i, part in enumerate(parts):
             if i % 2:
@@ -137,8 +162,42 @@ class PromptEncoder:
                 ids += self._codec.tokenize(part, special=True)
         return ids
 
-    def _marked(self, text: str, mark: str, literals: list[str]) -> str:
+    def _marked(self, data: Any, mark: str, literals: list[str]) -> Any:
+        """The data with a mark for every control token in its texts."""
+        if isinstance(data, dict):
+            return {
+                self._marked(key, mark, literals): self._marked(value, mark, literals)
+                for key, value in data.items()
+            }
+        if isinstance(data, list):
+            return [self._marked(value, mark, literals) for value in data]
+        return self._marked_text(data, mark, literals) if isinstance(data, str) else data
+
+    def _marked_text(self, text: str, mark: str, literals: list[str]) -> str:
         for literal in sorted(self._codec.controls(text), key=len, reverse=True):
             text = text.replace(literal, f"{mark}{len(literals)};")
             literals.append(literal)
         return text
+
+
+def _as_json(turn: Message) -> dict[str, Any]:
+    """A turn as chat templates read it."""
+    data: dict[str, Any] = {"role": turn.role, "content": turn.content}
+    if turn.name is not None:
+        data["name"] = turn.name
+    if turn.calls:
+        data["tool_calls"] = [
+            {
+                "type": "function",
+                "function": {"name": call.name, "arguments": _read(call.arguments)},
+            }
+            for call in turn.calls
+        ]
+    return data
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PromptError(f"tools and arguments are JSON, and this is not: {error}") from error

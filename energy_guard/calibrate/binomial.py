@@ -66,3 +66,19 @@ def answers_needed(error_rate: float, max_risk: float, level: float) -> int | No
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
+
+
+def chance_to_certify(
+    wrong: Counts, answered: Counts, later: Counts, max_risk: float, level: float
+) -> Floats:
+    """Return how likely `later` further answers have a p-value of at most `level`, for each.
+
+    Judged by earlier answers, `wrong` of `answered`: the error rate has the distribution that
+    Jeffreys' prior and these give it.
+    """
+    with needs_extra("eval"):
+        from scipy.stats import betabinom, binom
+    most = binom.ppf(level, later, max_risk)
+    most = np.where(binom.cdf(most, later, max_risk) <= level, most, most - 1)
+    chance: Floats = betabinom.cdf(most, later, wrong + 0.5, answered - wrong + 0.5)
+    return chance

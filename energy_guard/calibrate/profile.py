@@ -15,7 +15,7 @@ from energy_guard.calibrate.certificate import Certificate
 from energy_guard.config import Config, read_config
 from energy_guard.errors import MismatchError
 from energy_guard.fitted import FittedDetector
-from energy_guard.policy import EarlyStop, Policy, RetryKind, Unjudged
+from energy_guard.policy import FEEDBACK, EarlyStop, Policy, RetryKind, Unjudged
 from energy_guard.request import Sampling
 from energy_guard.score import Detector, Scorer
 from energy_guard.trace import SCHEMA
@@ -44,9 +44,10 @@ class Profile(Config):
 
     Refused on mismatch: model (fingerprint of weights, quantisation and adapters), backend, mode
     (chat or raw), detector, locator, scoring (token by token, live and replayed being one way, or
-    `fast`), and the policy that its answers came through: retries, and with retries their kinds
-    and temperature; early_stop. Warned about: system_prompt ("" where there was none), sampling
-    but for its seed, engine (options of the engine); where None was recorded, nothing is said.
+    `fast`), and the policy that its answers came through: early_stop; retries, and with retries
+    all that decides which answers are tried again and how. Warned about: system_prompt ("" where
+    there was none), sampling but for its seed, engine (options of the engine); where None was
+    recorded, nothing is said.
     unscored, nothing_to_check: whether such answers were shown, which promises depend on.
     fitted: the detector itself, where `detector` names a fitted one. warn, abstain: the
     thresholds on P(wrong) that it was made for. certificates: every look at certifying rows, also
@@ -68,6 +69,7 @@ class Profile(Config):
     retries: int = Field(default=0, ge=0)
     retry: tuple[RetryKind, ...] = Field(default=("resample",), min_length=1)
     retry_temperature: float = Field(default=0.7, gt=0)
+    feedback_text: str = FEEDBACK
     early_stop: EarlyStop | None = None
     unscored: Unjudged = "withhold"
     nothing_to_check: Unjudged = "show"
@@ -109,6 +111,7 @@ class Profile(Config):
             retries=self.retries,
             retry=self.retry,
             retry_temperature=self.retry_temperature,
+            feedback_text=self.feedback_text,
             early_stop=self.early_stop,
         )
 
@@ -129,13 +132,16 @@ class Profile(Config):
         """Raise MismatchError where other answers come out of this policy.
 
         Retries keep the least risky of several answers, and an early stop withholds some: what
-        comes out is another mix of right and wrong ones than the profile was fitted on.
+        comes out is another mix of right and wrong ones than the profile was fitted on. With
+        retries so does another limit, which tries other answers again.
         """
         self._refuse("retries", self.retries, policy.retries)
         if self.retries:
             kinds = _kinds(self.retry, self.retries), _kinds(policy.retry, policy.retries)
             self._refuse("retry", *kinds)
-            self._refuse("retry_temperature", self.retry_temperature, policy.retry_temperature)
+            alike = ["retry_temperature", "abstain", "unscored", "nothing_to_check"]
+            for key in alike + (["feedback_text"] if "feedback" in kinds[0] else []):
+                self._refuse(key, getattr(self, key), getattr(policy, key))
         self._refuse("early_stop", self.early_stop, policy.early_stop)
 
     def warnings(

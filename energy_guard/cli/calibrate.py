@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
-from energy_guard.calibrate import Profile
+from energy_guard.backends import Backend
+from energy_guard.calibrate import Certificate, Profile, split_of
 from energy_guard.cli.options import (
     BackendName,
     DetectorName,
@@ -31,16 +26,20 @@ from energy_guard.cli.options import (
     NCtx,
     NGpuLayers,
     NThreads,
+    PolicyFile,
 )
-from energy_guard.errors import InputError
+from energy_guard.cli.progress import bars
+from energy_guard.errors import ConfigError, InputError
 from energy_guard.estimate import Measured, NotDefined
 from energy_guard.evaluate.answers import Answered
 from energy_guard.evaluate.collect import collect
 from energy_guard.evaluate.make import Made, Wish, make_profile
+from energy_guard.evaluate.retried import asking_profile, check_policy, make_retried
 from energy_guard.evaluate.rows import Row, read_rows
 from energy_guard.evaluate.tasks import Wording
 from energy_guard.extras import needs_extra
 from energy_guard.guard import Guard
+from energy_guard.policy import Policy
 from energy_guard.profiles import store, user_path
 from energy_guard.request import Sampling
 from energy_guard.score import Detector
@@ -63,6 +62,7 @@ def calibrate(
     target: Annotated[
         float | None, typer.Option(help="Answer only where P(right) is above this.")
     ] = None,
+    policy: PolicyFile = None,
     system: Annotated[str, typer.Option(help="The system message that you will use.")] = SYSTEM,
     detector: DetectorName = None,
     locator: LocatorName = None,
@@ -80,35 +80,54 @@ def calibrate(
     """Ask the model labelled questions, and make its profile: a score's P(wrong), and thresholds.
 
     Without DATA a built-in quiz is asked. Answers are kept beside the profile as they come;
-    --resume goes on with them.
+    --resume goes on with them. With --policy the profile is for that policy, on = "p_wrong", as
+    it runs: questions are asked as often as its retries allow, and what it would have kept counts.
+    Its deadline is not followed, as what it cuts off depends on the machine.
     """
     with needs_extra("eval"):  # better now than when everything has been asked
         import scipy  # noqa: F401
         import sklearn  # noqa: F401
     wish = Wish(max_risk, confidence, target)
-    if detector is not None:
-        Detector.parse(detector)
+    rules = Policy.read(policy) if policy else None
+    detector = _detector(detector, rules)
+    if rules is not None:
+        check_policy(rules, wish)
     rows = _rows(data)
     options = EngineOptions(model, backend, n_ctx, n_threads, n_gpu_layers, device, dtype)
     engine = options.open()
-    guard = Guard(engine, detector=detector, locator=locator, profile=None)
     path = out or user_path(engine.info)
-    answers = _ask(guard, rows, path, Wording(system, (), _MAX_TOKENS), resume)
-    made = make_profile(
-        answers,
-        engine.info,
-        guard.judge.locator,
-        detector=detector,
-        wish=wish,
-        system_prompt=system,
-        sampling=Sampling(),
-        earlier=Profile.read(path).certificates if path.exists() else (),
-    )
+    asker = _Asker(engine, path, Wording(system, (), _MAX_TOKENS), resume)
+    guard = Guard(engine, Policy(model=rules.model) if rules else None, detector, locator, None)
+    earlier = Profile.read(path).certificates if path.exists() else ()
+    if rules is None:
+        made = make_profile(
+            asker.ask(guard, rows, "asking"),
+            engine.info,
+            guard.judge.locator,
+            detector=detector,
+            wish=wish,
+            system_prompt=system,
+            sampling=Sampling(),
+            earlier=earlier,
+        )
+    else:
+        made = _as_it_runs(asker, guard, rows, rules, wish, detector, earlier)
     store(made.profile, path)
     if as_json:
         typer.echo(made.profile.model_dump_json(by_alias=True))
     else:
         _print(Console(), made, path)
+
+
+def _detector(given: str | None, policy: Policy | None) -> str | None:
+    """The single signal to use; None where one is to be fitted."""
+    named = policy.detector if policy else None
+    if given is None:
+        return named
+    name = Detector.parse(given).name
+    if named not in (None, name):
+        raise ConfigError(f"--detector {name} is not the policy's, {named}", "Give one.")
+    return name
 
 
 def _rows(data: list[Path] | None) -> list[Row]:
@@ -118,36 +137,57 @@ def _rows(data: list[Path] | None) -> list[Row]:
         return read_rows([quiz])
 
 
-def _ask(
-    guard: Guard, rows: list[Row], path: Path, wording: Wording, resume: bool
-) -> list[Answered]:
-    kept = path.with_name(f"{path.stem}.answers.jsonl")
-    if kept.exists() and not resume:
-        if not path.exists() or path.stat().st_mtime < kept.stat().st_mtime:
-            raise InputError(
-                f"{kept} has the answers of a run that was interrupted",
-                "Go on with --resume, or remove the file.",
-            )
-        kept.unlink()  # its profile was made
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with Progress(
-        TextColumn("asking"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[counts]}"),
-        console=Console(stderr=True),
-    ) as progress:
-        bar = progress.add_task("", total=len(rows), counts="")
-        counts = {"right": 0, "wrong": 0, "refused": 0}
+@dataclass(frozen=True)
+class _Asker:
+    """Asks, and keeps answers beside the profile as they come."""
 
-        def advance(answered: Answered) -> None:
-            counts[answered.outcome] += 1
-            said = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-            progress.update(bar, advance=1, counts=said)
+    engine: Backend
+    path: Path
+    wording: Wording
+    resume: bool
 
-        return collect(guard, rows, kept, wording=wording, on_answer=advance)
+    def ask(
+        self, guard: Guard, rows: list[Row], what: str, kept: str = "answers"
+    ) -> list[Answered]:
+        """Ask what is not answered yet; kept: what the file is called."""
+        file = self.path.with_name(f"{self.path.stem}.{kept}.jsonl")
+        if file.exists() and not self.resume:
+            if not self.path.exists() or self.path.stat().st_mtime < file.stat().st_mtime:
+                raise InputError(
+                    f"{file} has the answers of a run that was interrupted",
+                    "Go on with --resume, or remove the file.",
+                )
+            file.unlink()  # its profile was made
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with bars(what, rows) as advance:
+            return collect(guard, rows, file, wording=self.wording, on_answer=advance)
+
+
+def _as_it_runs(
+    asker: _Asker,
+    guard: Guard,
+    rows: list[Row],
+    policy: Policy,
+    wish: Wish,
+    detector: str | None,
+    earlier: Sequence[Certificate],
+) -> Made:
+    """Ask some questions once, to fit the detector, and the others as often as the policy may."""
+    fit = [row for row in rows if split_of(row.question, row.context) == "fit"]
+    others = [row for row in rows if split_of(row.question, row.context) != "fit"]
+    fitted = asker.ask(guard, fit, "asking")
+    asking = asking_profile(
+        fitted,
+        guard.backend.info,
+        guard.judge.locator,
+        policy,
+        detector=detector,
+        system_prompt=asker.wording.system,
+        sampling=Sampling(),
+    )
+    under = Guard(asker.engine, profile=asking)
+    asked = asker.ask(under, others, "with retries", "attempts")
+    return make_retried(fitted, asked, asking, policy, wish=wish, earlier=earlier)
 
 
 def _print(console: Console, made: Made, path: Path) -> None:
@@ -158,6 +198,12 @@ def _print(console: Console, made: Made, path: Path) -> None:
         f"On questions that the detector was not fitted on: AUROC {_text(made.auroc)}; "
         f"nll:max alone {_text(made.baseline)}"
     )
+    if profile.retries:
+        console.print(
+            f"Of {made.asked} questions {made.retried} are asked again. What P(wrong) and promises "
+            "are about is what comes out of that, with this one limit: another one would have "
+            "other questions asked again."
+        )
     if made.certificate is not None:
         console.print(_thresholds(made))
         console.print(made.certificate.reason, style="bold")

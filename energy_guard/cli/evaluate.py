@@ -5,22 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from energy_guard.calibrate import Profile
@@ -38,8 +29,8 @@ from energy_guard.cli.options import (
     NThreads,
     guard_settings,
 )
+from energy_guard.cli.progress import bars
 from energy_guard.errors import InputError
-from energy_guard.evaluate.answers import Answered
 from energy_guard.evaluate.baselines import measure
 from energy_guard.evaluate.collect import collect
 from energy_guard.evaluate.rows import Row, read_rows
@@ -181,53 +172,22 @@ def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Row], folder: Folder) ->
     if not chosen:
         raise InputError("no question fits the context", "Give more of it: --n-ctx.")
     folder.write_run(Run(_command(), tuple(row.id for row in chosen), too_long))
-    with _bars("asking", chosen) as advance:
+    with bars("asking", chosen) as advance:
         answers = collect(guard, chosen, folder.answers, on_answer=advance)
     if reader is not None:
-        with _bars("hidden states", chosen) as advance:
+        with bars("hidden states", chosen) as advance:
             measure_states(reader, list(zip(chosen, answers, strict=True)), folder.states, advance)
     if wanted.baselines:
         subsample, _ = choose(chosen, wanted.baselines)
         by_id = {answered.id: answered for answered in answers}
         pairs = [(row, by_id[row.id]) for row in subsample]
-        with _bars("baselines", subsample) as advance:
+        with bars("baselines", subsample) as advance:
             measure(guard, pairs, folder.measured, advance)
     for target in TOLD if wanted.told else ():
         subsample, _ = choose(chosen, wanted.told)
-        with _bars(f"told, t = {target:g}", subsample) as advance:
+        with bars(f"told, t = {target:g}", subsample) as advance:
             path, rule = folder.told(target), rule_of(target)
             collect(guard, subsample, path, rule=rule, on_answer=advance)
-
-
-@contextmanager
-def _bars(what: str, rows: Sequence[Row]) -> Iterator[Callable[[Answered], None]]:
-    """A line for each task on standard error, with the time left; yield what moves it on."""
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[counts]}", markup=False),
-        console=Console(stderr=True),
-    ) as progress:
-        names = [row.task for row in rows]
-        everything = progress.add_task(what, total=len(rows), counts="")
-        bars = {
-            name: progress.add_task(f"  {name}", total=names.count(name), counts="", start=False)
-            for name in dict.fromkeys(names)
-        }
-        counts = {name: dict.fromkeys(("right", "wrong", "refused"), 0) for name in bars}
-
-        def advance(answered: Answered) -> None:
-            of_task = counts[answered.task]
-            of_task[answered.outcome] += 1
-            said = ", ".join(f"{count} {outcome}" for outcome, count in of_task.items() if count)
-            progress.start_task(bars[answered.task])
-            progress.update(bars[answered.task], advance=1, counts=said)
-            progress.update(everything, advance=1)
-
-        yield advance
 
 
 def _command() -> str:

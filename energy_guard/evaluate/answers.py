@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self, get_args
 
@@ -28,6 +28,10 @@ _NOT_SCORED: Final = Unscored("stored without a score: it is made when the answe
 class Answered:
     """A labelled question with every attempt at it, and how what came out was graded.
 
+    question, context: what it was, for splits and for locators. outcomes: how every attempt was
+    graded, where there are several. measured: further numbers by their names, where they were
+    asked for (p(true), agreement).
+
     question, context: what it was, for splits and for locators. passage: whether there was one.
     measured: further numbers by their names, where they were asked for (p(true), agreement).
     stored_states: hidden states of one of its tokens, where they were asked for; stored apart.
@@ -41,6 +45,7 @@ class Answered:
     answerable: bool
     outcome: Outcome
     attempts: tuple[Attempt, ...]
+    outcomes: tuple[Outcome, ...] = ()
     measured: Mapping[str, float] = field(default_factory=dict)
     stored_states: HiddenStates | None = None
 
@@ -58,6 +63,11 @@ class Answered:
     def located(self) -> Located:
         """Where the answer is in it."""
         return self.attempts[-1].located
+
+    def alone(self, number: int) -> Self:
+        """Return one attempt, as if it had been the only one."""
+        outcome = self.outcomes[number] if self.outcomes else self.outcome
+        return replace(self, outcome=outcome, attempts=(self.attempts[number],), outcomes=())
 
     @property
     def last_token(self) -> int | None:
@@ -81,6 +91,7 @@ class Answered:
                 "choices": list(self.choices),
                 "answerable": self.answerable,
                 "outcome": self.outcome,
+                "outcomes": list(self.outcomes),
                 "measured": dict(self.measured),
                 "attempts": [
                     {
@@ -110,11 +121,15 @@ class Answered:
                 outcome=data["outcome"],
                 measured={name: float(value) for name, value in data["measured"].items()},
                 attempts=tuple(_attempt(attempt) for attempt in data["attempts"]),
+                outcomes=tuple(data.get("outcomes", ())),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"this is no answer: {error!r}") from error
-        if answered.outcome not in get_args(Outcome) or not answered.attempts:
+        outcomes = {answered.outcome, *answered.outcomes}
+        if not outcomes <= set(get_args(Outcome)) or not answered.attempts:
             raise InputError("this is no answer: it has no outcome, or no attempt")
+        if len(answered.outcomes) != (len(answered.attempts) if answered.outcomes else 0):
+            raise InputError("this is no answer: it has not one outcome for every attempt")
         return answered
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from energy_guard.act import Result
 from energy_guard.errors import EngineError
 from energy_guard.evaluate.answers import Answered, AnswerFile
-from energy_guard.evaluate.grade import Grader, checked, grade
+from energy_guard.evaluate.grade import Grader, Outcome, checked, grade
 from energy_guard.evaluate.rows import Row
 from energy_guard.evaluate.tasks import (
     WORDINGS,
@@ -21,7 +21,7 @@ from energy_guard.evaluate.tasks import (
     with_rule,
 )
 from energy_guard.guard import Guard
-from energy_guard.trace import INCOMPLETE
+from energy_guard.trace import INCOMPLETE, Trace
 
 
 def collect(
@@ -68,6 +68,11 @@ def made_with(
     """What the answers depend on: asked otherwise, they would be others."""
     policy = guard.policy
     info = guard.backend.info
+    retries = {
+        "feedback_text": policy.feedback_text,
+        "unscored": policy.unscored,
+        "nothing_to_check": policy.nothing_to_check,
+    }
     return {
         "model": {"name": info.name, "fingerprint": info.fingerprint, "backend": info.backend},
         "locator": guard.judge.locator,
@@ -79,20 +84,19 @@ def made_with(
         "early_stop": policy.early_stop and policy.early_stop.model_dump(),
         "wording": "one for each kind" if wording is None else wording.system,
         "grader": "built-in" if grader is None else grader.__qualname__,
-    } | ({"rule": rule} if rule else {})
+        **(retries if policy.retries else {}),
+        **({"rule": rule} if rule else {}),
+    }
 
 
 def _answered(row: Row, result: Result, grader: Grader | None) -> Answered:
-    trace = result.trace
-    if trace.finish_reason in INCOMPLETE - {"stopped"}:
-        raise EngineError(
-            f"the answer to {row.id} is not complete ({trace.finish_reason})",
-            "Ask again with --resume; nothing that was answered is lost.",
-        )
-    if grader is None:
-        outcome = grade(row, result.answer, trace.reasoning_open)
-    else:
-        outcome = checked(grader, row, result.answer)
+    for attempt in result.attempts:
+        if attempt.trace.finish_reason in INCOMPLETE - {"stopped"}:
+            raise EngineError(
+                f"the answer to {row.id} is not complete ({attempt.trace.finish_reason})",
+                "Ask again with --resume; nothing that was answered is lost.",
+            )
+    outcomes = tuple(_graded(row, attempt.trace, grader) for attempt in result.attempts)
     return Answered(
         id=row.id,
         task=row.task,
@@ -100,6 +104,13 @@ def _answered(row: Row, result: Result, grader: Grader | None) -> Answered:
         context=row.context,
         choices=row.offered,
         answerable=row.answerable,
-        outcome=outcome,
+        outcome=outcomes[[attempt is result.kept for attempt in result.attempts].index(True)],
         attempts=result.attempts,
+        outcomes=outcomes if len(outcomes) > 1 else (),
     )
+
+
+def _graded(row: Row, trace: Trace, grader: Grader | None) -> Outcome:
+    if grader is not None:
+        return checked(grader, row, trace.text)
+    return grade(row, trace.text, trace.reasoning_open)

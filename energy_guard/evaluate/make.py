@@ -32,7 +32,7 @@ from energy_guard.evaluate.fit import adapt, rescaled, stack
 from energy_guard.evaluate.metrics import auroc
 from energy_guard.features import features
 from energy_guard.fitted import FittedDetector
-from energy_guard.locate import Span
+from energy_guard.locate import NothingToCheck, Span
 from energy_guard.request import Sampling
 from energy_guard.score import Detector, Score, Scorer
 
@@ -65,7 +65,8 @@ class Wish:
 class Made:
     """A profile, and how its detector ranks answers that it was not fitted on.
 
-    auroc: of its risk; baseline: of nll:max, the single signal without a profile.
+    auroc: of its risk; baseline: of nll:max, the single signal without a profile. asked,
+    retried: of how many questions a policy with retries asks how many again.
     """
 
     profile: Profile
@@ -73,6 +74,8 @@ class Made:
     auroc: Measured
     baseline: Measured
     outcomes: Counter[str]
+    asked: int = 0
+    retried: int = 0
 
 
 def make_profile(
@@ -94,21 +97,13 @@ def make_profile(
     Raises InputError where there are too few right or wrong answers to learn from.
     """
     wish = wish or Wish()
-    parts: dict[Split, list[Answered]] = {"fit": [], "calibrate": [], "certify": []}
-    for answered in _once_each(answers):
-        parts[split_of(answered.question, answered.context)].append(answered)
-    scorer: Scorer = Detector.parse(detector) if detector else _fitted(parts["fit"])
+    parts = in_splits(answers)
+    scorer = scorer_for(parts["fit"], detector)
     # Where nothing is to be promised, there is nothing to keep the certifying questions for.
     spare = [] if wish.max_risk is not None else parts["certify"]
-    calibrating = _scored([*parts["calibrate"], *spare], scorer)
-    _need_both(calibrating, "calibrate")
-    scores = [score.value for _, score in calibrating]
-    calibration = fit_calibration(
-        scores,
-        [answered.wrong for answered, _ in calibrating],
-        [len(score.span.tokens) for _, score in calibrating],
-    )
-    calibration = _widened(calibration, _scored(parts["fit"], scorer))
+    calibrating = scored([*parts["calibrate"], *spare], scorer)
+    seen = [score for _, score in scored(parts["fit"], scorer)]
+    calibration = calibrated(calibrating, seen)
     profile = Profile(
         model=info.fingerprint,
         backend=info.backend,
@@ -120,13 +115,13 @@ def make_profile(
         system_prompt=system_prompt,
         sampling=sampling,
         certificates=tuple(earlier),
-        training=_training(answers, parts, scorer, promised=wish.max_risk is not None),
+        training=training(parts, scorer, promised=wish.max_risk is not None),
     )
     certificate = None
     if wish.max_risk is not None:
-        grid = [p for s in scores if (p := calibration.p_wrong(s)) is not None]
+        grid = [p for _, s in calibrating if (p := calibration.p_wrong(s.value)) is not None]
         certificate = certify(
-            _labelled(parts["certify"], profile),
+            labelled(parts["certify"], profile),
             threshold_grid(np.array(grid)),
             wish.max_risk,
             wish.confidence,
@@ -136,26 +131,48 @@ def make_profile(
         made = profile.certificates + ((certificate,) if certificate not in earlier else ())
         profile = profile.model_copy(update={"certificates": made})
     profile = profile.model_copy(update=_limits(wish, certificate))
-    testing = _scored(parts["certify"], scorer)
-    wrong = np.array([answered.wrong for answered, _ in testing], dtype=bool)
-    single = [Detector.parse("nll:max").score(a.trace, a.located) for a, _ in testing]
     return Made(
-        profile=profile,
-        certificate=certificate,
-        auroc=auroc(np.array([score.value for _, score in testing]), wrong),
-        baseline=auroc(np.array([s.value for s in single if isinstance(s, Score)]), wrong),
+        profile,
+        certificate,
+        *ranking(parts["certify"], scorer),
         outcomes=Counter(answered.outcome for answered in answers),
     )
 
 
-def _widened(calibration: Calibration, fitted: Sequence[tuple[Answered, Score]]) -> Calibration:
-    """Let its range take in the answers that the detector was fitted on, too.
+def in_splits(answers: Sequence[Answered]) -> dict[Split, list[Answered]]:
+    """Return the answers of each split, one a question: splits and promises are about questions."""
+    first: dict[tuple[str, str | None], Answered] = {}
+    for answered in answers:
+        first.setdefault((answered.question, answered.context), answered)
+    parts: dict[Split, list[Answered]] = {"fit": [], "calibrate": [], "certify": []}
+    for answered in first.values():
+        parts[split_of(answered.question, answered.context)].append(answered)
+    return parts
+
+
+def ranking(answers: Sequence[Answered], scorer: Scorer) -> tuple[Measured, Measured]:
+    """Return the AUROC of a detector, and that of nll:max on the same answers."""
+    testing = scored(answers, scorer)
+    wrong = np.array([answered.wrong for answered, _ in testing], dtype=bool)
+    single = [Detector.parse("nll:max").score(a.trace, a.located) for a, _ in testing]
+    return (
+        auroc(np.array([score.value for _, score in testing]), wrong),
+        auroc(np.array([s.value for s in single if isinstance(s, Score)]), wrong),
+    )
+
+
+def calibrated(pairs: Sequence[tuple[Answered, Score]], seen: Sequence[Score]) -> Calibration:
+    """Fit P(wrong) to scored answers; its range takes in the other scores that were seen, too.
 
     And a tenth more at the sure end: a few hundred answers seldom have the surest one among
-    them, and to withhold the surest answers of all would be absurd.
+    them, and to withhold the surest answers of all would be absurd. Raises InputError where
+    there are too few right or wrong answers.
     """
-    scores = [score.value for _, score in fitted]
-    lengths = [len(score.span.tokens) for _, score in fitted]
+    wrong = [answered.wrong for answered, _ in pairs]
+    need(wrong.count(False), wrong.count(True), "calibrate")
+    values = [score.value for _, score in pairs]
+    calibration = fit_calibration(values, wrong, [len(score.span.tokens) for _, score in pairs])
+    scores, lengths = [s.value for s in seen], [len(s.span.tokens) for s in seen]
     lowest, highest = min([calibration.lowest, *scores]), max([calibration.highest, *scores])
     return calibration.model_copy(
         update={
@@ -188,15 +205,10 @@ def _limits(wish: Wish, certificate: Certificate | None) -> dict[str, float]:
     return {"warn": 0.25, "abstain": 0.5}
 
 
-def _once_each(answers: Sequence[Answered]) -> list[Answered]:
-    """One answer a question: splits and promises are about questions."""
-    first: dict[tuple[str, str | None], Answered] = {}
-    for answered in answers:
-        first.setdefault((answered.question, answered.context), answered)
-    return list(first.values())
-
-
-def _fitted(answers: Sequence[Answered]) -> FittedDetector:
+def scorer_for(answers: Sequence[Answered], detector: str | None = None) -> Scorer:
+    """Return the named detector, or one that is fitted to these answers."""
+    if detector is not None:
+        return Detector.parse(detector)
     prior = shipped_prior()
     rows = [
         (a, features(a.trace, a.located, prior.names))
@@ -205,7 +217,7 @@ def _fitted(answers: Sequence[Answered]) -> FittedDetector:
     ]
     whole = [(a, row) for a, row in rows if np.isfinite(row).all()]
     wrong = [a.wrong for a, _ in whole]
-    _need(wrong.count(False), wrong.count(True), "fit a detector")
+    need(wrong.count(False), wrong.count(True), "fit a detector")
     examples = stack(prior.names, [row for _, row in whole], wrong, [a.task for a, _ in whole])
     return adapt(rescaled(prior, examples.values), examples)
 
@@ -216,21 +228,35 @@ def shipped_prior() -> FittedDetector:
         return FittedDetector.read(path)
 
 
-def _scored(answers: Sequence[Answered], scorer: Scorer) -> list[tuple[Answered, Score]]:
-    """Those that the model did not decline and that have a score."""
+def scored(answers: Sequence[Answered], scorer: Scorer) -> list[tuple[Answered, Score]]:
+    """Return those that the model did not decline and that have a score."""
     pairs = ((a, scorer.score(a.trace, a.located)) for a in answers if not declined(a))
     return [(answered, score) for answered, score in pairs if isinstance(score, Score)]
 
 
-def _labelled(answers: Sequence[Answered], profile: Profile) -> Labelled:
+def labelled(answers: Sequence[Answered], profile: Profile) -> Labelled:
+    """Return answers as what certificates are made from: what a profile's policy shows of them.
+
+    Nothing that the model declined is an answer. What has nothing to check in it, or no score, is
+    shown whatever the threshold where the profile's policy shows it.
+    """
     if not answers:
         raise InputError("there is no question to certify on", "Add questions.")
-    risks = {a.id: _p_wrong(score, profile) for a, score in _scored(answers, profile.scorer)}
+    risks = {a.id: _p_wrong(score, profile) for a, score in scored(answers, profile.scorer)}
+    risk = np.array([risks.get(a.id, math.nan) for a in answers])
     return Labelled(
         [f"{a.question}\0{a.context or ''}" for a in answers],
-        np.array([risks.get(a.id, math.nan) for a in answers]),
+        risk,
         np.array([a.wrong for a in answers], dtype=bool),
+        np.isnan(risk) & np.array([_shown_unscored(a, profile) for a in answers], dtype=bool),
     )
+
+
+def _shown_unscored(answered: Answered, profile: Profile) -> bool:
+    if declined(answered) or answered.attempts[-1].stopped is not None:
+        return False
+    nothing = isinstance(answered.located, NothingToCheck)
+    return (profile.nothing_to_check if nothing else profile.unscored) == "show"
 
 
 def _p_wrong(score: Score, profile: Profile) -> float:
@@ -238,12 +264,8 @@ def _p_wrong(score: Score, profile: Profile) -> float:
     return math.nan if p is None else p
 
 
-def _need_both(scored: Sequence[tuple[Answered, Score]], what: str) -> None:
-    wrong = sum(answered.wrong for answered, _ in scored)
-    _need(len(scored) - wrong, wrong, what)
-
-
-def _need(right: int, wrong: int, what: str) -> None:
+def need(right: int, wrong: int, what: str) -> None:
+    """Raise InputError where these are too few to learn from."""
     if min(right, wrong) < FEWEST:
         raise InputError(
             f"{right} right and {wrong} wrong answers are too few to {what}: "
@@ -252,12 +274,9 @@ def _need(right: int, wrong: int, what: str) -> None:
         )
 
 
-def _training(
-    answers: Sequence[Answered],
-    parts: dict[Split, list[Answered]],
-    scorer: Scorer,
-    promised: bool,
-) -> Training:
+def training(parts: dict[Split, list[Answered]], scorer: Scorer, promised: bool) -> Training:
+    """Say what a profile was made from."""
+    answers = [answered for part in parts.values() for answered in part]
     located = [isinstance(a.located, Span) for a in answers]
     return Training(
         version=version("energy-guard"),

@@ -6,6 +6,7 @@ engine that keeps its cache within a session reads them once.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -13,7 +14,7 @@ from typing import Final, Literal
 
 from energy_guard.evaluate.grade import calculated
 from energy_guard.evaluate.rows import Row
-from energy_guard.request import Message, Request
+from energy_guard.request import Message, Request, Sampling
 
 Kind = Literal["free", "choices", "passage", "calculation"]
 
@@ -43,7 +44,8 @@ def kind_of(row: Row) -> Kind:
 def request_of(row: Row, wording: Wording | None = None) -> Request:
     """Make the chat request of a row; its passage is the request's context.
 
-    wording: in the place of the one for its kind.
+    wording: in the place of the one for its kind. It is answered greedily; what a policy draws
+    when it asks again follows from the question alone, and not from that of another question.
     """
     wording = wording or WORDINGS[kind_of(row)]
     turns = _opening(wording)
@@ -55,6 +57,7 @@ def request_of(row: Row, wording: Wording | None = None) -> Request:
         context=(row.context,) if row.context else (),
         choices=row.offered,
         max_tokens=wording.max_tokens,
+        sampling=Sampling(seed=_seed(row)),
     )
 
 
@@ -75,6 +78,12 @@ def _opening(wording: Wording) -> list[Message]:
     for question, answer in wording.examples:
         turns += [Message("user", question), Message("assistant", answer)]
     return turns
+
+
+def _seed(row: Row) -> int:
+    text = f"{row.question}\0{row.context or ''}"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:4], "big")
 
 
 def _listed(choices: Sequence[str]) -> str:

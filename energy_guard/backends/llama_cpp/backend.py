@@ -79,6 +79,11 @@ class LlamaCpp(Backend):
         """All of them."""
         return frozenset(SIGNALS)
 
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the chat template speaks of tools."""
+        return self._prompts.takes_tools
+
     def measure(self, request: Request) -> PromptSize:
         """Tokenise the prompt and count; see `Backend.measure`."""
         return self._prompts.measure(request)

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.llama_cpp.tap import context_size
+from energy_guard.backends.prompt import shows_tools
 from energy_guard.errors import PromptError
 
 if TYPE_CHECKING:
@@ -43,12 +44,17 @@ class LlamaCodec:
         ids = set(self.tokenize(text, special=True))
         return {model.token_get_text(i) for i in ids if model.token_get_attr(i) & _CONTROL}
 
-    def render(self, messages: list[dict[str, str]]) -> str:
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the template speaks of tools."""
+        return shows_tools(self._template)
+
+    def render(self, messages: list[dict[str, Any]], tools: list[Any] | None) -> str:
         """Apply the chat template."""
         from jinja2 import TemplateError
 
         try:
-            return self._formatter(messages=messages).prompt  # type: ignore[no-any-return]
+            return self._formatter(messages=messages, tools=tools).prompt  # type: ignore[no-any-return]
         except (TemplateError, ValueError) as error:
             raise PromptError(f"the model's chat template refuses this chat: {error}") from error
 

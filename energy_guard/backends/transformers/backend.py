@@ -24,6 +24,7 @@ from energy_guard.backends.recorder import Recorder
 from energy_guard.backends.transformers.check import check_model, check_tokenizer
 from energy_guard.backends.transformers.choose import check_request
 from energy_guard.backends.transformers.codec import TokenizerCodec
+from energy_guard.backends.transformers.constrain import Constraints
 from energy_guard.backends.transformers.fingerprint import fingerprint
 from energy_guard.backends.transformers.job import Job, batches
 from energy_guard.backends.transformers.run import Prefix, Run
@@ -121,6 +122,15 @@ class Transformers(Backend):
         listed = stated if isinstance(stated, list) else [stated]
         return frozenset(t for t in (*listed, self.tokenizer.eos_token_id) if t is not None)
 
+    @cached_property
+    def _constraints(self) -> Constraints:
+        return Constraints(self.tokenizer, self.ends, self._codec.vocabulary_size)
+
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the chat template speaks of tools."""
+        return self._prompts.takes_tools
+
     def measure(self, request: Request) -> PromptSize:
         """Tokenise the prompt and count; see `Backend.measure`."""
         return self._prompts.measure(request)
@@ -154,7 +164,10 @@ class Transformers(Backend):
             request.inverse_temperature,
             self._prompts.opens_reasoning(prompt),
         )
-        return Job(request, prompt, limit, ids, recorder)
+        matcher = None
+        if request.constraint is not None and ids is None:
+            matcher = self._constraints.matcher(request.constraint)
+        return Job(request, prompt, limit, ids, recorder, matcher)
 
     def _batches(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
         return batches(jobs, self._batch_size, self._codec.context)

@@ -23,12 +23,6 @@ _LEAST: Final = 1e-9
 
 def check_request(request: Request) -> None:
     """Raise InputError for what transformers has no means for."""
-    if request.constraint is not None:
-        raise InputError(
-            "grammars and JSON schemas need llama.cpp",
-            "Use the llama-cpp backend, or give Transformers a processor of your own "
-            "(generation={'logits_processor': …}).",
-        )
     if request.sampling.mirostat_mode:
         raise InputError("mirostat needs llama.cpp", "Use temperature, top_p or min_p here.")
 

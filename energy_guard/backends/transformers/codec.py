@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from energy_guard.backends.prompt import shows_tools
 from energy_guard.backends.transformers.check import vectors_of
 from energy_guard.errors import PromptError
 
@@ -54,7 +55,12 @@ class TokenizerCodec:
         """Control tokens that stand in the text."""
         return [literal for literal in self._controls if literal in text]
 
-    def render(self, messages: list[dict[str, str]]) -> str:
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the template speaks of tools."""
+        return shows_tools(self._template)
+
+    def render(self, messages: list[dict[str, Any]], tools: list[Any] | None) -> str:
         """Apply the chat template."""
         from jinja2 import TemplateError
 
@@ -66,6 +72,7 @@ class TokenizerCodec:
         try:
             text: Any = self._tokenizer.apply_chat_template(
                 messages,
+                tools=tools,
                 chat_template=self._template,
                 add_generation_prompt=True,
                 tokenize=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from energy_guard.backends.recorder import Recorder
 from energy_guard.request import Request
@@ -11,13 +12,17 @@ from energy_guard.request import Request
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """limit: most tokens of the answer. given: an answer that exists and is only evaluated."""
+    """limit: most tokens of the answer. given: an answer that exists and is only evaluated.
+
+    matcher: what the answer must follow, None where it is free.
+    """
 
     request: Request
     prompt: list[int]
     limit: int
     given: list[int] | None
     recorder: Recorder
+    matcher: Any = None
 
 
 def batches(jobs: Sequence[Job], size: int, context: int) -> Iterator[list[Job]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from energy_guard.backends.attributes import replaced
 from energy_guard.backends.transformers.choose import Forced, processors
+from energy_guard.backends.transformers.constrain import Constrained
 from energy_guard.backends.transformers.failures import engine_failures
 from energy_guard.backends.transformers.fast import evaluate
 from energy_guard.backends.transformers.follow import Following
@@ -150,6 +151,10 @@ class Run:
             chain: list[Any] = [Forced([job.given or [] for job in jobs], width)]
         else:
             chain = processors([job.request.sampling for job in jobs], width)
+            if any(job.matcher is not None for job in jobs):
+                chain.insert(
+                    0, Constrained([job.matcher for job in jobs], sorted(backend.ends), width)
+                )
         make: Any = GenerationConfig
         known = vars(make()).keys()
         options = {k: v for k, v in backend.generation.items() if k not in known}

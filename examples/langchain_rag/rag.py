@@ -1,0 +1,121 @@
+"""Ask a folder of text files: the answer with its sources, or that the passages do not hold it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import bm25s
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_energy_guard import ChatEnergyGuard, guarded
+
+from energy_guard import Guard, Profile
+from energy_guard.evaluate.tasks import WORDINGS
+
+WORDING: Final = WORDINGS["passage"]
+"""The system message and two worked examples: as `measure.py` asks, so its profile fits."""
+
+
+Asked = dict[str, Any]
+"""question, and k: how many passages."""
+
+
+class Folder(BaseRetriever):
+    """The paragraphs of a folder's text files, ranked by BM25; only those that share a word."""
+
+    paragraphs: list[Document]
+    index: bm25s.BM25
+
+    @classmethod
+    def read(cls, folder: Path) -> Folder:
+        """Index every paragraph of every .txt file."""
+        paragraphs = [
+            Document(" ".join(text.split()), metadata={"source": path.name})
+            for path in sorted(folder.glob("*.txt"))
+            for text in path.read_text("utf-8").split("\n\n")
+            if text.strip()
+        ]
+        index = bm25s.BM25()
+        index.index(_words([each.page_content for each in paragraphs]), show_progress=False)
+        return cls(paragraphs=paragraphs, index=index)
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int = 1
+    ) -> list[Document]:
+        wanted = min(k, len(self.paragraphs))
+        found, scores = self.index.retrieve(_words([query]), k=wanted, show_progress=False)
+        pairs = zip(found[0], scores[0], strict=True)
+        return [self.paragraphs[at] for at, score in pairs if score > 0]
+
+
+def _words(texts: list[str]) -> Any:
+    return bm25s.tokenize(texts, stopwords="en", show_progress=False)
+
+
+def messages_of(question: str, passages: list[Document]) -> list[BaseMessage]:
+    """The prompt; passages are blocks of their own, so that the guard can tell them apart."""
+    told: list[BaseMessage] = [SystemMessage(WORDING.system)]
+    for asked, said in WORDING.examples:
+        told += [HumanMessage(asked), AIMessage(said)]
+    blocks: list[str | dict[str, Any]] = [
+        {"type": "text-plain", "text": passage.page_content} for passage in passages
+    ]
+    return [*told, HumanMessage([*blocks, {"type": "text", "text": question}])]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the user sees. sources: the files that the answer rests on; none of an abstention."""
+
+    text: str
+    sources: tuple[str, ...]
+    verdict: str
+    reason: str
+
+
+def answering(guard: Guard, folder: Folder, retry_with: int = 3) -> Runnable[Asked, Reply]:
+    """Make the chain: one passage, `retry_with` where that answer is withheld, then abstain."""
+    model = ChatEnergyGuard(guard=guard, max_tokens=WORDING.max_tokens)
+
+    def answer(asked: Asked) -> Reply:
+        passages = folder.invoke(asked["question"], k=asked.get("k", 1))
+        if not passages:
+            return Reply(guard.policy.abstention_text, (), "abstain", "no passage is about this")
+        said = model.invoke(messages_of(asked["question"], passages))
+        judged = said.response_metadata["energy_guard"]
+        sources = dict.fromkeys(passage.metadata["source"] for passage in passages)
+        return Reply(said.text, tuple(sources), judged["verdict"], judged["reason"])
+
+    return guarded(
+        RunnableLambda(answer),
+        guard.policy.model_copy(update={"retries": 1}),
+        more=lambda asked, error: {**asked, "k": retry_with},
+        abstention=lambda result: Reply(result.text, (), result.verdict, result.reason),
+    )
+
+
+def main() -> int:
+    """Answer one question; 0 where there is an answer, 3 where it abstains."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("question")
+    parser.add_argument("--folder", type=Path, default=Path(__file__).with_name("passages"))
+    parser.add_argument("--model", default="demo", help="a GGUF file; demo: the embedded model")
+    parser.add_argument("--profile", type=Path, help="made by measure.py or energy-guard calibrate")
+    given = parser.parse_args()
+    guard = Guard(given.model, profile=Profile.read(given.profile) if given.profile else "auto")
+    reply = answering(guard, Folder.read(given.folder)).invoke({"question": given.question})
+    print(reply.text)
+    print("sources:", ", ".join(reply.sources) or "none")
+    print(f"{reply.verdict}: {reply.reason}")
+    return 0 if reply.verdict in ("accept", "warn") else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

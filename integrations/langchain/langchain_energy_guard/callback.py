@@ -1,0 +1,327 @@
+"""Handlers that guard chains which keep their own model object."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, LLMResult
+
+from energy_guard import Policy, Profile, Result
+from energy_guard.backends.locks import DEFAULT_WAIT_S
+from energy_guard.decide import Again
+from energy_guard.errors import ConfigError, EngineError
+from langchain_energy_guard import events
+from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
+from langchain_energy_guard.metadata import metadata
+from langchain_energy_guard.turns import Owner, running_here
+from langchain_energy_guard.watch import Decided, Run, Watcher
+
+logger = logging.getLogger("langchain_energy_guard")
+
+_ENDING_S: Final = 30.0
+"""How long an engine may take to end after its last text: transformers' streams end before."""
+
+
+class _Handling:
+    """What both handlers do: which runs there are, and what follows from their decisions."""
+
+    run_inline = True  # in the run's own task, so that it is known whose engine it is
+
+    def __init__(
+        self,
+        model: object,
+        policy: Policy | None = None,
+        *,
+        detector: str | None = None,
+        locator: str | None = None,
+        profile: Profile | Literal["auto"] | None = "auto",
+        raise_error: bool = True,
+        wait_s: float = DEFAULT_WAIT_S,
+    ) -> None:
+        self.watcher = (
+            model
+            if isinstance(model, Watcher)
+            else Watcher(model, policy, detector, locator, profile)
+        )
+        self.raise_error = raise_error
+        self._wait_s = wait_s
+        self._runs: dict[UUID, Run] = {}
+        self.check(self.watcher.judge.policy)
+
+    def check(self, policy: Policy) -> None:
+        """Raise ConfigError where this handler could not do what the policy asks for."""
+        if not self.raise_error and may_withhold(policy):
+            raise ConfigError(
+                "this policy withholds answers, and LangChain swallows what a handler raises "
+                "unless raise_error is set",
+                "Leave raise_error on; or take a policy that only warns: no abstain, "
+                "no early_stop, unscored='show', nothing_to_check='show'.",
+            )
+
+    def _start(
+        self,
+        run_id: UUID,
+        serialized: dict[str, Any] | None,
+        prompt: str | Sequence[BaseMessage],
+        given: dict[str, Any],
+        owner: Owner | None,
+    ) -> Run | None:
+        run = self.watcher.start(run_id, serialized, prompt, given, owner)
+        if run is not None:
+            self.check(run.judge.policy)
+        return run
+
+    def _drop(self, run_id: UUID) -> None:
+        run = self._runs.pop(run_id, None)
+        if run is not None:
+            run.hold.release()
+
+    def _concluded(self, run: Run, generations: Sequence[Generation]) -> tuple[Decided, bool]:
+        """The decision, written into what the model returns, and whether it is a new one."""
+        new = run.decided is None
+        messages = [g.message for g in generations if isinstance(g, ChatGeneration)]
+        with ExitStack() as failing:
+            failing.callback(self._drop, run.run_id)
+            decided = run.decide(any(getattr(m, "tool_calls", None) for m in messages))
+            failing.pop_all()
+        for generation in generations:
+            _write(generation, decided)
+        if new:
+            _log(decided)
+        return decided, new
+
+
+class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
+    """Guards a model that a chain calls by itself, for invoke, stream and batch.
+
+    model: the chain's ChatLlamaCpp, LlamaCpp, HuggingFacePipeline or ChatHuggingFace, or its
+    engine; it is left as it was found. policy, detector, locator, profile: as `Guard` takes them.
+    wait_s: how long a run waits for the engine. A decision is an event, stands in
+    `response_metadata["energy_guard"]`, and ends the run where the policy withholds the answer:
+    with AnswerWithheldError, or AnswerRetryError where it wants another attempt.
+
+    Raises ConfigError where it could not abort (see raise_error), MismatchError and InputError
+    as `Guard` does. For ainvoke, astream and abatch take AsyncEnergyGuardCallbackHandler.
+    """
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        **kwargs: Any,
+    ) -> None:
+        """Take the engine for this run."""
+        self._hold(self._start(run_id, serialized, messages[0], kwargs, running_here()))
+
+    def on_llm_start(
+        self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any
+    ) -> None:
+        """Take the engine for this run."""
+        by = running_here()
+        owner = by if isinstance(by, threading.Thread) else None
+        self._hold(self._start(run_id, serialized, prompts[0], kwargs, owner))
+
+    def on_llm_new_token(
+        self, token: str | list[Any], *, chunk: Any = None, run_id: UUID, **kwargs: Any
+    ) -> None:
+        """Decide with the last chunk of a stream, so that the verdict travels in it."""
+        run = self._runs.get(run_id)
+        if run is not None and _is_last(chunk):
+            for pause in _until_settled(run):
+                time.sleep(pause)
+            self._finish(run, [chunk])
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """Decide, and write that into what is returned."""
+        run = self._runs.get(run_id)
+        if run is None:
+            return
+        try:
+            for pause in _until_settled(run):
+                time.sleep(pause)
+            self._finish(run, response.generations[0])
+        finally:
+            self._drop(run_id)
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Give the engine back."""
+        self._drop(run_id)
+
+    def _hold(self, run: Run | None) -> None:
+        if run is not None:
+            run.hold.wait(self._wait_s)
+            self._runs[run.run_id] = run
+
+    def _finish(self, run: Run, generations: Sequence[Generation]) -> None:
+        decided, new = self._concluded(run, generations)
+        if new:
+            for name, payload in _events(decided, run.run_id):
+                events.dispatch(name, payload)
+        _raise(decided)
+
+
+class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
+    """Guards a model as EnergyGuardCallbackHandler does, for ainvoke, astream and abatch.
+
+    Calls that come at the same time wait for each other without stopping the event loop. In
+    invoke, stream and batch LangChain swallows what a handler of this kind raises: they fail.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+        self._misused: ConfigError | None = None
+
+    @property
+    def ignore_chat_model(self) -> bool:
+        """Never; where this is asked is where the run is."""
+        return self._seen()
+
+    @property
+    def ignore_llm(self) -> bool:
+        """Never; raises the error of a run that could not be guarded."""
+        return self._seen()
+
+    async def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        **kwargs: Any,
+    ) -> None:
+        """Take the engine for this run."""
+        await self._hold(self._start(run_id, serialized, messages[0], kwargs, running_here()))
+
+    async def on_llm_start(
+        self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any
+    ) -> None:
+        """Take the engine for this run."""
+        # Text models start their runs in tasks that end at once.
+        await self._hold(self._start(run_id, serialized, prompts[0], kwargs, None))
+
+    async def on_llm_new_token(
+        self, token: str | list[Any], *, chunk: Any = None, run_id: UUID, **kwargs: Any
+    ) -> None:
+        """Decide with the last chunk of a stream, so that the verdict travels in it."""
+        run = self._runs.get(run_id)
+        if run is not None and _is_last(chunk) and self._is_own_loop():
+            for pause in _until_settled(run):
+                await asyncio.sleep(pause)
+            await self._finish(run, [chunk])
+
+    async def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """Decide, and write that into what is returned."""
+        run = self._runs.get(run_id)
+        if run is None:
+            return
+        try:
+            for pause in _until_settled(run):
+                await asyncio.sleep(pause)
+            await self._finish(run, response.generations[0])
+        finally:
+            self._drop(run_id)
+
+    async def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Give the engine back."""
+        self._drop(run_id)
+
+    def _seen(self) -> bool:
+        if self._misused is not None:
+            error, self._misused = self._misused, None
+            raise error
+        with suppress(
+            RuntimeError
+        ):  # no loop: a sync run, or a thread that streams for an async one
+            self._loops.add(asyncio.get_running_loop())
+        return False
+
+    def _is_own_loop(self) -> bool:
+        return asyncio.get_running_loop() in self._loops
+
+    async def _hold(self, run: Run | None) -> None:
+        if run is None:
+            return
+        if not self._is_own_loop():
+            self._misused = ConfigError(
+                "an asynchronous handler cannot stop a synchronous run",
+                "Use EnergyGuardCallbackHandler for invoke, stream and batch.",
+            )
+            raise self._misused
+        await run.hold.wait_async(self._wait_s, lambda: self._drop(run.run_id))
+        self._runs[run.run_id] = run
+
+    async def _finish(self, run: Run, generations: Sequence[Generation]) -> None:
+        decided, new = self._concluded(run, generations)
+        if new:
+            for name, payload in _events(decided, run.run_id):
+                await events.adispatch(name, payload)
+        _raise(decided)
+
+
+def may_withhold(policy: Policy) -> bool:
+    """Whether an answer may be withheld under this policy."""
+    shows = policy.unscored == policy.nothing_to_check == "show"
+    return policy.abstain is not None or policy.early_stop is not None or not shows
+
+
+def _is_last(chunk: Any) -> bool:
+    message = chunk.message if isinstance(chunk, ChatGenerationChunk) else None
+    return getattr(message, "chunk_position", None) == "last"
+
+
+def _until_settled(run: Run) -> Iterator[float]:
+    """Pauses to make until the engine has done its work."""
+    until = time.monotonic() + _ENDING_S
+    while not run.settled():
+        if time.monotonic() >= until:
+            raise EngineError("the engine goes on although its answer has ended")
+        yield 0.002
+
+
+def write_metadata(message: BaseMessage, result: Result) -> None:
+    """Put the verdict and the signals where whoever gets the message finds them."""
+    message.response_metadata["energy_guard"] = metadata(result)
+
+
+def _write(generation: Generation, decided: Decided) -> None:
+    if isinstance(generation, ChatGeneration):
+        write_metadata(generation.message, decided.result)
+    else:
+        info = generation.generation_info or {}
+        generation.generation_info = {**info, "energy_guard": metadata(decided.result)}
+
+
+def _events(decided: Decided, run_id: UUID) -> Iterator[tuple[str, events.Payload]]:
+    yield events.DECISION, events.decision(decided.result, decided.move, run_id)
+    if isinstance(decided.move, Again) or not decided.result.shown:
+        yield events.RETRACTED, events.retracted(decided.result, run_id)
+
+
+def _log(decided: Decided) -> None:
+    result = decided.result
+    if isinstance(decided.move, Again):
+        logger.info("another attempt: %s", decided.move.reason)
+    elif not result.shown:
+        logger.info("withheld: %s", result.reason)
+    elif result.warning is not None:
+        logger.warning("%s (%s)", result.warning, result.reason)
+
+
+def _raise(decided: Decided) -> None:
+    if isinstance(decided.move, Again):
+        raise AnswerRetryError(decided.result, decided.move, structured=decided.structured)
+    if not decided.result.shown:
+        raise AnswerWithheldError(decided.result, structured=decided.structured)

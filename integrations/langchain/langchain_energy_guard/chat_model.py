@@ -1,0 +1,390 @@
+"""A chat model with a guard over it: LangChain's interface around `energy_guard.Guard`.
+
+What is asked is made in `asking`, what comes back in `answer`; here is only how LangChain calls.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
+from typing import Any, Final, Literal, Self
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import ensure_config
+from pydantic import ConfigDict, Field, model_validator
+
+from energy_guard import Guard, Policy, Profile, load
+from energy_guard.errors import InputError
+from energy_guard.log import TraceLog
+from langchain_energy_guard import engine_thread
+from langchain_energy_guard.adopt import engine_of, settings_of
+from langchain_energy_guard.answer import Event, Relay, Streamed, StreamingMode
+from langchain_energy_guard.asking import SAMPLING, Asked, asked
+from langchain_energy_guard.listeners import Listeners
+from langchain_energy_guard.structured import structured
+from langchain_energy_guard.tools import Tool, chosen, openai_form
+
+_NOT_OURS: Final = frozenset({"api_key", "max_retries"})
+"""Standard settings of hosted models that mean nothing here; the policy says what is retried."""
+
+Schema = dict[str, Any] | type
+
+
+class ChatEnergyGuard(BaseChatModel):
+    """A chat model whose answers are judged before they count.
+
+    guard: with its model and its rules; `ChatEnergyGuard.of` makes it from a model. temperature
+    0 is greedy; seed None draws a fresh seed. timeout: for one answer, in seconds. streaming_mode:
+    live gives text at once, with the verdict on the last chunk and a retraction where the text
+    was not the answer; hold gives nothing before the verdict.
+
+    Passages that the answer should rest on are blocks of type "text-plain" of the last message.
+
+    An answer that is shown is the message's content, unaltered; one that is withheld is replaced
+    by the policy's abstention, and is an AnswerWithheldError where structured output or a tool
+    call is expected. The verdict and all numbers are in `response_metadata["energy_guard"]`.
+
+    >>> from energy_guard.backends import Scripted
+    >>> model = ChatEnergyGuard.of(Scripted.saying([("Par", 0.97), ("is", 0.99)]))
+    >>> message = model.invoke("Which city?")
+    >>> message.content, message.response_metadata["energy_guard"]["verdict"]
+    ('Paris', 'accept')
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    guard: Guard = Field(exclude=True, repr=False)
+    temperature: float = 0.0
+    top_p: float = 0.95
+    top_k: int = 40
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    seed: int | None = None
+    max_tokens: int = 256
+    stop: list[str] | None = None
+    timeout: float | None = None
+    streaming: bool = False
+    streaming_mode: StreamingMode = "live"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_unknown_setting(cls, values: dict[str, Any]) -> dict[str, Any]:
+        unknown = sorted(values.keys() - cls.model_fields.keys() - _NOT_OURS)
+        if unknown:
+            raise InputError(
+                f"ChatEnergyGuard has no setting {', '.join(unknown)}",
+                "Options of the engine belong to energy_guard.load(…).",
+            )
+        return values
+
+    @classmethod
+    def of(
+        cls,
+        model: object,
+        policy: Policy | None = None,
+        *,
+        detector: str | None = None,
+        locator: str | None = None,
+        profile: Profile | Literal["auto"] | None = "auto",
+        fallback: Guard | None = None,
+        log: TraceLog | None = None,
+        **settings: Any,
+    ) -> Self:
+        """Make one from a model.
+
+        model: what `energy_guard.load` takes, or your own ChatLlamaCpp, LlamaCpp,
+        HuggingFacePipeline or ChatHuggingFace: its engine is used, and stays as it is, and its
+        settings hold unless others are given. The rest is as `Guard` takes it. settings: fields
+        of this class. Raises InputError for a model whose logits cannot be seen.
+        """
+        guard = Guard(
+            load(engine_of(model)), policy, detector, locator, profile, fallback=fallback, log=log
+        )
+        return cls(guard=guard, **(settings_of(model) | settings))
+
+    @property
+    def model_name(self) -> str:
+        """The model's own name."""
+        return self.guard.backend.info.name
+
+    @property
+    def _llm_type(self) -> str:
+        return "energy-guard"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        """What an answer depends on: LangChain's cache goes by it."""
+        judge = self.guard.judge
+        names = (*SAMPLING, "max_tokens", "stop")
+        return {name: getattr(self, name) for name in names} | {
+            "model_name": self.model_name,
+            "fingerprint": self.guard.backend.info.fingerprint,
+            "detector": judge.detector.name,
+            "locator": judge.locator,
+            "policy": judge.policy.model_dump_json(),
+        }
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
+        params["ls_provider"] = "energy-guard"
+        return params
+
+    def _get_invocation_params(
+        self, stop: list[str] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        kwargs.pop("listeners", None)
+        return super()._get_invocation_params(stop=stop, **kwargs)
+
+    # In one call
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        question = self._asked(messages, stop, kwargs)
+        listeners = Listeners.of_run(run_manager)
+        relay = self._relay(question, listeners)
+        if run_manager is None or not self._streams_inside(False, run_manager, kwargs):
+            result = self.guard.ask(question.request)
+            if listeners.handlers:
+                decision = relay.decision(result)
+                listeners.tell(decision.name, decision.data)
+            return _chat_result(relay.message(result), listeners)
+        streamed = Streamed(relay)
+        for event in self.guard.stream(question.request):
+            for item in streamed.feed(event):
+                if isinstance(item, Event):
+                    listeners.tell(item.name, item.data)
+                else:
+                    chunk = _generation(item, listeners)
+                    run_manager.on_llm_new_token(item.text, chunk=chunk)
+        return _chat_result(relay.message(streamed.result), listeners)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        question = self._asked(messages, stop, kwargs)
+        listeners = Listeners.of_run(run_manager)
+        relay = self._relay(question, listeners)
+        if run_manager is None or not self._streams_inside(True, run_manager, kwargs):
+            result = await engine_thread.run(
+                self.guard.backend, lambda: self.guard.ask(question.request), question.cancel
+            )
+            if listeners.handlers:
+                decision = relay.decision(result)
+                await listeners.atell(decision.name, decision.data)
+            return _chat_result(relay.message(result), listeners)
+        streamed = Streamed(relay)
+        async with aclosing(self._events(question)) as events:
+            async for event in events:
+                for item in streamed.feed(event):
+                    if isinstance(item, Event):
+                        await listeners.atell(item.name, item.data)
+                    else:
+                        chunk = _generation(item, listeners)
+                        await run_manager.on_llm_new_token(item.text, chunk=chunk)
+        return _chat_result(relay.message(streamed.result), listeners)
+
+    # In chunks
+
+    def stream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """Stream the answer; see `streaming_mode`."""
+        config, listeners = self._listened(config)
+        yield from super().stream(input, config, stop=stop, listeners=listeners, **kwargs)
+
+    async def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """Stream the answer; a task that is cancelled stops the engine within one token."""
+        config, listeners = self._listened(config)
+        chunks: Any = super().astream(input, config, stop=stop, listeners=listeners, **kwargs)
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        *,
+        listeners: Listeners | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        question = self._asked(messages, stop, kwargs)
+        heard_by = listeners or Listeners.of_run(run_manager)
+        streamed = Streamed(self._relay(question, heard_by, run_manager is not None))
+        for event in self.guard.stream(question.request):
+            for item in streamed.feed(event):
+                if isinstance(item, Event):
+                    heard_by.tell(item.name, item.data)
+                else:
+                    yield _generation(item, heard_by)
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        *,
+        listeners: Listeners | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        question = self._asked(messages, stop, kwargs)
+        heard_by = listeners or Listeners.of_run(run_manager)
+        streamed = Streamed(self._relay(question, heard_by, run_manager is not None))
+        async with aclosing(self._events(question)) as events:
+            async for event in events:
+                for item in streamed.feed(event):
+                    if isinstance(item, Event):
+                        await heard_by.atell(item.name, item.data)
+                    else:
+                        yield _generation(item, heard_by)
+
+    # Several
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Ask one after the other: an engine answers one question at a time.
+
+        In threads they would only wait for each other, and the last ones for too long.
+        """
+        one_by_one: RunnableConfig = {"max_concurrency": 1}
+        configs: Any = (
+            [{**one_by_one, **each} for each in config]
+            if isinstance(config, list)
+            else {**one_by_one, **(config or {})}
+        )
+        return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
+
+    # Tools and structured output
+
+    def bind_tools(
+        self,
+        tools: Sequence[Tool],
+        *,
+        tool_choice: str | dict[str, Any] | bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Give the model functions to call.
+
+        tool_choice: "any", or the name of one, forces a call, with a grammar; a model whose chat
+        template has no tools is told of them in words. Raises InputError for an unknown name.
+        """
+        for name in ("strict", "parallel_tool_calls"):  # grammars are strict; a call at a time
+            kwargs.pop(name, None)
+        formatted = openai_form(tools)
+        chosen(formatted, tool_choice)
+        return self.bind(tools=formatted, tool_choice=tool_choice, **kwargs)
+
+    def with_structured_output(
+        self,
+        schema: Schema,
+        *,
+        include_raw: bool = False,
+        method: Literal["json_schema", "json_mode", "function_calling"] = "json_schema",
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Return objects of a schema: a grammar lets the model write nothing else.
+
+        json_schema and json_mode are the same here; function_calling asks for it as a call.
+        strict makes no difference. A withheld answer raises AnswerWithheldError.
+        """
+        if kwargs:
+            raise InputError(f"with_structured_output has no option {', '.join(sorted(kwargs))}")
+        return structured(self, schema, method, include_raw)
+
+    # What they share
+
+    def _asked(
+        self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]
+    ) -> Asked:
+        settings = {name: getattr(self, name) for name in (*SAMPLING, "max_tokens", "timeout")}
+        stop = self.stop if stop is None else stop
+        return asked(messages, settings, stop, options, self.guard.backend.takes_tools)
+
+    def _relay(self, question: Asked, listeners: Listeners, hold: bool = False) -> Relay:
+        """hold: what is streamed becomes a message that others read, as it is."""
+        mode = "hold" if hold else self.streaming_mode
+        return Relay(question, mode, self.guard.detector, listeners.run_id)
+
+    def _events(self, question: Asked) -> Any:
+        return engine_thread.iterate(
+            self.guard.backend, lambda: self.guard.stream(question.request), question.cancel
+        )
+
+    def _listened(self, config: RunnableConfig | None) -> tuple[RunnableConfig, Listeners]:
+        config = ensure_config(config)
+        config["run_id"] = config.get("run_id") or uuid.uuid4()
+        return config, Listeners.of_config(self, config)
+
+    def _should_stream(
+        self,
+        *,
+        async_api: bool,
+        run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> bool:
+        """Not for a call that wants one message: merged chunks may hold a text that was withdrawn.
+
+        `_generate` tells those who listen of every chunk itself.
+        """
+        if run_manager is not None:
+            return False
+        return super()._should_stream(async_api=async_api, run_manager=run_manager, **kwargs)
+
+    def _streams_inside(
+        self,
+        async_api: bool,
+        run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun,
+        options: dict[str, Any],
+    ) -> bool:
+        return super()._should_stream(async_api=async_api, run_manager=run_manager, **options)
+
+
+def _generation(chunk: AIMessageChunk, listeners: Listeners) -> ChatGenerationChunk:
+    chunk.id = _message_id(listeners)
+    return ChatGenerationChunk(message=chunk)
+
+
+def _chat_result(message: AIMessage, listeners: Listeners) -> ChatResult:
+    message.id = _message_id(listeners)
+    info = {"finish_reason": message.response_metadata["finish_reason"]}
+    return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)])
+
+
+def _message_id(listeners: Listeners) -> str | None:
+    """The same for the chunks and for the message: LangGraph shows it once then."""
+    return None if listeners.run_id is None else f"lc_run--{listeners.run_id}"

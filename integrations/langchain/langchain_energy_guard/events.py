@@ -1,0 +1,115 @@
+"""The custom events: their names, what they carry, and how they are sent.
+
+They show in `astream_events` and reach every handler's `on_custom_event`. A custom event belongs
+to the run around the model, so that a model that is called without a chain has none.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
+from langchain_core.runnables.config import ensure_config, get_callback_manager_for_config
+
+from energy_guard import Result
+from energy_guard.decide import Again, Move
+from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
+
+DECISION: Final = "energy_guard_decision"
+"""An attempt was judged: every attempt has one, a retry that is demanded included."""
+
+RETRACTED: Final = "energy_guard_retracted"
+"""Text that was streamed is not the answer."""
+
+RETRY: Final = "energy_guard_retry"
+"""`guarded` asks again."""
+
+FALLBACK: Final = "energy_guard_fallback"
+"""`guarded` asks the fallback."""
+
+ABSTAINED: Final = "energy_guard_abstained"
+"""`guarded` gives the abstention in the place of the answer."""
+
+Payload = dict[str, Any]
+"""JSON-able."""
+
+
+def decision(result: Result, move: Move | None, run_id: object) -> Payload:
+    """What DECISION carries; `move` is a verdict, or "retry" with the changes demanded.
+
+    move: None where the result is final.
+
+    attempt: the number of this attempt. kept: of the least risky one so far, whose score, span
+    and reason these are.
+    """
+    again = move if isinstance(move, Again) else None
+    return {
+        "run_id": str(run_id),
+        "move": "retry" if again else result.verdict,
+        "shown": result.shown and again is None,
+        "reason": again.reason if again else result.reason,
+        "p_wrong": _finite(result.p_wrong),
+        "score": _finite(result.score),
+        "detector": result.detector,
+        "span": _span(result),
+        "attempt": len(result.attempts),
+        "kept": 1 + [attempt is result.kept for attempt in result.attempts].index(True),
+        "finish_reason": result.attempts[-1].trace.finish_reason,
+        "tokens_saved": result.attempts[-1].tokens_saved,
+        "changes": again and changes(again),
+    }
+
+
+def retracted(result: Result, run_id: object) -> Payload:
+    """What RETRACTED carries."""
+    text = result.attempts[-1].trace.text
+    return {"run_id": str(run_id), "text": text, "reason": result.reason}
+
+
+def changes(again: Again) -> Payload:
+    """The changes of a retry, as RETRY and DECISION carry them."""
+    asked = again.changes
+    return {
+        "temperature": asked.temperature,
+        "fresh_seed": asked.fresh_seed,
+        "feedback": asked.feedback,
+        "fallback": asked.fallback,
+    }
+
+
+def retry(error: AnswerRetryError) -> Payload:
+    """What RETRY carries: `attempt` is the number of the one that was withheld."""
+    attempt = len(error.result.attempts)
+    return {"attempt": attempt, "reason": error.again.reason, "changes": changes(error.again)}
+
+
+def withheld(error: AnswerWithheldError) -> Payload:
+    """What FALLBACK and ABSTAINED carry."""
+    result = error.result
+    return {"verdict": result.verdict, "reason": result.reason, "attempts": len(result.attempts)}
+
+
+def dispatch(name: str, payload: Payload) -> None:
+    """Send an event from the run around; nobody can hear it where there is none."""
+    if _heard():
+        dispatch_custom_event(name, payload)
+
+
+async def adispatch(name: str, payload: Payload) -> None:
+    """Send an event as `dispatch` does."""
+    if _heard():
+        await adispatch_custom_event(name, payload)
+
+
+def _heard() -> bool:
+    return get_callback_manager_for_config(ensure_config()).parent_run_id is not None
+
+
+def _span(result: Result) -> Payload | None:
+    span = result.span
+    return None if span is None else {"start": span.start, "end": span.end, "text": span.text}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

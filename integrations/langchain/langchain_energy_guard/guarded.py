@@ -1,0 +1,238 @@
+"""The piece around a chain that acts on what its handlers and models withhold."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, get_args
+
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForChainRun,
+    BaseCallbackHandler,
+    BaseCallbackManager,
+    CallbackManagerForChainRun,
+)
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import patch_config
+
+from energy_guard import Policy, Profile, Result
+from energy_guard.errors import ConfigError
+from langchain_energy_guard import events
+from langchain_energy_guard.callback import (
+    AsyncEnergyGuardCallbackHandler,
+    EnergyGuardCallbackHandler,
+    write_metadata,
+)
+from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
+from langchain_energy_guard.trial import Trial
+
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+
+More = Callable[[Any, AnswerRetryError], Any]
+"""From the chain's input and what was withheld to the input of the next attempt."""
+
+
+def guarded(
+    runnable: Runnable[Input, Output],
+    policy: Policy | None = None,
+    *,
+    model: object = None,
+    detector: str | None = None,
+    locator: str | None = None,
+    profile: Profile | Literal["auto"] | None = "auto",
+    fallback: Runnable[Input, Output] | None = None,
+    more: More | None = None,
+    abstention: Callable[[Result], Output] | None = None,
+) -> Guarded[Input, Output]:
+    """Put the policy around a chain: it retries, asks the fallback, or abstains.
+
+    model: the chain's own model object, which is then watched (with detector, locator and profile
+    as `Guard` takes them); without, the chain has a handler or a ChatEnergyGuard inside. policy:
+    in the place of theirs. fallback: asked the same where the answer is withheld in the end.
+    more: gives the input of a retry, from the input so far and the error: more passages, say.
+    abstention: makes what is returned in the place of an answer. Without it that is a text or
+    an AIMessage where the chain returns one of these, else the AnswerWithheldError is raised.
+
+    Nothing of an answer is returned before its verdict, in `stream` neither. Raises ConfigError
+    where the policy retries with a fallback and there is none, and what Guard raises.
+    """
+    if model is None and (detector or locator or profile != "auto"):
+        raise ConfigError(
+            "detector, locator and profile belong to the model that is watched",
+            "Give the model, too; or give them to the handler or ChatEnergyGuard of the chain.",
+        )
+    if policy is not None and policy.retries and "fallback" in policy.retry and fallback is None:
+        raise _no_fallback()
+    handler = None
+    if model is not None:
+        handler = EnergyGuardCallbackHandler(
+            model, policy, detector=detector, locator=locator, profile=profile
+        )
+    return Guarded(runnable, policy, handler, fallback, more, abstention)
+
+
+class Guarded(Runnable[Input, Output]):
+    """A chain with a policy around it; see `guarded`."""
+
+    def __init__(
+        self,
+        runnable: Runnable[Input, Output],
+        policy: Policy | None,
+        handler: EnergyGuardCallbackHandler | None,
+        fallback: Runnable[Input, Output] | None,
+        more: More | None,
+        abstention: Callable[[Result], Output] | None,
+    ) -> None:
+        self.name = "guarded"
+        self.runnable = runnable
+        self.policy = policy
+        self.fallback = fallback
+        self._more = more
+        self._abstention = abstention
+        self._handler = handler
+        self._async_handler: AsyncEnergyGuardCallbackHandler | None = None
+        if handler is not None:
+            self._async_handler = AsyncEnergyGuardCallbackHandler(handler.watcher)
+
+    @property
+    def InputType(self) -> type[Input]:  # noqa: N802
+        """What the chain takes."""
+        return self.runnable.InputType
+
+    @property
+    def OutputType(self) -> type[Output]:  # noqa: N802
+        """What the chain returns."""
+        return self.runnable.OutputType
+
+    def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
+        """Run the chain, again where the policy says so, and return what is to be shown."""
+        return self._call_with_config(self._invoke, input, config, **kwargs)
+
+    async def ainvoke(
+        self, input: Input, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Output:
+        """Run the chain as `invoke` does."""
+        return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
+
+    def _invoke(
+        self,
+        asked: Input,
+        run_manager: CallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> Output:
+        trial, given = self._trial(), asked
+        while True:
+            try:
+                inner = _with(self._handler, config, run_manager.get_child())
+                with trial.running():
+                    return self.runnable.invoke(given, inner, **kwargs)
+            except AnswerRetryError as error:
+                withheld: AnswerWithheldError = error
+                if trial.again() and not error.changes.fallback:
+                    events.dispatch(events.RETRY, events.retry(error))
+                    given = self._more(given, error) if self._more else given
+                    continue
+            except AnswerWithheldError as error:
+                withheld = error
+            fallback = self._fallback(withheld)
+            if fallback is None:
+                events.dispatch(events.ABSTAINED, events.withheld(withheld))
+                return self._abstain(withheld)
+            events.dispatch(events.FALLBACK, events.withheld(withheld))
+            return fallback.invoke(asked, patch_config(config, callbacks=run_manager.get_child()))
+
+    async def _ainvoke(
+        self,
+        asked: Input,
+        run_manager: AsyncCallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> Output:
+        trial, given = self._trial(), asked
+        while True:
+            try:
+                inner = _with(self._async_handler, config, run_manager.get_child())
+                with trial.running():
+                    return await self.runnable.ainvoke(given, inner, **kwargs)
+            except AnswerRetryError as error:
+                withheld: AnswerWithheldError = error
+                if trial.again() and not error.changes.fallback:
+                    await events.adispatch(events.RETRY, events.retry(error))
+                    if self._more:
+                        wanted = self._more(given, error)
+                        given = await wanted if inspect.isawaitable(wanted) else wanted
+                    continue
+            except AnswerWithheldError as error:
+                withheld = error
+            fallback = self._fallback(withheld)
+            if fallback is None:
+                await events.adispatch(events.ABSTAINED, events.withheld(withheld))
+                return self._abstain(withheld)
+            await events.adispatch(events.FALLBACK, events.withheld(withheld))
+            inner = patch_config(config, callbacks=run_manager.get_child())
+            return await fallback.ainvoke(asked, inner)
+
+    def _trial(self) -> Trial:
+        return Trial(self.policy, asks_more=self._more is not None)
+
+    def _fallback(self, error: AnswerWithheldError) -> Runnable[Input, Output] | None:
+        wanted = isinstance(error, AnswerRetryError) and error.changes.fallback
+        if wanted and self.fallback is None:
+            raise _no_fallback() from error
+        return self.fallback
+
+    def _abstain(self, error: AnswerWithheldError) -> Output:
+        """What stands for the answer; raises the error where nothing can."""
+        if self._abstention is not None:
+            return self._abstention(error.result)
+        kind = _kind(self.runnable)
+        if error.structured or kind is None:
+            raise error
+        text = error.result.policy.abstention_text
+        if kind is str:
+            return text  # type: ignore[return-value]
+        message = AIMessage(text)
+        write_metadata(message, error.result)
+        return message  # type: ignore[return-value]
+
+
+def _kind(runnable: Runnable[Any, Any]) -> type | None:
+    """Whether a chain returns a text or a message; None where it is neither or not said."""
+    try:
+        output: Any = runnable.OutputType
+    except TypeError:
+        return None
+    kinds = _members(output)
+    if kinds == [str]:
+        return str
+    return AIMessage if kinds and all(_is_message(kind) for kind in kinds) else None
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The types of a union, without what is annotated to them."""
+    if hasattr(annotation, "__metadata__"):
+        return _members(annotation.__origin__)
+    inner = get_args(annotation)
+    return [kind for arg in inner for kind in _members(arg)] if inner else [annotation]
+
+
+def _is_message(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseMessage)
+
+
+def _with(
+    handler: BaseCallbackHandler | None, config: RunnableConfig, callbacks: BaseCallbackManager
+) -> RunnableConfig:
+    """The configuration of the chain, with the handler for its models."""
+    if handler is not None:
+        callbacks.add_handler(handler)
+    return patch_config(config, callbacks=callbacks)
+
+
+def _no_fallback() -> ConfigError:
+    return ConfigError(
+        "the policy retries with a fallback and there is none", "Give guarded(…, fallback=…)."
+    )

@@ -1,0 +1,65 @@
+"""Custom events for the handlers of a run of ChatEnergyGuard itself.
+
+LangChain sends custom events from a run *around* the caller only. A model that is called without
+a chain has none, and in `stream` it is not even told its own run: that is made up for here.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.callbacks import (
+    AsyncCallbackManager,
+    AsyncCallbackManagerForLLMRun,
+    BaseCallbackHandler,
+    CallbackManager,
+    CallbackManagerForLLMRun,
+)
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableConfig
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """The handlers of one run of a model."""
+
+    handlers: list[BaseCallbackHandler] = field(default_factory=list)
+    run_id: uuid.UUID | None = None
+    tags: list[str] = field(default_factory=list)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_run(
+        cls, run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None
+    ) -> Listeners:
+        """Those of a run that LangChain manages."""
+        return cls() if run is None else cls(run.handlers, run.run_id, run.tags, run.metadata)
+
+    @classmethod
+    def of_config(cls, model: BaseChatModel, config: RunnableConfig) -> Listeners:
+        """Those of the run that a call with this config starts; its `run_id` is set."""
+        manager = CallbackManager.configure(
+            config.get("callbacks"),
+            model.callbacks,
+            model.verbose,
+            config.get("tags"),
+            model.tags,
+            config.get("metadata"),
+            model.metadata,
+        )
+        return cls(manager.handlers, config["run_id"], manager.tags, manager.metadata)
+
+    def tell(self, name: str, data: dict[str, Any]) -> None:
+        """Call `on_custom_event` of every handler."""
+        CallbackManager(
+            self.handlers, tags=self.tags, metadata=dict(self.metadata)
+        ).on_custom_event(name, data, self.run_id)
+
+    async def atell(self, name: str, data: dict[str, Any]) -> None:
+        """Call it from an event loop."""
+        await AsyncCallbackManager(
+            self.handlers, tags=self.tags, metadata=dict(self.metadata)
+        ).on_custom_event(name, data, self.run_id)

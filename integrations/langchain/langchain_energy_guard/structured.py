@@ -1,0 +1,53 @@
+"""Objects of a schema in the place of text."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Literal
+
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
+from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
+from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from langchain_core.utils.pydantic import is_basemodel_subclass
+
+if TYPE_CHECKING:
+    from langchain_energy_guard.chat_model import ChatEnergyGuard
+
+Method = Literal["json_schema", "json_mode", "function_calling"]
+
+
+def structured(
+    model: ChatEnergyGuard, schema: dict[str, Any] | type, method: Method, include_raw: bool
+) -> Runnable[LanguageModelInput, Any]:
+    """Return a chain of the model, bound to the schema, and of what reads its answer."""
+    told = {"kwargs": {"method": method}, "schema": schema}
+    is_class = isinstance(schema, type) and is_basemodel_subclass(schema)
+    parser: Runnable[Any, Any]
+    if method == "function_calling":
+        name = convert_to_openai_tool(schema)["function"]["name"]
+        bound = model.bind_tools([schema], tool_choice=name, ls_structured_output_format=told)
+        parser = (
+            PydanticToolsParser(tools=[_model(schema)], first_tool_only=True)
+            if is_class
+            else JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
+        )
+    else:
+        form = {"type": "json_schema", "json_schema": {"schema": convert_to_json_schema(schema)}}
+        bound = model.bind(response_format=form, ls_structured_output_format=told)
+        parser = (
+            PydanticOutputParser(pydantic_object=_model(schema)) if is_class else JsonOutputParser()
+        )
+    if not include_raw:
+        return bound | parser
+    parsed = RunnablePassthrough.assign(
+        parsed=itemgetter("raw") | parser, parsing_error=lambda _: None
+    )
+    failed = RunnablePassthrough.assign(parsed=lambda _: None)
+    return RunnableMap(raw=bound) | parsed.with_fallbacks([failed], exception_key="parsing_error")
+
+
+def _model(schema: Any) -> Any:
+    """A pydantic model of either version; the parsers' own types do not know all of them."""
+    return schema

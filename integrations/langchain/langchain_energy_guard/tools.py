@@ -1,0 +1,164 @@
+"""Functions that a model may call: what it is told, what it must write, what it wrote."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from langchain_core.messages import InvalidToolCall, ToolCall
+from langchain_core.messages.tool import invalid_tool_call, tool_call
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from energy_guard.errors import InputError
+from energy_guard.locate import Span, span_of
+from energy_guard.locate.fields import scan, values
+from energy_guard.score import Score, Scorer
+from energy_guard.trace import Trace
+
+Tool = dict[str, Any] | type | Callable[..., Any] | BaseTool
+
+_TAGGED: Final = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What an answer calls. details: for the metadata, one a call, with its arguments' scores."""
+
+    calls: tuple[ToolCall, ...] = ()
+    invalid: tuple[InvalidToolCall, ...] = ()
+    details: tuple[dict[str, Any], ...] = ()
+    text: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.calls or self.invalid)
+
+
+def openai_form(tools: Sequence[Tool]) -> list[dict[str, Any]]:
+    """Return the tools in OpenAI's form; of two with one name the last counts."""
+    formatted = [convert_to_openai_tool(tool) for tool in tools]
+    return list({name_of(tool): tool for tool in formatted}.values())
+
+
+def name_of(tool: dict[str, Any]) -> str:
+    """The name of a tool in OpenAI's form."""
+    return str(tool["function"]["name"])
+
+
+def chosen(tools: Sequence[dict[str, Any]], choice: Any) -> list[dict[str, Any]]:
+    """Return the tools among which the model must choose; none where it may answer in words.
+
+    choice: None, "auto", "none", "any", "required", True, a name, or OpenAI's form of a name.
+    Raises InputError for a name that no tool has.
+    """
+    if choice in (None, False, "auto", "none"):
+        return []
+    if choice in (True, "any", "required"):
+        return list(tools)
+    name = choice["function"]["name"] if isinstance(choice, dict) else choice
+    found = [tool for tool in tools if name_of(tool) == name]
+    if not found:
+        known = ", ".join(map(name_of, tools))
+        raise InputError(f"tool_choice is {name!r}, and the tools are: {known}")
+    return found
+
+
+def call_schema(tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The JSON schema of one call of any of the tools."""
+    forms = [
+        {
+            "type": "object",
+            "properties": {
+                "name": {"const": name_of(tool)},
+                "arguments": tool["function"].get("parameters")
+                or {"type": "object", "properties": {}},
+            },
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+        for tool in tools
+    ]
+    return forms[0] if len(forms) == 1 else {"anyOf": forms}
+
+
+def instructions(tools: Sequence[dict[str, Any]], forced: bool) -> str:
+    """What the model is told where its chat template has no place for tools."""
+    listed = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
+    when = "Call one of these functions" if forced else "You can call these functions"
+    return (
+        f'{when} by answering with JSON only, as in {{"name": "function", "arguments": {{}}}}:\n'
+        f"{listed}"
+    )
+
+
+def read_calls(trace: Trace, names: Sequence[str], scorer: Scorer, forced: bool) -> Calls:
+    """Find the calls in an answer: JSON with a name and arguments, bare or between tags."""
+    text = trace.text
+    places = [match.span(1) for match in _TAGGED.finditer(text)]
+    plain = _TAGGED.sub("", text).strip() if places else ""
+    if not places and text.strip():
+        places = [(0, len(text))]
+    calls: list[ToolCall] = []
+    invalid: list[InvalidToolCall] = []
+    details: list[dict[str, Any]] = []
+    for start, end in places:
+        for number, data in enumerate(_objects(text[start:end])):
+            name, args = data.get("name"), data.get("arguments", data.get("parameters"))
+            if isinstance(name, str) and name in names and isinstance(args, dict):
+                calls.append(tool_call(name=name, args=args, id=_id()))
+                details.append(_detail(trace, start, end, number, calls[-1], scorer))
+            elif forced:
+                invalid.append(_invalid(text[start:end], f"no tool is named {name!r}"))
+    if forced and not calls and not invalid:
+        invalid.append(_invalid(text, f"the call is not complete ({trace.finish_reason})"))
+    return Calls(tuple(calls), tuple(invalid), tuple(details), plain if calls else text)
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    found = data if isinstance(data, list) else [data]
+    return [item for item in found if isinstance(item, dict)]
+
+
+def _detail(
+    trace: Trace, start: int, end: int, number: int, call: ToolCall, scorer: Scorer
+) -> dict[str, Any]:
+    """The call with a score for every argument: the tokens of its value are a span of its own."""
+    nodes = scan(trace.text[start:end]) or []
+    objects = [
+        i
+        for i, node in enumerate(nodes)
+        if not node.leaf
+        and node.key in ("arguments", "parameters")
+        and (node.parent == 0 or nodes[node.parent].parent == 0)
+    ]
+    arguments = {}
+    for name in call["args"]:
+        tops = [
+            i for i, node in enumerate(nodes) if node.parent == objects[number] and node.key == name
+        ]
+        places = values(nodes, tops[-1]) if tops else []
+        located = span_of(trace, [(start + a, start + b) for a, b in places])
+        score = scorer.score(trace, located) if isinstance(located, Span) else None
+        arguments[name] = {
+            "score": score.value if isinstance(score, Score) else None,
+            "span": {"start": located.start, "end": located.end, "text": located.text}
+            if isinstance(located, Span)
+            else None,
+        }
+    return {"name": call["name"], "arguments": arguments}
+
+
+def _invalid(text: str, error: str) -> InvalidToolCall:
+    return invalid_tool_call(name=None, args=text, id=_id(), error=error)
+
+
+def _id() -> str:
+    return f"call_{uuid.uuid4().hex[:24]}"
