@@ -166,9 +166,9 @@ def test_results_have_it_with_n_and_a_paired_interval() -> None:
     assert without["means"]["probe_gain"] == {}
     assert without["tasks"]["a"]["guard"] == task["guard"], "no guard is made from a probe"
     shown = terminal(results)
-    assert "Upper reference" in shown
+    assert "A trained reference" in shown
     assert "layers 1 and 2" in shown
-    assert "Upper reference" not in terminal(without)
+    assert "A trained reference" not in terminal(without)
 
 
 def terminal(results: dict[str, Any]) -> str:

@@ -90,6 +90,19 @@ def test_what_comes_after_the_token_plays_no_part() -> None:
     assert np.array_equal(cut.values, backend.states(request, ANSWER, 4).values)
 
 
+@pytest.mark.parametrize("token", [0, 3, 8])
+def test_the_last_layer_makes_the_row_after_the_token(token: int) -> None:
+    """The trace knows that row's log-partition, from live decoding."""
+    model = tiny_model()
+    backend, request = Transformers(model, TOKENIZER), Request(ids=PROMPT, max_tokens=12)
+    trace = finished(backend.generate([request]))
+    last = torch.tensor(backend.states(request, trace.ids.tolist(), token).values[-1])
+    row = (model.lm_head.weight @ last).detach()
+    after, before = trace.log_partition[token + 1], trace.log_partition[token]
+    assert float(row.logsumexp(0)) == pytest.approx(after, abs=1e-4)
+    assert abs(after - before) > 1e-2, "another token's would be seen"
+
+
 def test_the_model_writes_on_as_before() -> None:
     backend = Transformers(tiny_model(), TOKENIZER)
     request = Request(ids=PROMPT, max_tokens=12)

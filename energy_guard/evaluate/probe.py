@@ -1,9 +1,10 @@
-"""A linear probe on hidden states at the exact answer: a trained upper reference for signals.
+"""A linear probe on hidden states at the exact answer: a trained reference beside the signals.
 
 After Orgad et al. 2024: logistic regression with a penalty on squared weights, on the states of
-the exact answer's last token. It sees thousands of numbers of an answer, from inside the model,
-where detectors see a few, from its end. Layers and token were fixed before any label was looked
-at; how strong the penalty is, is chosen within the answers that a probe is fitted to.
+the exact answer's last token. It sees thousands of numbers from inside the model, where detectors
+see a few from its end; with few answers to learn from it need not be better than these. Layers and
+token were fixed before any label was looked at; how strong the penalty is, is chosen within the
+answers that a probe is fitted to.
 """
 
 from __future__ import annotations

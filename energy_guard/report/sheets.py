@@ -255,7 +255,7 @@ def _probes(results: Results) -> Sheet:
         ),
     ]
     return Sheet(
-        "Upper reference, a probe on hidden states: AUROC",
+        "A trained reference, a probe on hidden states: AUROC",
         ("task", "n", first, _FITTED, _PROBES[0], "its gain on the detector", _PROBES[1]),
         tuple(rows),
         " ".join(notes) if tasks else "",
