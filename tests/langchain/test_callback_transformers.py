@@ -20,10 +20,11 @@ from transformers import pipeline
 from energy_guard import Policy
 from energy_guard.errors import EngineBusyError, InputError
 
-# Its bounds on transformers are older than what is tested here: see the Makefile.
-langchain_huggingface = pytest.importorskip("langchain_huggingface")
-ChatHuggingFace = langchain_huggingface.ChatHuggingFace
-HuggingFacePipeline = langchain_huggingface.HuggingFacePipeline
+huggingface = pytest.importorskip(
+    "langchain_huggingface", reason="its upper bound on transformers is older than ours"
+)
+ChatHuggingFace = huggingface.ChatHuggingFace
+HuggingFacePipeline = huggingface.HuggingFacePipeline
 
 SHOWS = Policy(detector="nll:max", warn=500.0, abstain=999.0, unscored="show")
 WITHHOLDS = Policy(detector="nll:max", warn=0.0, abstain=0.0)

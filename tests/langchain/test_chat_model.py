@@ -137,6 +137,11 @@ def test_an_answer_with_a_warning_is_unaltered() -> None:
     assert message.response_metadata["energy_guard"]["warning"]
 
 
+def test_without_streaming_a_stream_is_one_message() -> None:
+    chunks = list(saying("It is 42", disable_streaming=True).stream("How many?"))
+    assert [chunk.content for chunk in chunks] == ["It is 42"]
+
+
 class TestWithheld:
     def test_invoke_gives_the_abstention(self) -> None:
         message = saying("Paris", policy=WITHHOLDING).invoke("?")

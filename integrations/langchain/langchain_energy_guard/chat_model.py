@@ -209,8 +209,8 @@ class ChatEnergyGuard(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[AIMessageChunk]:
         """Stream the answer; see `streaming_mode`."""
-        config, listeners = self._listened(config)
-        yield from super().stream(input, config, stop=stop, listeners=listeners, **kwargs)
+        config, kwargs = self._listened(config, False, kwargs)
+        yield from super().stream(input, config, stop=stop, **kwargs)
 
     async def astream(
         self,
@@ -221,8 +221,8 @@ class ChatEnergyGuard(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
         """Stream the answer; a task that is cancelled stops the engine within one token."""
-        config, listeners = self._listened(config)
-        chunks: Any = super().astream(input, config, stop=stop, listeners=listeners, **kwargs)
+        config, kwargs = self._listened(config, True, kwargs)
+        chunks: Any = super().astream(input, config, stop=stop, **kwargs)
         async with aclosing(chunks):
             async for chunk in chunks:
                 yield chunk
@@ -345,10 +345,15 @@ class ChatEnergyGuard(BaseChatModel):
             self.guard.backend, lambda: self.guard.stream(question.request), question.cancel
         )
 
-    def _listened(self, config: RunnableConfig | None) -> tuple[RunnableConfig, Listeners]:
+    def _listened(
+        self, config: RunnableConfig | None, async_api: bool, options: dict[str, Any]
+    ) -> tuple[RunnableConfig, dict[str, Any]]:
+        """The config and the options of a stream, with those who listen to it."""
         config = ensure_config(config)
+        if not self._should_stream(async_api=async_api, **{**options, "stream": True}):
+            return config, options  # LangChain calls `invoke` instead
         config["run_id"] = config.get("run_id") or uuid.uuid4()
-        return config, Listeners.of_config(self, config)
+        return config, options | {"listeners": Listeners.of_config(self, config)}
 
     def _should_stream(
         self,
