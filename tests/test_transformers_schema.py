@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch_reference import assert_teacher_forced
 from energy_guard import Guard, load
 from energy_guard.backends import Backend
 from energy_guard.errors import InputError
-from energy_guard.request import Finished, JsonSchema, Request, Sampling
+from energy_guard.request import Finished, Grammar, JsonSchema, Request, Sampling
 
 SCHEMA = {
     "type": "object",
@@ -72,6 +73,22 @@ def test_each_of_a_batch_has_its_own(backend: Any) -> None:
     assert json.loads(texts[2]) == [7, 7]
     alone = next(e for e in backend.generate([requests[1]]) if isinstance(e, Finished)).trace
     assert alone.text == texts[1]
+
+
+def test_the_answer_follows_a_grammar(backend: Any) -> None:
+    grammar = Grammar('root ::= colour ", " [0-9]{2}\ncolour ::= "red" | "blue"')
+    sampling = Sampling(temperature=1.5, seed=3)
+    request = Request.raw("x", constraint=grammar, sampling=sampling, max_tokens=20)
+    (*_, last) = backend.generate([request])
+    assert re.fullmatch("(red|blue), [0-9]{2}", last.trace.text)
+
+
+@pytest.mark.parametrize(
+    "gbnf", ["root ::= nowhere", 'start ::= "a"', 'root ::= "open', 'root = "a"', ""]
+)
+def test_a_grammar_with_a_mistake_is_refused(backend: Any, gbnf: str) -> None:
+    with pytest.raises(InputError, match="grammar"):
+        list(backend.generate([Request.raw("x", constraint=Grammar(gbnf))]))
 
 
 def test_a_schema_that_is_none_is_refused(backend: Any) -> None:

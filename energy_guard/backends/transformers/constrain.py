@@ -39,16 +39,17 @@ class Constraints:
     def matcher(self, constraint: Grammar | JsonSchema) -> Any:
         """Return what follows one answer; InputError for a grammar or schema with a mistake."""
         from llguidance import LLMatcher
-        from llguidance.gbnf_to_lark import gbnf_to_lark
+        from llguidance.gbnf_to_lark import GbnfToLarkError, gbnf_to_lark
 
         try:
             if isinstance(constraint, JsonSchema):
                 schema = json.dumps(_closed(json.loads(constraint.schema)))
                 grammar = LLMatcher.grammar_from_json_schema(schema, defaults=_FORM)
             else:
+                _check_rules(constraint.gbnf)
                 grammar = LLMatcher.grammar_from_lark(gbnf_to_lark(constraint.gbnf))
             matcher = LLMatcher(self._vocabulary, grammar)
-        except (ValueError, AssertionError) as error:
+        except (GbnfToLarkError, ValueError, AssertionError) as error:
             raise InputError(f"the grammar or schema cannot be used: {error}") from error
         if matcher.is_error():
             raise InputError(f"the grammar or schema cannot be used: {matcher.get_error()}")
@@ -85,6 +86,22 @@ class Constrained:
         bits = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
         mask = np.unpackbits(bits, bitorder="little")[: scores.shape[1]].astype(bool)
         return torch.from_numpy(mask).to(scores.device)
+
+
+def _check_rules(gbnf: str) -> None:
+    """Raise InputError where a rule is missing: the converter's own error has no type."""
+    from llguidance.gbnf_to_lark import GrammarParser, RuleRefNode
+
+    rules: dict[str, Any] = GrammarParser().parse(gbnf)
+    open_nodes, named = list(rules.values()), {"root"}
+    while open_nodes:
+        node = open_nodes.pop()
+        open_nodes += node.children()
+        if isinstance(node, RuleRefNode):
+            named.add(node.name)
+    missing = sorted(named - rules.keys())
+    if missing:
+        raise InputError(f"the grammar has no rule {', '.join(missing)}", "Look for typos.")
 
 
 def _closed(schema: Any) -> Any:
