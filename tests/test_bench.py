@@ -19,7 +19,10 @@ LLAMA_CPP = {
     "keeping the rows": {"bare Llama.generate", "logits_all, logprobs=1"},
 }
 TRANSFORMERS = {
-    "one answer": {"bare generate", "inside capture", "Guard.ask", "Guard.ask, cut off"},
+    "one answer": {
+        *("bare generate", "inside capture", "streamed"),
+        *("Guard.ask", "Guard.ask, cut off"),
+    },
     "8 answers at once": {"bare generate", "inside capture", "guarded"},
     "keeping the rows": {"bare generate", "output_logits=True", "output_scores=True"},
 }
