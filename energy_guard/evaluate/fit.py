@@ -166,14 +166,19 @@ def cross_fit(
 ) -> tuple[Floats, npt.NDArray[np.int64]]:
     """Score every answer by a detector fitted without its fold.
 
-    Returns the log-odds and the fold of each answer, both shape (n,). Folds are stratified by
-    task and label. Scores of different folds come from different detectors.
+    Returns the score and the fold of each answer, both shape (n,). Folds are stratified by task
+    and label. Scores of different folds come from different detectors, of which one may have
+    been held back a hundred times more than the next: so that they can be ranked together, they
+    are in deviations from the median of the answers that their detector was fitted to.
     """
     folds = folds_of(examples, seed)
     out = np.full(len(examples.wrong), np.nan)
     for fold in range(_FOLDS):
         held = folds == fold
-        out[held] = fitter(examples.part(~held)).log_odds(examples.values[held])
+        detector = fitter(examples.part(~held))
+        seen = detector.log_odds(examples.values[~held])
+        out[held] = detector.log_odds(examples.values[held]) - np.median(seen)
+        out[held] /= seen.std() or 1.0
     return out, folds
 
 

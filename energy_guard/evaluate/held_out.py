@@ -32,8 +32,8 @@ def in_domain(task: Task, others: Sequence[Task]) -> Floats:
     """
     prior = fit(examples(others)) if others else None
     fitter = fit if prior is None else lambda part: adapt(prior, part)
-    odds, _ = cross_fit(examples([task]), fitter)
-    return placed(odds, task.fittable)
+    scores, _ = cross_fit(examples([task]), fitter)
+    return placed(scores, task.fittable)
 
 
 def out_of_domain(task: Task, others: Sequence[Task]) -> Floats:
@@ -44,8 +44,8 @@ def out_of_domain(task: Task, others: Sequence[Task]) -> Floats:
 
 def all_together(tasks: Sequence[Task]) -> Floats:
     """Score all tasks by one detector for all of them, fitted to the other folds, shape (n,)."""
-    odds, _ = cross_fit(examples(tasks), fit)
-    return placed(odds, np.concatenate([task.fittable for task in tasks]))
+    scores, _ = cross_fit(examples(tasks), fit)
+    return placed(scores, np.concatenate([task.fittable for task in tasks]))
 
 
 def p_wrong(risk: Floats, wrong: npt.NDArray[np.bool_], tasks: npt.NDArray[np.str_]) -> Floats:
