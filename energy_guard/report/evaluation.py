@@ -18,7 +18,8 @@ from rich.console import (
 from rich.table import Table
 from rich.text import Text
 
-from energy_guard.report.sheets import Sheet, sheets
+from energy_guard.report.sheet import Sheet
+from energy_guard.report.sheets import sheets
 from energy_guard.report.terminal import printable
 
 
