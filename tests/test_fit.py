@@ -9,7 +9,7 @@ import pytest
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.energy import Row
 from energy_guard.errors import ConfigError, InputError
-from energy_guard.evaluate.fit import FEATURES, Examples, adapt, cross_fit, fit, folds_of
+from energy_guard.evaluate.fit import FEATURES, Examples, adapt, fit, folds_of
 from energy_guard.features import features
 from energy_guard.fitted import FittedDetector, Term, Training
 from energy_guard.locate import NotLocated, Span, automatic
@@ -77,34 +77,6 @@ def test_adapting_to_a_few_coin_tosses_forgets_nothing() -> None:
     noise = Examples(NAMES, examples().values[:120], tossed, np.full(120, "noise"))
     after = auroc(adapt(prior, noise), examples(seed=1, n=900))
     assert after > auroc(prior, examples(seed=1, n=900)) - 0.02
-
-
-def test_cross_fitting_sees_no_label_of_its_own_fold() -> None:
-    data = examples()
-    scores, folds = cross_fit(data, fit)
-    fold = int(folds[0])
-    turned = Examples(
-        NAMES, data.values, np.where(folds == fold, ~data.wrong, data.wrong), data.tasks
-    )
-    again = fit(turned.part(folds != fold)).log_odds(data.values[folds == fold])
-    steps = np.diff(again) / np.diff(scores[folds == fold])
-    assert steps == pytest.approx(np.full(len(steps), steps[0]))
-    assert steps[0] > 0
-
-
-def test_scores_of_folds_can_be_ranked_together_however_far_each_was_held_back() -> None:
-    data = examples(n=300)
-    alike, folds = cross_fit(data, lambda part: fit(part, ridge=0.1))
-    spread = iter((0.01, 10.0, 0.01, 10.0, 0.01))
-
-    def uneven(part: Examples) -> FittedDetector:
-        found, factor = fit(part, ridge=0.1), next(spread)
-        terms = tuple(t.model_copy(update={"weight": t.weight * factor}) for t in found.terms)
-        return found.model_copy(update={"terms": terms, "intercept": factor})
-
-    mixed, _ = cross_fit(data, uneven)
-    assert mixed == pytest.approx(alike)
-    assert np.unique(folds).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_folds_are_stratified_and_repeatable() -> None:

@@ -7,7 +7,7 @@ they are given, which the detector keeps; labels are never seen by what is score
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,7 +54,9 @@ UNPENALISED: Final = "span.nll:max"
 LADDER: Final = (100.0, 10.0, 3.0, 1.0, 0.3, 0.1)
 """Penalties on leaving the prior that `adapt` chooses from; the first means: hardly at all."""
 
-_FOLDS: Final = 5
+FOLDS: Final = 5
+"""Parts that answers are divided into, each scored by what was fitted to the others."""
+
 _MOST: Final = 100
 """Rows of each class (harmonic mean) beyond which a task gains no further weight."""
 
@@ -117,12 +119,12 @@ def adapt(prior: FittedDetector, examples: Examples, seed: int = 0) -> FittedDet
     losses = np.array(
         [
             [_loss(prior, examples, folds == fold, ridge) for ridge in LADDER]
-            for fold in range(_FOLDS)
+            for fold in range(FOLDS)
         ]
     )
     best = int(losses.mean(axis=0).argmin())
     worse = losses - losses[:, [best]]
-    error = worse.std(axis=0, ddof=1) / np.sqrt(_FOLDS)
+    error = worse.std(axis=0, ddof=1) / np.sqrt(FOLDS)
     fits = worse.mean(axis=0) <= error
     return _moved(prior, examples, LADDER[int(fits.argmax())])
 
@@ -161,27 +163,6 @@ def _moved(prior: FittedDetector, examples: Examples, ridge: float) -> FittedDet
     return FittedDetector(terms=terms, intercept=intercept, training=examples.summary)
 
 
-def cross_fit(
-    examples: Examples, fitter: Callable[[Examples], FittedDetector], seed: int = 0
-) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """Score every answer by a detector fitted without its fold.
-
-    Returns the score and the fold of each answer, both shape (n,). Folds are stratified by task
-    and label. Scores of different folds come from different detectors, of which one may have
-    been held back a hundred times more than the next: so that they can be ranked together, they
-    are in deviations from the median of the answers that their detector was fitted to.
-    """
-    folds = folds_of(examples, seed)
-    out = np.full(len(examples.wrong), np.nan)
-    for fold in range(_FOLDS):
-        held = folds == fold
-        detector = fitter(examples.part(~held))
-        seen = detector.log_odds(examples.values[~held])
-        out[held] = detector.log_odds(examples.values[held]) - np.median(seen)
-        out[held] /= seen.std() or 1.0
-    return out, folds
-
-
 def folds_of(examples: Examples, seed: int = 0) -> npt.NDArray[np.int64]:
     """Return the fold of each answer, stratified by task and label, shape (n,)."""
     folds = np.zeros(len(examples.wrong), dtype=np.int64)
@@ -189,7 +170,7 @@ def folds_of(examples: Examples, seed: int = 0) -> npt.NDArray[np.int64]:
         for wrong in (False, True):
             rows = np.flatnonzero((examples.tasks == task) & (examples.wrong == wrong))
             order = np.random.default_rng((seed, number, wrong)).permutation(len(rows))
-            folds[rows[order]] = (np.arange(len(rows)) + number) % _FOLDS
+            folds[rows[order]] = (np.arange(len(rows)) + number) % FOLDS
     return folds
 
 

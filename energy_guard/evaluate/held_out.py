@@ -10,13 +10,12 @@ import numpy.typing as npt
 
 from energy_guard.calibrate import fit_calibration
 from energy_guard.energy import Floats
-from energy_guard.evaluate.fit import Examples, adapt, cross_fit, fit, folds_of
+from energy_guard.evaluate.fit import Examples, adapt, fit, folds_of
+from energy_guard.evaluate.folds import CrossFitted, cross_fit
 from energy_guard.evaluate.scored import Task, examples
 
 FEWEST: Final = 10
 """Answers of the rarer class below which nothing is fitted: two for each of five folds."""
-
-Folds = npt.NDArray[np.int64]
 
 
 def fits(task: Task) -> bool:
@@ -25,15 +24,14 @@ def fits(task: Task) -> bool:
     return min(wrong, int(task.fittable.sum()) - wrong) >= FEWEST
 
 
-def in_domain(task: Task, others: Sequence[Task]) -> Floats:
-    """Score a task by a detector moved towards its other folds, shape (n,), NaN where unscored.
+def in_domain(task: Task, others: Sequence[Task]) -> CrossFitted:
+    """Score a task by detectors moved towards its other folds, NaN where unscored.
 
-    It starts from one that was fitted to the other tasks, where there are any.
+    They start from one that was fitted to the other tasks, where there are any.
     """
     prior = fit(examples(others)) if others else None
     fitter = fit if prior is None else lambda part: adapt(prior, part)
-    scores, _ = cross_fit(examples([task]), fitter)
-    return placed(scores, task.fittable)
+    return cross_fit(examples([task]), fitter).placed(task.fittable)
 
 
 def out_of_domain(task: Task, others: Sequence[Task]) -> Floats:
@@ -44,7 +42,7 @@ def out_of_domain(task: Task, others: Sequence[Task]) -> Floats:
 
 def all_together(tasks: Sequence[Task]) -> Floats:
     """Score all tasks by one detector for all of them, fitted to the other folds, shape (n,)."""
-    scores, _ = cross_fit(examples(tasks), fit)
+    scores = cross_fit(examples(tasks), fit, divisions=1).once
     return placed(scores, np.concatenate([task.fittable for task in tasks]))
 
 

@@ -15,9 +15,14 @@ import numpy.typing as npt
 from energy_guard.energy import Floats
 from energy_guard.estimate import Estimate, Measured, NotDefined
 from energy_guard.evaluate.bootstrap import Counts, Sample
+from energy_guard.evaluate.folds import CrossFitted, above
 from energy_guard.evaluate.metrics import OF_EACH, Bools
 
 CONFIDENCE: Final = 0.95
+
+Floats32 = npt.NDArray[np.float32]
+Risk = Floats | CrossFitted
+"""Of shape (n,), or one for each division into folds, compared within folds alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +44,15 @@ class Aurocs:
         return mean_auroc([self], name)
 
 
-def aurocs(risks: Mapping[str, Floats], wrong: Bools, seed: Sequence[int] = (0, 0)) -> Aurocs:
+def aurocs(risks: Mapping[str, Risk], wrong: Bools, seed: Sequence[int] = (0, 0)) -> Aurocs:
     """Rank the same n answers by every risk; there must be right and wrong ones.
 
-    Resamples keep the number of each class. Every risk has shape (n,); one with a gap has no AUROC.
+    Resamples keep the number of each class. A risk with a gap has no AUROC.
     """
     missing = {
         name: f"{gaps} of {len(wrong)} answers have no such number"
         for name, risk in risks.items()
-        if (gaps := int((~np.isfinite(risk)).sum()))
+        if (gaps := _gaps(risk))
     }
     whole = {name: risk for name, risk in risks.items() if name not in missing}
     pairs = [_pairs(risk, wrong) for risk in whole.values()]
@@ -56,8 +61,15 @@ def aurocs(risks: Mapping[str, Floats], wrong: Bools, seed: Sequence[int] = (0, 
     def statistic(counts: Counts) -> Floats:
         left = counts[:, bad].astype(np.float32)
         right = counts[:, good].astype(np.float32)
-        sums = [np.einsum("ij,ij->i", left @ won, right, dtype=np.float64) for won in pairs]
-        return np.array(sums).reshape(len(pairs), len(counts)).T / (len(bad) * len(good))
+
+        def total(of: Floats32) -> Floats:
+            return np.asarray(np.einsum("ij,ij->i", left @ of, right, dtype=np.float64))
+
+        every = np.full(len(counts), len(bad) * len(good))  # each class is drawn whole
+        found = [
+            total(won) / (every if compared is None else total(compared)) for won, compared in pairs
+        ]
+        return np.array(found).reshape(len(pairs), len(counts)).T
 
     once = statistic(np.ones((1, len(wrong)), dtype=np.int64))[0]
     draws = Sample(statistic, len(wrong), wrong).resampled(seed)
@@ -94,7 +106,14 @@ def _difference(of: Mapping[str, Number], name: str, other: str | None) -> Numbe
     return of[name] if other is None else of[name] - of[other]
 
 
-def _pairs(risk: Floats, wrong: Bools) -> npt.NDArray[np.float32]:
-    """1 where a wrong answer's risk is above a right one's, ½ where equal: (wrong, right)."""
-    bad, good = risk[wrong][:, None], risk[~wrong][None]
-    return np.asarray((bad > good) + 0.5 * (bad == good), dtype=np.float32)
+def _gaps(risk: Risk) -> int:
+    scores = risk.once if isinstance(risk, CrossFitted) else risk
+    return int((~np.isfinite(scores)).sum())
+
+
+def _pairs(risk: Risk, wrong: Bools) -> tuple[Floats32, Floats32 | None]:
+    """How often a wrong answer is above a right one, and how often compared; None: all once."""
+    if isinstance(risk, CrossFitted):
+        won, compared = risk.won(wrong)
+        return won.astype(np.float32), compared.astype(np.float32)
+    return above(risk, wrong).astype(np.float32), None

@@ -17,7 +17,9 @@ import numpy.typing as npt
 
 from energy_guard.energy import Floats
 from energy_guard.evaluate.fit import folds_of, task_weights
+from energy_guard.evaluate.folds import CrossFitted
 from energy_guard.evaluate.held_out import FEWEST, fits, placed
+from energy_guard.evaluate.many import Risk
 from energy_guard.evaluate.scored import Flags, Task, examples
 from energy_guard.extras import needs_extra
 
@@ -31,15 +33,15 @@ _INNER: Final = 4
 """Folds within the answers that a probe is fitted to."""
 
 
-def probes(task: Task, others: Sequence[Task]) -> dict[str, Floats]:
-    """Score a task by probes that have not seen what they score, each of shape (n,).
+def probes(task: Task, others: Sequence[Task]) -> dict[str, Risk]:
+    """Score a task by probes that have not seen what they score.
 
-    The folds are those of the detector that is fitted in domain. others: tasks for a probe that
-    was fitted to none of this one's answers. Empty where none can be fitted; see `lacking`.
+    The folds are the first ones of the detector that is fitted in domain. others: tasks for a
+    probe that was fitted to none of this one's answers. Empty where none can be fitted; see `lacking`.
     """
     if lacking(task) is not None:
         return {}
-    found = {PROBE: _in_domain(task)}
+    found: dict[str, Risk] = {PROBE: _in_domain(task)}
     elsewhere = [other for other in others if lacking(other) is None]
     if len(elsewhere) > 1:
         found[ELSEWHERE] = _out_of_domain(task, elsewhere)
@@ -66,14 +68,14 @@ def lacking(task: Task) -> str | None:
     return f"{without} of {len(needed)} answers have no hidden states at the exact answer"
 
 
-def _in_domain(task: Task) -> Floats:
+def _in_domain(task: Task) -> CrossFitted:
     values, wrong, folds = _values(task), task.wrong[task.fittable], folds_of(examples([task]))
     risk = np.full(len(folds), np.nan)
     for fold in np.unique(folds):
         held = folds == fold
         kept = values[~held], wrong[~held], np.zeros(int((~held).sum()), dtype=np.int64)
         risk[held] = _fitted(*kept)(values[held])
-    return placed(risk, task.fittable)
+    return CrossFitted(risk[None], folds[None]).placed(task.fittable)
 
 
 def _out_of_domain(task: Task, others: Sequence[Task]) -> Floats:
@@ -89,18 +91,11 @@ def _fitted(
     """Fit a probe; tasks by their evidence, both classes of each alike.
 
     The penalty is the one with the best AUROC on answers that were left out: whole tasks, where
-    there are several, because that is what the probe is for then. Scores are in deviations from
-    the mean of answers that were left out, so that those of several probes can be ranked together
-    although their penalties differ.
+    there are several, because that is what the probe is for then.
     """
     with needs_extra("eval"):
         from sklearn.linear_model import LogisticRegression
-        from sklearn.model_selection import (
-            GridSearchCV,
-            LeaveOneGroupOut,
-            StratifiedKFold,
-            cross_val_predict,
-        )
+        from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut, StratifiedKFold
         from sklearn.pipeline import Pipeline
         from sklearn.preprocessing import StandardScaler
 
@@ -112,15 +107,7 @@ def _fitted(
     given = {"probe__sample_weight": task_weights(wrong, group) * len(wrong)}
     search = GridSearchCV(Pipeline(steps), {"probe__C": STRENGTHS}, scoring="roc_auc", cv=cv)
     best = search.fit(values, wrong, **given).best_estimator_
-    left_out = cross_val_predict(
-        best, values, wrong, cv=cv, method="decision_function", params=given
-    )
-    centre, spread = left_out.mean(), left_out.std() or 1.0
-
-    def risk(states: Floats) -> Floats:
-        return np.asarray((best.decision_function(states) - centre) / spread)
-
-    return risk
+    return lambda states: np.asarray(best.decision_function(states))
 
 
 def _values(task: Task) -> Floats:

@@ -21,6 +21,7 @@ from energy_guard.evaluate.answers import Answered
 from energy_guard.evaluate.baselines import MEASURES
 from energy_guard.evaluate.examples import examples_of
 from energy_guard.evaluate.figures import guard_figures, measured, roc
+from energy_guard.evaluate.folds import CrossFitted
 from energy_guard.evaluate.held_out import (
     FEWEST,
     all_together,
@@ -30,7 +31,7 @@ from energy_guard.evaluate.held_out import (
     p_wrong,
 )
 from energy_guard.evaluate.make import declined
-from energy_guard.evaluate.many import Aurocs, aurocs, mean_auroc
+from energy_guard.evaluate.many import Aurocs, Risk, aurocs, mean_auroc
 from energy_guard.evaluate.metrics import OF_EACH
 from energy_guard.evaluate.probe import ELSEWHERE, PROBE, about, probes
 from energy_guard.evaluate.scored import PARTS, SINGLES, Task, tasks_of
@@ -55,14 +56,14 @@ CENTRED: Final = tuple(
 
 @dataclass(frozen=True)
 class _Scored:
-    """A task with its held-out scores by name, each of shape (n,), and its ranked answers.
+    """A task with its held-out scores by name, and its ranked answers.
 
     probes: those of probes on hidden states, which no guard is made from.
     """
 
     task: Task
-    fitted: Mapping[str, Floats]
-    probes: Mapping[str, Floats]
+    fitted: Mapping[str, Risk]
+    probes: Mapping[str, Risk]
     ranking: Aurocs | NotDefined
 
     @property
@@ -127,7 +128,7 @@ class _Guards:
         one_a_task = {}
         for number, each in enumerate(scored):
             if each.task in fitting:
-                own = single[number] if single else each.fitted[IN_DOMAIN]
+                own = single[number] if single else _once(each.fitted[IN_DOMAIN])
                 one_a_task[each.task.name] = p_wrong(own, each.task.wrong, _names([each.task]))
         return cls(tasks, one_a_task, p_wrong(risk, wrong, names))
 
@@ -153,7 +154,7 @@ class _Guards:
 
 def _scored(task: Task, fitting: Sequence[Task]) -> _Scored:
     others = [other for other in fitting if other is not task]
-    fitted = {}
+    fitted: dict[str, Risk] = {}
     if task in fitting:
         fitted[IN_DOMAIN] = in_domain(task, others)
         if len(others) > 1:
@@ -165,7 +166,7 @@ def _scored(task: Task, fitting: Sequence[Task]) -> _Scored:
         what = "wrong" if wrong.any() else "right"
         reason = f"all {len(wrong)} located answers are {what}: nothing to tell apart"
         return _Scored(task, fitted, probed, NotDefined(reason, len(wrong)))
-    risks = _risks(task) | fitted | probed
+    risks: dict[str, Risk] = {**_risks(task), **fitted, **probed}
     return _Scored(
         task, fitted, probed, aurocs({n: risk[kept] for n, risk in risks.items()}, wrong)
     )
@@ -175,6 +176,11 @@ def _risks(task: Task) -> dict[str, Floats]:
     """Everything that needs no fitting: each single signal of the span and of the whole answer."""
     names = [f"{part}.{single}" for part in PARTS for single in SINGLES]
     return {name: _risk(task, name) for name in (*names, LENGTH)}
+
+
+def _once(risk: Risk) -> Floats:
+    """One score an answer, where single answers are looked at."""
+    return risk.once if isinstance(risk, CrossFitted) else risk
 
 
 def _risk(task: Task, name: str) -> Floats:
@@ -206,7 +212,8 @@ def _task(each: _Scored, p: Floats | None, best: Sequence[str]) -> dict[str, Any
     names = [*ranking.values, *ranking.missing]
     found["auroc"] = {name: measured(ranking.measured(name)) for name in names}
     kept = task.fittable
-    curves = {**each.fitted, **{name: _risk(task, name) for name in (*best, LENGTH)}}
+    curves = {name: _once(risk) for name, risk in each.fitted.items()}
+    curves |= {name: _risk(task, name) for name in (*best, LENGTH)}
     found["gain"] = _above([ranking], list(each.fitted), best)
     if not task.wrong[kept].all() and task.wrong[kept].any():
         found["roc"] = {name: roc(risk[kept], task.wrong[kept]) for name, risk in curves.items()}
@@ -235,8 +242,11 @@ def _baselines(each: _Scored, best: Sequence[str]) -> dict[str, Any]:
         return {}
     if wrong.all() or not wrong.any():
         return {"baselines": {"n": int(kept.sum()), "reason": "one class only"}}
-    risks = {m: np.array([1 - a.measured.get(m, np.nan) for a in task.answers]) for m in MEASURES}
-    risks |= {**{name: _risk(task, name) for name in best}, **each.fitted}
+    risks: dict[str, Risk] = {
+        **{m: np.array([1 - a.measured.get(m, np.nan) for a in task.answers]) for m in MEASURES},
+        **{name: _risk(task, name) for name in best},
+        **each.fitted,
+    }
     ranking = aurocs({name: risk[kept] for name, risk in risks.items()}, wrong)
     return {"baselines": {name: measured(ranking.measured(name)) for name in risks}}
 
