@@ -25,10 +25,11 @@ from energy_guard.evaluate.answers import Answered
 from energy_guard.evaluate.baselines import agreement, p_true
 from energy_guard.evaluate.figures import guard_figures
 from energy_guard.evaluate.held_out import p_wrong
-from energy_guard.evaluate.many import aurocs, mean_auroc
+from energy_guard.evaluate.many import Aurocs, aurocs, mean_auroc
 from energy_guard.evaluate.metrics import Comparison, auroc, auroc_gain
 from energy_guard.evaluate.rows import Row as LabelledRow
-from energy_guard.evaluate.scored import SINGLES, tasks_of
+from energy_guard.evaluate.scored import PARTS, SINGLES, tasks_of
+from energy_guard.evaluate.singles import CHOSEN, with_chosen
 from energy_guard.evaluate.summary import summarise
 from energy_guard.evaluate.targets import Graded
 from energy_guard.features import features
@@ -81,6 +82,22 @@ def test_drawn_together_the_numbers_are_those_of_one_by_one() -> None:
     paired = auroc_gain([Comparison(risks["a"], risks["b"], wrong)])
     assert isinstance(gain, Estimate) and isinstance(paired, Estimate)
     assert (gain.low, gain.high) == pytest.approx((paired.low, paired.high), abs=1e-12)
+
+
+def test_the_single_signal_to_beat_is_chosen_on_other_tasks() -> None:
+    wrong = np.arange(80) % 2 == 0
+    rng = np.random.default_rng(0)
+
+    def ranking(good: str) -> Aurocs:
+        risks = {f"{part}.{single}": rng.normal(size=80) for part in PARTS for single in SINGLES}
+        return aurocs({**risks, good: wrong + 0.1 * rng.normal(size=80)}, wrong)
+
+    odd, *same = (ranking(name) for name in ("answer.margin:min", *["span.nll:mean"] * 3))
+    odd_one, *others = with_chosen([odd, *same])
+    assert odd_one.values[CHOSEN] == odd.values["span.nll:mean"] < 0.7, "not its own best one"
+    assert [other.values[CHOSEN] for other in others] == [1.0, 1.0, 1.0]
+    assert odd_one.measured(CHOSEN) == odd.measured("span.nll:mean")
+    assert CHOSEN not in with_chosen([odd])[0].values, "there is no other task"
 
 
 def test_a_risk_with_a_gap_has_no_auroc() -> None:
@@ -157,6 +174,8 @@ def test_out_of_domain_needs_two_other_tasks() -> None:
     results = summarise(answers)
     assert results["means"]["tasks"] == ["a", "b", "c"]
     assert set(results["means"]["gain"]) == {"fitted in domain", "fitted out of domain"}
+    best = results["means"]["best_singles"]
+    assert all(list(of) == [*best, CHOSEN] for of in results["means"]["gain"].values())
     assert results["means"]["auroc"]["fitted out of domain"]["value"] > 0.6
     assert "gain" in results["localisation"][0]
     assert summarise(answers) == results, "the same every time"

@@ -37,7 +37,8 @@ def probes(task: Task, others: Sequence[Task]) -> dict[str, Risk]:
     """Score a task by probes that have not seen what they score.
 
     The folds are the first ones of the detector that is fitted in domain. others: tasks for a
-    probe that was fitted to none of this one's answers. Empty where none can be fitted; see `lacking`.
+    probe that was fitted to none of this one's answers. Empty where none can be fitted: see
+    `lacking`.
     """
     if lacking(task) is not None:
         return {}

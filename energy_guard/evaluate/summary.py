@@ -35,6 +35,7 @@ from energy_guard.evaluate.many import Aurocs, Risk, aurocs, mean_auroc
 from energy_guard.evaluate.metrics import OF_EACH
 from energy_guard.evaluate.probe import ELSEWHERE, PROBE, about, probes
 from energy_guard.evaluate.scored import PARTS, SINGLES, Task, tasks_of
+from energy_guard.evaluate.singles import CHOSEN, best_singles, with_chosen
 from energy_guard.evaluate.stored import profile_figures
 from energy_guard.evaluate.told import graded as graded_of
 from energy_guard.evaluate.told import told_figures
@@ -88,7 +89,7 @@ def summarise(
     scored = [_scored(task, fitting) for task in tasks]
     counting = [each.ranking for each in scored if each.counts]
     rankings = [ranking for ranking in counting if isinstance(ranking, Aurocs)]
-    best = _best_singles(rankings)
+    best = best_singles(rankings)
     guards = _Guards.of(scored, fitting, detector)
     return {
         "schema": SCHEMA,
@@ -258,13 +259,15 @@ def _means(
     if not rankings:
         reason = f"no task has {OF_EACH} right and {OF_EACH} wrong answers that were located"
         return {"tasks": [], "reason": reason}
+    fixed = [*best, CHOSEN] if len(rankings) > 1 else best
+    rankings = with_chosen(rankings)
     names = dict.fromkeys(name for ranking in rankings for name in ranking.values)
     fitted, probed = ([n for n in of if n in names] for of in (_FITTED, (PROBE, ELSEWHERE)))
     return {
         "tasks": [each.task.name for each in counting],
         "best_singles": list(best),
         "auroc": {name: measured(mean_auroc(rankings, name)) for name in names},
-        "gain": _above(rankings, fitted, best),
+        "gain": _above(rankings, fitted, fixed),
         "probe_gain": _above(rankings, probed, [*best, *fitted]),
     }
 
@@ -277,19 +280,6 @@ def _above(
         name: {other: measured(mean_auroc(rankings, name, other)) for other in best}
         for name in names
     }
-
-
-def _best_singles(rankings: Sequence[Aurocs]) -> list[str]:
-    """The single signals with the best mean AUROC, of the span and of the whole answer.
-
-    Chosen on these very answers, which flatters them; nll:max where there are no means.
-    """
-    best = []
-    for part in PARTS:
-        means = {f"{part}.{n}": mean_auroc(rankings, f"{part}.{n}") for n in SINGLES}
-        values = {n: m.value for n, m in means.items() if not isinstance(m, NotDefined)}
-        best.append(max(values, key=lambda name: values[name], default=f"{part}.nll:max"))
-    return best
 
 
 def _gains(rankings: Sequence[Aurocs], pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:

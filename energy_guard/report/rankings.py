@@ -46,7 +46,7 @@ def detectors(results: Results) -> Sheet:
     ]
     chosen = (
         f"{' and '.join(best)}: the best single signals of the exact answer and of the whole "
-        "answer, chosen on these very answers."
+        "answer, chosen on these very answers, which flatters them."
         if means["tasks"]
         else f"No means: {means['reason']}."
     )
