@@ -29,6 +29,7 @@ from langchain_energy_guard.asking import SAMPLING, Asked, asked
 from langchain_energy_guard.listeners import Listeners
 from langchain_energy_guard.structured import structured
 from langchain_energy_guard.tools import Tool, chosen, openai_form
+from langchain_energy_guard.trial import guard_here
 
 _NOT_OURS: Final = frozenset({"api_key", "max_retries"})
 """Standard settings of hosted models that mean nothing here; the policy says what is retried."""
@@ -120,7 +121,7 @@ class ChatEnergyGuard(BaseChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         """What an answer depends on: LangChain's cache goes by it."""
-        judge = self.guard.judge
+        judge = guard_here(self.guard).judge
         names = (*SAMPLING, "max_tokens", "stop")
         return {name: getattr(self, name) for name in names} | {
             "model_name": self.model_name,
@@ -154,13 +155,13 @@ class ChatEnergyGuard(BaseChatModel):
         listeners = Listeners.of_run(run_manager)
         relay = self._relay(question, listeners)
         if run_manager is None or not self._streams_inside(False, run_manager, kwargs):
-            result = self.guard.ask(question.request)
+            result = guard_here(self.guard).ask(question.request)
             if listeners.handlers:
                 decision = relay.decision(result)
                 listeners.tell(decision.name, decision.data)
             return _chat_result(relay.message(result), listeners)
         streamed = Streamed(relay)
-        for event in self.guard.stream(question.request):
+        for event in guard_here(self.guard).stream(question.request):
             for item in streamed.feed(event):
                 if isinstance(item, Event):
                     listeners.tell(item.name, item.data)
@@ -180,8 +181,9 @@ class ChatEnergyGuard(BaseChatModel):
         listeners = Listeners.of_run(run_manager)
         relay = self._relay(question, listeners)
         if run_manager is None or not self._streams_inside(True, run_manager, kwargs):
+            guard = guard_here(self.guard)  # the engine's thread knows no `guarded`
             result = await engine_thread.run(
-                self.guard.backend, lambda: self.guard.ask(question.request), question.cancel
+                guard.backend, lambda: guard.ask(question.request), question.cancel
             )
             if listeners.handlers:
                 decision = relay.decision(result)
@@ -239,7 +241,7 @@ class ChatEnergyGuard(BaseChatModel):
         question = self._asked(messages, stop, kwargs)
         heard_by = listeners or Listeners.of_run(run_manager)
         streamed = Streamed(self._relay(question, heard_by, run_manager is not None))
-        for event in self.guard.stream(question.request):
+        for event in guard_here(self.guard).stream(question.request):
             for item in streamed.feed(event):
                 if isinstance(item, Event):
                     heard_by.tell(item.name, item.data)
@@ -338,11 +340,12 @@ class ChatEnergyGuard(BaseChatModel):
     def _relay(self, question: Asked, listeners: Listeners, hold: bool = False) -> Relay:
         """hold: what is streamed becomes a message that others read, as it is."""
         mode = "hold" if hold else self.streaming_mode
-        return Relay(question, mode, self.guard.detector, listeners.run_id)
+        return Relay(question, mode, guard_here(self.guard).detector, listeners.run_id)
 
     def _events(self, question: Asked) -> Any:
+        guard = guard_here(self.guard)
         return engine_thread.iterate(
-            self.guard.backend, lambda: self.guard.stream(question.request), question.cancel
+            guard.backend, lambda: guard.stream(question.request), question.cancel
         )
 
     def _listened(

@@ -50,7 +50,8 @@ def guarded(
 
     model: the chain's own model object, which is then watched (with detector, locator and profile
     as `Guard` takes them); without, the chain has a handler or a ChatEnergyGuard inside. policy:
-    in the place of theirs. fallback: asked the same where the answer is withheld in the end.
+    in the place of theirs, which gives ConfigError or MismatchError in the call where it does not
+    fit their detector or profile. fallback: asked the same where the answer is withheld in the end.
     more: gives the input of a retry, from the input so far and the error: more passages, say.
     abstention: makes what is returned in the place of an answer. Without it that is a text or
     an AIMessage where the chain returns one of these, else the AnswerWithheldError is raised.

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import copy
+from dataclasses import replace
+from typing import Literal
 
-from energy_guard import Policy, Result
+from energy_guard import Guard, Policy, Result
+from energy_guard.backends import ModelInfo
 from energy_guard.decide import Again, Attempt, Changes, Move, next_move
+from energy_guard.judge import Judge
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
 
 
@@ -62,6 +67,24 @@ class Trial:
         wanted, self._wanted, self._calls = self._wanted, False, 0
         return wanted
 
+    def settled(self, judge: Judge, mode: Literal["chat", "raw"], info: ModelInfo) -> Judge:
+        """The judge for this way of asking, under this trial's policy where it has one.
+
+        Rules that nobody gave make room for thresholds on scores, as in `Judge.settle`. Raises
+        ConfigError and MismatchError where the policy does not fit detector or profile.
+        """
+        if self.policy is None:
+            return judge.fitting(mode)
+        if judge.found and self.policy.on == "score":
+            mine = (None, None) if judge.profile else (judge.detector.name, judge.locator)
+            other = Judge.settle(self.policy, self.policy.detector or mine[0], mine[1])
+        else:
+            judge = judge.fitting(mode)
+            other = Judge.settle(self.policy, judge.detector.name, judge.locator, judge.profile)
+            other = replace(other, notes=judge.notes)
+        other.check_model(info)
+        return other
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """Let the handlers of what runs inside find this trial."""
@@ -83,6 +106,24 @@ def current() -> Trial:
 def is_guarded() -> bool:
     """Whether a `guarded` stands around this run: it acts on `withheld` errors."""
     return _current.get() is not None
+
+
+def guard_here(guard: Guard) -> Guard:
+    """The guard, under the policy of the `guarded` around it where that gives one.
+
+    It retries by itself, save what `guarded` does: asking its fallback, and asking with other
+    input. Raises what `Guard` raises where the policy does not fit.
+    """
+    trial = current()
+    if trial.policy is None:
+        return guard
+    retries = 0 if trial.asks_more else trial.policy.retries
+    if "fallback" in trial.policy.retry:
+        retries = min(retries, trial.policy.retry.index("fallback"))
+    own = Trial(trial.policy.model_copy(update={"retries": retries}))
+    other = copy(guard)
+    other.judge = own.settled(guard.judge, "chat", guard.backend.info)
+    return other
 
 
 def withheld(result: Result, structured: bool) -> AnswerWithheldError:

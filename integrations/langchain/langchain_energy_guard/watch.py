@@ -78,17 +78,8 @@ class Watcher:
             )
         request = _request(prompt, params)
         current = trial.current()
-        judge = self._judge(request, current)
+        judge = current.settled(self.judge, request.mode, self.backend.info)
         return Run(self, run_id, request, current, judge, params, owner)
-
-    def _judge(self, request: Request, current: trial.Trial) -> Judge:
-        """The rules for this way of asking, with the policy of the `guarded` around it."""
-        judge = self.judge.fitting(request.mode)
-        if current.policy is None:
-            return judge
-        other = Judge.settle(current.policy, judge.detector.name, judge.locator, judge.profile)
-        other.check_model(self.backend.info)
-        return replace(other, notes=judge.notes)
 
 
 class Run:
