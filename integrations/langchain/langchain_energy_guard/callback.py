@@ -6,9 +6,10 @@ import asyncio
 import logging
 import threading
 import time
-import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -179,20 +180,22 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
     invoke, stream and batch LangChain swallows what a handler of this kind raises: they fail.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
-        self._misused: ConfigError | None = None
-
     @property
     def ignore_chat_model(self) -> bool:
-        """Never; where this is asked is where the run is."""
-        return self._seen()
+        """Never; raises ConfigError where there is no event loop: the run is a synchronous one."""
+        if _asked_here().loop is None:
+            raise _misused()
+        return False
 
     @property
     def ignore_llm(self) -> bool:
         """Never; raises the error of a run that could not be guarded."""
-        return self._seen()
+        before = _asked.get()
+        if before is not None and before.error is not None:
+            error, before.error = before.error, None
+            raise error
+        _asked_here()
+        return False
 
     async def on_chat_model_start(
         self,
@@ -217,7 +220,7 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
     ) -> None:
         """Decide with the last chunk of a stream, so that the verdict travels in it."""
         run = self._runs.get(run_id)
-        if run is not None and _is_last(chunk) and self._is_own_loop():
+        if run is not None and _is_last(chunk) and _in_own_loop():
             for pause in _until_settled(run):
                 await asyncio.sleep(pause)
             await self._finish(run, [chunk])
@@ -238,28 +241,14 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
         """Give the engine back."""
         self._drop(run_id)
 
-    def _seen(self) -> bool:
-        if self._misused is not None:
-            error, self._misused = self._misused, None
-            raise error
-        with suppress(
-            RuntimeError
-        ):  # no loop: a sync run, or a thread that streams for an async one
-            self._loops.add(asyncio.get_running_loop())
-        return False
-
-    def _is_own_loop(self) -> bool:
-        return asyncio.get_running_loop() in self._loops
-
     async def _hold(self, run: Run | None) -> None:
         if run is None:
             return
-        if not self._is_own_loop():
-            self._misused = ConfigError(
-                "an asynchronous handler cannot stop a synchronous run",
-                "Use EnergyGuardCallbackHandler for invoke, stream and batch.",
-            )
-            raise self._misused
+        if not _in_own_loop():
+            error = _misused()
+            if (asked := _asked.get()) is not None:
+                asked.error = error  # LangChain swallows what is raised here
+            raise error
         await run.hold.wait_async(self._wait_s, lambda: self._drop(run.run_id))
         self._runs[run.run_id] = run
 
@@ -269,6 +258,44 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
             for name, payload in _events(decided, run.run_id):
                 await events.adispatch(name, payload)
         _raise(decided)
+
+
+@dataclass
+class _Asked:
+    """Where LangChain asked an asynchronous handler whether an event is for it.
+
+    It asks in the run's own context. A synchronous run then has the event handled in a loop made
+    for that, which sees the same object: it leaves here what the run is to fail with.
+    """
+
+    loop: asyncio.AbstractEventLoop | None
+    error: ConfigError | None = None
+
+
+_asked: ContextVar[_Asked | None] = ContextVar("energy_guard_asked", default=None)
+
+
+def _asked_here() -> _Asked:
+    """Note where we are: a loop; or none in a synchronous run, and in a thread that streams."""
+    loop = None
+    with suppress(RuntimeError):
+        loop = asyncio.get_running_loop()
+    asked = _Asked(loop)
+    _asked.set(asked)
+    return asked
+
+
+def _in_own_loop() -> bool:
+    """Whether an event is handled in the loop in which its run is."""
+    asked = _asked.get()
+    return asked is not None and asked.loop is asyncio.get_running_loop()
+
+
+def _misused() -> ConfigError:
+    return ConfigError(
+        "an asynchronous handler cannot stop a synchronous run",
+        "Use EnergyGuardCallbackHandler for invoke, stream and batch.",
+    )
 
 
 def may_withhold(policy: Policy) -> bool:
