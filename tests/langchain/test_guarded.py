@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import JsonOutputParser, StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import RunnableLambda, RunnablePassthrough
+from langchain_core.runnables import RunnableLambda, RunnableParallel, RunnablePassthrough
 from langchain_energy_guard.callback import EnergyGuardCallbackHandler
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
 from langchain_energy_guard.guarded import guarded
@@ -131,24 +133,31 @@ def test_a_retry_can_succeed(text: Any, model: Any) -> None:
     assert chain.invoke(SKY) == answer
 
 
-def test_feedback_names_the_weak_span(text: Any, model: Any) -> None:
+@contextmanager
+def prompts_of(model: Any) -> Iterator[list[list[dict[str, str]]]]:
+    """What the engine is told, call by call."""
+    from llama_cpp import llama_chat_format
+
     prompts: list[list[dict[str, str]]] = []
     before = model.client.chat_handler
+    chat = model.client._chat_handlers.get(
+        model.client.chat_format
+    ) or llama_chat_format.get_chat_completion_handler(model.client.chat_format)
 
     def handler(**kwargs: Any) -> Any:
         prompts.append(kwargs["messages"])
         return chat(**kwargs)
 
-    from llama_cpp import llama_chat_format
-
-    chat = model.client._chat_handlers.get(
-        model.client.chat_format
-    ) or llama_chat_format.get_chat_completion_handler(model.client.chat_format)
     model.client.chat_handler = handler
     try:
-        guarded(text, policy(retries=1, retry=("feedback",)), model=model).invoke(SKY)
+        yield prompts
     finally:
         model.client.chat_handler = before
+
+
+def test_feedback_names_the_weak_span(text: Any, model: Any) -> None:
+    with prompts_of(model) as prompts:
+        guarded(text, policy(retries=1, retry=("feedback",)), model=model).invoke(SKY)
     first, second = prompts
     assert second[: len(first)] == first
     assert second[-2] == {"role": "assistant", "content": text.invoke(SKY)}
@@ -268,6 +277,38 @@ def test_several_calls_of_a_chain_are_judged_apart(text: Any, model: Any) -> Non
     assert heard.names.count("retry") <= 2
     by_call = [data["attempt"] for data in decisions]
     assert by_call[:2] == [1, 1]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_branches_are_not_mixed_up(text: Any, model: Any, asynchronous: bool) -> None:
+    """The other branch comes first in the retry; each is told of its own answer."""
+    runs = {"fruit": 0, "city": 0}
+
+    def branch(what: str, late_in: int) -> Any:
+        def asks(_: Any) -> dict[str, str]:
+            runs[what] += 1
+            if runs[what] == late_in:
+                time.sleep(0.5)
+            return {"question": f"Name a {what}."}
+
+        return RunnableLambda(asks) | text
+
+    both: Any = RunnableParallel(a=branch("fruit", 1), b=branch("city", 2))
+    rules = policy(retries=2, retry=("feedback",), nothing_to_check="withhold")
+    chain = guarded(both, rules, model=model, abstention=lambda result: result.reason)
+    with prompts_of(model) as prompts:
+        if asynchronous:
+            asyncio.run(chain.ainvoke({}))
+        else:
+            chain.invoke({})
+    told: dict[str, str] = {}
+    for asked, *feedback in prompts:
+        if feedback:
+            told.setdefault(asked["content"], feedback[0]["content"])
+    assert told == {question: text.invoke({"question": question}) for question in told}
+    assert told
+    if not asynchronous:  # there, the first round leaves a branch behind that is not done yet
+        assert len(told) == 2
 
 
 def test_an_engine_error_is_not_taken_for_an_abstention(text: Any, model: Any) -> None:

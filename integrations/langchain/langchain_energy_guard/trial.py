@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
@@ -11,64 +12,106 @@ from typing import Literal
 
 from energy_guard import Guard, Policy, Result
 from energy_guard.backends import ModelInfo
-from energy_guard.decide import Again, Attempt, Changes, Move, next_move
+from energy_guard.decide import Again, Attempt, Changes, Move, final_move, next_move
 from energy_guard.judge import Judge
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
+
+Call = tuple[Hashable, int]
+"""A call of a model: what it is asked, and how many calls of one round asked that before."""
 
 
 class Trial:
     """All attempts of one call of a guarded chain.
 
-    A chain may call its model several times, and a retry runs the whole chain again: attempts
-    are kept by the number of the call within the chain. policy: in the place of the handlers'
-    own, where it is given. asks_more: a retry gets other input.
+    policy: in the place of the handlers' own, where it is given. asks_more: a retry gets other
+    input.
     """
 
     def __init__(self, policy: Policy | None = None, asks_more: bool = False) -> None:
         self.policy = policy
         self.asks_more = asks_more
-        self._calls = 0
-        self._wanted = False
-        self._withheld: dict[int, list[Attempt]] = {}
-        self._changes: dict[int, Changes] = {}
+        self.lock = threading.Lock()
+        self.rounds: list[Round] = []
+        self.withheld: dict[Call, list[Attempt]] = {}
+        self.changes: dict[Call, Changes] = {}
 
-    def call(self) -> int:
-        """Count a call of a model."""
-        self._calls += 1
-        return self._calls - 1
+    def again(self) -> bool:
+        """Whether a call of the last round wants the chain to be run anew."""
+        return self.rounds[-1].wants_another
 
-    def earlier(self, call: int) -> list[Attempt]:
+    def begin(self) -> Round:
+        """Run the chain, once more perhaps."""
+        with self.lock:
+            self.rounds.append(Round(self, self.rounds[-1] if self.rounds else None))
+            return self.rounds[-1]
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Let the handlers of what runs inside find this trial, in a new round."""
+        token = _current.set(self.begin())
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+
+class Round:
+    """One run of the chain within a trial, which may call its model several times, also at once.
+
+    A retry runs the whole chain again, and branches come in another order then: a call finds its
+    earlier attempts by what it is asked. Where each retry has other input, by its place.
+    """
+
+    def __init__(self, trial: Trial, before: Round | None) -> None:
+        self.trial = trial
+        self.policy = trial.policy
+        self.wants_another = False
+        self._before = before
+        self._calls: list[Call] = []
+        self._number = len(trial.rounds)
+
+    def call(self, prompt: Hashable = None) -> Call:
+        """Note a call of a model."""
+        with self.trial.lock:
+            call = (prompt, sum(asked == prompt for asked, _ in self._calls))
+            if self.trial.asks_more and call not in self.trial.withheld:
+                self._go_on(call)
+            self._calls.append(call)
+            return call
+
+    def earlier(self, call: Call) -> list[Attempt]:
         """Attempts of the same call that were withheld."""
-        return self._withheld.get(call, [])
+        return self.trial.withheld.get(call, [])
 
-    def changes(self, call: int) -> Changes | None:
+    def changes(self, call: Call) -> Changes | None:
         """What this call is to do differently from its last attempt; None on the first."""
-        return self._changes.get(call)
+        return self.trial.changes.get(call)
 
     def decide(
-        self, call: int, policy: Policy, new: Sequence[Attempt]
+        self, call: Call, policy: Policy, new: Sequence[Attempt]
     ) -> tuple[list[Attempt], Move]:
         """Decide after an attempt; return all attempts of this call, and the move.
 
-        The retries of all calls together are bounded by the policy's.
+        The chain is run again as often as the policy retries, whichever calls want that. Nobody
+        waits for a branch that goes on when its round is over: what it decides counts no more.
         """
-        others = sum(len(attempts) for of, attempts in self._withheld.items() if of != call)
-        left = policy.model_copy(update={"retries": max(0, policy.retries - others)})
-        attempts = [*self.earlier(call), *new]
-        move = next_move(left, attempts)
-        if isinstance(move, Again):
-            self._wanted = True
-            self._withheld[call] = attempts
-            self._changes[call] = move.changes
-        return attempts, move
-
-    def again(self) -> bool:
-        """Begin the chain anew, where a move of this trial wants that."""
-        wanted, self._wanted, self._calls = self._wanted, False, 0
-        return wanted
+        trial = self.trial
+        with trial.lock:
+            if trial.rounds[-1] is not self:
+                return list(new), final_move(policy, new)
+            earlier = self.earlier(call)
+            others = self._number - len(earlier)
+            left = policy.model_copy(update={"retries": max(0, policy.retries - others)})
+            attempts = [*earlier, *new]
+            move = next_move(left, attempts)
+            if isinstance(move, Again):
+                self.wants_another = True
+                trial.withheld[call] = attempts
+                trial.changes[call] = move.changes
+            return attempts, move
 
     def settled(self, judge: Judge, mode: Literal["chat", "raw"], info: ModelInfo) -> Judge:
-        """The judge for this way of asking, under this trial's policy where it has one.
+        """The judge for this way of asking, under the trial's policy where it has one.
 
         Rules that nobody gave make room for thresholds on scores, as in `Judge.settle`. Raises
         ConfigError and MismatchError where the policy does not fit detector or profile.
@@ -85,22 +128,21 @@ class Trial:
         other.check_model(info)
         return other
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Let the handlers of what runs inside find this trial."""
-        token = _current.set(self)
-        try:
-            yield
-        finally:
-            _current.reset(token)
+    def _go_on(self, call: Call) -> None:
+        """Let a call with a new prompt go on where the call in its place was withheld."""
+        before = self._before._calls if self._before else []
+        old = before[len(self._calls)] if len(self._calls) < len(before) else call
+        if old in self.trial.withheld:
+            self.trial.withheld[call] = self.trial.withheld.pop(old)
+            self.trial.changes[call] = self.trial.changes.pop(old)
 
 
-_current: ContextVar[Trial | None] = ContextVar("energy_guard_trial", default=None)
+_current: ContextVar[Round | None] = ContextVar("energy_guard_trial", default=None)
 
 
-def current() -> Trial:
-    """The trial around this run; one of its own where no `guarded` is around it."""
-    return _current.get() or Trial()
+def current() -> Round:
+    """The round of the trial around this run; of its own where no `guarded` is around it."""
+    return _current.get() or Trial().begin()
 
 
 def is_guarded() -> bool:
@@ -114,7 +156,7 @@ def guard_here(guard: Guard) -> Guard:
     It retries by itself, save what `guarded` does: asking its fallback, and asking with other
     input. Raises what `Guard` raises where the policy does not fit.
     """
-    trial = current()
+    trial = current().trial
     if trial.policy is None:
         return guard
     retries = 0 if trial.asks_more else trial.policy.retries
@@ -122,7 +164,7 @@ def guard_here(guard: Guard) -> Guard:
         retries = min(retries, trial.policy.retry.index("fallback"))
     own = Trial(trial.policy.model_copy(update={"retries": retries}))
     other = copy(guard)
-    other.judge = own.settled(guard.judge, "chat", guard.backend.info)
+    other.judge = own.begin().settled(guard.judge, "chat", guard.backend.info)
     return other
 
 
@@ -131,10 +173,9 @@ def withheld(result: Result, structured: bool) -> AnswerWithheldError:
 
     Another attempt makes sense only with other input: with `more` passages, say.
     """
-    trial = current()
-    if trial.asks_more:
-        call = trial.call()
-        _, move = trial.decide(call, trial.policy or result.policy, result.attempts)
+    here = current()
+    if here.trial.asks_more:
+        _, move = here.decide(here.call(), here.policy or result.policy, result.attempts)
         if isinstance(move, Again):
             return AnswerRetryError(result, move, structured=structured)
     return AnswerWithheldError(result, structured=structured)

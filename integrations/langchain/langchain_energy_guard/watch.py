@@ -90,7 +90,7 @@ class Run:
         watcher: Watcher,
         run_id: UUID,
         request: Request,
-        current: trial.Trial,
+        current: trial.Round,
         judge: Judge,
         params: dict[str, Any],
         owner: Owner | None,
@@ -100,8 +100,8 @@ class Run:
         self.decided: Decided | None = None
         self._info = watcher.backend.info
         self._request = request
-        self._trial = current
-        self._call = current.call()
+        self._round = current
+        self._call = current.call(repr(request))
         self._structured = _forced(params)
         self._opens = watcher.backend.measure(request).opens_reasoning
         window = None
@@ -126,7 +126,7 @@ class Run:
         if self.decided is None:
             self.hold.release()
             attempt = self._attempt(self.hold.traces)
-            attempts, move = self._trial.decide(self._call, self.judge.policy, [attempt])
+            attempts, move = self._round.decide(self._call, self.judge.policy, [attempt])
             final = self.judge.final(attempts) if isinstance(move, Again) else move
             result = self.judge.conclude(attempts, final, self._info, request=self._request)
             self.decided = Decided(result, move, self._structured or calls_tool)
