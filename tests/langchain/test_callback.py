@@ -333,6 +333,21 @@ def test_a_cached_answer_was_not_measured(chain: Any, model: Any) -> None:
         model.cache = None
 
 
+def test_a_withheld_answer_is_not_shown_from_the_cache(chain: Any, model: Any) -> None:
+    """LangChain keeps it; showing what is unscored is not meant for that."""
+    hides = WITHHOLDS.model_copy(update={"unscored": "show"})
+    warns = Policy(detector="nll:max", warn=0.0, unscored="show")
+    model.cache = InMemoryCache()
+    try:
+        for _ in range(2):
+            with pytest.raises(AnswerWithheldError):
+                chain.invoke(SKY, watched(EnergyGuardCallbackHandler(model, hides)))
+        shown = chain.invoke(SKY, watched(EnergyGuardCallbackHandler(model, warns)))
+    finally:
+        model.cache = None
+    assert shown.response_metadata["energy_guard"]["verdict"] == "unscored"
+
+
 def test_several_prompts_in_one_call_are_refused(chain: Any, model: Any) -> None:
     handler = EnergyGuardCallbackHandler(model, SHOWS)
     with pytest.raises(InputError, match="cannot be told apart"):

@@ -25,7 +25,7 @@ from langchain_energy_guard import events
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
 from langchain_energy_guard.metadata import metadata
 from langchain_energy_guard.turns import Owner, running_here
-from langchain_energy_guard.watch import Decided, Run, Watcher
+from langchain_energy_guard.watch import Decided, Run, Watcher, may_withhold
 
 logger = logging.getLogger("langchain_energy_guard")
 
@@ -296,12 +296,6 @@ def _misused() -> ConfigError:
         "an asynchronous handler cannot stop a synchronous run",
         "Use EnergyGuardCallbackHandler for invoke, stream and batch.",
     )
-
-
-def may_withhold(policy: Policy) -> bool:
-    """Whether an answer may be withheld under this policy."""
-    shows = policy.unscored == policy.nothing_to_check == "show"
-    return policy.abstain is not None or policy.early_stop is not None or not shows
 
 
 def _is_last(chunk: Any) -> bool:

@@ -36,6 +36,12 @@ class Decided:
     structured: bool
 
 
+def may_withhold(policy: Policy) -> bool:
+    """Whether an answer may be withheld under this policy."""
+    shows = policy.unscored == policy.nothing_to_check == "show"
+    return policy.abstain is not None or policy.early_stop is not None or not shows
+
+
 class Watcher:
     """A model with the rules that its answers are judged by; takes what `Guard` takes.
 
@@ -125,6 +131,10 @@ class Run:
         """Judge what was generated, once; the engine is free afterwards."""
         if self.decided is None:
             self.hold.release()
+            if not self.hold.traces and may_withhold(self.judge.policy):
+                # A cache has withheld answers, too: `unscored` does not let them through.
+                hidden = self.judge.policy.model_copy(update={"unscored": "withhold"})
+                self.judge = replace(self.judge, policy=hidden)
             attempt = self._attempt(self.hold.traces)
             attempts, move = self._round.decide(self._call, self.judge.policy, [attempt])
             final = self.judge.final(attempts) if isinstance(move, Again) else move
