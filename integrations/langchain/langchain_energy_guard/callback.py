@@ -54,6 +54,7 @@ class _Handling:
             if isinstance(model, Watcher)
             else Watcher(model, policy, detector, locator, profile)
         )
+        self._paired = isinstance(model, Watcher)  # a handler for the other kind of run is there
         self.raise_error = raise_error
         self._wait_s = wait_s
         self._runs: dict[UUID, Run] = {}
@@ -114,6 +115,16 @@ class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
     Raises ConfigError where it could not abort (see raise_error), MismatchError and InputError
     as `Guard` does. For ainvoke, astream and abatch take AsyncEnergyGuardCallbackHandler.
     """
+
+    @property
+    def ignore_chat_model(self) -> bool:
+        """Whether the run is an asynchronous one, and there is another handler for it."""
+        return self._paired and isinstance(running_here(), asyncio.Task)
+
+    @property
+    def ignore_llm(self) -> bool:
+        """As for chat models."""
+        return self.ignore_chat_model
 
     def on_chat_model_start(
         self,
@@ -182,20 +193,20 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
 
     @property
     def ignore_chat_model(self) -> bool:
-        """Never; raises ConfigError where there is no event loop: the run is a synchronous one."""
-        if _asked_here().loop is None:
+        """Whether the run is a synchronous one: there is no event loop; ConfigError if alone."""
+        synchronous = _asked_here().loop is None
+        if synchronous and not self._paired:
             raise _misused()
-        return False
+        return synchronous
 
     @property
     def ignore_llm(self) -> bool:
-        """Never; raises the error of a run that could not be guarded."""
+        """As for chat models; raises the error of a run that could not be guarded."""
         before = _asked.get()
         if before is not None and before.error is not None:
             error, before.error = before.error, None
             raise error
-        _asked_here()
-        return False
+        return _asked_here().loop is None and self._paired
 
     async def on_chat_model_start(
         self,

@@ -92,10 +92,16 @@ class Guarded(Runnable[Input, Output]):
         self.fallback = fallback
         self._more = more
         self._abstention = abstention
-        self._handler = handler
-        self._async_handler: AsyncEnergyGuardCallbackHandler | None = None
+        self._handlers: list[BaseCallbackHandler] = []
+        self._async_handlers: list[BaseCallbackHandler] = []
         if handler is not None:
-            self._async_handler = AsyncEnergyGuardCallbackHandler(handler.watcher)
+            self._handlers = [handler]
+            # A plain function in an asynchronous chain is run in a thread, synchronously. The
+            # asynchronous one comes last: LangChain leaves those behind it waiting if it raises.
+            self._async_handlers = [
+                EnergyGuardCallbackHandler(handler.watcher),
+                AsyncEnergyGuardCallbackHandler(handler.watcher),
+            ]
 
     @property
     def InputType(self) -> type[Input]:  # noqa: N802
@@ -127,7 +133,7 @@ class Guarded(Runnable[Input, Output]):
         trial, given = self._trial(), asked
         while True:
             try:
-                inner = _with(self._handler, config, run_manager.get_child())
+                inner = _with(self._handlers, config, run_manager.get_child())
                 with trial.running():
                     return self.runnable.invoke(given, inner, **kwargs)
             except AnswerRetryError as error:
@@ -155,7 +161,7 @@ class Guarded(Runnable[Input, Output]):
         trial, given = self._trial(), asked
         while True:
             try:
-                inner = _with(self._async_handler, config, run_manager.get_child())
+                inner = _with(self._async_handlers, config, run_manager.get_child())
                 with trial.running():
                     return await self.runnable.ainvoke(given, inner, **kwargs)
             except AnswerRetryError as error:
@@ -227,10 +233,10 @@ def _is_message(kind: Any) -> bool:
 
 
 def _with(
-    handler: BaseCallbackHandler | None, config: RunnableConfig, callbacks: BaseCallbackManager
+    handlers: list[BaseCallbackHandler], config: RunnableConfig, callbacks: BaseCallbackManager
 ) -> RunnableConfig:
-    """The configuration of the chain, with the handler for its models."""
-    if handler is not None:
+    """The configuration of the chain, with the handlers for its models."""
+    for handler in handlers:
         callbacks.add_handler(handler)
     return patch_config(config, callbacks=callbacks)
 
