@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -187,6 +188,20 @@ def test_a_running_rule_stops_the_engine(chain: Any, model: Any, way: str) -> No
     assert attempt.trace.finish_reason == "stopped"
     assert len(attempt.trace) == 4  # the third token's row comes with the fourth
     assert attempt.tokens_saved == 16 - 4
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+def test_the_deadline_ends_an_answer(chain: Any, model: Any, way: str) -> None:
+    rules = SHOWS.model_copy(update={"deadline_s": 0.5, "retries": 2})
+    asked = model.bind(max_tokens=400).with_config(
+        watched(EnergyGuardCallbackHandler(model, rules))
+    )
+    began = time.monotonic()
+    with pytest.raises(AnswerWithheldError, match="deadline") as caught:
+        list(getattr(asked, way)("Write a long story about a cat."))
+    assert time.monotonic() - began < 4.0  # 400 tokens take about five seconds
+    assert 0 < len(caught.value.result.trace) < 400
+    assert not isinstance(caught.value, AnswerRetryError)
 
 
 def test_a_handler_that_could_not_abort_is_refused(model: Any) -> None:

@@ -311,6 +311,13 @@ def test_branches_are_not_mixed_up(text: Any, model: Any, asynchronous: bool) ->
         assert len(told) == 2
 
 
+def test_the_deadline_is_for_all_attempts(text: Any, model: Any) -> None:
+    heard = Heard()
+    rules = policy(retries=10, deadline_s=0.5, nothing_to_check="withhold")
+    assert guarded(text, rules, model=model).invoke(SKY, {"callbacks": [heard]}) == ABSTENTION
+    assert heard.names.count("retry") < 10
+
+
 def test_an_engine_error_is_not_taken_for_an_abstention(text: Any, model: Any) -> None:
     chain = guarded(text, policy(), model=model)
     with pytest.raises(ValueError, match="context window"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -119,3 +120,17 @@ def test_an_answer_of_other_rules_does_not_come_from_the_cache() -> None:
     model = paris(cache=InMemoryCache())
     assert model.invoke("?").content == "Paris"
     assert guarded(model, STRICT).invoke("?").content == ABSTENTION
+
+
+def test_the_deadline_is_for_all_rounds() -> None:
+    """The guard's own clock begins anew with every answer; that of the chain does not."""
+    model = paris()
+
+    def ask(given: str) -> AIMessage:
+        time.sleep(0.2)
+        return model.invoke(given)  # type: ignore[no-any-return]
+
+    rules = STRICT.model_copy(update={"retries": 5, "deadline_s": 0.5})
+    chain = guarded(RunnableLambda(ask), rules, more=lambda given, _: given)
+    message = chain.invoke("?")
+    assert block(message)["finish_reason"] == "deadline"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +13,7 @@ from energy_guard.errors import InputError
 from energy_guard.request import CancelToken, Grammar, JsonSchema, Message, Request, Sampling
 from langchain_energy_guard.messages import passages_of, turns
 from langchain_energy_guard.tools import call_schema, chosen, instructions, name_of, openai_form
+from langchain_energy_guard.trial import deadline_here
 
 SAMPLING: Final = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "seed")
 _OWN: Final = ("max_tokens", "timeout")
@@ -67,7 +67,6 @@ def asked(
         told = _instructed(told, f"Answer with JSON that follows this schema: {constraint.schema}")
     sampling = {name: given[name] for name in SAMPLING if given.get(name) is not None}
     cancel = CancelToken()
-    timeout = given.get("timeout")
     request = Request(
         messages=told,
         context=passages,
@@ -76,7 +75,7 @@ def asked(
         constraint=constraint,
         stop=tuple(stop or ()),
         max_tokens=given["max_tokens"],
-        deadline=None if timeout is None else time.monotonic() + timeout,
+        deadline=deadline_here(given.get("timeout")),
         cancel=cancel,
     )
     names = tuple(map(name_of, forced or tools))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -30,6 +32,7 @@ class Trial:
     def __init__(self, policy: Policy | None = None, asks_more: bool = False) -> None:
         self.policy = policy
         self.asks_more = asks_more
+        self.began = time.monotonic()
         self.lock = threading.Lock()
         self.rounds: list[Round] = []
         self.withheld: dict[Call, list[Attempt]] = {}
@@ -38,6 +41,10 @@ class Trial:
     def again(self) -> bool:
         """Whether a call of the last round wants the chain to be run anew."""
         return self.rounds[-1].wants_another
+
+    def deadline(self, policy: Policy) -> float:
+        """The `time.monotonic()` at which a policy's time is over: it is for everything."""
+        return math.inf if policy.deadline_s is None else self.began + policy.deadline_s
 
     def begin(self) -> Round:
         """Run the chain, once more perhaps."""
@@ -101,7 +108,9 @@ class Round:
                 return list(new), final_move(policy, new)
             earlier = self.earlier(call)
             others = self._number - len(earlier)
-            left = policy.model_copy(update={"retries": max(0, policy.retries - others)})
+            over = time.monotonic() >= trial.deadline(policy)
+            retries = 0 if over else max(0, policy.retries - others)
+            left = policy.model_copy(update={"retries": retries})
             attempts = [*earlier, *new]
             move = next_move(left, attempts)
             if isinstance(move, Again):
@@ -166,6 +175,15 @@ def guard_here(guard: Guard) -> Guard:
     other = copy(guard)
     other.judge = own.begin().settled(guard.judge, "chat", guard.backend.info)
     return other
+
+
+def deadline_here(timeout: float | None) -> float | None:
+    """When an answer's time is over, or that of the `guarded` around it; None for no limit."""
+    trial = current().trial
+    ends = [] if timeout is None else [time.monotonic() + timeout]
+    if trial.policy is not None and trial.policy.deadline_s is not None:
+        ends.append(trial.deadline(trial.policy))
+    return min(ends, default=None)
 
 
 def withheld(result: Result, structured: bool) -> AnswerWithheldError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -115,12 +116,15 @@ class Run:
             window = Window(judge.policy.early_stop, judge.detector, self._opens)
         self._running = Running(0, request, judge.detector, window, heard=False)
         self._steps = 0
+        self._late = False
         changes, earlier = current.changes(self._call), current.earlier(self._call)
         retouch = None
         if changes is not None:
             retouch = Retouch(changes, earlier[-1].trace.text, len(earlier))
             retouch = _fitting(retouch, request, watcher.backend)
-        follow = self._step if window is not None or _one_by_one(watcher.engine) else None
+        self._until = current.trial.deadline(judge.policy)
+        needed = window is not None or judge.policy.deadline_s is not None
+        follow = self._step if needed or _one_by_one(watcher.engine) else None
         self.hold = Hold(run_id, watcher.engine, follow, retouch, owner)
 
     def settled(self) -> bool:
@@ -151,12 +155,17 @@ class Run:
             attempt = self.judge.assess(empty, self._request)
             return replace(attempt, score=Unscored(what))
         trace = replace(traces[0], reasoning_open=self._opens)
+        if self._late and trace.finish_reason == "cancelled":
+            trace = replace(trace, finish_reason="deadline")
         if self._running.cancel.cancelled and trace.finish_reason == "cancelled":
             trace = replace(trace, finish_reason="stopped")
         _drain(self._running.feed(Finished(0, trace.finish_reason, trace)))
         return self.judge.assess(trace, self._request, None, self._running.stopped)
 
     def _step(self, step: Step) -> bool:
+        self._late = time.monotonic() >= self._until
+        if self._late:
+            return True
         if not self._running.wants_steps:
             return False
         if self._steps:
