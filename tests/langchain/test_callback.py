@@ -290,6 +290,26 @@ def test_an_open_stream_is_named(chain: Any, model: Any) -> None:
     chain.invoke(SKY, watched(handler))
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_answer_that_nobody_heard_says_so(chain: Any, model: Any, asynchronous: bool) -> None:
+    """Without raise_error LangChain swallows that the engine was in use."""
+    only_warns = Policy(detector="nll:max", warn=0.0, unscored="show")
+    heard = Heard()
+    kind = AsyncEnergyGuardCallbackHandler if asynchronous else EnergyGuardCallbackHandler
+    handler = kind(model, only_warns, raise_error=False, wait_s=0.1)
+    config = {"callbacks": [handler, heard]}
+    stream = chain.stream(SKY, watched(EnergyGuardCallbackHandler(model, SHOWS)))
+    next(stream)
+    answer = asyncio.run(chain.ainvoke(SKY, config)) if asynchronous else chain.invoke(SKY, config)
+    found = answer.response_metadata["energy_guard"]
+    assert (found["verdict"], found["shown"], found["tokens"]) == ("unscored", True, {})
+    assert "in use" in found["reason"] or "still open" in found["reason"]
+    assert [name for name, _ in heard.events] == EVENTS[:1]
+    stream.close()
+    again = chain.invoke(SKY, watched(EnergyGuardCallbackHandler(model, SHOWS)))
+    assert again.response_metadata["energy_guard"]["verdict"] == "accept"
+
+
 def test_a_failing_run_gives_the_engine_back(chain: Any, model: Any) -> None:
     handler = EnergyGuardCallbackHandler(model, SHOWS)
     with pytest.raises(ValueError, match="context window"):

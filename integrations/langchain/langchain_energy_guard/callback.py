@@ -20,7 +20,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generati
 from energy_guard import Policy, Profile, Result
 from energy_guard.backends.locks import DEFAULT_WAIT_S
 from energy_guard.decide import Again
-from energy_guard.errors import ConfigError, EngineError
+from energy_guard.errors import ConfigError, EngineBusyError, EngineError
 from langchain_energy_guard import events
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
 from langchain_energy_guard.metadata import metadata
@@ -82,6 +82,12 @@ class _Handling:
         if run is not None:
             self.check(run.judge.policy)
         return run
+
+    def _missed(self, run: Run, error: EngineBusyError) -> None:
+        """Remember a run without the engine: where errors are swallowed, its answer comes."""
+        if not self.raise_error:
+            run.missed = error.message
+            self._runs[run.run_id] = run
 
     def _drop(self, run_id: UUID) -> None:
         run = self._runs.pop(run_id, None)
@@ -172,9 +178,14 @@ class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
         self._drop(run_id)
 
     def _hold(self, run: Run | None) -> None:
-        if run is not None:
+        if run is None:
+            return
+        try:
             run.hold.wait(self._wait_s)
-            self._runs[run.run_id] = run
+        except EngineBusyError as error:
+            self._missed(run, error)
+            raise
+        self._runs[run.run_id] = run
 
     def _finish(self, run: Run, generations: Sequence[Generation]) -> None:
         decided, new = self._concluded(run, generations)
@@ -260,7 +271,11 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
             if (asked := _asked.get()) is not None:
                 asked.error = error  # LangChain swallows what is raised here
             raise error
-        await run.hold.wait_async(self._wait_s, lambda: self._drop(run.run_id))
+        try:
+            await run.hold.wait_async(self._wait_s, lambda: self._drop(run.run_id))
+        except EngineBusyError as error:
+            self._missed(run, error)
+            raise
         self._runs[run.run_id] = run
 
     async def _finish(self, run: Run, generations: Sequence[Generation]) -> None:

@@ -105,6 +105,7 @@ class Run:
         self.run_id = run_id
         self.judge = judge
         self.decided: Decided | None = None
+        self.missed: str | None = None  # why nothing of it was heard
         self._info = watcher.backend.info
         self._request = request
         self._round = current
@@ -148,7 +149,9 @@ class Run:
 
     def _attempt(self, traces: Sequence[Trace]) -> Attempt:
         if len(traces) != 1:
-            what = "nothing was generated: the answer comes from a cache or another model"
+            what = self.missed or (
+                "nothing was generated: the answer comes from a cache or another model"
+            )
             if traces:
                 what = f"{len(traces)} sequences were generated in one call"
             empty = replace(Trace.from_steps([]), finish_reason="closed")
