@@ -157,12 +157,14 @@ class TestWithheld:
         assert chunks[-1].text == "\n\n" + WITHHOLDING.abstention_text
         assert heard.names == ["energy_guard_retracted", "energy_guard_decision"]
         assert heard.events[0][1]["text"] == "It is Paris"
+        # LangChain adds the chunks up for its end event: docs/langchain.md says so.
+        assert heard.ends == ["It is Paris\n\n" + WITHHOLDING.abstention_text]
 
     def test_a_held_stream_shows_nothing_before_the_verdict(self) -> None:
         heard = Heard()
         model = saying("It is Paris", policy=WITHHOLDING, streaming_mode="hold")
         chunks = list(model.stream("?", {"callbacks": [heard]}))
-        assert [c.text for c in chunks] == [WITHHOLDING.abstention_text]
+        assert [c.text for c in chunks] == heard.ends == [WITHHOLDING.abstention_text]
         assert heard.names == ["energy_guard_decision"]
 
     def test_who_wants_a_message_never_gets_the_withdrawn_text(self) -> None:
