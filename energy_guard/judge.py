@@ -199,9 +199,8 @@ class Judge:
             score = Unscored(f"the answer is not complete ({trace.finish_reason})")
         p_wrong = uncalibrated = None
         if self.profile is not None and isinstance(score, Score):
-            where = score.value, len(score.span.tokens)
-            p_wrong = self.profile.calibration.p_wrong(*where)
-            uncalibrated = self.profile.calibration.why_not(*where)
+            p_wrong = self.profile.p_wrong(score)
+            uncalibrated = self.profile.why_not(score)
         spans = sentences(trace) if isinstance(located, Span) else []
         each = tuple((span, self.detector.score(trace, span)) for span in spans)
         return Attempt(trace, located, score, p_wrong, each, stopped, saved, uncalibrated)

@@ -47,7 +47,7 @@ def _scores(task: Task, profile: Profile) -> tuple[Floats, Floats]:
         score = profile.scorer.score(answered.trace, answered.located)
         if task.ranked[at] and isinstance(score, Score):
             risk[at] = score.value
-            p = profile.calibration.p_wrong(score.value, len(score.span.tokens))
+            p = profile.p_wrong(score)
             p_wrong[at] = np.nan if p is None else p
     return risk, p_wrong
 
