@@ -24,11 +24,12 @@ from energy_guard.estimate import Estimate, NotDefined
 from energy_guard.evaluate.answers import Answered
 from energy_guard.evaluate.baselines import agreement, p_true
 from energy_guard.evaluate.figures import guard_figures
+from energy_guard.evaluate.fit import folds_of
 from energy_guard.evaluate.held_out import p_wrong
 from energy_guard.evaluate.many import Aurocs, aurocs, mean_auroc
 from energy_guard.evaluate.metrics import Comparison, auroc, auroc_gain
 from energy_guard.evaluate.rows import Row as LabelledRow
-from energy_guard.evaluate.scored import PARTS, SINGLES, tasks_of
+from energy_guard.evaluate.scored import PARTS, SINGLES, examples, tasks_of
 from energy_guard.evaluate.singles import CHOSEN, with_chosen
 from energy_guard.evaluate.summary import summarise
 from energy_guard.evaluate.targets import Graded
@@ -138,15 +139,15 @@ def _normalised() -> Trace:
 
 def test_p_wrong_sees_no_label_of_its_own_fold() -> None:
     rng = np.random.default_rng(1)
-    wrong = rng.random(100) < 0.5
+    tasks = tasks_of(mixed(100))
+    wrong = tasks[0].wrong
     risk = rng.normal(size=100) + wrong
-    tasks = np.full(100, "t")
-    noise = p_wrong(rng.normal(size=100), wrong, tasks)
+    noise = p_wrong(rng.normal(size=100), tasks)
     known = np.isfinite(noise)
     found = auroc(noise[known], wrong[known])
     assert isinstance(found, Estimate)
     assert found.value < 0.65
-    p = p_wrong(np.where(np.arange(100) == 7, math.nan, risk), wrong, tasks)
+    p = p_wrong(np.where(np.arange(100) == 7, math.nan, risk), tasks)
     assert math.isnan(p[7])
     assert np.isnan(p).sum() < 12, "outside the range of the other folds there is none"
 
@@ -167,6 +168,19 @@ def test_answers_that_the_model_declined_are_counted_apart() -> None:
     always = results["pooled"]["one_for_all"]["targets"][0]["always"]
     assert always["value"] == pytest.approx(right / 43)
     assert results["n"] == 43
+
+
+def test_one_question_under_two_names_is_never_learnt_from_to_score_itself() -> None:
+    """Its copy in another task is left out, and in its own task it is in the same fold."""
+    first, second = mixed(60, 0, "a"), mixed(60, 1, "b")
+    copies = [replace(a, id=f"copy{a.id}", task="b") for a in first[:20]]
+    shouted = [replace(a, id=f"loud{a.id}", question=a.question.upper()) for a in first[:20]]
+    one, other = tasks_of([*first, *shouted, *second, *copies])
+    assert [a.id for a in other.without(one).answers] == [a.id for a in second]
+    assert len(other.without(one).values) == 60
+    folds = folds_of(examples([one]))
+    assert (folds[:20] == folds[60:]).all()
+    assert len(set(folds)) == 5
 
 
 def test_out_of_domain_needs_two_other_tasks() -> None:

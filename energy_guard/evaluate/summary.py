@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from energy_guard.calibrate import Profile
 from energy_guard.energy import Floats
@@ -123,15 +122,14 @@ class _Guards:
         tasks = [each.task for each in scored]
         if not fitting:
             return cls(tasks, {}, None)
-        names, wrong = _names(tasks), np.concatenate([task.wrong for task in tasks])
         single = [_by(task, Detector.parse(name)) for task in tasks] if name else None
         risk = np.concatenate(single) if single else all_together(tasks)
         one_a_task = {}
         for number, each in enumerate(scored):
             if each.task in fitting:
                 own = single[number] if single else _once(each.fitted[IN_DOMAIN])
-                one_a_task[each.task.name] = p_wrong(own, each.task.wrong, _names([each.task]))
-        return cls(tasks, one_a_task, p_wrong(risk, wrong, names))
+                one_a_task[each.task.name] = p_wrong(own, [each.task])
+        return cls(tasks, one_a_task, p_wrong(risk, tasks))
 
     def pooled(self, best: Sequence[str]) -> dict[str, Any]:
         """Figures over all rows; each task a share of them, as large as it is."""
@@ -154,7 +152,7 @@ class _Guards:
 
 
 def _scored(task: Task, fitting: Sequence[Task]) -> _Scored:
-    others = [other for other in fitting if other is not task]
+    others = [other.without(task) for other in fitting if other is not task]
     fitted: dict[str, Risk] = {}
     if task in fitting:
         fitted[IN_DOMAIN] = in_domain(task, others)
@@ -302,7 +300,3 @@ def _outcomes(answers: Sequence[Answered]) -> dict[str, int]:
         "declined" if declined(a) and a.outcome == "right" else a.outcome for a in answers
     )
     return {outcome: said[outcome] for outcome in ("right", "wrong", "refused", "declined")}
-
-
-def _names(tasks: Sequence[Task]) -> npt.NDArray[np.str_]:
-    return np.concatenate([np.full(len(task.answers), task.name) for task in tasks])
