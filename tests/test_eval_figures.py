@@ -34,7 +34,7 @@ from energy_guard.evaluate.singles import CHOSEN, with_chosen
 from energy_guard.evaluate.summary import summarise
 from energy_guard.evaluate.targets import Graded
 from energy_guard.features import features
-from energy_guard.locate import Located, NotLocated, Span, whole
+from energy_guard.locate import Located, NothingToCheck, NotLocated, Span, whole
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.score import Detector, Score, Unscored
 from energy_guard.trace import Step, Trace
@@ -262,8 +262,10 @@ def test_a_stored_profile_is_tried_as_it_is() -> None:
         locator="whole",
         calibration=calibration | {"lowest": 0.0, "highest": 3.0},  # type: ignore[arg-type]
         abstain=0.7,
+        system_prompt="Be brief.",
     )
-    answers = [*mixed(60), *mixed(40, seed=1, task="u"), answer("x", "refused", [0.1])]
+    chat = answer("y", "wrong", located=NothingToCheck("small talk"))
+    answers = [*mixed(60), *mixed(40, seed=1, task="u"), answer("x", "refused", [0.1]), chat]
     found = summarise(answers, profile=profile)["profile"]
     assert list(found["rows"]) == ["all tasks", "t", "u"]
     for name, row in found["rows"].items():
@@ -272,7 +274,7 @@ def test_a_stored_profile_is_tried_as_it_is() -> None:
         shown = [
             a
             for a, nll in zip(mine, worst, strict=True)
-            if nll <= 3 and 1 / (1 + math.exp(-nll)) < 0.7 and a.outcome != "refused"
+            if (nll <= 3 and 1 / (1 + math.exp(-nll)) < 0.7 and a.outcome != "refused") or a is chat
         ]
         wrong = sum(a.outcome == "wrong" for a in shown)
         assert row["n"] == len(mine)
@@ -283,4 +285,6 @@ def test_a_stored_profile_is_tried_as_it_is() -> None:
     results = summarise(answers, profile=profile) | {"made_with": {}, "too_long": {}}
     Console(file=page, width=200).print(evaluation_view(results))
     assert "The profile as it is" in page.getvalue()
+    said = " ".join(page.getvalue().split())
+    assert "Mind: the profile was made with another system prompt." in said
     assert summarise(answers)["profile"] is None

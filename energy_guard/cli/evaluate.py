@@ -48,6 +48,7 @@ from energy_guard.evaluate.summary import summarise
 from energy_guard.evaluate.told import TOLD, rule_of
 from energy_guard.extras import needs_extra
 from energy_guard.guard import Guard
+from energy_guard.policy import Policy
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.report.page import evaluation_page
 
@@ -133,8 +134,9 @@ def _results(
         answers, made_with = relocated(answers, locator), made_with | {"locator": locator}
     if profile is not None:
         model = made_with["model"]
-        profile.check(model=model["fingerprint"], backend=model["backend"], retries=0)
-        profile.check(locator=made_with["locator"], mode="chat")
+        profile.check(model=model["fingerprint"], backend=model["backend"])
+        profile.check(locator=made_with["locator"], mode="chat", scoring="token-by-token")
+        profile.check_policy(Policy(on="p_wrong", abstain=profile.abstain))
     return summarise(answers, detector, read_told(traces), profile) | {
         "command": run.command if run else _command(),
         "versions": versions(),

@@ -268,11 +268,12 @@ def labelled(answers: Sequence[Answered], profile: Profile) -> Labelled:
         [question_key(a.question, a.context) for a in answers],
         risk,
         np.array([a.wrong for a in answers], dtype=bool),
-        np.isnan(risk) & np.array([_shown_unscored(a, profile) for a in answers], dtype=bool),
+        np.isnan(risk) & np.array([shown_unscored(a, profile) for a in answers], dtype=bool),
     )
 
 
-def _shown_unscored(answered: Answered, profile: Profile) -> bool:
+def shown_unscored(answered: Answered, profile: Profile) -> bool:
+    """Whether a profile's policy shows an answer that has no P(wrong)."""
     if declined(answered) or answered.attempts[-1].stopped is not None:
         return False
     nothing = isinstance(answered.located, NothingToCheck)
