@@ -34,7 +34,7 @@ from energy_guard.evaluate.many import Aurocs, Risk, aurocs, mean_auroc
 from energy_guard.evaluate.metrics import OF_EACH
 from energy_guard.evaluate.probe import ELSEWHERE, PROBE, about, probes
 from energy_guard.evaluate.scored import PARTS, SINGLES, Task, tasks_of
-from energy_guard.evaluate.singles import CHOSEN, best_singles, with_chosen
+from energy_guard.evaluate.singles import CHOSEN, USUAL, best_singles, with_chosen
 from energy_guard.evaluate.stored import profile_figures
 from energy_guard.evaluate.told import graded as graded_of
 from energy_guard.evaluate.told import told_figures
@@ -213,7 +213,7 @@ def _task(each: _Scored, p: Floats | None, best: Sequence[str]) -> dict[str, Any
     kept = task.fittable
     curves = {name: _once(risk) for name, risk in each.fitted.items()}
     curves |= {name: _risk(task, name) for name in (*best, LENGTH)}
-    found["gain"] = _above([ranking], list(each.fitted), best)
+    found["gain"] = _above([ranking], list(each.fitted), [USUAL, *best])
     if not task.wrong[kept].all() and task.wrong[kept].any():
         found["roc"] = {name: roc(risk[kept], task.wrong[kept]) for name, risk in curves.items()}
     if p is None:
@@ -257,7 +257,7 @@ def _means(
     if not rankings:
         reason = f"no task has {OF_EACH} right and {OF_EACH} wrong answers that were located"
         return {"tasks": [], "reason": reason}
-    fixed = [*best, CHOSEN] if len(rankings) > 1 else best
+    fixed = [*best, CHOSEN] if len(rankings) > 1 else list(best)
     rankings = with_chosen(rankings)
     names = dict.fromkeys(name for ranking in rankings for name in ranking.values)
     fitted, probed = ([n for n in of if n in names] for of in (_FITTED, (PROBE, ELSEWHERE)))
@@ -265,7 +265,7 @@ def _means(
         "tasks": [each.task.name for each in counting],
         "best_singles": list(best),
         "auroc": {name: measured(mean_auroc(rankings, name)) for name in names},
-        "gain": _above(rankings, fitted, fixed),
+        "gain": _above(rankings, fitted, [USUAL, *fixed]),
         "probe_gain": _above(rankings, probed, [*best, *fitted]),
     }
 
