@@ -20,6 +20,7 @@ from energy_guard.backends.llama_cpp.evaluate import (
     evaluate,
     rows_after,
 )
+from energy_guard.backends.llama_cpp.options import engine_options
 from energy_guard.backends.llama_cpp.sampling import generate_options
 from energy_guard.backends.llama_cpp.tap import (
     RowTap,
@@ -69,12 +70,12 @@ class LlamaCpp(Backend):
 
     @cached_property
     def info(self) -> ModelInfo:
-        """Name and fingerprint of the model file with its adapter."""
+        """Name and fingerprint of the model file with its adapter, and options of the engine."""
         llm = self.engine
         path = Path(llm.model_path)
         adapters = {Path(llm.lora_path): llm.lora_scale} if llm.lora_path else {}
         name = llm.metadata.get("general.name") or path.stem
-        return ModelInfo(name, fingerprint(path, adapters), "llama-cpp")
+        return ModelInfo(name, fingerprint(path, adapters), "llama-cpp", engine_options(llm))
 
     @property
     def exact_signals(self) -> frozenset[str]:

@@ -27,6 +27,7 @@ from energy_guard.backends.transformers.codec import TokenizerCodec
 from energy_guard.backends.transformers.constrain import Constraints
 from energy_guard.backends.transformers.fingerprint import fingerprint
 from energy_guard.backends.transformers.job import Job, batches
+from energy_guard.backends.transformers.options import engine_options
 from energy_guard.backends.transformers.run import Prefix, Run
 from energy_guard.backends.transformers.states import read_states
 from energy_guard.backends.transformers.vocabulary import Vocabulary
@@ -103,12 +104,15 @@ class Transformers(Backend):
         self._wait_s = wait_s
         self._lock = lock_of(model)
 
-    @cached_property
+    @property
     def info(self) -> ModelInfo:
-        """Name of the model, and the fingerprint of its weights and chat template."""
+        """Name of the model, the fingerprint of its weights and chat template, how it computes."""
         name = Path(self.engine.name_or_path or "").name or type(self.engine).__name__
-        digest = fingerprint(self.engine, self.tokenizer, self._template)
-        return ModelInfo(name, digest, "transformers")
+        return ModelInfo(name, self._fingerprint, "transformers", engine_options(self.engine))
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self.engine, self.tokenizer, self._template)
 
     @property
     def exact_signals(self) -> frozenset[str]:
