@@ -117,12 +117,14 @@ class Judge:
             return replace(Judge.settle(), notes=(f"{error.message}: it is not used",))
         return self
 
-    def notes_on(self, request: Request) -> tuple[str, ...]:
-        """What may shift P(wrong) for this request, a sentence each."""
-        if self.profile is None or request.messages is None:
+    def notes_on(self, request: Request, info: ModelInfo) -> tuple[str, ...]:
+        """What may shift P(wrong) for this request on this engine, a sentence each."""
+        if self.profile is None:
             return self.notes
+        if request.messages is None:
+            return (*self.notes, *self.profile.warnings(engine=info.engine))
         system = "\n".join(m.content for m in request.messages if m.role == "system")
-        return (*self.notes, *self.profile.warnings(system, request.sampling))
+        return (*self.notes, *self.profile.warnings(system, request.sampling, info.engine))
 
     def assess(
         self,
@@ -185,7 +187,7 @@ class Judge:
     ) -> Result:
         """Turn the final move into what the user gets."""
         result = conclude(self.policy, attempts, move, self.detector.name, info, earlier)
-        notes = self.notes if request is None else self.notes_on(request)
+        notes = self.notes if request is None else self.notes_on(request, info)
         promise = self.profile.promise(self.policy) if self.profile else None
         return replace(result, notes=notes, promise=promise)
 

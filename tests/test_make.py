@@ -18,6 +18,7 @@ from energy_guard.energy import Row
 from energy_guard.errors import ConfigError, InputError, MismatchError
 from energy_guard.evaluate.answers import Answered
 from energy_guard.evaluate.make import Wish, make_profile, scored
+from energy_guard.evaluate.retried import asking_profile
 from energy_guard.locate import NothingToCheck, NotLocated, Span
 from energy_guard.policy import DEFAULT_DETECTOR
 from energy_guard.profiles import find, store, user_path
@@ -299,6 +300,14 @@ def test_a_profile_for_retries_does_not_judge_an_answer_that_is_there(own_profil
     assert "retries 1, and this is 0: it is not used" in result.notes[0]
     with pytest.raises(MismatchError, match="retries"):
         Guard(backend, profile=again).score("Is it?", "yes")
+
+
+def test_options_of_the_engine_are_recorded() -> None:
+    info = replace(INFO, engine={"flash_attn": True})
+    assert make_profile(many(600), info, "automatic").profile.engine == {"flash_attn": True}
+    assert make_profile(many(600), INFO, "automatic").profile.engine is None
+    asking = asking_profile(many(600), info, "automatic", Policy(retries=1))
+    assert asking.engine == {"flash_attn": True}
 
 
 def test_a_profile_is_readable_json(own_profiles: Path) -> None:

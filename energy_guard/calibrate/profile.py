@@ -6,11 +6,13 @@ What would make its numbers wrong is refused; what may shift them is warned abou
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from energy_guard.backends.base import EngineValue
 from energy_guard.calibrate.calibration import Calibration
 from energy_guard.calibrate.certificate import Certificate
 from energy_guard.config import Config, read_config
@@ -20,8 +22,6 @@ from energy_guard.policy import FEEDBACK, EarlyStop, Policy, RetryKind, Unjudged
 from energy_guard.request import Sampling
 from energy_guard.score import Detector, Score, Scorer
 from energy_guard.trace import SCHEMA
-
-EngineValue = bool | int | float | str | None
 
 
 class Training(Config):
@@ -169,7 +169,7 @@ class Profile(Config):
         self,
         system_prompt: str | None = None,
         sampling: Sampling | None = None,
-        engine: dict[str, EngineValue] | None = None,
+        engine: Mapping[str, EngineValue] | None = None,
     ) -> list[str]:
         """Say, a sentence each, what may shift P(wrong) because it differs from then.
 

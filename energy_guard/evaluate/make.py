@@ -117,6 +117,7 @@ def make_profile(
         calibration=calibration,
         system_prompt=system_prompt,
         sampling=sampling,
+        engine=dict(info.engine) or None,
         certificates=tuple(earlier),
         training=training(parts, scorer, promised=wish.max_risk is not None),
     )

@@ -96,6 +96,7 @@ def asking_profile(
         nothing_to_check=policy.nothing_to_check,
         system_prompt=system_prompt,
         sampling=sampling,
+        engine=dict(info.engine) or None,
     )
 
 
