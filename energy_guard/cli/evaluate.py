@@ -185,11 +185,15 @@ def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Row], folder: Folder) ->
         pairs = [(row, by_id[row.id]) for row in subsample]
         with bars("baselines", subsample) as advance:
             measure(guard, pairs, folder.measured, advance)
-    for target in TOLD if wanted.told else ():
-        subsample, _ = choose(chosen, wanted.told)
-        with bars(f"told, t = {target:g}", subsample) as advance:
-            path, rule = folder.told(target), rule_of(target)
-            collect(guard, subsample, path, rule=rule, on_answer=advance)
+    told = read_told(folder.path)  # what was told before is graded again, asked for or not
+    more = {row.id for row in choose(chosen, wanted.told)[0]}
+    for target in TOLD:
+        ids = more | {answered.id for answered in told.get(target, ())}
+        subsample = [row for row in chosen if row.id in ids]
+        if subsample:
+            with bars(f"told, t = {target:g}", subsample) as advance:
+                path, rule = folder.told(target), rule_of(target)
+                collect(guard, subsample, path, rule=rule, on_answer=advance)
 
 
 def _command() -> str:

@@ -17,6 +17,7 @@ from energy_guard.backends.base import HiddenStates
 from energy_guard.decide import Attempt
 from energy_guard.errors import InputError, LogError
 from energy_guard.evaluate.grade import Outcome
+from energy_guard.files import write_whole
 from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
 from energy_guard.score import Unscored
 from energy_guard.trace import SCHEMA, Trace
@@ -162,15 +163,26 @@ class AnswerFile:
         """Add one answer; it is on disk when this returns."""
         self._write(answered.to_json(), "a")
 
+    def rewrite(self, answers: Sequence[Answered]) -> None:
+        """Put these in the place of those that are there, all or nothing."""
+        lines = (self._head, *(answered.to_json() for answered in answers))
+        try:
+            write_whole(self.path, "".join(f"{line}\n" for line in lines))
+        except OSError as error:
+            raise self._unwritable(error) from error
+
     def _write(self, line: str, mode: str) -> None:
         try:
             with self.path.open(mode, encoding="utf-8") as file:
                 file.write(line + "\n")
         except OSError as error:
-            raise LogError(
-                f"cannot write to {self.path}: {error.strerror}",
-                "Make room, or give another place; --resume goes on from here.",
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> LogError:
+        return LogError(
+            f"cannot write to {self.path}: {error.strerror}",
+            "Make room, or give another place; --resume goes on from here.",
+        )
 
 
 def read_answers(path: Path) -> tuple[dict[str, Any], list[Answered]]:

@@ -1,0 +1,65 @@
+"""An evaluation's folder when it is gone on with: nothing stale, nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from energy_guard.backends import Scripted
+from energy_guard.cli import evaluate as module
+from energy_guard.cli.evaluate import evaluate
+from energy_guard.evaluate.answers import read_answers
+
+Evaluate = Callable[..., dict[str, Any]]
+NAMES = tuple(f"towns-{number}" for number in range(12))
+
+
+def write_rows(path: Path, answer: str = "Oslo", **change: Any) -> Path:
+    rows: list[dict[str, Any]] = [
+        {"id": name, "task": "towns", "question": f"{name}?", "answers": [answer]} for name in NAMES
+    ]
+    rows[0] |= change
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluate:
+    """Evaluate a model that says "Oslo" to so many questions and no more, into `out`."""
+
+    def evaluated(says: int = 0, resume: bool = True, **options: Any) -> dict[str, Any]:
+        backend = Scripted.saying(*[[("Oslo", 0.9)]] * 99)
+        backend._played = 99 - says
+        monkeypatch.setattr(module.EngineOptions, "open", lambda _: backend)
+        defaults: dict[str, Any] = {
+            "model": "demo", "rows": 300, "from_traces": None, "baselines": 0, "told": 0,
+            "probe": False, "backend": None, "detector": None, "locator": None, "profile": None,
+            "n_ctx": None, "n_gpu_layers": None, "n_threads": None, "device": None, "dtype": None,
+            "as_json": False,
+        }  # fmt: skip
+        data = None if options.get("from_traces") else [tmp_path / "data.jsonl"]
+        out = options.pop("out", tmp_path / "out")
+        evaluate(data, out=out, resume=resume, **defaults | options)
+        found: dict[str, Any] = json.loads((out / "results.json").read_text())
+        return found
+
+    write_rows(tmp_path / "data.jsonl")
+    return evaluated
+
+
+def test_corrected_gold_answers_count_wherever_they_were_graded(
+    tmp_path: Path, run: Evaluate
+) -> None:
+    first = run(12 + 3 * 4, resume=False, told=4)
+    assert first["outcomes"]["right"] == 12
+    assert [target["told"]["value"] for target in first["told"]] == [1.0] * 3
+    write_rows(tmp_path / "data.jsonl", answer="Bergen")
+    again = run()
+    assert again["outcomes"]["wrong"] == 12
+    assert all(target["told"]["value"] < 0 for target in again["told"])
+    for file in tmp_path.glob("out/*.jsonl"):
+        assert {a.outcome for a in read_answers(file)[1]} == {"wrong"}
