@@ -12,6 +12,7 @@ import pytest
 from energy_guard.backends import Scripted
 from energy_guard.cli import evaluate as module
 from energy_guard.cli.evaluate import evaluate
+from energy_guard.errors import InputError
 from energy_guard.evaluate.answers import read_answers
 
 Evaluate = Callable[..., dict[str, Any]]
@@ -63,3 +64,31 @@ def test_corrected_gold_answers_count_wherever_they_were_graded(
     assert all(target["told"]["value"] < 0 for target in again["told"])
     for file in tmp_path.glob("out/*.jsonl"):
         assert {a.outcome for a in read_answers(file)[1]} == {"wrong"}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+@pytest.mark.parametrize("change", [{"locator": "whole"}, {"question": "another?"}])
+def test_a_refused_resume_leaves_a_finished_evaluation_as_it_is(
+    tmp_path: Path, run: Evaluate, change: dict[str, str]
+) -> None:
+    run(12, resume=False)
+    before = contents(tmp_path / "out")
+    write_rows(tmp_path / "data.jsonl", **{k: v for k, v in change.items() if k == "question"})
+    with pytest.raises(InputError, match="locator|question"):
+        run(rows=3, locator=change.get("locator"))
+    assert contents(tmp_path / "out") == before
+
+
+def test_killed_while_it_writes_what_was_there_stays(
+    tmp_path: Path, run: Evaluate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(12, resume=False)
+    before = contents(tmp_path / "out")
+    monkeypatch.setattr(Path, "replace", lambda *_: pytest.fail("killed"))
+    with pytest.raises(pytest.fail.Exception):
+        run(rows=3)
+    after = contents(tmp_path / "out")
+    assert {name: after[name] for name in before} == before

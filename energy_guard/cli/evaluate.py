@@ -173,9 +173,15 @@ def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Row], folder: Folder) ->
     chosen, too_long = choose(asked, wanted.rows, guard.backend)
     if not chosen:
         raise InputError("no question fits the context", "Give more of it: --n-ctx.")
-    folder.write_run(Run(_command(), tuple(row.id for row in chosen), too_long))
+    run = Run(_command(), tuple(row.id for row in chosen), too_long)
     with bars("asking", chosen) as advance:
-        answers = collect(guard, chosen, folder.answers, on_answer=advance)
+        answers = collect(
+            guard,
+            chosen,
+            folder.answers,
+            on_start=lambda: folder.write_run(run),
+            on_answer=advance,
+        )
     if reader is not None:
         with bars("hidden states", chosen) as advance:
             measure_states(reader, list(zip(chosen, answers, strict=True)), folder.states, advance)

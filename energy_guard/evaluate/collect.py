@@ -33,21 +33,24 @@ def collect(
     wording: Wording | None = None,
     grader: Grader | None = None,
     rule: str = "",
+    on_start: Callable[[], None] = lambda: None,
     on_answer: Callable[[Answered], None] = lambda _: None,
 ) -> list[Answered]:
     """Ask every row that is not answered in the file yet; return all answers in the rows' order.
 
     wording: for all kinds of questions alike, instead of one for each. rule: what the model is
-    told besides, whatever the kind. Each answer is on disk
-    before the next question is asked, and does not depend on which were asked before: an
-    evaluation that was killed goes on to the very same numbers. Those that are in the file are
-    graded again: gold answers may have been corrected since.
+    told besides, whatever the kind. on_start: called when what the file holds is known to go with
+    these rows, before the first is asked. Each answer is on disk before the next question is
+    asked, and does not depend on which were asked before: an evaluation that was killed goes on
+    to the very same numbers. Answers that are in the file are graded again: gold answers may have
+    been corrected since.
 
     Raises InputError where the file holds answers that were asked in another way, or an answer to
     another question by the id of a row.
     """
     file = AnswerFile(path, made_with(guard, wording, grader, rule))
     done = _done(file, rows, grader)
+    on_start()
     for answered in done.values():
         on_answer(answered)
     open_rows = sorted((row for row in rows if row.id not in done), key=kind_of)

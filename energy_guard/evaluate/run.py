@@ -21,6 +21,7 @@ from energy_guard.evaluate.rows import Row
 from energy_guard.evaluate.states import with_states
 from energy_guard.evaluate.tasks import request_of
 from energy_guard.evaluate.told import TOLD
+from energy_guard.files import write_whole
 from energy_guard.locate import Asked, Locator
 from energy_guard.locate import locator as locator_named
 from energy_guard.trace import SCHEMA
@@ -114,7 +115,7 @@ class Folder:
 
     def _write(self, path: Path, data: dict[str, Any]) -> None:
         try:
-            path.write_text(json.dumps(data, ensure_ascii=False, allow_nan=False), "utf-8")
+            write_whole(path, json.dumps(data, ensure_ascii=False, allow_nan=False))
         except OSError as error:
             raise LogError(f"cannot write {path}: {error.strerror}", "Make room.") from error
 
