@@ -151,8 +151,54 @@ def test_a_file_of_something_else(tmp_path: Path) -> None:
     path.write_text('{"id": 1}\n')
     with pytest.raises(InputError, match="holds no answers"):
         collect(scripted(), ROWS, path)
-    path.write_text('{"schema": 1, "made_with": {}}\n{"id": "a"}\n')
-    with pytest.raises(InputError, match="line 2"):
+    path.write_text('{"made_with": {}, "schema": 1}\n{"id": "a"}\n')
+    with pytest.raises(InputError, match=r"answers\.jsonl, line 1: .*which model"):
+        read_answers(path)
+    path.write_text("a list of my own")
+    with pytest.raises(InputError, match="holds no answers"):
+        collect(scripted(), ROWS, path)
+    assert path.read_text() == "a list of my own"
+
+
+@pytest.mark.parametrize("left", [0, 1, 13, 14, 100, -1])
+def test_killed_in_its_first_line_a_file_is_begun_anew(tmp_path: Path, left: int) -> None:
+    path = tmp_path / "answers.jsonl"
+    whole = collect(scripted(), ROWS, path)
+    raw = path.read_bytes()
+    path.write_bytes(raw[: raw.index(b"\n") + 1][:left])
+    assert same(collect(scripted(), ROWS, path), whole)
+    assert path.read_bytes() == raw
+
+
+def set_span(answer: dict[str, Any], tokens: Any) -> None:
+    answer["attempts"][0]["located"] = {"tokens": tokens, "text": "x"}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda answer: answer.update(outcome=["right"]),
+        lambda answer: answer.update(outcomes=[{}]),
+        lambda answer: answer.update(context=3),
+        lambda answer: answer.update(choices=[3]),
+        lambda answer: set_span(answer, [999]),
+        lambda answer: set_span(answer, [-1]),
+        lambda answer: set_span(answer, [1, 0]),
+        lambda answer: set_span(answer, []),
+        lambda answer: set_span(answer, "x"),
+    ],
+)
+def test_an_answer_that_is_none_is_named_by_its_line(tmp_path: Path, spoil: Any) -> None:
+    path = tmp_path / "answers.jsonl"
+    collect(scripted(), ROWS, path)
+    lines = path.read_text().splitlines()
+    answer = json.loads(lines[2])
+    spoil(answer)
+    path.write_text("\n".join([*lines[:2], json.dumps(answer), *lines[3:], ""]))
+    with pytest.raises(InputError, match=r"answers\.jsonl, line 3: "):
+        read_answers(path)
+    path.write_text("\n".join([*lines[:2], "[" * 100_000, ""]))
+    with pytest.raises(InputError, match=r"answers\.jsonl, line 3: "):
         read_answers(path)
 
 

@@ -92,3 +92,17 @@ def test_killed_while_it_writes_what_was_there_stays(
         run(rows=3)
     after = contents(tmp_path / "out")
     assert {name: after[name] for name in before} == before
+
+
+@pytest.mark.parametrize("left", [0, 1, 40])
+def test_killed_in_the_first_line_of_any_file_it_is_gone_on_with_and_scored(
+    tmp_path: Path, run: Evaluate, left: int
+) -> None:
+    out = tmp_path / "out"
+    whole = run(12 + 3 * 4, resume=False, told=4)
+    for name in ("told-0.5.jsonl", "baselines.jsonl"):
+        (out / name).write_bytes((out / "told-0.5.jsonl").read_bytes()[:left])
+    assert len(run(from_traces=out, resume=False)["told"]) == 2
+    assert run(4, told=4)["told"] == whole["told"]
+    (out / "answers.jsonl").write_bytes((out / "answers.jsonl").read_bytes()[:left])
+    assert run(12)["outcomes"] == whole["outcomes"]

@@ -15,7 +15,7 @@ from typing import Any, Final
 from energy_guard.backends import Backend
 from energy_guard.decide import Attempt
 from energy_guard.errors import InputError, LogError
-from energy_guard.evaluate.answers import Answered, read_answers
+from energy_guard.evaluate.answers import Answered, begun, read_answers
 from energy_guard.evaluate.baselines import read_measured, with_measured
 from energy_guard.evaluate.rows import Row
 from energy_guard.evaluate.states import with_states
@@ -214,7 +214,7 @@ def _read_run(path: Path) -> Run | None:
 def read_told(path: Path) -> dict[float, list[Answered]]:
     """Read the answers after the model was told a rule, by the rule's confidence target."""
     files = {target: Folder(path).told(target) for target in TOLD}
-    return {t: read_answers(file)[1] for t, file in files.items() if file.exists()}
+    return {t: read_answers(file)[1] for t, file in files.items() if begun(file)}
 
 
 def versions() -> dict[str, str]:
