@@ -19,7 +19,7 @@ from energy_guard.evaluate.answers import Answered, begun, read_answers
 from energy_guard.evaluate.baselines import read_measured, with_measured
 from energy_guard.evaluate.rows import Row
 from energy_guard.evaluate.states import with_states
-from energy_guard.evaluate.tasks import request_of
+from energy_guard.evaluate.tasks import Wording, request_of
 from energy_guard.evaluate.told import TOLD
 from energy_guard.files import write_whole
 from energy_guard.locate import Asked, Locator
@@ -134,7 +134,7 @@ def choose(
     for row in sorted(rows, key=lambda row: hashlib.sha256(row.id.encode()).digest()):
         if taken[row.task] == most:
             continue
-        if backend is not None and not _fits(row, backend):
+        if backend is not None and not fits(row, backend):
             too_long[row.task] += 1
             continue
         taken[row.task] += 1
@@ -144,11 +144,12 @@ def choose(
 
 
 _RESERVE: Final = 64
-"""Tokens for what may be said besides: the rule of a confidence target, the question of p(true)."""
+"""Tokens for what may be said besides: a confidence target's rule, p(true), a retry's feedback."""
 
 
-def _fits(row: Row, backend: Backend) -> bool:
-    request = request_of(row)
+def fits(row: Row, backend: Backend, wording: Wording | None = None) -> bool:
+    """Whether the question, its passage and an answer fit the context; wording: as in `collect`."""
+    request = request_of(row, wording)
     return backend.measure(request).room >= request.max_tokens + _RESERVE
 
 
