@@ -14,6 +14,7 @@ import energy_guard.cli.calibrate as module
 from energy_guard import Profile
 from energy_guard.backends import Scripted
 from energy_guard.errors import InputError
+from energy_guard.files import held
 
 Item = dict[str, Any]
 Calibrate = Callable[..., Profile]
@@ -67,3 +68,9 @@ def test_where_none_fits_nothing_is_asked(calibrate: Calibrate, tmp_path: Path) 
         calibrate([LONG], asked=0)
     assert "--n-ctx" in caught.value.hint
     assert not list(tmp_path.glob("p.*"))
+
+
+def test_two_at_once_are_refused(calibrate: Calibrate, tmp_path: Path) -> None:
+    with held(tmp_path / "p.lock"), pytest.raises(InputError, match="another run"):
+        calibrate(items(), asked=0)
+    assert calibrate(items())

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from energy_guard.cli import evaluate as module
 from energy_guard.cli.evaluate import evaluate
 from energy_guard.errors import InputError
 from energy_guard.evaluate.answers import read_answers
+from energy_guard.evaluate.baselines import read_measured
 
 Evaluate = Callable[..., dict[str, Any]]
 NAMES = tuple(f"towns-{number}" for number in range(12))
@@ -106,3 +110,57 @@ def test_killed_in_the_first_line_of_any_file_it_is_gone_on_with_and_scored(
     assert run(4, told=4)["told"] == whole["told"]
     (out / "answers.jsonl").write_bytes((out / "answers.jsonl").read_bytes()[:left])
     assert run(12)["outcomes"] == whole["outcomes"]
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from energy_guard.files import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_process_at_work(lock: Path) -> Iterator[None]:
+    """Hold a folder in another process, which is killed."""
+    command = [sys.executable, "-c", HOLD, lock]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == b"held"
+        yield
+        process.kill()
+
+
+def test_two_at_once_are_refused_and_a_killed_one_blocks_nothing(
+    tmp_path: Path, run: Evaluate
+) -> None:
+    out = tmp_path / "out"
+    whole = run(12, resume=False)
+    lines = (out / "answers.jsonl").read_bytes().splitlines(keepends=True)
+    (out / "answers.jsonl").write_bytes(b"".join([*lines[:4], lines[4][:50]]))
+    before = contents(out)
+    with another_process_at_work(out / "eval.lock"):
+        with pytest.raises(InputError, match="another run is at work"):
+            run(12)
+        assert contents(out) == before, "a line that the other one is writing is not cut off"
+        assert run(from_traces=out, out=tmp_path / "so_far", resume=False)["n"] == 3
+    assert run(9)["outcomes"] == whole["outcomes"]
+
+
+def test_reading_cuts_nothing_off(tmp_path: Path) -> None:
+    path = tmp_path / "baselines.jsonl"
+    line = json.dumps({"id": "a", "measured": {"p(true)": 0.5, "agreement": 1.0}})
+    path.write_text(line + "\n" + line[:20])
+    assert read_measured(path).keys() == {"a"}
+    assert path.read_text() == line + "\n" + line[:20]
+
+
+def test_two_answers_to_one_question_are_named_by_line(tmp_path: Path, run: Evaluate) -> None:
+    run(12, resume=False)
+    path = tmp_path / "out" / "answers.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines, lines[4]]))
+    with pytest.raises(InputError, match=r"answers\.jsonl, line 14: .* a second time"):
+        run()

@@ -39,6 +39,7 @@ from energy_guard.evaluate.rows import Row, read_rows
 from energy_guard.evaluate.run import fits
 from energy_guard.evaluate.tasks import Wording
 from energy_guard.extras import needs_extra
+from energy_guard.files import held
 from energy_guard.guard import Guard
 from energy_guard.policy import Policy
 from energy_guard.profiles import store, user_path
@@ -87,6 +88,7 @@ def calibrate(
     Its deadline is not followed, as what it cuts off depends on the machine.
     """
     with needs_extra("eval"):  # better now than when everything has been asked
+        import filelock  # noqa: F401
         import scipy  # noqa: F401
         import sklearn  # noqa: F401
     wish = Wish(max_risk, confidence, target)
@@ -101,21 +103,22 @@ def calibrate(
     asker = _Asker(engine, path, Wording(system, (), _MAX_TOKENS), resume)
     rows = asker.fitting(rows)
     guard = Guard(engine, Policy(model=rules.model) if rules else None, detector, locator, None)
-    earlier = Profile.read(path).certificates if path.exists() else ()
-    if rules is None:
-        made = make_profile(
-            asker.ask(guard, rows, "asking"),
-            engine.info,
-            guard.judge.locator,
-            detector=detector,
-            wish=wish,
-            system_prompt=system,
-            sampling=Sampling(),
-            earlier=earlier,
-        )
-    else:
-        made = _as_it_runs(asker, guard, rows, rules, wish, detector, earlier)
-    store(made.profile, path)
+    with held(path.with_name(f"{path.stem}.lock")):
+        earlier = Profile.read(path).certificates if path.exists() else ()
+        if rules is None:
+            made = make_profile(
+                asker.ask(guard, rows, "asking"),
+                engine.info,
+                guard.judge.locator,
+                detector=detector,
+                wish=wish,
+                system_prompt=system,
+                sampling=Sampling(),
+                earlier=earlier,
+            )
+        else:
+            made = _as_it_runs(asker, guard, rows, rules, wish, detector, earlier)
+        store(made.profile, path)
     if as_json:
         typer.echo(made.profile.model_dump_json(by_alias=True))
     else:
@@ -171,7 +174,6 @@ class _Asker:
                     "Go on with --resume, or remove the file.",
                 )
             file.unlink()  # its profile was made
-        file.parent.mkdir(parents=True, exist_ok=True)
         with bars(what, rows) as advance:
             return collect(guard, rows, file, wording=self.wording, on_answer=advance)
 

@@ -47,6 +47,7 @@ from energy_guard.evaluate.states import measure_states, showing
 from energy_guard.evaluate.summary import summarise
 from energy_guard.evaluate.told import TOLD, rule_of
 from energy_guard.extras import needs_extra
+from energy_guard.files import held
 from energy_guard.guard import Guard
 from energy_guard.policy import Policy
 from energy_guard.report.evaluation import evaluation_view
@@ -111,8 +112,9 @@ def evaluate(
         _check_extra()
         folder = Folder(out or DEFAULT_OUT)
         folder.start(resume)
-        guard = Guard(options.open(), locator=locator, profile=None)
-        _ask(guard, _Wanted(rows, baselines, told, probe), asked, folder)
+        with held(folder.lock):
+            guard = Guard(options.open(), locator=locator, profile=None)
+            _ask(guard, _Wanted(rows, baselines, told, probe), asked, folder)
     told_locator = locator if from_traces else None
     results = _results(from_traces or folder.path, detector, told_locator, tried)
     folder.write_results(results)
@@ -148,6 +150,7 @@ def _results(
 def _check_extra() -> None:
     """Better known now than after all questions were asked: MissingExtraError."""
     with needs_extra("eval"):
+        import filelock  # noqa: F401
         import jinja2  # noqa: F401
         import matplotlib  # noqa: F401
         import scipy  # noqa: F401

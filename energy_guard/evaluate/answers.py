@@ -228,13 +228,19 @@ def _read(path: Path) -> tuple[dict[str, Any], list[Answered], int]:
         ) from error
     if not _says_how(head["made_with"]):
         raise InputError(f"{path}, line 1: this does not say which model answered, and how")
-    answers = []
+    answers: dict[str, Answered] = {}
     for number, line in enumerate(lines[1:], 2):
         try:
-            answers.append(Answered.from_json(line))
+            answered = Answered.from_json(line)
         except InputError as error:
             raise InputError(f"{path}, line {number}: {error.message}") from error
-    return head, answers, whole
+        if answered.id in answers:
+            raise InputError(
+                f"{path}, line {number}: {answered.id!r} is answered a second time",
+                "Delete one of the lines.",
+            )
+        answers[answered.id] = answered
+    return head, list(answers.values()), whole
 
 
 def _says_how(made_with: Mapping[str, Any]) -> bool:

@@ -78,6 +78,11 @@ class Folder:
         return self.path / "results.json"
 
     @property
+    def lock(self) -> Path:
+        """Held by whoever asks into this folder."""
+        return self.path / "eval.lock"
+
+    @property
     def report(self) -> Path:
         """The same for people, in a browser."""
         return self.path / "report.html"
