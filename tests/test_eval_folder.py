@@ -164,3 +164,13 @@ def test_two_answers_to_one_question_are_named_by_line(tmp_path: Path, run: Eval
     path.write_bytes(b"".join([*lines, lines[4]]))
     with pytest.raises(InputError, match=r"answers\.jsonl, line 14: .* a second time"):
         run()
+
+
+@pytest.mark.parametrize("out", [{}, {"out": None}])
+def test_where_there_is_nothing_to_score_nothing_is_made(
+    tmp_path: Path, run: Evaluate, out: dict[str, Any]
+) -> None:
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match="cannot read"):
+        run(from_traces=tmp_path / "typo" / "a" / "b", resume=False, **out)
+    assert set(tmp_path.rglob("*")) == before

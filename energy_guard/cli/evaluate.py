@@ -100,7 +100,6 @@ def evaluate(
         if data or resume or baselines or told or probe:
             raise InputError("--from-traces asks no questions: it goes with no data file")
         folder = Folder(out or (from_traces if from_traces.is_dir() else from_traces.parent))
-        folder.start(resume=True)
     else:
         if not data:
             raise InputError(
@@ -117,6 +116,7 @@ def evaluate(
             _ask(guard, _Wanted(rows, baselines, told, probe), asked, folder)
     told_locator = locator if from_traces else None
     results = _results(from_traces or folder.path, detector, told_locator, tried)
+    folder.start(resume=True)  # scored again, there is something to put there only now
     folder.write_results(results)
     folder.report.write_text(evaluation_page(results), "utf-8")
     if as_json:
