@@ -20,7 +20,8 @@ def write_whole(path: Path, text: str) -> None:
 def held(path: Path) -> Iterator[None]:
     """Hold the operating system's lock on a file, made where it does not exist, meanwhile.
 
-    The lock ends with the process that holds it; the file stays and means nothing. Raises InputError where somebody else holds it.
+    The lock ends with the process that holds it; the file stays and means nothing. Raises
+    InputError where somebody else holds it.
     """
     from filelock import FileLock, Timeout
 

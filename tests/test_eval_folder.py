@@ -81,7 +81,7 @@ def test_a_refused_resume_leaves_a_finished_evaluation_as_it_is(
     run(12, resume=False)
     before = contents(tmp_path / "out")
     write_rows(tmp_path / "data.jsonl", **{k: v for k, v in change.items() if k == "question"})
-    with pytest.raises(InputError, match="locator|question"):
+    with pytest.raises(InputError, match=r"locator|question"):
         run(rows=3, locator=change.get("locator"))
     assert contents(tmp_path / "out") == before
 

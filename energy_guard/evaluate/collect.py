@@ -130,7 +130,7 @@ def _graded_again(answered: Answered, row: Row, grader: Grader | None, path: Pat
     kept = {now for then, now in zip(before, after, strict=True) if then == answered.outcome}
     if len(kept) != 1:
         raise InputError(
-            f"the attempts at {row.id!r} in {path} cannot be graded again: its gold answers changed",
+            f"{path}: the attempts at {row.id!r} cannot be graded again for its new gold answers",
             _NEW_ID,
         )
     return replace(answered, outcome=kept.pop(), outcomes=after if answered.outcomes else ())
