@@ -72,6 +72,25 @@ def test_a_profile_knows_what_it_was_made_from() -> None:
     assert again.profile == profile, "the same answers give the same profile"
 
 
+@pytest.mark.parametrize(
+    "task",
+    [
+        lambda number, _: f"t{number}",
+        lambda number, _: f"t{number // 3}",
+        lambda _, wrong: str(wrong),
+        lambda number, wrong: "both" if number < 4 else str(wrong),
+        lambda number, wrong: "wrong" if wrong or number < 4 else "right",
+    ],
+    ids=["one each", "three each", "by outcome", "hardly one with both", "hardly any right"],
+)
+def test_whatever_the_tasks_are_called_there_is_something_to_learn(task: Any) -> None:
+    answers = [replace(a, task=task(int(a.id), a.wrong)) for a in many(600)]
+    made = make_profile(answers, INFO, "automatic")
+    assert made.auroc.value > 0.7  # type: ignore[union-attr]
+    assert made.profile.fitted is not None
+    assert "other tasks" in made.profile.fitted.training.tasks
+
+
 def test_probabilities_are_near_the_truth() -> None:
     profile = make_profile(many(3000), INFO, "automatic", detector="nll:max").profile
     for nll in (0.1, 0.5, 1.0, 1.5):

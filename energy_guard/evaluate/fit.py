@@ -7,6 +7,7 @@ they are given, which the detector keeps; labels are never seen by what is score
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -257,3 +258,17 @@ def stack(
 ) -> Examples:
     """Put the features of single answers together."""
     return Examples(tuple(names), np.array(rows), np.array(wrong, bool), np.array(tasks, str))
+
+
+def pooled(wrong: Sequence[bool], tasks: Sequence[str]) -> list[str]:
+    """Return the tasks, those too small to be learnt from one by one put together as one task.
+
+    Too small: with fewer right or fewer wrong answers than folds, so that some fold has nothing
+    of it to tell apart. What was asked under many names is learnt from all the same.
+    """
+    counts = Counter(zip(tasks, wrong, strict=True))
+    small = {t for t in tasks if min(counts[t, True], counts[t, False]) < FOLDS}
+    return [_OTHER if task in small and len(small) > 1 else task for task in tasks]
+
+
+_OTHER: Final = "other tasks"

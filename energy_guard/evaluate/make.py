@@ -30,7 +30,7 @@ from energy_guard.energy import Floats
 from energy_guard.errors import InputError
 from energy_guard.estimate import Measured
 from energy_guard.evaluate.answers import Answered
-from energy_guard.evaluate.fit import adapt, rescaled, stack
+from energy_guard.evaluate.fit import adapt, pooled, rescaled, stack
 from energy_guard.evaluate.metrics import auroc
 from energy_guard.features import features
 from energy_guard.fitted import FittedDetector
@@ -217,7 +217,8 @@ def scorer_for(answers: Sequence[Answered], detector: str | None = None) -> Scor
     whole = _featured(answers, prior)
     wrong = [a.wrong for a, _ in whole]
     need(wrong.count(False), wrong.count(True), "fit a detector")
-    examples = stack(prior.names, [row for _, row in whole], wrong, [a.task for a, _ in whole])
+    tasks = pooled(wrong, [a.task for a, _ in whole])
+    examples = stack(prior.names, [row for _, row in whole], wrong, tasks)
     return adapt(rescaled(prior, examples.values), examples)
 
 
