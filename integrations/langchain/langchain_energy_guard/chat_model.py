@@ -26,6 +26,7 @@ from langchain_energy_guard import engine_thread
 from langchain_energy_guard.adopt import engine_of, settings_of
 from langchain_energy_guard.answer import Event, Relay, Streamed, StreamingMode
 from langchain_energy_guard.asking import SAMPLING, Asked, asked
+from langchain_energy_guard.identity import identity
 from langchain_energy_guard.listeners import Listeners
 from langchain_energy_guard.structured import structured
 from langchain_energy_guard.tools import Tool, chosen, openai_form
@@ -120,15 +121,8 @@ class ChatEnergyGuard(BaseChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         """What an answer depends on: LangChain's cache goes by it."""
-        judge = self.guard.judge
-        names = (*SAMPLING, "max_tokens", "stop")
-        return {name: getattr(self, name) for name in names} | {
-            "model_name": self.model_name,
-            "fingerprint": self.guard.backend.info.fingerprint,
-            "detector": judge.detector.name,
-            "locator": judge.locator,
-            "policy": judge.policy.model_dump_json(),
-        }
+        names = (*SAMPLING, "max_tokens", "timeout", "stop")
+        return {name: getattr(self, name) for name in names} | identity(self.guard)
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
