@@ -314,7 +314,8 @@ class ChatEnergyGuard(BaseChatModel):
         """Return objects of a schema: a grammar lets the model write nothing else.
 
         json_schema and json_mode are the same here; function_calling asks for it as a call.
-        strict makes no difference. A withheld answer raises AnswerWithheldError.
+        strict makes no difference. A withheld answer raises AnswerWithheldError, one that was cut
+        off OutputParserException.
         """
         if kwargs:
             raise InputError(f"with_structured_output has no option {', '.join(sorted(kwargs))}")
