@@ -11,13 +11,13 @@ from contextlib import aclosing
 from typing import Any, Final, Literal, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import model_validator
 
 from energy_guard import Guard, Policy, Profile, load
 from energy_guard.errors import InputError
@@ -26,6 +26,7 @@ from langchain_energy_guard import engine_thread
 from langchain_energy_guard.adopt import engine_of, settings_of
 from langchain_energy_guard.answer import Event, Relay, Streamed, StreamingMode
 from langchain_energy_guard.asking import SAMPLING, Asked, asked
+from langchain_energy_guard.counting import CountingChatModel
 from langchain_energy_guard.identity import identity
 from langchain_energy_guard.listeners import Listeners
 from langchain_energy_guard.structured import structured
@@ -37,7 +38,7 @@ _NOT_OURS: Final = frozenset({"api_key", "max_retries"})
 Schema = dict[str, Any] | type
 
 
-class ChatEnergyGuard(BaseChatModel):
+class ChatEnergyGuard(CountingChatModel):
     """A chat model whose answers are judged before they count.
 
     guard: with its model and its rules; `ChatEnergyGuard.of` makes it from a model. temperature
@@ -58,9 +59,6 @@ class ChatEnergyGuard(BaseChatModel):
     ('Paris', 'accept')
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
-    guard: Guard = Field(exclude=True, repr=False)
     temperature: float = 0.0
     top_p: float = 0.95
     top_k: int = 40
