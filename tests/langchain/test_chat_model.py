@@ -227,6 +227,15 @@ class TestWithheld:
 
 
 class TestConcurrency:
+    def test_the_engine_is_done_when_an_answer_is_there(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A thread that is still at work would speak to an event loop that is closed by then."""
+        model = saying(*["Paris"] * 50)
+        for _ in range(50):
+            asyncio.run(model.ainvoke("?"))
+        assert not caplog.records
+
     @pytest.mark.model
     def test_concurrent_calls_are_queued_and_not_mixed(self, demo: LlamaCpp) -> None:
         questions = [f"Repeat this number: {n}{n}{n}" for n in range(1, 7)]
@@ -375,6 +384,20 @@ class TestFreeTools:
         full = added(list(bound.stream("Weather in Rome?")))
         assert isinstance(full, AIMessageChunk)
         assert full.tool_calls[0]["args"] == {"city": "Rome"}
+
+    def test_a_call_has_one_id_in_the_chunks_and_in_the_message(self) -> None:
+        seen: list[str] = []
+
+        class Chunks(BaseCallbackHandler):
+            run_inline = True
+
+            def on_llm_new_token(self, token: str, *, chunk: Any = None, **_: Any) -> None:  # type: ignore[override]
+                seen.extend(call["id"] for call in chunk.message.tool_calls)
+
+        bound = saying(self.TAGGED, self.TAGGED).bind_tools([lambda_tool], stream=True)
+        config: Any = {"callbacks": [Chunks()]}
+        messages = [bound.invoke("?", config), asyncio.run(bound.ainvoke("?", config))]
+        assert seen == [message.tool_calls[0]["id"] for message in messages]
 
     def test_words_stay_words(self) -> None:
         message = saying("It is sunny").bind_tools([lambda_tool]).invoke("Weather?")
