@@ -385,20 +385,6 @@ class TestFreeTools:
         assert isinstance(full, AIMessageChunk)
         assert full.tool_calls[0]["args"] == {"city": "Rome"}
 
-    def test_a_call_has_one_id_in_the_chunks_and_in_the_message(self) -> None:
-        seen: list[str] = []
-
-        class Chunks(BaseCallbackHandler):
-            run_inline = True
-
-            def on_llm_new_token(self, token: str, *, chunk: Any = None, **_: Any) -> None:  # type: ignore[override]
-                seen.extend(call["id"] for call in chunk.message.tool_calls)
-
-        bound = saying(self.TAGGED, self.TAGGED).bind_tools([lambda_tool], stream=True)
-        config: Any = {"callbacks": [Chunks()]}
-        messages = [bound.invoke("?", config), asyncio.run(bound.ainvoke("?", config))]
-        assert seen == [message.tool_calls[0]["id"] for message in messages]
-
     def test_words_stay_words(self) -> None:
         message = saying("It is sunny").bind_tools([lambda_tool]).invoke("Weather?")
         assert (message.content, message.tool_calls) == ("It is sunny", [])

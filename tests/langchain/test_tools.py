@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_energy_guard import ChatEnergyGuard
 
@@ -56,6 +58,22 @@ def test_each_argument_is_scored_where_it_stands(
     message = answered(*answer)
     assert [list(call["args"]) for call in message.tool_calls] == [list(span) for span in spans]
     assert scored(message) == spans
+
+
+def test_a_call_has_one_id_in_the_chunks_and_in_the_message() -> None:
+    seen: list[str] = []
+
+    class Chunks(BaseCallbackHandler):
+        run_inline = True
+
+        def on_llm_new_token(self, token: str, *, chunk: Any = None, **_: Any) -> None:  # type: ignore[override]
+            seen.extend(call["id"] for call in chunk.message.tool_calls)
+
+    script = [(ONE, 0.9), ("1", 0.9), ("}}", 0.9)]
+    bound = ChatEnergyGuard.of(Scripted.saying(script, script), SHOWING).bind_tools([add])
+    told: Any = {"input": "?", "config": {"callbacks": [Chunks()]}, "stream": True}
+    messages = [bound.invoke(**told), asyncio.run(bound.ainvoke(**told))]
+    assert seen == [message.tool_calls[0]["id"] for message in messages]
 
 
 @pytest.mark.parametrize("choice", [{"type": "any"}, {"function": "add"}, {}], ids=str)
