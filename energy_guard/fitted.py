@@ -23,12 +23,19 @@ from energy_guard.locate import Located, Span
 from energy_guard.score import Score, Unscored, no_span
 from energy_guard.trace import SCHEMA, Step, Trace
 
+MARGIN: Final = 0.25
+"""How far beyond the answers seen a feature may lie, as a share of their range: strictly within it,
+one new answer in nine would be left out, so many features are there; so, one in a hundred."""
+
 LIMIT: Final = 4.0
 """Scaled features are cut off here, so that no single one decides far outside the training."""
 
 
 class Term(Config):
     """One feature with its weight: weight · clip((feature − centre) / scale, ±4).
+
+    low, high: the range of the feature in the answers that a profile was made from; None where
+    there is no profile yet.
 
     >>> Term(feature="span.nll:max", centre=1, scale=2, weight=0.5).weight
     0.5
@@ -38,6 +45,8 @@ class Term(Config):
     centre: float
     scale: float = Field(gt=0)
     weight: float
+    low: float | None = None
+    high: float | None = None
 
     @field_validator("feature")
     @classmethod
@@ -114,13 +123,36 @@ class FittedDetector(Config):
             missing = self.names[int(np.argmin(np.isfinite(values)))]
             return Unscored(f"{missing} is missing for this answer")
         shown = trace.signal(self.signal)[list(located.tokens)]
-        return Score(float(self.log_odds(values)), self, located, tuple(shown.tolist()))
+        tokens = tuple(shown.tolist())
+        return Score(float(self.log_odds(values)), self, located, tokens, self._unlike(values))
 
     def log_odds(self, values: Floats) -> Floats:
         """Return the sum for features in the order of `names`, shape (…, names) → (…)."""
         scaled = (values - self._column("centre")) / self._column("scale")
         total: Floats = np.clip(scaled, -LIMIT, LIMIT) @ self._column("weight") + self.intercept
         return total
+
+    def knowing(self, values: Floats) -> Self:
+        """Return the detector with the range of each feature in these answers, (n, names)."""
+        ranges = zip(values.min(axis=0).tolist(), values.max(axis=0).tolist(), strict=True)
+        terms = tuple(
+            term.model_copy(update={"low": low, "high": high})
+            for term, (low, high) in zip(self.terms, ranges, strict=True)
+        )
+        return self.model_copy(update={"terms": terms})
+
+    def _unlike(self, values: Floats) -> str | None:
+        """Which feature is far from all answers that the detector knows, in words."""
+        for term, value in zip(self.terms, values.tolist(), strict=True):
+            if term.low is None or term.high is None:
+                continue
+            room = MARGIN * (term.high - term.low)
+            if not term.low - room <= value <= term.high + room:
+                return (
+                    f"{term.feature} is {value:.3g}, and {term.low:.3g} to {term.high:.3g} in the "
+                    "answers that the profile was made from"
+                )
+        return None
 
     def risk(self, value: float) -> float:
         """The nll grows with risk as it is."""

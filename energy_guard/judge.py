@@ -117,12 +117,14 @@ class Judge:
             return replace(Judge.settle(), notes=(f"{error.message}: it is not used",))
         return self
 
-    def notes_on(self, request: Request) -> tuple[str, ...]:
-        """What may shift P(wrong) for this request, a sentence each."""
-        if self.profile is None or request.messages is None:
+    def notes_on(self, request: Request, info: ModelInfo) -> tuple[str, ...]:
+        """What may shift P(wrong) for this request on this engine, a sentence each."""
+        if self.profile is None:
             return self.notes
+        if request.messages is None:
+            return (*self.notes, *self.profile.warnings(engine=info.engine))
         system = "\n".join(m.content for m in request.messages if m.role == "system")
-        return (*self.notes, *self.profile.warnings(system, request.sampling))
+        return (*self.notes, *self.profile.warnings(system, request.sampling, info.engine))
 
     def assess(
         self,
@@ -185,7 +187,7 @@ class Judge:
     ) -> Result:
         """Turn the final move into what the user gets."""
         result = conclude(self.policy, attempts, move, self.detector.name, info, earlier)
-        notes = self.notes if request is None else self.notes_on(request)
+        notes = self.notes if request is None else self.notes_on(request, info)
         promise = self.profile.promise(self.policy) if self.profile else None
         return replace(result, notes=notes, promise=promise)
 
@@ -199,9 +201,8 @@ class Judge:
             score = Unscored(f"the answer is not complete ({trace.finish_reason})")
         p_wrong = uncalibrated = None
         if self.profile is not None and isinstance(score, Score):
-            where = score.value, len(score.span.tokens)
-            p_wrong = self.profile.calibration.p_wrong(*where)
-            uncalibrated = self.profile.calibration.why_not(*where)
+            p_wrong = self.profile.p_wrong(score)
+            uncalibrated = self.profile.why_not(score)
         spans = sentences(trace) if isinstance(located, Span) else []
         each = tuple((span, self.detector.score(trace, span)) for span in spans)
         return Attempt(trace, located, score, p_wrong, each, stopped, saved, uncalibrated)

@@ -14,6 +14,7 @@ from platformdirs import user_data_path
 from energy_guard.backends.base import ModelInfo
 from energy_guard.calibrate import Profile
 from energy_guard.errors import ConfigError
+from energy_guard.files import write_whole
 
 
 def user_path(info: ModelInfo) -> Path:
@@ -38,11 +39,9 @@ def find(info: ModelInfo) -> Profile | None:
 
 def store(profile: Profile, path: Path) -> None:
     """Write a profile as readable JSON, all or nothing; ConfigError where that fails."""
-    unfinished = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(profile.model_dump_json(indent=1, by_alias=True) + "\n", "utf-8")
-        unfinished.replace(path)
+        write_whole(path, profile.model_dump_json(indent=1, by_alias=True) + "\n")
     except OSError as error:
         raise ConfigError(
             f"cannot write the profile {path}: {error.strerror}", "Give another place: --out FILE."

@@ -70,12 +70,15 @@ class Score:
     """A detector's verdictless number for one span; higher is riskier.
 
     values: the signal at each token of the span, as evidence, with the signal's own sign.
+    unlike: how the answer differs from all that the detector was fitted on, so that the score
+    says nothing about how probable it is that it is wrong; None where it does not.
     """
 
     value: float
     detector: Scorer
     span: Span
     values: tuple[float, ...]
+    unlike: str | None = None
 
     @property
     def weakest_token(self) -> int:

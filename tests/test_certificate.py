@@ -36,7 +36,7 @@ def look(data: Labelled, *earlier: Certificate, **changes: Any) -> Certificate:
         "thresholds": [0.6],
         "max_risk": 0.1,
         "confidence": 0.95,
-        "detector": "nll:max",
+        "basis": "b",
     }
     return certify(data, **settings | changes, earlier=earlier)
 
@@ -147,13 +147,13 @@ def test_all_looks_together_spend_no_more_than_there_is() -> None:
     [
         {"max_risk": 0.2},
         {"confidence": 0.9},
-        {"detector": "entropy:max"},
+        {"basis": "another"},
         {"thresholds": [0.6, 0.7]},
         {"data": rows(81, 0)},
         {"data": rows(80, 1)},
         {"data": labelled(np.full(80, 0.4), np.zeros(80))},
     ],
-    ids=["risk", "confidence", "detector", "thresholds", "rows", "labels", "scores"],
+    ids=["risk", "confidence", "basis", "thresholds", "rows", "labels", "scores"],
 )
 def test_whatever_changes_is_another_look(changes: dict[str, Any]) -> None:
     first = look(rows(80, 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +94,111 @@ def test_what_was_asked_otherwise_is_not_mixed_in(tmp_path: Path) -> None:
         collect(other, ROWS, path)
 
 
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"question": "What is the capital of Nauru?"}, "question"),
+        ({"context": "Paris is in Texas."}, "context"),
+        ({"choices": ("Paris", "Lyon")}, "choices"),
+        ({"answerable": False}, "answerable"),
+        ({"task": "cities", "question": "Which city?"}, "task and another question"),
+    ],
+)
+def test_an_answer_to_another_question_of_this_id_is_not_taken_for_its_own(
+    tmp_path: Path, change: dict[str, Any], named: str
+) -> None:
+    path = tmp_path / "answers.jsonl"
+    collect(scripted(), ROWS, path)
+    stored = path.read_bytes()
+    with pytest.raises(InputError, match=f"the id 'a' .* another {named}") as caught:
+        collect(scripted(5), [replace(ROWS[0], **change), *ROWS[1:]], path)
+    assert "new id" in caught.value.hint and "--out" in caught.value.hint
+    assert path.read_bytes() == stored
+
+
+def test_corrected_gold_answers_are_graded_by_without_asking(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    collect(scripted(), ROWS, path)
+    bergen = {name: replace(ROWS[name], answers=("Bergen",)) for name in (0, 2)}
+    corrected = [bergen.get(number, row) for number, row in enumerate(ROWS)]
+    answers = collect(scripted(5), corrected, path)
+    assert [a.outcome for a in answers] == ["wrong", "right", "right", "right", "right"]
+    assert {a.id: a.outcome for a in read_answers(path)[1]} == {a.id: a.outcome for a in answers}
+    collect(scripted(5), corrected[:1], path)
+    assert len(read_answers(path)[1]) == 5, "answers to other rows stay"
+
+
+def test_several_attempts_are_graded_again_where_it_is_known_which_was_kept(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "answers.jsonl"
+    row = Row("a", "t", "Which city?", ("Oslo",))
+
+    def guard() -> Guard:
+        said = [[(text, 0.9)] for text in ("Oslo", "Oslo", "Bergen")]
+        return Guard(Scripted.saying(*said), ALWAYS_AGAIN, locator="whole")
+
+    [first] = collect(guard(), [row], path)
+    assert first.outcomes == ("right", "right", "wrong")
+    [none] = collect(guard(), [replace(row, answers=("Turku",))], path)
+    assert (none.outcome, none.outcomes) == ("wrong", ("wrong",) * 3)
+    with pytest.raises(InputError, match="cannot be graded again"):
+        collect(guard(), [row], path)
+
+
 def test_a_file_of_something_else(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     path.write_text('{"id": 1}\n')
     with pytest.raises(InputError, match="holds no answers"):
         collect(scripted(), ROWS, path)
-    path.write_text('{"schema": 1, "made_with": {}}\n{"id": "a"}\n')
-    with pytest.raises(InputError, match="line 2"):
+    path.write_text('{"made_with": {}, "schema": 1}\n{"id": "a"}\n')
+    with pytest.raises(InputError, match=r"answers\.jsonl, line 1: .*which model"):
+        read_answers(path)
+    path.write_text("a list of my own")
+    with pytest.raises(InputError, match="holds no answers"):
+        collect(scripted(), ROWS, path)
+    assert path.read_text() == "a list of my own"
+
+
+@pytest.mark.parametrize("left", [0, 1, 13, 14, 100, -1])
+def test_killed_in_its_first_line_a_file_is_begun_anew(tmp_path: Path, left: int) -> None:
+    path = tmp_path / "answers.jsonl"
+    whole = collect(scripted(), ROWS, path)
+    raw = path.read_bytes()
+    path.write_bytes(raw[: raw.index(b"\n") + 1][:left])
+    assert same(collect(scripted(), ROWS, path), whole)
+    assert path.read_bytes() == raw
+
+
+def set_span(answer: dict[str, Any], tokens: Any) -> None:
+    answer["attempts"][0]["located"] = {"tokens": tokens, "text": "x"}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda answer: answer.update(outcome=["right"]),
+        lambda answer: answer.update(outcomes=[{}]),
+        lambda answer: answer.update(context=3),
+        lambda answer: answer.update(choices=[3]),
+        lambda answer: set_span(answer, [999]),
+        lambda answer: set_span(answer, [-1]),
+        lambda answer: set_span(answer, [1, 0]),
+        lambda answer: set_span(answer, []),
+        lambda answer: set_span(answer, "x"),
+    ],
+)
+def test_an_answer_that_is_none_is_named_by_its_line(tmp_path: Path, spoil: Any) -> None:
+    path = tmp_path / "answers.jsonl"
+    collect(scripted(), ROWS, path)
+    lines = path.read_text().splitlines()
+    answer = json.loads(lines[2])
+    spoil(answer)
+    path.write_text("\n".join([*lines[:2], json.dumps(answer), *lines[3:], ""]))
+    with pytest.raises(InputError, match=r"answers\.jsonl, line 3: "):
+        read_answers(path)
+    path.write_text("\n".join([*lines[:2], "[" * 100_000, ""]))
+    with pytest.raises(InputError, match=r"answers\.jsonl, line 3: "):
         read_answers(path)
 
 

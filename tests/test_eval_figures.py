@@ -24,16 +24,17 @@ from energy_guard.estimate import Estimate, NotDefined
 from energy_guard.evaluate.answers import Answered
 from energy_guard.evaluate.baselines import agreement, p_true
 from energy_guard.evaluate.figures import guard_figures
+from energy_guard.evaluate.fit import folds_of
 from energy_guard.evaluate.held_out import p_wrong
 from energy_guard.evaluate.many import Aurocs, aurocs, mean_auroc
 from energy_guard.evaluate.metrics import Comparison, auroc, auroc_gain
 from energy_guard.evaluate.rows import Row as LabelledRow
-from energy_guard.evaluate.scored import PARTS, SINGLES, tasks_of
-from energy_guard.evaluate.singles import CHOSEN, with_chosen
+from energy_guard.evaluate.scored import PARTS, SINGLES, examples, tasks_of
+from energy_guard.evaluate.singles import CHOSEN, USUAL, with_chosen
 from energy_guard.evaluate.summary import summarise
 from energy_guard.evaluate.targets import Graded
 from energy_guard.features import features
-from energy_guard.locate import Located, NotLocated, Span, whole
+from energy_guard.locate import Located, NothingToCheck, NotLocated, Span, whole
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.score import Detector, Score, Unscored
 from energy_guard.trace import Step, Trace
@@ -138,15 +139,15 @@ def _normalised() -> Trace:
 
 def test_p_wrong_sees_no_label_of_its_own_fold() -> None:
     rng = np.random.default_rng(1)
-    wrong = rng.random(100) < 0.5
+    tasks = tasks_of(mixed(100))
+    wrong = tasks[0].wrong
     risk = rng.normal(size=100) + wrong
-    tasks = np.full(100, "t")
-    noise = p_wrong(rng.normal(size=100), wrong, tasks)
+    noise = p_wrong(rng.normal(size=100), tasks)
     known = np.isfinite(noise)
     found = auroc(noise[known], wrong[known])
     assert isinstance(found, Estimate)
     assert found.value < 0.65
-    p = p_wrong(np.where(np.arange(100) == 7, math.nan, risk), wrong, tasks)
+    p = p_wrong(np.where(np.arange(100) == 7, math.nan, risk), tasks)
     assert math.isnan(p[7])
     assert np.isnan(p).sum() < 12, "outside the range of the other folds there is none"
 
@@ -169,13 +170,29 @@ def test_answers_that_the_model_declined_are_counted_apart() -> None:
     assert results["n"] == 43
 
 
+def test_one_question_under_two_names_is_never_learnt_from_to_score_itself() -> None:
+    """Its copy in another task is left out, and in its own task it is in the same fold."""
+    first, second = mixed(60, 0, "a"), mixed(60, 1, "b")
+    copies = [replace(a, id=f"copy{a.id}", task="b") for a in first[:20]]
+    shouted = [replace(a, id=f"loud{a.id}", question=a.question.upper()) for a in first[:20]]
+    one, other = tasks_of([*first, *shouted, *second, *copies])
+    assert [a.id for a in other.without(one).answers] == [a.id for a in second]
+    assert len(other.without(one).values) == 60
+    folds = folds_of(examples([one]))
+    assert (folds[:20] == folds[60:]).all()
+    assert len(set(folds)) == 5
+
+
 def test_out_of_domain_needs_two_other_tasks() -> None:
     answers = [a for seed, name in enumerate("abc") for a in mixed(80, seed, name)]
     results = summarise(answers)
     assert results["means"]["tasks"] == ["a", "b", "c"]
     assert set(results["means"]["gain"]) == {"fitted in domain", "fitted out of domain"}
     best = results["means"]["best_singles"]
-    assert all(list(of) == [*best, CHOSEN] for of in results["means"]["gain"].values())
+    assert all(
+        list(of) == [*dict.fromkeys([USUAL, *best, CHOSEN])]
+        for of in results["means"]["gain"].values()
+    )
     assert results["means"]["auroc"]["fitted out of domain"]["value"] > 0.6
     assert "gain" in results["localisation"][0]
     assert summarise(answers) == results, "the same every time"
@@ -248,8 +265,10 @@ def test_a_stored_profile_is_tried_as_it_is() -> None:
         locator="whole",
         calibration=calibration | {"lowest": 0.0, "highest": 3.0},  # type: ignore[arg-type]
         abstain=0.7,
+        system_prompt="Be brief.",
     )
-    answers = [*mixed(60), *mixed(40, seed=1, task="u"), answer("x", "refused", [0.1])]
+    chat = answer("y", "wrong", located=NothingToCheck("small talk"))
+    answers = [*mixed(60), *mixed(40, seed=1, task="u"), answer("x", "refused", [0.1]), chat]
     found = summarise(answers, profile=profile)["profile"]
     assert list(found["rows"]) == ["all tasks", "t", "u"]
     for name, row in found["rows"].items():
@@ -258,7 +277,7 @@ def test_a_stored_profile_is_tried_as_it_is() -> None:
         shown = [
             a
             for a, nll in zip(mine, worst, strict=True)
-            if nll <= 3 and 1 / (1 + math.exp(-nll)) < 0.7 and a.outcome != "refused"
+            if (nll <= 3 and 1 / (1 + math.exp(-nll)) < 0.7 and a.outcome != "refused") or a is chat
         ]
         wrong = sum(a.outcome == "wrong" for a in shown)
         assert row["n"] == len(mine)
@@ -269,4 +288,6 @@ def test_a_stored_profile_is_tried_as_it_is() -> None:
     results = summarise(answers, profile=profile) | {"made_with": {}, "too_long": {}}
     Console(file=page, width=200).print(evaluation_view(results))
     assert "The profile as it is" in page.getvalue()
+    said = " ".join(page.getvalue().split())
+    assert "Mind: the profile was made with another system prompt." in said
     assert summarise(answers)["profile"] is None

@@ -111,6 +111,8 @@ def test_it_is_stored_as_plain_numbers_and_read_back_the_same(tmp_path: Path) ->
         "centre",
         "scale",
         "weight",
+        "low",
+        "high",
     }
     again = FittedDetector.read(file)
     assert again == detector

@@ -24,7 +24,7 @@ HEAVY = (
 )
 LAYERS = (
     ("data", "errors"),
-    ("config", "energy", "extras", "text"),
+    ("config", "energy", "extras", "files", "text"),
     ("estimate",),
     ("trace",),
     ("request",),

@@ -17,12 +17,13 @@ from energy_guard.decide import Attempt
 from energy_guard.energy import Row
 from energy_guard.errors import ConfigError, InputError, MismatchError
 from energy_guard.evaluate.answers import Answered
-from energy_guard.evaluate.make import Wish, make_profile
+from energy_guard.evaluate.make import Wish, make_profile, scored
+from energy_guard.evaluate.retried import asking_profile
 from energy_guard.locate import NothingToCheck, NotLocated, Span
 from energy_guard.policy import DEFAULT_DETECTOR
 from energy_guard.profiles import find, store, user_path
 from energy_guard.request import Message, Request
-from energy_guard.score import Unscored
+from energy_guard.score import Score, Unscored
 from energy_guard.trace import Step, Trace
 
 INFO = ModelInfo("tiny", "00ff", "scripted")
@@ -69,6 +70,25 @@ def test_a_profile_knows_what_it_was_made_from() -> None:
     assert made.auroc.value > 0.7  # type: ignore[union-attr]
     again = make_profile(answers, INFO, "automatic", system_prompt="Be brief.")
     assert again.profile == profile, "the same answers give the same profile"
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        lambda number, _: f"t{number}",
+        lambda number, _: f"t{number // 3}",
+        lambda _, wrong: str(wrong),
+        lambda number, wrong: "both" if number < 4 else str(wrong),
+        lambda number, wrong: "wrong" if wrong or number < 4 else "right",
+    ],
+    ids=["one each", "three each", "by outcome", "hardly one with both", "hardly any right"],
+)
+def test_whatever_the_tasks_are_called_there_is_something_to_learn(task: Any) -> None:
+    answers = [replace(a, task=task(int(a.id), a.wrong)) for a in many(600)]
+    made = make_profile(answers, INFO, "automatic")
+    assert made.auroc.value > 0.7  # type: ignore[union-attr]
+    assert made.profile.fitted is not None
+    assert "other tasks" in made.profile.fitted.training.tasks
 
 
 def test_probabilities_are_near_the_truth() -> None:
@@ -153,6 +173,57 @@ def test_what_was_not_located_is_not_fitted_on() -> None:
     ]
     profile = make_profile(answers, INFO, "automatic").profile
     assert profile.training is not None and profile.training.not_located == 50
+
+
+def test_a_question_counts_once_however_it_is_written() -> None:
+    """Copies in capitals, or with blanks, are no further evidence."""
+    answers = many(600)
+    loud = [replace(a, id=f"u{a.id}", question=a.question.upper()) for a in answers]
+    blank = [replace(a, id=f"b{a.id}", question=f"  {a.question}") for a in answers]
+    wish = Wish(max_risk=0.3)
+    once = make_profile(answers, INFO, "automatic", detector="nll:max", wish=wish)
+    thrice = make_profile(
+        [*answers, *loud, *blank], INFO, "automatic", detector="nll:max", wish=wish
+    )
+    assert thrice.certificate == once.certificate
+
+
+def test_a_promise_of_before_is_not_one_of_the_new_profile() -> None:
+    answers = many(900)
+    wish = Wish(max_risk=0.3)
+    first = make_profile(answers, INFO, "whole", detector="nll:max", wish=wish).profile
+    assert first.promise(first.policy()) is not None
+    turned = [replace(a, outcome="right" if a.wrong else "wrong") for a in answers]
+    later = make_profile(
+        turned, INFO, "automatic", detector="nll:max", earlier=first.certificates
+    ).profile
+    assert later.certificates == first.certificates, "the looks stay"
+    assert later.promise(first.policy()) is None
+
+
+def test_p_wrong_is_for_answers_like_those_that_were_seen() -> None:
+    """Every feature of a fitted detector has a range, and a row of another kind is out of it."""
+    answers = many(600)
+    profile = make_profile(answers, INFO, "whole").profile
+    inside = [profile.p_wrong(score) for _, score in scored(answers, profile.scorer)]
+    assert None not in inside
+    trace = answers[0].trace
+    rows = [Row(p, m - 1000, e, g) for p, m, e, g in zip(*_rows_of(trace), strict=True)]
+    steps = [
+        Step(i, piece, logit, row)
+        for i, piece, logit, row in zip(
+            trace.ids.tolist(), trace.pieces, trace.token_logit.tolist(), rows, strict=False
+        )
+    ]
+    shifted = profile.scorer.score(Trace.from_steps(steps, rows[-1]), Span((0, 1, 2), "abc"))
+    assert isinstance(shifted, Score)
+    assert profile.p_wrong(shifted) is None
+    assert "centred" in (profile.why_not(shifted) or "")
+
+
+def _rows_of(trace: Trace) -> list[list[float]]:
+    rows = (trace.log_partition, trace.row_mean, trace.entropy, trace.margin)
+    return [[*row.tolist(), 0.0][: len(trace) + 1] for row in rows]
 
 
 def test_an_answer_with_nothing_to_check_is_shown_and_so_it_counts() -> None:
@@ -248,6 +319,14 @@ def test_a_profile_for_retries_does_not_judge_an_answer_that_is_there(own_profil
     assert "retries 1, and this is 0: it is not used" in result.notes[0]
     with pytest.raises(MismatchError, match="retries"):
         Guard(backend, profile=again).score("Is it?", "yes")
+
+
+def test_options_of_the_engine_are_recorded() -> None:
+    info = replace(INFO, engine={"flash_attn": True})
+    assert make_profile(many(600), info, "automatic").profile.engine == {"flash_attn": True}
+    assert make_profile(many(600), INFO, "automatic").profile.engine is None
+    asking = asking_profile(many(600), info, "automatic", Policy(retries=1))
+    assert asking.engine == {"flash_attn": True}
 
 
 def test_a_profile_is_readable_json(own_profiles: Path) -> None:

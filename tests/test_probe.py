@@ -32,7 +32,7 @@ from energy_guard.evaluate.probe import ELSEWHERE, PROBE, probes
 from energy_guard.evaluate.run import read_run
 from energy_guard.evaluate.scored import Task, examples, tasks_of
 from energy_guard.evaluate.summary import summarise
-from energy_guard.evaluate.tasks import request_of
+from energy_guard.evaluate.tasks import Wording, request_of
 from energy_guard.locate import Span
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.request import Request
@@ -294,8 +294,8 @@ def test_a_prompt_that_has_changed_is_not_read(
     model()
     evaluate([data], out=tmp_path / "out")
     model(asked=40)
-    longer = data.read_text().replace("?", " or not?")
-    data.write_text(longer)
+    wording = Wording("Worded as in a later version.", ())
+    monkeypatch.setattr(stored, "request_of", lambda row: request_of(row, wording))
     with pytest.raises(InputError, match="not the one that was answered"):
         evaluate([data], out=tmp_path / "out", resume=True, probe=True)
 

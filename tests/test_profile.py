@@ -11,8 +11,13 @@ from energy_guard import Guard, Policy, Profile, Sampling
 from energy_guard.backends import Scripted
 from energy_guard.calibrate import Certificate, Training, certify, fit_calibration
 from energy_guard.calibrate.certificate import Labelled
+from energy_guard.energy import Row
 from energy_guard.errors import MismatchError
+from energy_guard.fitted import FittedDetector
+from energy_guard.locate import Span
 from energy_guard.policy import EarlyStop
+from energy_guard.score import Score
+from energy_guard.trace import Step, Trace
 
 
 def profile(**changes: Any) -> Profile:
@@ -33,11 +38,11 @@ def policy(**changes: Any) -> Policy:
     return Policy(**{"on": "p_wrong", "warn": 0.25, "abstain": 0.5} | changes)
 
 
-def certificate(max_risk: float = 0.1, detector: str = "nll:max") -> Certificate:
+def certificate(max_risk: float = 0.1, **changes: Any) -> Certificate:
     """The promise holds below 0.5, not below 0.9."""
     risk = np.repeat([0.2, 0.7], 100)
     data = Labelled([str(number) for number in range(200)], risk, risk > 0.5)
-    return certify(data, [0.5, 0.9], max_risk, 0.95, detector)
+    return certify(data, [0.5, 0.9], max_risk, 0.95, profile(**changes).basis)
 
 
 # Refused: what makes other answers come out.
@@ -124,17 +129,83 @@ def test_a_promise_covers_exactly_what_was_tested() -> None:
     assert made.promise(Policy(detector="nll:max", warn=0.1, abstain=0.5)) is None, "on the score"
     assert made.promise(policy(unscored="show")) is None
     assert made.promise(policy(nothing_to_check="withhold")) is None
-    shown = profile(certificates=[certificate()], unscored="show")
+    shown = profile(certificates=[certificate(unscored="show")], unscored="show")
     assert shown.promise(policy(unscored="show")) is not None
     assert profile().promise(policy()) is None
     with pytest.raises(MismatchError):
         made.promise(policy(retries=1))
 
 
-def test_the_strictest_promise_counts_and_only_those_of_this_detector() -> None:
-    looser, strict, other = certificate(0.2), certificate(0.1), certificate(0.05, "nll:mean")
-    made = profile(certificates=[looser, strict, other])
-    assert made.promise(policy()) == strict
+def test_the_strictest_promise_counts() -> None:
+    looser, strict = certificate(0.2), certificate(0.1)
+    assert profile(certificates=[looser, strict]).promise(policy()) == strict
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"detector": "nll:mean"},
+        {"locator": "first-line"},
+        {"mode": "raw"},
+        {"scoring": "fast"},
+        {"model": "11ff"},
+        {"retries": 1},
+        {"early_stop": EarlyStop(window=8, risk=3)},
+        {"calibration": profile().calibration.model_copy(update={"slope": 2.0})},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_certificate_of_another_profile_is_a_look_and_no_promise(changes: dict[str, Any]) -> None:
+    """A profile carries those of the one before it: of other answers, below other limits."""
+    used = profile(**changes, certificates=[certificate()])
+    assert used.promise(used.policy()) is None
+    own = profile(**changes, certificates=[certificate(), certificate(**changes)])
+    assert own.promise(own.policy()) == certificate(**changes)
+
+
+def test_what_only_people_read_or_warnings_name_makes_no_promise_void(tmp_path: Path) -> None:
+    made = profile(
+        certificates=[certificate()],
+        system_prompt="Be brief.",
+        sampling=Sampling(temperature=0.5),
+        engine={"n_ctx": 512},
+        training=Training(version="0.1.0", tasks={"quiz": 500}),
+        warn=0.1,
+    )
+    path = tmp_path / "profile.json"
+    path.write_text(made.model_dump_json(by_alias=True))
+    assert Profile.read(path).promise(policy(warn=0.2)) == certificate()
+
+
+# Answers unlike those that it was made from.
+
+
+def test_there_is_no_p_wrong_far_from_the_answers_that_are_known() -> None:
+    terms = [
+        {"feature": "span.nll:max", "centre": 0, "scale": 1, "weight": 1},
+        {"feature": "span.tokens", "centre": 0, "scale": 1, "weight": 0.1},
+    ]
+    training = {"tasks": ["t"], "n": 9, "n_wrong": 4}
+    bare = FittedDetector(terms=terms, intercept=0, training=training)
+    fitted = bare.knowing(np.array([[0.0, 1.0], [4.0, 3.0]]))
+    assert fitted.name == bare.name, "the scores are the same"
+    made = profile(detector=fitted.name, fitted=fitted)
+
+    def answer(nll: float, n: int = 2) -> Score:
+        steps = [Step(t, b"a", 9.0 - nll, Row(9.0, 0.0, 0.1, 1.0)) for t in range(n)]
+        found = made.scorer.score(Trace.from_steps(steps), Span(tuple(range(n)), "a" * n))
+        assert isinstance(found, Score)
+        return found
+
+    for within in (answer(4.0), answer(5.0), answer(0.0)):
+        assert made.why_not(within) is None
+        assert made.p_wrong(within) == made.calibration.p_wrong(within.value)
+    far = answer(5.1)
+    assert far.value < made.calibration.highest, "cut off at 4, the score is an ordinary one"
+    assert made.p_wrong(far) is None
+    assert made.why_not(far) == far.unlike
+    assert "span.nll:max is 5.1, and 0 to 4" in (far.unlike or "")
+    assert "span.tokens is 4" in (answer(2.0, n=4).unlike or "")
 
 
 # Files.

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_guard.errors import InputError
+from energy_guard.evaluate.grade import grade
 from energy_guard.evaluate.rows import Row, read_rows
 
 GOOD = {"id": "a", "task": "t", "question": "Which city?", "answers": ["York"]}
@@ -32,12 +34,22 @@ def test_the_file_is_the_task_where_a_row_names_none(tmp_path: Path) -> None:
     assert read_rows([write(tmp_path / "capitals.jsonl", row)])[0].task == "capitals"
 
 
+@pytest.mark.parametrize("answers", [{"answers": []}, {"answers": None}, {}])
+def test_what_is_unanswerable_needs_no_answers(tmp_path: Path, answers: dict[str, Any]) -> None:
+    row = {"id": "a", "question": "Which city?", "answerable": False} | answers
+    [read] = read_rows([write(tmp_path / "x.jsonl", row)])
+    assert (read.answers, read.answerable) == ((), False)
+    assert grade(read, "I don't know.") == "right"
+    assert grade(read, "York") == "wrong"
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
         ("{oops", "not JSON"),
         ("[1]", "not an object"),
-        (GOOD | {"answers": []}, "answers"),
+        (GOOD | {"answers": []}, "no answers"),
+        (GOOD | {"answers": None}, "no answers"),
         (GOOD | {"answers": "York"}, "answers"),
         (GOOD | {"answers": [1]}, "answers.0"),
         (GOOD | {"answers": [" "]}, "blank"),
@@ -46,7 +58,8 @@ def test_the_file_is_the_task_where_a_row_names_none(tmp_path: Path) -> None:
         (GOOD | {"id": ""}, "id"),
         (GOOD | {"answerable": "no"}, "answerable"),
         (GOOD | {"choices": ["Ely", "Bath"]}, "no answer is one of the choices"),
-        ({"id": "b", "question": "?"}, "answers"),
+        ({"id": "b", "question": "?"}, "no answers"),
+        (GOOD | {"answers": [" "], "answerable": False}, "blank"),
         ('{"id": "b", "question": "\\ud83d?", "answers": ["x"]}', "surrogate"),
         ("[" * 100_000, "not JSON"),
     ],

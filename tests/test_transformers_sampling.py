@@ -17,7 +17,7 @@ from torch_reference import LONGER, SHORT, TOKENIZER, assert_teacher_forced, mod
 
 from energy_guard.backends.transformers import Transformers
 from energy_guard.backends.transformers.choose import processors
-from energy_guard.errors import InputError
+from energy_guard.errors import ConfigError, InputError
 from energy_guard.request import Finished, Request, Sampling
 
 ALL = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0)
@@ -180,6 +180,28 @@ def test_options_of_generate_that_are_the_users_own(sampling: Sampling) -> None:
     trace = finished(backend.generate([Request(ids=tuple(SHORT), sampling=sampling, max_tokens=5)]))
     assert trace.ids.tolist() == [91] * 5
     assert_teacher_forced(backend.engine, SHORT, trace)
+
+
+@pytest.mark.parametrize(
+    ("name", "way_out"),
+    [
+        ("pad_token_id", "tokenizer"),
+        ("generation_config", "as an option"),
+        ("attention_mask", "requests"),
+        ("input_ids", "requests"),
+        ("reptition_penalty", "typing error"),
+    ],
+)
+def test_options_that_are_filled_in_here_and_that_there_are_not(name: str, way_out: str) -> None:
+    with pytest.raises(ConfigError, match=name) as error:
+        Transformers(model_of("llama"), TOKENIZER, generation={"min_new_tokens": 1, name: 2})
+    assert way_out in error.value.hint
+
+
+def test_options_of_the_model_itself() -> None:
+    options = {"output_attentions": False, "logits_to_keep": 1, "use_cache": True}
+    backend = Transformers(model_of("llama"), TOKENIZER, generation=options)
+    assert len(finished(backend.generate([Request.raw("x", max_tokens=4)]))) > 0
 
 
 @pytest.mark.parametrize("cache", ["dynamic", "static"])

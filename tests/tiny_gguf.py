@@ -26,12 +26,13 @@ def write_tiny_gguf(
     dtype: str = "f32",
     chat_template: str | None = CHATML,
     eos_bias: float = -2.0,
+    original_context: int | None = None,
 ) -> Path:
     """Write a model whose vocabulary is the 256 bytes, "th" and the control tokens.
 
     It generates printable ASCII, "th" and the end token `<|im_end|>` only. dtype: f32, or a type
     that `gguf.quants` can write in blocks of 32 (f16, q8_0, q4_0, …). eos_bias: how likely the
-    end token is; -50 means never.
+    end token is; -50 means never. original_context: beyond it positions are scaled otherwise.
     """
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
@@ -43,6 +44,8 @@ def write_tiny_gguf(
     writer.add_head_count_kv(KV_HEADS)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_freq_base(10_000.0)
+    if original_context is not None:
+        writer.add_rope_scaling_orig_ctx_len(original_context)
     _add_vocabulary(writer, chat_template)
     for name, tensor in _weights(seed, eos_bias).items():
         _add_tensor(writer, name, tensor, dtype)

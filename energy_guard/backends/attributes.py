@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial, update_wrapper
+from typing import Any, Final
 
 
 @contextmanager
@@ -14,9 +17,62 @@ def replaced(owner: object, name: str, value: object) -> Iterator[None]:
     try:
         yield
     finally:
-        delattr(owner, name)
-        if before is not _NOTHING:
-            setattr(owner, name, before)
+        _put_back(owner, name, before)
 
 
-_NOTHING = object()
+@contextmanager
+def standing_in(owner: object, name: str, stand_in: Callable[..., Any]) -> Iterator[None]:
+    """Let `stand_in` answer for a method, in this thread; others get the object's own meanwhile.
+
+    It is called with the method as this thread had it before, and the arguments. Threads may
+    come and go in any order; the object is left as it was found when the last one has gone.
+    """
+    with _registry:
+        switch = vars(owner).get(name)
+        if not isinstance(switch, _Switch):
+            switch = _Switch(getattr(owner, name), vars(owner).get(name, _NOTHING))
+            setattr(owner, name, switch)
+        mine = switch.threads.setdefault(threading.get_ident(), [switch.own])
+        mine.append(partial(stand_in, mine[-1]))
+    try:
+        yield
+    finally:
+        with _registry:
+            mine.pop()
+            if len(mine) == 1:
+                del switch.threads[threading.get_ident()]
+            if not switch.threads:
+                _put_back(owner, name, switch.found)
+
+
+def own_method(owner: object, name: str) -> Any:
+    """The method without what stands in for it."""
+    method = getattr(owner, name)
+    return method.own if isinstance(method, _Switch) else method
+
+
+class _Switch:
+    """In the place of a method: its own for all threads but those that have a stand-in.
+
+    found: what to put back. threads: the stand-ins of each, the method itself at the bottom.
+    """
+
+    def __init__(self, own: Callable[..., Any], found: object) -> None:
+        update_wrapper(self, own)  # callers read its signature
+        self.own = own
+        self.found = found
+        self.threads: dict[int, list[Callable[..., Any]]] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.threads.get(threading.get_ident(), [self.own])[-1](*args, **kwargs)
+
+
+def _put_back(owner: object, name: str, found: object) -> None:
+    delattr(owner, name)
+    if found is not _NOTHING:
+        setattr(owner, name, found)
+
+
+_NOTHING: Final = object()
+
+_registry: Final = threading.Lock()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -12,12 +12,15 @@ import numpy.typing as npt
 
 from energy_guard.request import Event, Finished, Request
 
+EngineValue = bool | int | float | str | None
+
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """Which model answers: profiles and policies belong to one fingerprint.
 
-    fingerprint: hexadecimal digest of weights, quantisation and adapters.
+    fingerprint: hexadecimal digest of weights, quantisation and adapters. engine: the options of
+    the engine that move its numbers; profiles record them, and results note where they differ.
 
     >>> ModelInfo("tiny", "00ff", "scripted").backend
     'scripted'
@@ -26,6 +29,7 @@ class ModelInfo:
     name: str
     fingerprint: str
     backend: str
+    engine: Mapping[str, EngineValue] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

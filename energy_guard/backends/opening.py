@@ -83,8 +83,14 @@ def capture(
     transformers model, as `(model, tokenizer)` or a pipeline where the traces are to have text:
     any call of `generate` is seen. The object is left as it was found. Sequences of beam search
     and assisted decoding are replayed when they are complete. on_step sees each step as its
-    token is chosen; when it returns True, the sequence ends there. Raises EngineBusyError where
-    the engine stays in use for `wait_s` seconds, InputError for any other object.
+    token is chosen; when it returns True, the sequence ends there.
+
+    Calls of several threads on one transformers model are followed each by itself; their traces
+    are in the order in which they end. A Llama serves one call at a time: one that another call
+    cuts in on raises EngineError at its next token.
+
+    Raises EngineBusyError where the engine stays in use for `wait_s` seconds, InputError for any
+    other object.
 
     >>> llm = load("demo").engine
     >>> with capture(llm) as traces:

@@ -10,7 +10,7 @@ from energy_guard.calibrate.calibration import Calibration
 from energy_guard.calibrate.certificate import Certificate, TestedThreshold, certify, threshold_grid
 from energy_guard.calibrate.fitting import fit_calibration
 from energy_guard.calibrate.profile import Profile, Training
-from energy_guard.calibrate.split import Split, split_of
+from energy_guard.calibrate.split import Split, question_key, split_of
 
 __all__ = [
     "Calibration",
@@ -21,6 +21,7 @@ __all__ = [
     "Training",
     "certify",
     "fit_calibration",
+    "question_key",
     "split_of",
     "threshold_grid",
 ]

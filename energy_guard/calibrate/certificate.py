@@ -48,16 +48,18 @@ class TestedThreshold(Config):
 class Certificate(Config):
     """One look at labelled rows, and what it allows to promise.
 
-    rows: a digest of the questions with their labels and risks; n of them. max_risk: the share of
-    wrong answers among those shown that is to be held at `confidence`, in all looks of a profile
-    together; delta: what this one, the look-th, may spend of it. threshold: answers with a risk
-    below it are shown; None: nothing can be promised. more_answers, more_rows: how many further
-    answered rows, and so rows, would do if the error rate stays as it was; None where that is not
-    known, or no number would do. least_abstention: any method without further assumptions
-    abstains on at least this share, to hold max_risk with this model. reason: all that in words.
+    basis: a digest of all that decides which answers have a risk below a threshold
+    (`Profile.basis`). rows: a digest of the questions with their labels and risks; n of them.
+    max_risk: the share of wrong answers among those shown that is to be held at `confidence`,
+    in all looks of a profile together; delta: what this one, the look-th, may spend of it.
+    threshold: answers with a risk below it are shown; None: nothing can be promised.
+    more_answers, more_rows: how many further answered rows, and so rows, would do if the error
+    rate stays as it was; None where that is not known, or no number would do. least_abstention:
+    any method without further assumptions abstains on at least this share, to hold max_risk
+    with this model. reason: all that in words.
     """
 
-    detector: str
+    basis: str
     rows: str
     n: int = Field(ge=1)
     max_risk: float = Field(gt=0, lt=1)
@@ -165,23 +167,23 @@ def certify(
     thresholds: Sequence[float],
     max_risk: float,
     confidence: float,
-    detector: str,
+    basis: str,
     earlier: Sequence[Certificate] = (),
 ) -> Certificate:
     """Test which thresholds hold max_risk, and choose the one with most coverage among them.
 
     thresholds: fixed without these rows (`threshold_grid`). earlier: all certificates that were
     made with rows of these questions before, whatever came out: each was a look. The same look
-    again (same rows, thresholds, max_risk, confidence and detector) returns what it gave then.
+    again (same rows, thresholds, max_risk, confidence and basis) returns what it gave then.
     """
     if not (0 < max_risk < 1 and 0 < confidence < 1):
         raise InputError(f"max_risk {max_risk} and confidence {confidence} lie between 0 and 1")
     grid = tuple(sorted(set(thresholds)))
     if not grid or not all(map(math.isfinite, grid)):
         raise InputError("thresholds must be numbers, and at least one")
-    asked = (rows.digest, grid, max_risk, confidence, detector)
+    asked = (rows.digest, grid, max_risk, confidence, basis)
     for made in earlier:
-        if asked == (made.rows, _grid(made), made.max_risk, made.confidence, made.detector):
+        if asked == (made.rows, _grid(made), made.max_risk, made.confidence, made.basis):
             return made
     look = len(earlier) + 1
     delta = spend(confidence, look)
@@ -191,7 +193,7 @@ def certify(
     more = None if best else _more(tested, len(rows.risk), max_risk, spend(confidence, look + 1))
     least = max(0.0, (base - max_risk) / (1 - max_risk))
     return Certificate(
-        detector=detector,
+        basis=basis,
         rows=asked[0],
         n=len(rows.risk),
         max_risk=max_risk,

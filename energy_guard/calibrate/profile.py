@@ -5,11 +5,14 @@ What would make its numbers wrong is refused; what may shift them is warned abou
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from energy_guard.backends.base import EngineValue
 from energy_guard.calibrate.calibration import Calibration
 from energy_guard.calibrate.certificate import Certificate
 from energy_guard.config import Config, read_config
@@ -17,10 +20,8 @@ from energy_guard.errors import MismatchError
 from energy_guard.fitted import FittedDetector
 from energy_guard.policy import FEEDBACK, EarlyStop, Policy, RetryKind, Unjudged
 from energy_guard.request import Sampling
-from energy_guard.score import Detector, Scorer
+from energy_guard.score import Detector, Score, Scorer
 from energy_guard.trace import SCHEMA
-
-EngineValue = bool | int | float | str | None
 
 
 class Training(Config):
@@ -100,6 +101,26 @@ class Profile(Config):
         """The detector."""
         return self.fitted or Detector.parse(self.detector)
 
+    @property
+    def basis(self) -> str:
+        """A digest of all that decides which answers are shown below a limit, but for the limit.
+
+        A certificate covers this profile where it was made with the same; others that the
+        profile carries are looks, and no promises.
+        """
+        text = self.model_dump_json(exclude=_NO_BASIS, by_alias=True)
+        return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+
+    def p_wrong(self, score: Score) -> float | None:
+        """Return P(wrong), or None for an answer unlike those that were calibrated on."""
+        if score.unlike is not None:
+            return None
+        return self.calibration.p_wrong(score.value, len(score.span.tokens))
+
+    def why_not(self, score: Score) -> str | None:
+        """Say why there is no P(wrong); None where there is one."""
+        return score.unlike or self.calibration.why_not(score.value, len(score.span.tokens))
+
     def policy(self) -> Policy:
         """The policy that it was made for: its thresholds, retries and rules."""
         return Policy(
@@ -148,7 +169,7 @@ class Profile(Config):
         self,
         system_prompt: str | None = None,
         sampling: Sampling | None = None,
-        engine: dict[str, EngineValue] | None = None,
+        engine: Mapping[str, EngineValue] | None = None,
     ) -> list[str]:
         """Say, a sentence each, what may shift P(wrong) because it differs from then.
 
@@ -186,7 +207,7 @@ class Profile(Config):
         covering = (
             made
             for made in self.certificates
-            if made.detector == self.detector and made.holds_at(policy.abstain)
+            if made.basis == self.basis and made.holds_at(policy.abstain)
         )
         return min(covering, key=lambda made: made.max_risk, default=None)
 
@@ -198,6 +219,12 @@ class Profile(Config):
                 "without (--profile none, in Python profile=None).",
             )
 
+
+_NO_BASIS: Final = {
+    *("warn", "abstain", "certificates", "training"),
+    *("system_prompt", "sampling", "engine"),
+}
+"""The limit, which certificates name themselves; what is for people; what is warned about."""
 
 _DECODING: Final = tuple(name for name in Sampling.__dataclass_fields__ if name != "seed")
 

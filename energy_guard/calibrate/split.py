@@ -16,6 +16,11 @@ SHARES: Final[tuple[tuple[Split, float], ...]] = (
 """Certificates need the most rows, a calibration of two numbers the fewest."""
 
 
+def question_key(question: str, context: str | None = None) -> str:
+    """Return what two rows share that ask the same, but for upper and lower case and blanks."""
+    return "\0".join(_plain(part) for part in (question, context or ""))
+
+
 def split_of(question: str, context: str | None = None) -> Split:
     """Return the set that a question belongs to, whatever other questions there are.
 
@@ -28,8 +33,7 @@ def split_of(question: str, context: str | None = None) -> Split:
     >>> split_of("What is the capital of France?") == split_of("what is the  capital of France? ")
     True
     """
-    parts = (question, context or "")
-    text = "\0".join(_plain(part) for part in parts)
+    text = question_key(question, context)
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
     for name, share in SHARES[:-1]:

@@ -36,8 +36,10 @@ from energy_guard.evaluate.collect import collect
 from energy_guard.evaluate.make import Made, Wish, make_profile
 from energy_guard.evaluate.retried import asking_profile, check_policy, make_retried
 from energy_guard.evaluate.rows import Row, read_rows
+from energy_guard.evaluate.run import fits
 from energy_guard.evaluate.tasks import Wording
 from energy_guard.extras import needs_extra
+from energy_guard.files import held
 from energy_guard.guard import Guard
 from energy_guard.policy import Policy
 from energy_guard.profiles import store, user_path
@@ -79,12 +81,14 @@ def calibrate(
 ) -> None:
     """Ask the model labelled questions, and make its profile: a score's P(wrong), and thresholds.
 
-    Without DATA a built-in quiz is asked. Answers are kept beside the profile as they come;
+    Without DATA a built-in quiz is asked. What does not fit the context is left out, and counted.
+    Answers are kept beside the profile as they come;
     --resume goes on with them. With --policy the profile is for that policy, on = "p_wrong", as
     it runs: questions are asked as often as its retries allow, and what it would have kept counts.
     Its deadline is not followed, as what it cuts off depends on the machine.
     """
     with needs_extra("eval"):  # better now than when everything has been asked
+        import filelock  # noqa: F401
         import scipy  # noqa: F401
         import sklearn  # noqa: F401
     wish = Wish(max_risk, confidence, target)
@@ -97,22 +101,24 @@ def calibrate(
     engine = options.open()
     path = out or user_path(engine.info)
     asker = _Asker(engine, path, Wording(system, (), _MAX_TOKENS), resume)
+    rows = asker.fitting(rows)
     guard = Guard(engine, Policy(model=rules.model) if rules else None, detector, locator, None)
-    earlier = Profile.read(path).certificates if path.exists() else ()
-    if rules is None:
-        made = make_profile(
-            asker.ask(guard, rows, "asking"),
-            engine.info,
-            guard.judge.locator,
-            detector=detector,
-            wish=wish,
-            system_prompt=system,
-            sampling=Sampling(),
-            earlier=earlier,
-        )
-    else:
-        made = _as_it_runs(asker, guard, rows, rules, wish, detector, earlier)
-    store(made.profile, path)
+    with held(path.with_name(f"{path.stem}.lock")):
+        earlier = Profile.read(path).certificates if path.exists() else ()
+        if rules is None:
+            made = make_profile(
+                asker.ask(guard, rows, "asking"),
+                engine.info,
+                guard.judge.locator,
+                detector=detector,
+                wish=wish,
+                system_prompt=system,
+                sampling=Sampling(),
+                earlier=earlier,
+            )
+        else:
+            made = _as_it_runs(asker, guard, rows, rules, wish, detector, earlier)
+        store(made.profile, path)
     if as_json:
         typer.echo(made.profile.model_dump_json(by_alias=True))
     else:
@@ -146,6 +152,16 @@ class _Asker:
     wording: Wording
     resume: bool
 
+    def fitting(self, rows: list[Row]) -> list[Row]:
+        """Return those that fit the context, and say how many do not, before any is asked."""
+        short = [row for row in rows if fits(row, self.engine, self.wording)]
+        if not short:
+            raise InputError("no question fits the context", "Give more of it: --n-ctx.")
+        if len(short) < len(rows):
+            count = f"{len(rows) - len(short)} of {len(rows)} questions"
+            typer.echo(f"{count} do not fit the context and are left out", err=True)
+        return short
+
     def ask(
         self, guard: Guard, rows: list[Row], what: str, kept: str = "answers"
     ) -> list[Answered]:
@@ -158,7 +174,6 @@ class _Asker:
                     "Go on with --resume, or remove the file.",
                 )
             file.unlink()  # its profile was made
-        file.parent.mkdir(parents=True, exist_ok=True)
         with bars(what, rows) as advance:
             return collect(guard, rows, file, wording=self.wording, on_answer=advance)
 

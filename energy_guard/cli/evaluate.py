@@ -47,7 +47,9 @@ from energy_guard.evaluate.states import measure_states, showing
 from energy_guard.evaluate.summary import summarise
 from energy_guard.evaluate.told import TOLD, rule_of
 from energy_guard.extras import needs_extra
+from energy_guard.files import held
 from energy_guard.guard import Guard
+from energy_guard.policy import Policy
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.report.page import evaluation_page
 
@@ -98,7 +100,6 @@ def evaluate(
         if data or resume or baselines or told or probe:
             raise InputError("--from-traces asks no questions: it goes with no data file")
         folder = Folder(out or (from_traces if from_traces.is_dir() else from_traces.parent))
-        folder.start(resume=True)
     else:
         if not data:
             raise InputError(
@@ -110,10 +111,12 @@ def evaluate(
         _check_extra()
         folder = Folder(out or DEFAULT_OUT)
         folder.start(resume)
-        guard = Guard(options.open(), locator=locator, profile=None)
-        _ask(guard, _Wanted(rows, baselines, told, probe), asked, folder)
+        with held(folder.lock):
+            guard = Guard(options.open(), locator=locator, profile=None)
+            _ask(guard, _Wanted(rows, baselines, told, probe), asked, folder)
     told_locator = locator if from_traces else None
     results = _results(from_traces or folder.path, detector, told_locator, tried)
+    folder.start(resume=True)  # scored again, there is something to put there only now
     folder.write_results(results)
     folder.report.write_text(evaluation_page(results), "utf-8")
     if as_json:
@@ -133,8 +136,9 @@ def _results(
         answers, made_with = relocated(answers, locator), made_with | {"locator": locator}
     if profile is not None:
         model = made_with["model"]
-        profile.check(model=model["fingerprint"], backend=model["backend"], retries=0)
-        profile.check(locator=made_with["locator"], mode="chat")
+        profile.check(model=model["fingerprint"], backend=model["backend"])
+        profile.check(locator=made_with["locator"], mode="chat", scoring="token-by-token")
+        profile.check_policy(Policy(on="p_wrong", abstain=profile.abstain))
     return summarise(answers, detector, read_told(traces), profile) | {
         "command": run.command if run else _command(),
         "versions": versions(),
@@ -146,6 +150,7 @@ def _results(
 def _check_extra() -> None:
     """Better known now than after all questions were asked: MissingExtraError."""
     with needs_extra("eval"):
+        import filelock  # noqa: F401
         import jinja2  # noqa: F401
         import matplotlib  # noqa: F401
         import scipy  # noqa: F401
@@ -171,9 +176,15 @@ def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Row], folder: Folder) ->
     chosen, too_long = choose(asked, wanted.rows, guard.backend)
     if not chosen:
         raise InputError("no question fits the context", "Give more of it: --n-ctx.")
-    folder.write_run(Run(_command(), tuple(row.id for row in chosen), too_long))
+    run = Run(_command(), tuple(row.id for row in chosen), too_long)
     with bars("asking", chosen) as advance:
-        answers = collect(guard, chosen, folder.answers, on_answer=advance)
+        answers = collect(
+            guard,
+            chosen,
+            folder.answers,
+            on_start=lambda: folder.write_run(run),
+            on_answer=advance,
+        )
     if reader is not None:
         with bars("hidden states", chosen) as advance:
             measure_states(reader, list(zip(chosen, answers, strict=True)), folder.states, advance)
@@ -183,11 +194,15 @@ def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Row], folder: Folder) ->
         pairs = [(row, by_id[row.id]) for row in subsample]
         with bars("baselines", subsample) as advance:
             measure(guard, pairs, folder.measured, advance)
-    for target in TOLD if wanted.told else ():
-        subsample, _ = choose(chosen, wanted.told)
-        with bars(f"told, t = {target:g}", subsample) as advance:
-            path, rule = folder.told(target), rule_of(target)
-            collect(guard, subsample, path, rule=rule, on_answer=advance)
+    told = read_told(folder.path)  # what was told before is graded again, asked for or not
+    more = {row.id for row in choose(chosen, wanted.told)[0]}
+    for target in TOLD:
+        ids = more | {answered.id for answered in told.get(target, ())}
+        subsample = [row for row in chosen if row.id in ids]
+        if subsample:
+            with bars(f"told, t = {target:g}", subsample) as advance:
+                path, rule = folder.told(target), rule_of(target)
+                collect(guard, subsample, path, rule=rule, on_answer=advance)
 
 
 def _command() -> str:

@@ -17,6 +17,7 @@ from energy_guard.backends.base import HiddenStates
 from energy_guard.decide import Attempt
 from energy_guard.errors import InputError, LogError
 from energy_guard.evaluate.grade import Outcome
+from energy_guard.files import write_whole
 from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
 from energy_guard.score import Unscored
 from energy_guard.trace import SCHEMA, Trace
@@ -123,10 +124,13 @@ class Answered:
                 attempts=tuple(_attempt(attempt) for attempt in data["attempts"]),
                 outcomes=tuple(data.get("outcomes", ())),
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise InputError(f"this is no answer: {error!r}") from error
-        outcomes = {answered.outcome, *answered.outcomes}
-        if not outcomes <= set(get_args(Outcome)) or not answered.attempts:
+        texts = (answered.context or "", *answered.choices)
+        if not all(isinstance(text, str) for text in texts):
+            raise InputError("this is no answer: its context or a choice is no text")
+        outcomes = (answered.outcome, *answered.outcomes)
+        if not all(o in get_args(Outcome) for o in outcomes) or not answered.attempts:
             raise InputError("this is no answer: it has no outcome, or no attempt")
         if len(answered.outcomes) != (len(answered.attempts) if answered.outcomes else 0):
             raise InputError("this is no answer: it has not one outcome for every attempt")
@@ -145,8 +149,8 @@ class AnswerFile:
 
     def start(self) -> list[Answered]:
         """Begin a new file, or go on with one; return what it holds already."""
-        if not self.path.exists():
-            self._write(self._head, "x")
+        if not begun(self.path):
+            self._write(self._head, "w")
             return []
         head, answers, whole = _read(self.path)
         if head != json.loads(self._head):
@@ -162,15 +166,42 @@ class AnswerFile:
         """Add one answer; it is on disk when this returns."""
         self._write(answered.to_json(), "a")
 
+    def rewrite(self, answers: Sequence[Answered]) -> None:
+        """Put these in the place of those that are there, all or nothing."""
+        lines = (self._head, *(answered.to_json() for answered in answers))
+        try:
+            write_whole(self.path, "".join(f"{line}\n" for line in lines))
+        except OSError as error:
+            raise self._unwritable(error) from error
+
     def _write(self, line: str, mode: str) -> None:
         try:
             with self.path.open(mode, encoding="utf-8") as file:
                 file.write(line + "\n")
         except OSError as error:
-            raise LogError(
-                f"cannot write to {self.path}: {error.strerror}",
-                "Make room, or give another place; --resume goes on from here.",
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> LogError:
+        return LogError(
+            f"cannot write to {self.path}: {error.strerror}",
+            "Make room, or give another place; --resume goes on from here.",
+        )
+
+
+def begun(path: Path) -> bool:
+    """Whether there is a file, with more than a part of the line that `AnswerFile` begins it with.
+
+    Killed while it wrote that line, it left nothing to go on with.
+    """
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        first = file.readline()
+    part = _BEGINNING.startswith(first) or first.startswith(_BEGINNING)
+    return first.endswith(b"\n") or not part
+
+
+_BEGINNING: Final = b'{"made_with": {'
 
 
 def read_answers(path: Path) -> tuple[dict[str, Any], list[Answered]]:
@@ -191,17 +222,35 @@ def _read(path: Path) -> tuple[dict[str, Any], list[Answered], int]:
         head = json.loads(lines[0])
         if head["schema"] != SCHEMA or not isinstance(head["made_with"], dict):
             raise InputError(f"{path} has another schema")
-    except (IndexError, KeyError, TypeError, ValueError) as error:
+    except (IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} holds no answers", "Give the answers.jsonl of an evaluation."
         ) from error
-    answers = []
+    if not _says_how(head["made_with"]):
+        raise InputError(f"{path}, line 1: this does not say which model answered, and how")
+    answers: dict[str, Answered] = {}
     for number, line in enumerate(lines[1:], 2):
         try:
-            answers.append(Answered.from_json(line))
+            answered = Answered.from_json(line)
         except InputError as error:
             raise InputError(f"{path}, line {number}: {error.message}") from error
-    return head, answers, whole
+        if answered.id in answers:
+            raise InputError(
+                f"{path}, line {number}: {answered.id!r} is answered a second time",
+                "Delete one of the lines.",
+            )
+        answers[answered.id] = answered
+    return head, list(answers.values()), whole
+
+
+def _says_how(made_with: Mapping[str, Any]) -> bool:
+    """Whether all that reports and profiles ask for is there."""
+    model = made_with.get("model")
+    return (
+        isinstance(made_with.get("locator"), str)
+        and isinstance(model, dict)
+        and all(isinstance(model.get(name), str) for name in ("name", "fingerprint", "backend"))
+    )
 
 
 def _difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -212,7 +261,12 @@ def _difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 def _attempt(data: Mapping[str, Any]) -> Attempt:
     trace = Trace.from_json(json.dumps(data["trace"]))
-    return Attempt(trace, _located(data["located"]), _NOT_SCORED, stopped=data["stopped"])
+    located = _located(data["located"])
+    if isinstance(located, Span):
+        tokens = set(located.tokens)
+        if not tokens or list(located.tokens) != [t for t in range(len(trace)) if t in tokens]:
+            raise ValueError("the span's tokens are not tokens of the trace, in order")
+    return Attempt(trace, located, _NOT_SCORED, stopped=data["stopped"])
 
 
 def _located_to_json(located: Located) -> dict[str, Any]:

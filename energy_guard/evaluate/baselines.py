@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +42,10 @@ def measure(
 
     Each is on disk before the next is begun, and depends on its own row alone.
     """
-    done = read_measured(path) if path.exists() else {}
+    done = {}
+    if path.exists():
+        done = read_measured(path)
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
     with guard.backend.session() as session:
         for row, answered in pairs:
             if row.id not in done:
@@ -57,11 +61,9 @@ def measure(
 
 
 def read_measured(path: Path) -> dict[str, dict[str, float]]:
-    """Read what `measure` wrote; a last line that was cut off is dropped, from the file too."""
+    """Read what `measure` wrote; a last line that was cut off is passed over."""
     raw = path.read_bytes()
     whole = raw[: raw.rfind(b"\n") + 1]
-    if whole != raw:
-        path.write_bytes(whole)
     found = {}
     for number, line in enumerate(whole.decode(errors="replace").splitlines(), 1):
         try:

@@ -136,7 +136,7 @@ class Chains:
 def _in_range(attempt: Attempt, scorer: Scorer, single: Calibration) -> Attempt:
     score = scorer.score(attempt.trace, attempt.located)
     if isinstance(score, Score):
-        why_not = single.why_not(score.value, len(score.span.tokens))
+        why_not = score.unlike or single.why_not(score.value, len(score.span.tokens))
         score = score if why_not is None else Unscored(why_not)
     return replace(attempt, score=score)
 

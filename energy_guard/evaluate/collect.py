@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from energy_guard.act import Result
-from energy_guard.errors import EngineError
+from energy_guard.errors import EngineError, InputError
 from energy_guard.evaluate.answers import Answered, AnswerFile
 from energy_guard.evaluate.grade import Grader, Outcome, checked, grade
 from energy_guard.evaluate.rows import Row
@@ -32,20 +33,24 @@ def collect(
     wording: Wording | None = None,
     grader: Grader | None = None,
     rule: str = "",
+    on_start: Callable[[], None] = lambda: None,
     on_answer: Callable[[Answered], None] = lambda _: None,
 ) -> list[Answered]:
     """Ask every row that is not answered in the file yet; return all answers in the rows' order.
 
     wording: for all kinds of questions alike, instead of one for each. rule: what the model is
-    told besides, whatever the kind. Each answer is on disk
-    before the next question is asked, and does not depend on which were asked before: an
-    evaluation that was killed goes on to the very same numbers.
+    told besides, whatever the kind. on_start: called when what the file holds is known to go with
+    these rows, before the first is asked. Each answer is on disk before the next question is
+    asked, and does not depend on which were asked before: an evaluation that was killed goes on
+    to the very same numbers. Answers that are in the file are graded again: gold answers may have
+    been corrected since.
 
-    Raises InputError where the file holds answers that were asked in another way.
+    Raises InputError where the file holds answers that were asked in another way, or an answer to
+    another question by the id of a row.
     """
     file = AnswerFile(path, made_with(guard, wording, grader, rule))
-    known = {row.id for row in rows}
-    done = {answered.id: answered for answered in file.start() if answered.id in known}
+    done = _done(file, rows, grader)
+    on_start()
     for answered in done.values():
         on_answer(answered)
     open_rows = sorted((row for row in rows if row.id not in done), key=kind_of)
@@ -87,6 +92,51 @@ def made_with(
         **(retries if policy.retries else {}),
         **({"rule": rule} if rule else {}),
     }
+
+
+def _done(file: AnswerFile, rows: Sequence[Row], grader: Grader | None) -> dict[str, Answered]:
+    """What the file holds of these rows, graded against the gold answers of today, there too."""
+    by_id = {row.id: row for row in rows}
+    stored = file.start()
+    graded = [
+        _graded_again(answered, by_id[answered.id], grader, file.path)
+        if answered.id in by_id
+        else answered
+        for answered in stored
+    ]
+    if [(a.outcome, a.outcomes) for a in graded] != [(a.outcome, a.outcomes) for a in stored]:
+        file.rewrite(graded)
+    return {answered.id: answered for answered in graded if answered.id in by_id}
+
+
+def _graded_again(answered: Answered, row: Row, grader: Grader | None, path: Path) -> Answered:
+    asked = {
+        "task": (answered.task, row.task),
+        "question": (answered.question, row.question),
+        "context": (answered.context, row.context),
+        "choices": (answered.choices, row.offered),
+        "answerable": (answered.answerable, row.answerable),
+    }
+    changed = [name for name, (then, now) in asked.items() if then != now]
+    if changed:
+        raise InputError(
+            f"{path} has an answer by the id {row.id!r} from when its row had another "
+            f"{' and another '.join(changed)}",
+            _NEW_ID,
+        )
+    before = answered.outcomes or (answered.outcome,)
+    after = tuple(_graded(row, attempt.trace, grader) for attempt in answered.attempts)
+    # Which attempt was kept is not stored: one of those that were graded as the whole was.
+    kept = {now for then, now in zip(before, after, strict=True) if then == answered.outcome}
+    if len(kept) != 1:
+        raise InputError(
+            f"{path}: the attempts at {row.id!r} cannot be graded again for its new gold answers",
+            _NEW_ID,
+        )
+    return replace(answered, outcome=kept.pop(), outcomes=after if answered.outcomes else ())
+
+
+_NEW_ID: Final = "Give the row a new id, or give another --out."
 
 
 def _answered(row: Row, result: Result, grader: Grader | None) -> Answered:

@@ -7,6 +7,7 @@ they are given, which the detector keeps; labels are never seen by what is score
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -65,14 +66,16 @@ _MOST: Final = 100
 class Examples:
     """Scored answers with labels.
 
-    names: the features. values: shape (n, names). wrong, tasks: shape (n,). InputError where a
-    class is missing: nothing can be learnt from right or wrong answers alone.
+    names: the features. values: shape (n, names). wrong, tasks: shape (n,). questions: what
+    those that ask the same share, shape (n,); None where no two do. InputError where a class is
+    missing: nothing can be learnt from right or wrong answers alone.
     """
 
     names: tuple[str, ...]
     values: Floats
     wrong: Flags
     tasks: npt.NDArray[np.str_]
+    questions: npt.NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         if self.wrong.all() or not self.wrong.any():
@@ -85,7 +88,8 @@ class Examples:
 
     def part(self, keep: Flags | npt.NDArray[np.int64]) -> Examples:
         """Return some of the answers."""
-        return Examples(self.names, self.values[keep], self.wrong[keep], self.tasks[keep])
+        asked = None if self.questions is None else self.questions[keep]
+        return Examples(self.names, self.values[keep], self.wrong[keep], self.tasks[keep], asked)
 
     @property
     def summary(self) -> Training:
@@ -164,14 +168,20 @@ def _moved(prior: FittedDetector, examples: Examples, ridge: float) -> FittedDet
 
 
 def folds_of(examples: Examples, seed: int = 0) -> npt.NDArray[np.int64]:
-    """Return the fold of each answer, stratified by task and label, shape (n,)."""
+    """Return the fold of each answer, stratified by task and label, shape (n,).
+
+    Answers to the same question are in one fold.
+    """
     folds = np.zeros(len(examples.wrong), dtype=np.int64)
     for number, task in enumerate(np.unique(examples.tasks)):
         for wrong in (False, True):
             rows = np.flatnonzero((examples.tasks == task) & (examples.wrong == wrong))
             order = np.random.default_rng((seed, number, wrong)).permutation(len(rows))
             folds[rows[order]] = (np.arange(len(rows)) + number) % FOLDS
-    return folds
+    if examples.questions is None:
+        return folds
+    _, first, same = np.unique(examples.questions, return_index=True, return_inverse=True)
+    return np.asarray(folds[first][same])
 
 
 def _scaling(values: Floats) -> tuple[Floats, Floats]:
@@ -248,3 +258,17 @@ def stack(
 ) -> Examples:
     """Put the features of single answers together."""
     return Examples(tuple(names), np.array(rows), np.array(wrong, bool), np.array(tasks, str))
+
+
+def pooled(wrong: Sequence[bool], tasks: Sequence[str]) -> list[str]:
+    """Return the tasks, those too small to be learnt from one by one put together as one task.
+
+    Too small: with fewer right or fewer wrong answers than folds, so that some fold has nothing
+    of it to tell apart. What was asked under many names is learnt from all the same.
+    """
+    counts = Counter(zip(tasks, wrong, strict=True))
+    small = {t for t in tasks if min(counts[t, True], counts[t, False]) < FOLDS}
+    return [_OTHER if task in small and len(small) > 1 else task for task in tasks]
+
+
+_OTHER: Final = "other tasks"

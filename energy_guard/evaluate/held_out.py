@@ -46,14 +46,18 @@ def all_together(tasks: Sequence[Task]) -> Floats:
     return placed(scores, np.concatenate([task.fittable for task in tasks]))
 
 
-def p_wrong(risk: Floats, wrong: npt.NDArray[np.bool_], tasks: npt.NDArray[np.str_]) -> Floats:
-    """Calibrate scores by Platt's method fitted to the other folds, shape (n,).
+def p_wrong(risk: Floats, tasks: Sequence[Task]) -> Floats:
+    """Calibrate scores of these tasks' answers by Platt's method fitted to the other folds.
 
-    NaN where there is no score, and where it is outside the range of the other folds.
+    risk: shape (n,), the tasks one after the other. NaN where there is no score, and where it is
+    outside the range of the other folds.
     """
+    wrong = np.concatenate([task.wrong for task in tasks])
+    names = np.concatenate([np.full(len(task.answers), task.name) for task in tasks])
+    questions = np.concatenate([task.questions for task in tasks])
     scored = np.isfinite(risk)
     kept, labels = risk[scored], wrong[scored]
-    folds = folds_of(Examples(("risk",), kept[:, None], labels, tasks[scored]))
+    folds = folds_of(Examples(("risk",), kept[:, None], labels, names[scored], questions[scored]))
     out = np.full(len(kept), np.nan)
     for fold in np.unique(folds):
         held = folds == fold

@@ -21,14 +21,16 @@ from energy_guard.calibrate import (
     Training,
     certify,
     fit_calibration,
+    question_key,
     split_of,
     threshold_grid,
 )
 from energy_guard.calibrate.certificate import Labelled
+from energy_guard.energy import Floats
 from energy_guard.errors import InputError
 from energy_guard.estimate import Measured
 from energy_guard.evaluate.answers import Answered
-from energy_guard.evaluate.fit import adapt, rescaled, stack
+from energy_guard.evaluate.fit import adapt, pooled, rescaled, stack
 from energy_guard.evaluate.metrics import auroc
 from energy_guard.features import features
 from energy_guard.fitted import FittedDetector
@@ -98,10 +100,11 @@ def make_profile(
     """
     wish = wish or Wish()
     parts = in_splits(answers)
-    scorer = scorer_for(parts["fit"], detector)
     # Where nothing is to be promised, there is nothing to keep the certifying questions for.
     spare = [] if wish.max_risk is not None else parts["certify"]
-    calibrating = scored([*parts["calibrate"], *spare], scorer)
+    learning = [*parts["calibrate"], *spare]
+    scorer = knowing(scorer_for(parts["fit"], detector), [*parts["fit"], *learning])
+    calibrating = scored(learning, scorer)
     seen = [score for _, score in scored(parts["fit"], scorer)]
     calibration = calibrated(calibrating, seen)
     profile = Profile(
@@ -114,6 +117,7 @@ def make_profile(
         calibration=calibration,
         system_prompt=system_prompt,
         sampling=sampling,
+        engine=dict(info.engine) or None,
         certificates=tuple(earlier),
         training=training(parts, scorer, promised=wish.max_risk is not None),
     )
@@ -125,7 +129,7 @@ def make_profile(
             threshold_grid(np.array(grid)),
             wish.max_risk,
             wish.confidence,
-            scorer.name,
+            profile.basis,
             earlier,
         )
         made = profile.certificates + ((certificate,) if certificate not in earlier else ())
@@ -141,9 +145,9 @@ def make_profile(
 
 def in_splits(answers: Sequence[Answered]) -> dict[Split, list[Answered]]:
     """Return the answers of each split, one a question: splits and promises are about questions."""
-    first: dict[tuple[str, str | None], Answered] = {}
+    first: dict[str, Answered] = {}
     for answered in answers:
-        first.setdefault((answered.question, answered.context), answered)
+        first.setdefault(question_key(answered.question, answered.context), answered)
     parts: dict[Split, list[Answered]] = {"fit": [], "calibrate": [], "certify": []}
     for answered in first.values():
         parts[split_of(answered.question, answered.context)].append(answered)
@@ -210,16 +214,34 @@ def scorer_for(answers: Sequence[Answered], detector: str | None = None) -> Scor
     if detector is not None:
         return Detector.parse(detector)
     prior = shipped_prior()
+    whole = _featured(answers, prior)
+    wrong = [a.wrong for a, _ in whole]
+    need(wrong.count(False), wrong.count(True), "fit a detector")
+    tasks = pooled(wrong, [a.task for a, _ in whole])
+    examples = stack(prior.names, [row for _, row in whole], wrong, tasks)
+    return adapt(rescaled(prior, examples.values), examples)
+
+
+def knowing(scorer: Scorer, answers: Sequence[Answered]) -> Scorer:
+    """Return a fitted detector with the range of each feature in these answers.
+
+    Of answers unlike all of them it gives no P(wrong). A single signal stays as it is.
+    """
+    if not isinstance(scorer, FittedDetector):
+        return scorer
+    return scorer.knowing(np.array([row for _, row in _featured(answers, scorer)]))
+
+
+def _featured(
+    answers: Sequence[Answered], detector: FittedDetector
+) -> list[tuple[Answered, Floats]]:
+    """Those that the model did not decline and that have all features, with these."""
     rows = [
-        (a, features(a.trace, a.located, prior.names))
+        (a, features(a.trace, a.located, detector.names))
         for a in answers
         if isinstance(a.located, Span) and not declined(a)
     ]
-    whole = [(a, row) for a, row in rows if np.isfinite(row).all()]
-    wrong = [a.wrong for a, _ in whole]
-    need(wrong.count(False), wrong.count(True), "fit a detector")
-    examples = stack(prior.names, [row for _, row in whole], wrong, [a.task for a, _ in whole])
-    return adapt(rescaled(prior, examples.values), examples)
+    return [(a, row) for a, row in rows if np.isfinite(row).all()]
 
 
 def shipped_prior() -> FittedDetector:
@@ -245,14 +267,15 @@ def labelled(answers: Sequence[Answered], profile: Profile) -> Labelled:
     risks = {a.id: _p_wrong(score, profile) for a, score in scored(answers, profile.scorer)}
     risk = np.array([risks.get(a.id, math.nan) for a in answers])
     return Labelled(
-        [f"{a.question}\0{a.context or ''}" for a in answers],
+        [question_key(a.question, a.context) for a in answers],
         risk,
         np.array([a.wrong for a in answers], dtype=bool),
-        np.isnan(risk) & np.array([_shown_unscored(a, profile) for a in answers], dtype=bool),
+        np.isnan(risk) & np.array([shown_unscored(a, profile) for a in answers], dtype=bool),
     )
 
 
-def _shown_unscored(answered: Answered, profile: Profile) -> bool:
+def shown_unscored(answered: Answered, profile: Profile) -> bool:
+    """Whether a profile's policy shows an answer that has no P(wrong)."""
     if declined(answered) or answered.attempts[-1].stopped is not None:
         return False
     nothing = isinstance(answered.located, NothingToCheck)
@@ -260,7 +283,7 @@ def _shown_unscored(answered: Answered, profile: Profile) -> bool:
 
 
 def _p_wrong(score: Score, profile: Profile) -> float:
-    p = profile.calibration.p_wrong(score.value, len(score.span.tokens))
+    p = profile.p_wrong(score)
     return math.nan if p is None else p
 
 

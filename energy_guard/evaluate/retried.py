@@ -30,6 +30,7 @@ from energy_guard.evaluate.make import (
     Wish,
     calibrated,
     in_splits,
+    knowing,
     labelled,
     ranking,
     scored,
@@ -95,6 +96,7 @@ def asking_profile(
         nothing_to_check=policy.nothing_to_check,
         system_prompt=system_prompt,
         sampling=sampling,
+        engine=dict(info.engine) or None,
     )
 
 
@@ -115,7 +117,7 @@ def run(answered: Answered, profile: Profile) -> Run:
     for attempt in answered.attempts:
         score, p = profile.scorer.score(attempt.trace, attempt.located), None
         if isinstance(score, Score):
-            p = profile.calibration.p_wrong(score.value, len(score.span.tokens))
+            p = profile.p_wrong(score)
         attempts.append(replace(attempt, score=score, p_wrong=p))
     number, move = as_run(profile.policy(), attempts)
     return Run(number, answered.alone(move.attempt))
@@ -154,6 +156,7 @@ def make_retried(
     parts = in_splits(asked)
     promised = wish.max_risk is not None
     learning = [*parts["calibrate"], *([] if promised else parts["certify"])]
+    asking = _knowing(asking, [*fitted, *learning])
     chains = Chains.of(learning, fitted, asking)
     profile = asking.model_copy(update={"certificates": tuple(earlier)})
     certificate = None
@@ -176,6 +179,14 @@ def make_retried(
     )
 
 
+def _knowing(profile: Profile, answers: Sequence[Answered]) -> Profile:
+    """Return the profile with the ranges of its detector's features in all attempts at these."""
+    every = [answered.alone(i) for answered in answers for i in range(len(answered.attempts))]
+    scorer = knowing(profile.scorer, every)
+    fitted = scorer if isinstance(scorer, FittedDetector) else None
+    return profile.model_copy(update={"fitted": fitted})
+
+
 _ASKED: Final[tuple[Split, ...]] = ("calibrate", "certify")
 
 
@@ -194,7 +205,7 @@ def _promised(
         [profile.abstain],
         max_risk,
         wish.confidence,
-        profile.detector,
+        profile.basis,
         profile.certificates,
     )
     if certificate not in profile.certificates:

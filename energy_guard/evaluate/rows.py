@@ -17,8 +17,9 @@ from energy_guard.errors import InputError
 class Row:
     """One labelled question.
 
-    answers: the gold answer and its aliases. choices: among which the answer is; empty where it
-    is free. answerable: False where the right thing is to say that one cannot know.
+    answers: the gold answer and its aliases; none are needed where it is not answerable. choices:
+    among which the answer is; empty where it is free. answerable: False where the right thing is
+    to say that one cannot know.
 
     >>> Row("r1", "capitals", "What is the capital of France?", ("Paris",)).answerable
     True
@@ -69,7 +70,7 @@ def read_rows(paths: Iterable[str | Path]) -> list[Row]:
 
 _SHAPE = (
     "Write one JSON object a line: id, task, question, context or null, answers (a list), "
-    "choices or null, answerable."
+    "choices or null, answerable (where false, no answers are needed)."
 )
 _ID = "Give every row an id of its own: results are stored by it."
 
@@ -81,7 +82,7 @@ class _Stored(BaseModel):
 
     id: Annotated[StrictStr, Field(min_length=1)]
     question: StrictStr
-    answers: Annotated[list[StrictStr], Field(min_length=1)]
+    answers: list[StrictStr] | None = None
     task: StrictStr | None = None
     context: StrictStr | None = None
     choices: list[StrictStr] | None = None
@@ -115,7 +116,7 @@ def _row(line: str, task: str, place: str) -> Row:
         stored.id,
         stored.task or task,
         stored.question,
-        tuple(stored.answers),
+        tuple(stored.answers or ()),
         stored.context or None,
         tuple(stored.choices or ()),
         stored.answerable,
@@ -126,6 +127,8 @@ def _row(line: str, task: str, place: str) -> Row:
 
 def _check(row: Row, place: str) -> None:
     """Raise InputError for what has the right types and cannot be asked or graded."""
+    if row.answerable and not row.answers:
+        raise InputError(f"{place}: there are no answers, and the row counts as answerable", _SHAPE)
     texts = (row.question, *row.answers, *row.choices)
     if not all(text.strip() for text in texts):
         raise InputError(f"{place}: the question, an answer or a choice is blank", _SHAPE)

@@ -15,12 +15,13 @@ from typing import Any, Final
 from energy_guard.backends import Backend
 from energy_guard.decide import Attempt
 from energy_guard.errors import InputError, LogError
-from energy_guard.evaluate.answers import Answered, read_answers
+from energy_guard.evaluate.answers import Answered, begun, read_answers
 from energy_guard.evaluate.baselines import read_measured, with_measured
 from energy_guard.evaluate.rows import Row
 from energy_guard.evaluate.states import with_states
-from energy_guard.evaluate.tasks import request_of
+from energy_guard.evaluate.tasks import Wording, request_of
 from energy_guard.evaluate.told import TOLD
+from energy_guard.files import write_whole
 from energy_guard.locate import Asked, Locator
 from energy_guard.locate import locator as locator_named
 from energy_guard.trace import SCHEMA
@@ -77,6 +78,11 @@ class Folder:
         return self.path / "results.json"
 
     @property
+    def lock(self) -> Path:
+        """Held by whoever asks into this folder."""
+        return self.path / "eval.lock"
+
+    @property
     def report(self) -> Path:
         """The same for people, in a browser."""
         return self.path / "report.html"
@@ -114,7 +120,7 @@ class Folder:
 
     def _write(self, path: Path, data: dict[str, Any]) -> None:
         try:
-            path.write_text(json.dumps(data, ensure_ascii=False, allow_nan=False), "utf-8")
+            write_whole(path, json.dumps(data, ensure_ascii=False, allow_nan=False))
         except OSError as error:
             raise LogError(f"cannot write {path}: {error.strerror}", "Make room.") from error
 
@@ -133,7 +139,7 @@ def choose(
     for row in sorted(rows, key=lambda row: hashlib.sha256(row.id.encode()).digest()):
         if taken[row.task] == most:
             continue
-        if backend is not None and not _fits(row, backend):
+        if backend is not None and not fits(row, backend):
             too_long[row.task] += 1
             continue
         taken[row.task] += 1
@@ -143,11 +149,12 @@ def choose(
 
 
 _RESERVE: Final = 64
-"""Tokens for what may be said besides: the rule of a confidence target, the question of p(true)."""
+"""Tokens for what may be said besides: a confidence target's rule, p(true), a retry's feedback."""
 
 
-def _fits(row: Row, backend: Backend) -> bool:
-    request = request_of(row)
+def fits(row: Row, backend: Backend, wording: Wording | None = None) -> bool:
+    """Whether the question, its passage and an answer fit the context; wording: as in `collect`."""
+    request = request_of(row, wording)
     return backend.measure(request).room >= request.max_tokens + _RESERVE
 
 
@@ -213,7 +220,7 @@ def _read_run(path: Path) -> Run | None:
 def read_told(path: Path) -> dict[float, list[Answered]]:
     """Read the answers after the model was told a rule, by the rule's confidence target."""
     files = {target: Folder(path).told(target) for target in TOLD}
-    return {t: read_answers(file)[1] for t, file in files.items() if file.exists()}
+    return {t: read_answers(file)[1] for t, file in files.items() if begun(file)}
 
 
 def versions() -> dict[str, str]:

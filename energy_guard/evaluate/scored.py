@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from energy_guard.calibrate import question_key
 from energy_guard.energy import Floats
 from energy_guard.errors import InputError, NormalisedRowsError
 from energy_guard.evaluate.answers import Answered, by_task
@@ -41,6 +43,18 @@ class Task:
     name: str
     answers: tuple[Answered, ...]
     values: Floats
+
+    @cached_property
+    def questions(self) -> npt.NDArray[np.str_]:
+        """What answers to the same question share, shape (n,)."""
+        keys = [question_key(a.question, a.context).encode("utf-8") for a in self.answers]
+        return np.array([hashlib.sha256(key).hexdigest() for key in keys])
+
+    def without(self, other: Task) -> Task:
+        """Leave out the questions that another task asks, too."""
+        kept = ~np.isin(self.questions, other.questions)
+        answers = tuple(a for a, keep in zip(self.answers, kept, strict=True) if keep)
+        return Task(self.name, answers, self.values[kept])
 
     @cached_property
     def wrong(self) -> Flags:
@@ -80,6 +94,7 @@ def examples(tasks: Sequence[Task]) -> Examples:
         np.concatenate([task.values[task.fittable][:, _DEFAULT] for task in tasks]),
         np.concatenate([task.wrong[task.fittable] for task in tasks]),
         np.concatenate([np.full(int(task.fittable.sum()), task.name) for task in tasks]),
+        np.concatenate([task.questions[task.fittable] for task in tasks]),
     )
 
 

@@ -8,6 +8,10 @@ from typing import Final
 
 from energy_guard.evaluate.many import Aurocs
 from energy_guard.evaluate.scored import PARTS, SINGLES
+from energy_guard.policy import DEFAULT_DETECTOR
+
+USUAL: Final = f"span.{DEFAULT_DETECTOR}"
+"""What the guard goes by where nothing was fitted."""
 
 CHOSEN: Final = "the single signal chosen on the other tasks"
 

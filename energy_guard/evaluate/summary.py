@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from energy_guard.calibrate import Profile
 from energy_guard.energy import Floats
@@ -35,7 +34,7 @@ from energy_guard.evaluate.many import Aurocs, Risk, aurocs, mean_auroc
 from energy_guard.evaluate.metrics import OF_EACH
 from energy_guard.evaluate.probe import ELSEWHERE, PROBE, about, probes
 from energy_guard.evaluate.scored import PARTS, SINGLES, Task, tasks_of
-from energy_guard.evaluate.singles import CHOSEN, best_singles, with_chosen
+from energy_guard.evaluate.singles import CHOSEN, USUAL, best_singles, with_chosen
 from energy_guard.evaluate.stored import profile_figures
 from energy_guard.evaluate.told import graded as graded_of
 from energy_guard.evaluate.told import told_figures
@@ -123,15 +122,14 @@ class _Guards:
         tasks = [each.task for each in scored]
         if not fitting:
             return cls(tasks, {}, None)
-        names, wrong = _names(tasks), np.concatenate([task.wrong for task in tasks])
         single = [_by(task, Detector.parse(name)) for task in tasks] if name else None
         risk = np.concatenate(single) if single else all_together(tasks)
         one_a_task = {}
         for number, each in enumerate(scored):
             if each.task in fitting:
                 own = single[number] if single else _once(each.fitted[IN_DOMAIN])
-                one_a_task[each.task.name] = p_wrong(own, each.task.wrong, _names([each.task]))
-        return cls(tasks, one_a_task, p_wrong(risk, wrong, names))
+                one_a_task[each.task.name] = p_wrong(own, [each.task])
+        return cls(tasks, one_a_task, p_wrong(risk, tasks))
 
     def pooled(self, best: Sequence[str]) -> dict[str, Any]:
         """Figures over all rows; each task a share of them, as large as it is."""
@@ -154,7 +152,7 @@ class _Guards:
 
 
 def _scored(task: Task, fitting: Sequence[Task]) -> _Scored:
-    others = [other for other in fitting if other is not task]
+    others = [other.without(task) for other in fitting if other is not task]
     fitted: dict[str, Risk] = {}
     if task in fitting:
         fitted[IN_DOMAIN] = in_domain(task, others)
@@ -215,7 +213,7 @@ def _task(each: _Scored, p: Floats | None, best: Sequence[str]) -> dict[str, Any
     kept = task.fittable
     curves = {name: _once(risk) for name, risk in each.fitted.items()}
     curves |= {name: _risk(task, name) for name in (*best, LENGTH)}
-    found["gain"] = _above([ranking], list(each.fitted), best)
+    found["gain"] = _above([ranking], list(each.fitted), [USUAL, *best])
     if not task.wrong[kept].all() and task.wrong[kept].any():
         found["roc"] = {name: roc(risk[kept], task.wrong[kept]) for name, risk in curves.items()}
     if p is None:
@@ -259,7 +257,7 @@ def _means(
     if not rankings:
         reason = f"no task has {OF_EACH} right and {OF_EACH} wrong answers that were located"
         return {"tasks": [], "reason": reason}
-    fixed = [*best, CHOSEN] if len(rankings) > 1 else best
+    fixed = [*best, CHOSEN] if len(rankings) > 1 else list(best)
     rankings = with_chosen(rankings)
     names = dict.fromkeys(name for ranking in rankings for name in ranking.values)
     fitted, probed = ([n for n in of if n in names] for of in (_FITTED, (PROBE, ELSEWHERE)))
@@ -267,7 +265,7 @@ def _means(
         "tasks": [each.task.name for each in counting],
         "best_singles": list(best),
         "auroc": {name: measured(mean_auroc(rankings, name)) for name in names},
-        "gain": _above(rankings, fitted, fixed),
+        "gain": _above(rankings, fitted, [USUAL, *fixed]),
         "probe_gain": _above(rankings, probed, [*best, *fitted]),
     }
 
@@ -302,7 +300,3 @@ def _outcomes(answers: Sequence[Answered]) -> dict[str, int]:
         "declined" if declined(a) and a.outcome == "right" else a.outcome for a in answers
     )
     return {outcome: said[outcome] for outcome in ("right", "wrong", "refused", "declined")}
-
-
-def _names(tasks: Sequence[Task]) -> npt.NDArray[np.str_]:
-    return np.concatenate([np.full(len(task.answers), task.name) for task in tasks])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from energy_guard.errors import ConfigError
@@ -53,12 +54,9 @@ def by_field(path: str) -> Locator:
         nodes = scan(answer.text)
         if nodes is None:
             return NotLocated("the answer is not a JSON object or list")
-        at = 0
-        for key in keys:
-            inside = [i for i, node in enumerate(nodes) if node.parent == at and node.key == key]
-            if not inside:
-                return NotLocated(f"the JSON answer has no field {path}")
-            at = inside[-1]
+        at = place(nodes, keys)
+        if at is None:
+            return NotLocated(f"the JSON answer has no field {path}")
         ranges = values(nodes, at)
         return answer.span(ranges) if ranges else NotLocated(f"the field {path} is empty")
 
@@ -79,6 +77,17 @@ def scan(answer: str) -> list[Node] | None:
         if isinstance(data, dict | list):
             return _nodes(answer, start, end)
     return None
+
+
+def place(nodes: list[Node], keys: Sequence[str]) -> int | None:
+    """Return the node at the end of these keys, the last one of a key given twice; None without."""
+    at = 0
+    for key in keys:
+        inside = [i for i, node in enumerate(nodes) if node.parent == at and node.key == key]
+        if not inside:
+            return None
+        at = inside[-1]
+    return at
 
 
 def values(nodes: list[Node], top: int = 0) -> list[Range]:

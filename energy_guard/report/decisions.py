@@ -30,8 +30,10 @@ def profile(results: Results) -> Sheet:
     ]
     note = (
         f"Detector {found['detector']}, as it was stored; shown: P(wrong) below "
-        f"{found['abstain']:.3g}. These answers had no part in it, unless it was made from them."
+        f"{found['abstain']:.3g}, and what its policy shows without one. These answers had no part "
+        "in it, unless it was made from them."
     )
+    note += "".join(f" Mind: {said}." for said in found["notes"])
     if found["promise"]:
         risk, confidence = found["promise"]["max_risk"], found["promise"]["confidence"]
         note += (

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from energy_guard.report.sheet import NONE, Results, Sheet, best_singles, number
 
-_FITTED: Final = "fitted in domain"
+_FITTED: Final = ("fitted in domain", "fitted out of domain")
 _PROBES: Final = ("hidden-state probe", "hidden-state probe, other tasks")
 
 SHOWN: Final = (
@@ -29,21 +29,15 @@ def detectors(results: Results) -> Sheet:
     """The fitted detectors beside the best single signals, task by task."""
     means = results["means"]
     best = best_singles(results)
-    fitted = ("fitted in domain", "fitted out of domain")
     rows = [
-        (name, str(task["ranked"]), *_auroc_cells(task, best, fitted))
+        (name, str(task["ranked"]), *_auroc_cells(task, best))
         if "auroc" in task
         else (name, str(task["ranked"]), task["reason"], *[""] * (len(best) + 2))
         for name, task in results["tasks"].items()
     ]
     if means["tasks"]:
         n = sum(results["tasks"][name]["ranked"] for name in means["tasks"])
-        rows.append((f"mean of {len(means['tasks'])}", str(n), *_auroc_cells(means, best, fitted)))
-    gains = [
-        f"Mean gain, {name}, over {other}: {number(of[other], signed=True)}."
-        for name, of in means.get("gain", {}).items()
-        for other in of
-    ]
+        rows.append((f"mean of {len(means['tasks'])}", str(n), *_auroc_cells(means, best)))
     chosen = (
         f"{' and '.join(best)}: the best single signals of the exact answer and of the whole "
         "answer, chosen on these very answers, which flatters them."
@@ -56,19 +50,33 @@ def detectors(results: Results) -> Sheet:
     )
     return Sheet(
         "AUROC: wrong answers above right ones",
-        ("task", "n", *best, "in domain: its gain on the first", *fitted),
+        ("task", "n", *best, "in domain: its gain on the first", *_FITTED),
         tuple(rows),
-        " ".join([chosen, fitting, *gains]),
+        f"{chosen} {fitting}",
     )
 
 
-def _auroc_cells(
-    found: Mapping[str, Any], best: Sequence[str], fitted: Sequence[str]
-) -> tuple[str, ...]:
-    auroc, gain = found["auroc"], found["gain"].get(fitted[0], {})
+def _auroc_cells(found: Mapping[str, Any], best: Sequence[str]) -> tuple[str, ...]:
+    auroc, gain = found["auroc"], found["gain"].get(_FITTED[0], {})
     singles = [number(auroc.get(name)) for name in best]
     first = number(gain.get(best[0]) if best else None, signed=True)
-    return (*singles, first, *(number(auroc.get(name)) for name in fitted))
+    return (*singles, first, *(number(auroc.get(name)) for name in _FITTED))
+
+
+def gains(results: Results) -> Sheet:
+    """What fitting gains over single signals, on the mean of the tasks."""
+    found = results["means"].get("gain", {})
+    others = list(dict.fromkeys(other for of in found.values() for other in of))
+    rows = [
+        (other, *(number(found.get(name, {}).get(other), signed=True) for name in _FITTED))
+        for other in others
+    ]
+    note = (
+        "The first is what the guard goes by where nothing was fitted; the last is chosen without "
+        "any answer of the task that it is compared on."
+    )
+    headings = ("mean AUROC above", *_FITTED)
+    return Sheet("What fitting gains", headings, tuple(rows), note if rows else "")
 
 
 def singles(results: Results) -> Sheet:
@@ -166,18 +174,18 @@ def probes(results: Results) -> Sheet:
     ]
     return Sheet(
         "A trained reference, a probe on hidden states: AUROC",
-        ("task", "n", first, _FITTED, _PROBES[0], "its gain on the detector", _PROBES[1]),
+        ("task", "n", first, _FITTED[0], _PROBES[0], "its gain on the detector", _PROBES[1]),
         tuple(rows),
         " ".join(notes) if tasks else "",
     )
 
 
 def _probe_cells(auroc: Mapping[str, Any], gain: Mapping[str, Any], first: str) -> tuple[str, ...]:
-    above = gain.get(_PROBES[0], {}).get(_FITTED)
+    above = gain.get(_PROBES[0], {}).get(_FITTED[0])
     probe, elsewhere = (number(auroc.get(name)) for name in _PROBES)
     return (
         number(auroc.get(first)),
-        number(auroc.get(_FITTED)),
+        number(auroc.get(_FITTED[0])),
         probe,
         number(above, True),
         elsewhere,

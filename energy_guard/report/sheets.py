@@ -15,6 +15,7 @@ def sheets(results: Results) -> list[Sheet]:
     makers: tuple[Callable[[Results], Sheet], ...] = (
         _answers,
         rankings.detectors,
+        rankings.gains,
         rankings.singles,
         rankings.gauge,
         rankings.baselines,

@@ -175,7 +175,7 @@ def _p_wrong(answered: Answered, profile: Profile) -> float:
     score = _score(answered, profile.scorer)
     if not isinstance(score, Score):
         return np.inf
-    p = profile.calibration.p_wrong(score.value, len(score.span.tokens))
+    p = profile.p_wrong(score)
     return np.inf if p is None else p
 
 

@@ -229,6 +229,15 @@ class TestWithheld:
 
 
 class TestConcurrency:
+    def test_the_engine_is_done_when_an_answer_is_there(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A thread that is still at work would speak to an event loop that is closed by then."""
+        model = saying(*["Paris"] * 50)
+        for _ in range(50):
+            asyncio.run(model.ainvoke("?"))
+        assert not caplog.records
+
     @pytest.mark.model
     def test_concurrent_calls_are_queued_and_not_mixed(self, demo: LlamaCpp) -> None:
         questions = [f"Repeat this number: {n}{n}{n}" for n in range(1, 7)]

@@ -20,11 +20,14 @@ from energy_guard.backends.llama_cpp.evaluate import (
     evaluate,
     rows_after,
 )
+from energy_guard.backends.llama_cpp.options import engine_options
 from energy_guard.backends.llama_cpp.sampling import generate_options
 from energy_guard.backends.llama_cpp.tap import (
     RowTap,
+    Written,
     context_size,
     current_row,
+    overtaken,
 )
 from energy_guard.backends.llama_cpp.vocabulary import vocabulary_of
 from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
@@ -67,12 +70,12 @@ class LlamaCpp(Backend):
 
     @cached_property
     def info(self) -> ModelInfo:
-        """Name and fingerprint of the model file with its adapter."""
+        """Name and fingerprint of the model file with its adapter, and options of the engine."""
         llm = self.engine
         path = Path(llm.model_path)
         adapters = {Path(llm.lora_path): llm.lora_scale} if llm.lora_path else {}
         name = llm.metadata.get("general.name") or path.stem
-        return ModelInfo(name, fingerprint(path, adapters), "llama-cpp")
+        return ModelInfo(name, fingerprint(path, adapters), "llama-cpp", engine_options(llm))
 
     @property
     def exact_signals(self) -> frozenset[str]:
@@ -134,6 +137,8 @@ class LlamaCpp(Backend):
                     break
                 row = next(rows)
                 after = reducer.reduce(row)
+        if llm.input_ids[: llm.n_tokens].tolist() != [*prompt, *ids][: llm.n_tokens]:
+            raise overtaken()
         yield from recorder.finish(after if recorder.wants_last_row else None)
 
     def _run(
@@ -154,7 +159,7 @@ class LlamaCpp(Backend):
             request.inverse_temperature,
             self._prompts.opens_reasoning(prompt),
         )
-        tap = RowTap(llm, request.inverse_temperature)
+        tap, written = RowTap(llm, request.inverse_temperature), Written(prompt)
         generate = type(llm).generate.__get__(llm) if private else llm.generate
         with tap.installed(), self._seed(request.sampling.seed):
             tokens = generate(prompt, **options)
@@ -166,13 +171,14 @@ class LlamaCpp(Backend):
                     if isinstance(token, StopToken):  # a capture around us wants no more
                         recorder.reason = "cancelled"
                     else:
-                        yield from recorder.add(tap.take(token), ends=tap.vocabulary.is_end(token))
+                        step = tap.take(token, written)
+                        yield from recorder.add(step, ends=tap.vocabulary.is_end(token))
                     done = recorder.reason is not None or recorder.interrupted(request)
                     token = None if done else _next(tokens)
             finally:
                 tokens.close()
             last_row = self._last_row and recorder.wants_last_row
-            row = tap.next_row(recorder.last_id) if last_row else None
+            row = tap.next_row(recorder.last_id, written) if last_row else None
         yield from recorder.finish(row)
 
     @contextmanager

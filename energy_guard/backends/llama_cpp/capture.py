@@ -8,7 +8,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from energy_guard.backends.attributes import replaced
-from energy_guard.backends.llama_cpp.tap import RowTap, context_size
+from energy_guard.backends.llama_cpp.tap import RowTap, Written, context_size
 from energy_guard.backends.locks import lock_of
 from energy_guard.backends.recorder import Recorder
 from energy_guard.errors import EngineError
@@ -88,11 +88,12 @@ class _Watch:
         room = context_size(self._llm) - len(tokens)
         limit = min(self._max_tokens or room, room)
         recorder = Recorder(len(self.traces), len(tokens), self._stop)
+        written = Written(tokens)
         inner = self._generate(tokens, *args, **kwargs)
         try:
             for token in inner:
                 if not self.over:
-                    step = self.tap.take(token)
+                    step = self.tap.take(token, written)
                     recorder.add(step, ends=self.tap.vocabulary.is_end(token))
                     if self._on_step is not None and self._on_step(step):
                         recorder.reason = "cancelled"
@@ -107,10 +108,10 @@ class _Watch:
             if not self.over:
                 if recorder.reason is None:
                     recorder.reason = "length" if len(recorder) >= limit else "closed"
-                self.traces.append(self._finish(recorder))
+                self.traces.append(self._finish(recorder, written))
 
-    def _finish(self, recorder: Recorder) -> Trace:
-        row = self.tap.take_row()
+    def _finish(self, recorder: Recorder, written: Written) -> Trace:
+        row = self.tap.take_row(written)
         if row is None and self._last_row and recorder.wants_last_row:
-            row = self.tap.next_row(recorder.last_id)
+            row = self.tap.next_row(recorder.last_id, written)
         return recorder.trace(row)

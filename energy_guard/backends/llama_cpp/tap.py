@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -24,13 +24,43 @@ if TYPE_CHECKING:
     from llama_cpp import Llama
 
 
+_ID_BYTES: Final = np.dtype(np.intc).itemsize
+
+
 class _Seen(NamedTuple):
-    """A sampled token: the numbers of its row, and where in the context it would go."""
+    """A sampled token: the numbers of its row, and the tokens of the context that led to it."""
 
     token: int
     token_logit: float
     row: Row
-    position: int
+    context: bytes
+
+
+class Written:
+    """The tokens of one generation, its prompt first: what it takes to lie in the context.
+
+    Another call on the same engine, of another thread or between two tokens of a stream, puts its
+    own tokens there. The rows are then those of a mixture.
+    """
+
+    def __init__(self, prompt: Sequence[int]) -> None:
+        self.position = 0
+        self._ids = bytearray(np.array(prompt, dtype=np.intc).tobytes())
+
+    def add(self, token: int, context: bytes) -> None:
+        """Take the token that this context led to; EngineError where it is not this one's."""
+        if not self.leads_on(context):
+            raise overtaken()
+        self._ids += np.intc(token).tobytes()
+        self.position = len(context) // _ID_BYTES
+
+    def leads_on(self, context: bytes) -> bool:
+        """Whether the context ends with all of it."""
+        return context.endswith(self._ids)
+
+    def led_to_last(self, context: bytes) -> bool:
+        """Whether the context ends with all but the last token."""
+        return context.endswith(self._ids[:-_ID_BYTES])
 
 
 class RowTap:
@@ -41,7 +71,6 @@ class RowTap:
         self.vocabulary = vocabulary_of(llm)
         self.seen: _Seen | None = None
         self._llm = llm
-        self._position = 0
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -57,38 +86,50 @@ class RowTap:
             if not taps:
                 _uninstall(self._llm)
 
-    def take(self, token: int) -> Step:
-        """Return the step of the token that `generate` has just yielded."""
+    def take(self, token: int, written: Written) -> Step:
+        """Return the step of the token that `generate` has just yielded, and note it as written.
+
+        Raises EngineError where another call has used the engine meanwhile.
+        """
         seen, self.seen = self.seen, None
         if seen is None or seen.token != token:
-            raise EngineError(
-                f"token {token} came from the engine without passing through its sampler",
-                "Please report this with the version of llama-cpp-python.",
-            )
-        self._position = seen.position
+            raise overtaken()
+        written.add(token, seen.context)
         return Step(token, self.vocabulary.piece(token), seen.token_logit, seen.row)
 
-    def take_row(self) -> Row | None:
+    def take_row(self, written: Written) -> Row | None:
         """Return the row of a token that was sampled and then dropped by the engine."""
         seen, self.seen = self.seen, None
-        return seen.row if seen else None
+        return seen.row if seen and written.leads_on(seen.context) else None
 
-    def next_row(self, token: int) -> Row | None:
+    def next_row(self, token: int, written: Written) -> Row | None:
         """Evaluate `token`, the last one taken, and reduce its row: one extra decode.
 
         The token stays in the context: ids, cache and count agree, and the next prompt's
-        prefix match is one token longer. None where the context is full or the engine gone.
+        prefix match is one token longer. None where the context is full or taken by another call,
+        or the engine gone.
         """
-        llm = self._llm
-        if llm._ctx.ctx is None or self._position >= context_size(llm):
+        llm, position = self._llm, written.position
+        if llm._ctx.ctx is None or position >= context_size(llm):
             return None
-        llm.n_tokens = self._position  # a draft model may have run ahead
+        if llm.n_tokens < position or not written.led_to_last(llm.input_ids[:position].tobytes()):
+            return None
+        llm.n_tokens = position  # a draft model may have run ahead
         try:
             llm.eval([token])
         except RuntimeError:  # llama_decode failed: the row is missing, and marked as that
             llm.reset()
             return None
         return self.reducer.reduce(current_row(llm))
+
+
+def overtaken() -> EngineError:
+    """What is raised where the context holds what another call put there."""
+    return EngineError(
+        "another call used the engine while this answer was written, so its numbers are mixed",
+        "A Llama serves one call at a time: end one before the next, or load a second Llama. "
+        "If there was no other, please report this with the version of llama-cpp-python.",
+    )
 
 
 _taps: Final[weakref.WeakKeyDictionary[Llama, list[RowTap]]] = weakref.WeakKeyDictionary()
@@ -105,11 +146,15 @@ def _install(llm: Llama, taps: list[RowTap]) -> None:
     def sample(*args: Any, **kwargs: Any) -> int:
         index = kwargs.get("idx")
         position = llm.n_tokens if index is None else index + 1
-        row = current_row(llm, position - llm.n_tokens - 1)
+        try:
+            row = current_row(llm, position - llm.n_tokens - 1)
+        except ValueError as error:  # the next lines of llama.cpp would read where nothing is
+            raise overtaken() from error
         reduced = [(tap, tap.reducer.reduce(row)) for tap in taps]
+        context = llm.input_ids[:position].tobytes()
         token: int = original(*args, **kwargs)
         for tap, numbers in reduced:
-            tap.seen = _Seen(token, tap.reducer.token_logit(row, token), numbers, position)
+            tap.seen = _Seen(token, tap.reducer.token_logit(row, token), numbers, context)
         return token
 
     vars(llm)["sample"] = sample

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from energy_guard.backends.base import (
     Backend,
@@ -21,12 +21,13 @@ from energy_guard.backends.base import (
 from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
 from energy_guard.backends.prompt import PromptEncoder
 from energy_guard.backends.recorder import Recorder
-from energy_guard.backends.transformers.check import check_model, check_tokenizer
+from energy_guard.backends.transformers.check import check_generation, check_model, check_tokenizer
 from energy_guard.backends.transformers.choose import check_request
 from energy_guard.backends.transformers.codec import TokenizerCodec
 from energy_guard.backends.transformers.constrain import Constraints
 from energy_guard.backends.transformers.fingerprint import fingerprint
 from energy_guard.backends.transformers.job import Job, batches
+from energy_guard.backends.transformers.options import engine_options
 from energy_guard.backends.transformers.run import Prefix, Run
 from energy_guard.backends.transformers.states import read_states
 from energy_guard.backends.transformers.vocabulary import Vocabulary
@@ -37,23 +38,6 @@ from energy_guard.trace import SIGNALS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-_NOT_OPTIONS: Final = frozenset(
-    {
-        *("num_beams", "num_return_sequences", "assistant_model", "prompt_lookup_num_tokens"),
-        *("custom_generate", "past_key_values", "return_dict_in_generate"),
-        *(
-            "max_new_tokens",
-            "max_length",
-            "do_sample",
-            "temperature",
-            "stop_strings",
-            "eos_token_id",
-        ),
-    }
-)
-"""Options of `generate` that write other sequences than one a request, token by token; and those
-that a request states itself."""
 
 
 class Transformers(Backend):
@@ -82,13 +66,7 @@ class Transformers(Backend):
     ) -> None:
         check_model(model)
         check_tokenizer(model, tokenizer)
-        refused = sorted(_NOT_OPTIONS & generation.keys())
-        if refused:
-            raise ConfigError(
-                f"generation: {', '.join(refused)} cannot be set here",
-                "Requests say how long an answer gets and how tokens are drawn; for anything "
-                "else put `capture` around your own call of generate.",
-            )
+        check_generation(model, generation)
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}", "Give at least 1.")
         self.engine = model
@@ -103,12 +81,15 @@ class Transformers(Backend):
         self._wait_s = wait_s
         self._lock = lock_of(model)
 
-    @cached_property
+    @property
     def info(self) -> ModelInfo:
-        """Name of the model, and the fingerprint of its weights and chat template."""
+        """Name of the model, the fingerprint of its weights and chat template, how it computes."""
         name = Path(self.engine.name_or_path or "").name or type(self.engine).__name__
-        digest = fingerprint(self.engine, self.tokenizer, self._template)
-        return ModelInfo(name, digest, "transformers")
+        return ModelInfo(name, self._fingerprint, "transformers", engine_options(self.engine))
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self.engine, self.tokenizer, self._template)
 
     @property
     def exact_signals(self) -> frozenset[str]:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from energy_guard.backends.attributes import replaced
@@ -61,7 +62,7 @@ class _Captured:
     ) -> None:
         self.traces: list[Trace] = []
         self.over = False
-        self._drafting = False  # a model may be its own assistant
+        self._drafting: set[int] = set()  # threads; a model may be its own assistant
         self._model = model
         self._generate = model.generate
         self._piece = _no_text if tokenizer is None else Vocabulary(tokenizer).piece
@@ -73,7 +74,7 @@ class _Captured:
 
         @wraps(self._generate)
         def generate(*args: Any, **kwargs: Any) -> Any:
-            if self.over or self._drafting:
+            if self.over or get_ident() in self._drafting:
                 return self._generate(*args, **kwargs)
             call = _Call(self._model, args, kwargs)
             if kwargs.get("cache_implementation") == "paged":
@@ -105,11 +106,11 @@ class _Captured:
                 "Leave on_step out (the final sequences are traced), or generate greedily.",
             )
         prompts = call.prompts()
-        self._drafting = True
+        self._drafting.add(get_ident())
         try:
             out = self._generate(*call.args, **call.kwargs)
         finally:
-            self._drafting = False
+            self._drafting.remove(get_ident())
         sequences = getattr(out, "sequences", out)
         expand = len(sequences) // len(prompts)
         for i, ids in enumerate(sequences[:, call.width :].tolist()):

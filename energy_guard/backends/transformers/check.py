@@ -1,11 +1,12 @@
-"""Can this model be guarded, and does the tokenizer belong to it?"""
+"""Can this model be guarded, does the tokenizer belong to it, and do options of `generate` fit?"""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from energy_guard.errors import InputError
+from energy_guard.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -68,3 +69,55 @@ def check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
             "they do not belong together",
             "Load both from the same directory or hub id (or resize the model's embeddings).",
         )
+
+
+_OF_REQUESTS: Final = (
+    "Requests say how long an answer gets and how tokens are drawn; for anything else put "
+    "`capture` around your own call of generate."
+)
+_OF_PROMPTS: Final = "Prompts are encoded and padded here: give them as requests."
+
+_REFUSED: Final = {
+    **dict.fromkeys(
+        (
+            *("num_beams", "num_return_sequences", "assistant_model", "prompt_lookup_num_tokens"),
+            *("custom_generate", "past_key_values", "return_dict_in_generate"),
+            *("max_new_tokens", "max_length", "do_sample", "temperature", "stop_strings"),
+        ),
+        _OF_REQUESTS,
+    ),
+    **dict.fromkeys(
+        ("inputs", "input_ids", "inputs_embeds", "attention_mask", "position_ids"), _OF_PROMPTS
+    ),
+    "eos_token_id": "Set it in the model's generation_config, whose end tokens are used.",
+    "pad_token_id": "Set pad_token on the tokenizer, or leave it: what is padded is masked.",
+    "generation_config": "Give those of its settings that you need, each as an option.",
+}
+"""Options of `generate` that write other sequences than one a request, token by token; those that
+a request states itself; and those that are filled in here. With what to do instead."""
+
+_BESIDE: Final = frozenset({"tokenizer", "assistant_tokenizer"})
+"""Arguments that `generate` takes and does not list."""
+
+
+def check_generation(model: PreTrainedModel, options: Mapping[str, Any]) -> None:
+    """Raise ConfigError for options of `generate` that cannot be set, or that there are not."""
+    from transformers import GenerationConfig
+
+    refused = sorted(_REFUSED.keys() & options.keys())
+    if refused:
+        raise ConfigError(
+            f"generation: {', '.join(refused)} cannot be set here",
+            " ".join(dict.fromkeys(_REFUSED[name] for name in refused)),
+        )
+    make: Any = GenerationConfig
+    generating: Any = model
+    known = {*vars(make()), *inspect.signature(generating.generate).parameters, *_BESIDE}
+    for name in options.keys() - known:
+        try:
+            generating._validate_model_kwargs({name: options[name]})
+        except ValueError as error:
+            raise ConfigError(
+                f"generation: neither generate nor {type(model).__name__} has an option {name!r}",
+                "Look for a typing error.",
+            ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from threading import get_ident
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,11 +22,13 @@ def interruptible(
 ) -> Iterator[Callable[[], None]]:
     """Raise PromptInterruptedError inside, between two layers, when `interrupted` says so.
 
-    Yields a function to be called when the prompt has been read: single tokens are not worth it.
+    Other threads that run the model are not interrupted. Yields a function to be called when the
+    prompt has been read: single tokens are not worth it.
     """
+    mine = get_ident()
 
     def look(_layer: Module, _inputs: object) -> None:
-        if interrupted():
+        if get_ident() == mine and interrupted():
             raise PromptInterruptedError
 
     with ExitStack() as stack:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Self
 
-from energy_guard.backends.attributes import replaced
+from energy_guard.backends.attributes import standing_in
 from energy_guard.backends.transformers.choose import Forced, processors
 from energy_guard.backends.transformers.constrain import Constrained
 from energy_guard.backends.transformers.failures import engine_failures
@@ -160,7 +161,7 @@ class Run:
         options = {k: v for k, v in backend.generation.items() if k not in known}
         own = {k: v for k, v in backend.generation.items() if k in known}
         config = make(
-            max_new_tokens=max(job.limit for job in jobs),
+            max_length=width + max(job.limit for job in jobs),
             eos_token_id=None if self._given else sorted(backend.ends),
             pad_token_id=fill,
             **own,
@@ -171,8 +172,14 @@ class Run:
         generate = model.generate
         if self._private:  # past a capture that stands in for it
             generate = getattr(generate, "uncaptured", generate)
-        # In the place of the model's own settings: a repetition penalty there is not the request's.
-        with watch.installed(), replaced(model, "generation_config", config):
+
+        def settings(_before: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            """The model's own are left out: a repetition penalty there is not the request's."""
+            view = copy(model)  # other threads go on with those of the model itself
+            view.generation_config = config
+            return type(model)._prepare_generation_config(view, *args, **kwargs)
+
+        with watch.installed(), standing_in(model, "_prepare_generation_config", settings):
             generate(
                 torch.tensor(ids, device=model.device),
                 attention_mask=torch.tensor(mask, device=model.device),

@@ -1,22 +1,22 @@
 """Reading along while a model's own `generate` runs: the raw rows, the choices, and the last row.
 
-Three methods of the one model object are stood in for while a call lasts. The first processor of
-the chain sees the very row that `output_logits` would keep, before penalties, bias and filters,
-on eager and compiled forward passes and with any cache. The stopping criteria see the token that
-was chosen, and may end a sequence. What the forward pass was given is what the row after the
-last token needs. No row is kept longer than one step.
+Three methods of the one model object are stood in for while a call lasts, in its thread: others may
+use the model meanwhile, and are not read. The first processor of the chain sees the very row that
+`output_logits` would keep, before penalties, bias and filters, on eager and compiled forward passes
+and with any cache. The stopping criteria see the token that was chosen, and may end a sequence.
+What the forward pass was given is what the row after the last token needs. No row is kept longer
+than one step.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
-from energy_guard.backends.attributes import replaced
+from energy_guard.backends.attributes import own_method, standing_in
 from energy_guard.backends.transformers.reduce import RowsReducer
 from energy_guard.energy import Row
 from energy_guard.errors import EngineError
@@ -40,6 +40,8 @@ class Choice:
     done: FinishReason | None
 
 
+_PREPARE: Final = "prepare_inputs_for_generation"
+
 Follow = Callable[[list[Choice], int], Sequence[bool]]
 """Takes the choices of one step, one a sequence, and the number of tokens before them (padding
 included); says which sequences are to end."""
@@ -56,39 +58,33 @@ class Watch:
         self._betas = inverse_temperatures
         self._rows: Tensor | None = None
         self._last: _Pass | None = None
-        self._prepare: Any = self._model.prepare_inputs_for_generation
+        self._prepare: Any = None
         self._reducer = RowsReducer()
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Read along with the calls of `generate` inside."""
+        """Read along with the calls of `generate` inside; not with those of other threads."""
         model = self._model
-        get_processors = model._get_logits_processor
-        get_criteria = model._get_stopping_criteria
-        prepare = model.prepare_inputs_for_generation
-        self._prepare = getattr(prepare, "unwatched", prepare)
+        self._prepare = own_method(model, _PREPARE)
 
-        @wraps(get_processors)
-        def processors(*args: Any, **kwargs: Any) -> Any:
-            chain = get_processors(*args, **kwargs)
+        def processors(before: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            chain = before(*args, **kwargs)
             chain.insert(0, self._see)
             return chain
 
-        @wraps(get_criteria)
-        def criteria(*args: Any, **kwargs: Any) -> _Criteria:
-            return _Criteria(get_criteria(*args, **kwargs), self._step)
+        def criteria(before: Callable[..., Any], *args: Any, **kwargs: Any) -> _Criteria:
+            return _Criteria(before(*args, **kwargs), self._step)
 
-        @wraps(prepare)  # `generate` reads its signature
-        def inputs(input_ids: Tensor, **kwargs: Any) -> Any:
-            prepared = prepare(input_ids, **kwargs)
+        def inputs(before: Callable[..., Any], input_ids: Tensor, **kwargs: Any) -> Any:
+            prepared = before(input_ids, **kwargs)
             self._last = _Pass.of(input_ids, kwargs, prepared)
             return prepared
 
-        inputs.unwatched = self._prepare  # type: ignore[attr-defined]
-        with ExitStack() as stack:
-            stack.enter_context(replaced(model, "_get_logits_processor", processors))
-            stack.enter_context(replaced(model, "_get_stopping_criteria", criteria))
-            stack.enter_context(replaced(model, "prepare_inputs_for_generation", inputs))
+        with (
+            standing_in(model, "_get_logits_processor", processors),
+            standing_in(model, "_get_stopping_criteria", criteria),
+            standing_in(model, _PREPARE, inputs),
+        ):
             yield
 
     @property

@@ -37,8 +37,8 @@ def engine_of(model: object) -> object:
     (or a subclass), whose engine is taken and stays as it is; a Guard, whose backend is taken;
     anything else is returned as it is, for `load` to judge.
 
-    Raises InputError for a model behind an interface that shows no logits, and for other
-    LangChain models.
+    Raises InputError for a model behind an interface that shows no logits, for one with options
+    bound to it, and for other LangChain models.
 
     >>> engine_of("demo")
     'demo'
@@ -52,6 +52,12 @@ def engine_of(model: object) -> object:
     for name in names:
         if name in _WRAPPED:
             return engine_of(_attribute(model, _WRAPPED[name]))
+    if "RunnableBinding" in names:
+        raise InputError(
+            f"a {type(model).__name__} is a model with options for its calls",
+            "Give the model itself, without bind, with_config and the like; ChatEnergyGuard.of "
+            "takes options as settings, and a handler watches the model with any options.",
+        )
     if "BaseLanguageModel" in names:
         raise InputError(
             f"no engine is known in a {type(model).__name__}",
@@ -67,7 +73,8 @@ _SETTINGS: Final = ("temperature", "top_p", "top_k", "repeat_penalty", "max_toke
 def settings_of(model: object) -> dict[str, Any]:
     """Return the settings of a user's LangChain model under the names of `ChatEnergyGuard`.
 
-    Of ChatLlamaCpp and LlamaCpp their fields, of HuggingFacePipeline its `pipeline_kwargs`.
+    Of ChatLlamaCpp and LlamaCpp their fields; of HuggingFacePipeline its `pipeline_kwargs`, over
+    what its pipeline was made with, over the model's own generation config.
 
     >>> settings_of("demo")
     {}
@@ -76,7 +83,8 @@ def settings_of(model: object) -> dict[str, Any]:
     if "ChatHuggingFace" in names:
         return settings_of(getattr(model, "llm", None))
     if "HuggingFacePipeline" in names:
-        return _from_transformers(getattr(model, "pipeline_kwargs", None) or {})
+        given = getattr(model, "pipeline_kwargs", None) or {}
+        return _from_transformers(_generation(getattr(model, "pipeline", None)) | given)
     if "ChatLlamaCpp" not in names and "LlamaCpp" not in names:
         return {}
     found = {name: getattr(model, name, None) for name in _SETTINGS}
@@ -87,19 +95,34 @@ def settings_of(model: object) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _from_transformers(given: Mapping[str, Any]) -> dict[str, Any]:
-    renamed = {
-        "max_new_tokens": "max_tokens",
-        "repetition_penalty": "repeat_penalty",
-        "temperature": "temperature",
-        "top_p": "top_p",
-        "top_k": "top_k",
-        "min_p": "min_p",
-    }
-    found = {renamed[name]: given[name] for name in renamed if given.get(name) is not None}
-    if not given.get("do_sample"):
-        found["temperature"] = 0.0
-    return found
+_RENAMED: Final = {
+    "max_new_tokens": "max_tokens",
+    "repetition_penalty": "repeat_penalty",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+}
+
+_DRAWN: Final = {"temperature": 1.0, "top_p": 1.0, "top_k": 50, "min_p": 0.0}
+"""What transformers samples with where nothing else is said."""
+
+
+def _from_transformers(options: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in options.items() if value is not None}
+    given = _DRAWN | given if given.get("do_sample") else given | {"temperature": 0.0}
+    return {ours: given[theirs] for theirs, ours in _RENAMED.items() if theirs in given}
+
+
+def _generation(pipeline: object) -> dict[str, Any]:
+    """What a pipeline of transformers generates with: many sample where nobody says otherwise."""
+    own = getattr(pipeline, "generation_config", None)  # of older releases
+    config = own or getattr(getattr(pipeline, "model", None), "generation_config", None)
+    prepare = getattr(pipeline, "_prepare_generate_kwargs", None)
+    given = prepare({}) if prepare else dict(getattr(pipeline, "_forward_params", {}))
+    configs = (config, given.pop("generation_config", None))
+    said = [each.to_diff_dict() for each in configs if each is not None]
+    return {name: value for options in (*said, given) for name, value in options.items()}
 
 
 def _langchain_names(model: object) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -39,7 +39,7 @@ class Event:
     data: dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Relay:
     """One answer on its way to whoever asked."""
 
@@ -47,6 +47,7 @@ class Relay:
     mode: StreamingMode
     scorer: Scorer
     run_id: UUID | None
+    _read: Calls | None = field(default=None, init=False)
 
     def decision(self, result: Result) -> Event:
         """The verdict, for those who listen."""
@@ -91,6 +92,12 @@ class Relay:
         )
 
     def _calls(self, result: Result) -> Calls:
+        """What it calls, read once: a call has the same id in the last chunk and in the message."""
+        if self._read is None:
+            self._read = self._read_calls(result)
+        return self._read
+
+    def _read_calls(self, result: Result) -> Calls:
         calls = Calls(text=result.trace.text)
         if self.asked.tools:
             calls = read_calls(result.trace, self.asked.tools, self.scorer, self.asked.forced)

@@ -11,13 +11,13 @@ from contextlib import aclosing
 from typing import Any, Final, Literal, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import model_validator
 
 from energy_guard import Guard, Policy, Profile, load
 from energy_guard.errors import InputError
@@ -26,6 +26,8 @@ from langchain_energy_guard import engine_thread
 from langchain_energy_guard.adopt import engine_of, settings_of
 from langchain_energy_guard.answer import Event, Relay, Streamed, StreamingMode
 from langchain_energy_guard.asking import SAMPLING, Asked, asked
+from langchain_energy_guard.counting import CountingChatModel
+from langchain_energy_guard.identity import identity
 from langchain_energy_guard.listeners import Listeners
 from langchain_energy_guard.structured import structured
 from langchain_energy_guard.tools import Tool, chosen, openai_form
@@ -37,7 +39,7 @@ _NOT_OURS: Final = frozenset({"api_key", "max_retries"})
 Schema = dict[str, Any] | type
 
 
-class ChatEnergyGuard(BaseChatModel):
+class ChatEnergyGuard(CountingChatModel):
     """A chat model whose answers are judged before they count.
 
     guard: with its model and its rules; `ChatEnergyGuard.of` makes it from a model. temperature
@@ -58,9 +60,6 @@ class ChatEnergyGuard(BaseChatModel):
     ('Paris', 'accept')
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
-    guard: Guard = Field(exclude=True, repr=False)
     temperature: float = 0.0
     top_p: float = 0.95
     top_k: int = 40
@@ -121,15 +120,8 @@ class ChatEnergyGuard(BaseChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         """What an answer depends on: LangChain's cache goes by it."""
-        judge = guard_here(self.guard).judge
-        names = (*SAMPLING, "max_tokens", "stop")
-        return {name: getattr(self, name) for name in names} | {
-            "model_name": self.model_name,
-            "fingerprint": self.guard.backend.info.fingerprint,
-            "detector": judge.detector.name,
-            "locator": judge.locator,
-            "policy": judge.policy.model_dump_json(),
-        }
+        names = (*SAMPLING, "max_tokens", "timeout", "stop")
+        return {name: getattr(self, name) for name in names} | identity(guard_here(self.guard))
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
@@ -322,7 +314,8 @@ class ChatEnergyGuard(BaseChatModel):
         """Return objects of a schema: a grammar lets the model write nothing else.
 
         json_schema and json_mode are the same here; function_calling asks for it as a call.
-        strict makes no difference. A withheld answer raises AnswerWithheldError.
+        strict makes no difference. A withheld answer raises AnswerWithheldError, one that was cut
+        off OutputParserException.
         """
         if kwargs:
             raise InputError(f"with_structured_output has no option {', '.join(sorted(kwargs))}")

@@ -10,6 +10,7 @@ import asyncio
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
 from typing import Final, TypeVar
 
 from energy_guard.backends import Backend
@@ -25,8 +26,9 @@ _threads: Final[weakref.WeakKeyDictionary[Backend, ThreadPoolExecutor]] = (
 
 async def run(backend: Backend, work: Callable[[], T], cancel: CancelToken) -> T:
     """Do the work and return what it returns."""
-    async for result in iterate(backend, lambda: _once(work), cancel):
-        return result
+    async with aclosing(iterate(backend, lambda: _once(work), cancel)) as results:
+        async for result in results:
+            return result
     raise AssertionError("work yields once")  # pragma: no cover
 
 

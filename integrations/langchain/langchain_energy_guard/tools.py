@@ -16,7 +16,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from energy_guard.errors import InputError
 from energy_guard.locate import Span, span_of
-from energy_guard.locate.fields import scan, values
+from energy_guard.locate.fields import place, scan, values
 from energy_guard.score import Score, Scorer
 from energy_guard.trace import Trace
 
@@ -53,17 +53,21 @@ def chosen(tools: Sequence[dict[str, Any]], choice: Any) -> list[dict[str, Any]]
     """Return the tools among which the model must choose; none where it may answer in words.
 
     choice: None, "auto", "none", "any", "required", True, a name, or OpenAI's form of a name.
-    Raises InputError for a name that no tool has.
+    Raises InputError for a name that no tool has, and for a form that is another one.
     """
     if choice in (None, False, "auto", "none"):
         return []
     if choice in (True, "any", "required"):
         return list(tools)
-    name = choice["function"]["name"] if isinstance(choice, dict) else choice
+    form = choice.get("function") if isinstance(choice, dict) else None
+    name = form.get("name") if isinstance(form, dict) else choice
     found = [tool for tool in tools if name_of(tool) == name]
     if not found:
         known = ", ".join(map(name_of, tools))
-        raise InputError(f"tool_choice is {name!r}, and the tools are: {known}")
+        raise InputError(
+            f"tool_choice is {name!r}, and the tools are: {known}",
+            'Give "any", a name, or {"type": "function", "function": {"name": …}}.',
+        )
     return found
 
 
@@ -106,11 +110,12 @@ def read_calls(trace: Trace, names: Sequence[str], scorer: Scorer, forced: bool)
     invalid: list[InvalidToolCall] = []
     details: list[dict[str, Any]] = []
     for start, end in places:
-        for number, data in enumerate(_objects(text[start:end])):
-            name, args = data.get("name"), data.get("arguments", data.get("parameters"))
+        for keys, data in _objects(text[start:end]):
+            key = "arguments" if "arguments" in data else "parameters"
+            name, args = data.get("name"), data.get(key)
             if isinstance(name, str) and name in names and isinstance(args, dict):
                 calls.append(tool_call(name=name, args=args, id=_id()))
-                details.append(_detail(trace, start, end, number, calls[-1], scorer))
+                details.append(_detail(trace, start, end, (*keys, key), calls[-1], scorer))
             elif forced:
                 invalid.append(_invalid(text[start:end], f"no tool is named {name!r}"))
     if forced and not calls and not invalid:
@@ -118,33 +123,30 @@ def read_calls(trace: Trace, names: Sequence[str], scorer: Scorer, forced: bool)
     return Calls(tuple(calls), tuple(invalid), tuple(details), plain if calls else text)
 
 
-def _objects(text: str) -> list[dict[str, Any]]:
+def _objects(text: str) -> list[tuple[tuple[str, ...], dict[str, Any]]]:
+    """The objects in an answer, each with the keys that lead to it."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
         return []
-    found = data if isinstance(data, list) else [data]
-    return [item for item in found if isinstance(item, dict)]
+    if isinstance(data, dict):
+        return [((), data)]
+    items = enumerate(data) if isinstance(data, list) else ()
+    return [((str(number),), item) for number, item in items if isinstance(item, dict)]
 
 
 def _detail(
-    trace: Trace, start: int, end: int, number: int, call: ToolCall, scorer: Scorer
+    trace: Trace, start: int, end: int, keys: tuple[str, ...], call: ToolCall, scorer: Scorer
 ) -> dict[str, Any]:
-    """The call with a score for every argument: the tokens of its value are a span of its own."""
+    """The call with a score for every argument: the tokens of its value are a span of its own.
+
+    keys: to the arguments, in the JSON between start and end.
+    """
     nodes = scan(trace.text[start:end]) or []
-    objects = [
-        i
-        for i, node in enumerate(nodes)
-        if not node.leaf
-        and node.key in ("arguments", "parameters")
-        and (node.parent == 0 or nodes[node.parent].parent == 0)
-    ]
     arguments = {}
     for name in call["args"]:
-        tops = [
-            i for i, node in enumerate(nodes) if node.parent == objects[number] and node.key == name
-        ]
-        places = values(nodes, tops[-1]) if tops else []
+        top = place(nodes, (*keys, name))
+        places = [] if top is None else values(nodes, top)
         located = span_of(trace, [(start + a, start + b) for a, b in places])
         score = scorer.score(trace, located) if isinstance(located, Span) else None
         arguments[name] = {

@@ -1,0 +1,22 @@
+"""Which settings of a transformers model move its numbers, as profiles record them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from energy_guard.backends.base import EngineValue
+
+
+def engine_options(model: PreTrainedModel) -> dict[str, EngineValue]:
+    """Return where and how the model computes, under the names that `from_pretrained` takes.
+
+    device: its type, not its number.
+    """
+    return {
+        "device": model.device.type,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "attn_implementation": model.config._attn_implementation,
+    }

@@ -1,0 +1,39 @@
+"""What an answer depends on apart from the settings of the call: LangChain's cache goes by it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from energy_guard import Guard, Profile
+from langchain_energy_guard.trial import is_guarded
+
+
+def identity(guard: Guard) -> dict[str, Any]:
+    """Return what a guard's results depend on, as texts.
+
+    Inside `guarded` that is another answer than outside, where an abstention is a text like any
+    other: whoever acts on what is withheld must not get it from a cache.
+
+    >>> from energy_guard.backends import Scripted
+    >>> identity(Guard(Scripted.saying()))["detector"]
+    'nll:max'
+    """
+    return _of(guard) | {"guarded": is_guarded()}
+
+
+def _of(guard: Guard) -> dict[str, Any]:
+    info, judge, fallback = guard.backend.info, guard.judge, guard.fallback
+    return {
+        "model_name": info.name,
+        "fingerprint": info.fingerprint,
+        "detector": judge.detector.name,
+        "locator": judge.locator,
+        "policy": judge.policy.model_dump_json(),
+        "profile": None if judge.profile is None else _digest(judge.profile),
+        "fallback": None if fallback is None else _of(fallback),
+    }
+
+
+def _digest(profile: Profile) -> str:
+    return hashlib.sha256(profile.model_dump_json().encode()).hexdigest()

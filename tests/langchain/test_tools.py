@@ -1,0 +1,83 @@
+"""Calls that a free model writes in odd shapes, and choices that are not understood."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage
+from langchain_energy_guard import ChatEnergyGuard
+
+from energy_guard import Policy
+from energy_guard.backends import Scripted
+from energy_guard.errors import InputError
+
+SHOWING = Policy(detector="nll:max", warn=5.0, unscored="show")
+
+
+def add(x: int = 0, y: int = 0) -> int:
+    """Add two numbers."""
+    return x + y
+
+
+def answered(*pieces: str) -> AIMessage:
+    model = ChatEnergyGuard.of(Scripted.saying([(piece, 0.9) for piece in pieces]), SHOWING)
+    return model.bind_tools([add]).invoke("?")
+
+
+def scored(message: AIMessage) -> list[dict[str, Any]]:
+    """The words at which the arguments of each call were scored."""
+    calls = message.response_metadata["energy_guard"]["tool_calls"]
+    assert all(value["score"] for call in calls for value in call["arguments"].values())
+    return [
+        {name: value["span"]["text"] for name, value in call["arguments"].items()} for call in calls
+    ]
+
+
+ONE = '{"name":"add","arguments":{"x":'
+OTHER = '{"name":"add","parameters":{"y":'
+
+
+@pytest.mark.parametrize(
+    ("answer", "spans"),
+    [
+        (['[{"foo":1},' + ONE, "1", "}}]"], [{"x": "1"}]),
+        (["[7," + ONE, "1", "}}]"], [{"x": "1"}]),
+        (['{"parameters":{"y":2},' + ONE[1:], "1", "}}"], [{"x": "1"}]),
+        (['{"arguments":{"x":2},' + ONE[1:], "1", "}}"], [{"x": "1"}]),
+        ([ONE, "1", ',"arguments":{"y":', "3", "}}}"], [{"x": "1", "arguments": "3"}]),
+        (["[" + ONE, "1", "}}," + OTHER, "2", "}}]"], [{"x": "1"}, {"y": "2"}]),
+    ],
+    ids=["no call before", "no object before", "both keys", "key twice", "nested key", "two"],
+)
+def test_each_argument_is_scored_where_it_stands(
+    answer: list[str], spans: list[dict[str, str]]
+) -> None:
+    message = answered(*answer)
+    assert [list(call["args"]) for call in message.tool_calls] == [list(span) for span in spans]
+    assert scored(message) == spans
+
+
+def test_a_call_has_one_id_in_the_chunks_and_in_the_message() -> None:
+    seen: list[str] = []
+
+    class Chunks(BaseCallbackHandler):
+        run_inline = True
+
+        def on_llm_new_token(self, token: str, *, chunk: Any = None, **_: Any) -> None:  # type: ignore[override]
+            seen.extend(call["id"] for call in chunk.message.tool_calls)
+
+    script = [(ONE, 0.9), ("1", 0.9), ("}}", 0.9)]
+    bound = ChatEnergyGuard.of(Scripted.saying(script, script), SHOWING).bind_tools([add])
+    told: Any = {"input": "?", "config": {"callbacks": [Chunks()]}, "stream": True}
+    messages = [bound.invoke(**told), asyncio.run(bound.ainvoke(**told))]
+    assert seen == [message.tool_calls[0]["id"] for message in messages]
+
+
+@pytest.mark.parametrize("choice", [{"type": "any"}, {"function": "add"}, {}], ids=str)
+def test_a_choice_in_another_form_is_an_input_error(choice: dict[str, Any]) -> None:
+    model = ChatEnergyGuard.of(Scripted.saying(), SHOWING)
+    with pytest.raises(InputError, match="tool_choice is"):
+        model.bind_tools([add], tool_choice=choice)

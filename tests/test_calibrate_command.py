@@ -1,0 +1,76 @@
+"""`energy-guard calibrate` from end to end, with a scripted model."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import energy_guard.cli.calibrate as module
+from energy_guard import Profile
+from energy_guard.backends import Scripted
+from energy_guard.errors import InputError
+from energy_guard.files import held
+
+Item = dict[str, Any]
+Calibrate = Callable[..., Profile]
+
+LONG: Item = {"id": "long", "question": "why " * 5000 + "?", "answers": ["Oslo"]}
+
+
+def items(n: int = 200) -> list[Item]:
+    return [
+        {"id": str(i), "task": f"t{i % 2}", "question": f"q{i}?", "answers": ["Oslo"]}
+        for i in range(n)
+    ]
+
+
+def said(number: int) -> list[tuple[str, float]]:
+    """A right answer, the surer the likelier; or a wrong one."""
+    dice = random.Random(number)
+    p = dice.uniform(0.2, 0.95)
+    return [("Oslo" if dice.random() < p else "Bergen", p), ("!", 0.9)]
+
+
+@pytest.fixture
+def calibrate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calibrate:
+    """Calibrate a model that has an answer to so many questions and no more."""
+
+    def command(rows: list[Item], asked: int = 200, **options: Any) -> Profile:
+        (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        backend = Scripted.saying(*map(said, range(200)))
+        backend._played = 200 - asked
+        monkeypatch.setattr(module.EngineOptions, "open", lambda _: backend)
+        given: dict[str, Any] = {"out": tmp_path / "p.json", "locator": "whole"}
+        module.calibrate([tmp_path / "data.jsonl"], **given | options)
+        return Profile.read(tmp_path / "p.json")
+
+    return command
+
+
+@pytest.mark.parametrize("at", [0, 100, 200])
+def test_what_does_not_fit_is_left_out_and_counted(
+    calibrate: Calibrate, capsys: pytest.CaptureFixture[str], at: int
+) -> None:
+    rows = items()
+    profile = calibrate([*rows[:at], LONG, *rows[at:]])
+    assert profile.training is not None
+    assert sum(profile.training.tasks.values()) == 200
+    assert "1 of 201 questions do not fit the context" in capsys.readouterr().err
+
+
+def test_where_none_fits_nothing_is_asked(calibrate: Calibrate, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no question fits") as caught:
+        calibrate([LONG], asked=0)
+    assert "--n-ctx" in caught.value.hint
+    assert not list(tmp_path.glob("p.*"))
+
+
+def test_two_at_once_are_refused(calibrate: Calibrate, tmp_path: Path) -> None:
+    with held(tmp_path / "p.lock"), pytest.raises(InputError, match="another run"):
+        calibrate(items(), asked=0)
+    assert calibrate(items())
