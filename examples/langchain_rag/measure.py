@@ -27,8 +27,9 @@ from energy_guard.estimate import Measured, NotDefined, proportion
 from energy_guard.evaluate.answers import Answered
 from energy_guard.evaluate.bootstrap import Counts, Sample, interval
 from energy_guard.evaluate.collect import collect
-from energy_guard.evaluate.make import shipped_prior
+from energy_guard.evaluate.make import knowing, shipped_prior
 from energy_guard.evaluate.rows import Row, read_rows
+from energy_guard.fitted import FittedDetector
 from energy_guard.profiles import store
 from energy_guard.request import Sampling
 from energy_guard.score import Detector, Score, Scorer
@@ -66,7 +67,7 @@ def calibrated(answers: Sequence[Answered], guard: Guard) -> Profile:
 
     A few dozen right answers are too few to move its weights.
     """
-    detector = shipped_prior()
+    detector = knowing(shipped_prior(), answers)
     scored = [(a, s) for a in answers if isinstance(s := _score(a, detector), Score)]
     scores = [score.value for _, score in scored]
     lengths = [len(score.span.tokens) for _, score in scored]
@@ -80,7 +81,7 @@ def calibrated(answers: Sequence[Answered], guard: Guard) -> Profile:
         mode="chat",
         detector=detector.name,
         locator=guard.judge.locator,
-        fitted=detector,
+        fitted=detector if isinstance(detector, FittedDetector) else None,
         calibration=fitted,
         system_prompt=WORDING.system,
         sampling=Sampling(),
