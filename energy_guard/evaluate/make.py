@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import as_file, files
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -107,17 +107,13 @@ def make_profile(
     calibrating = scored(learning, scorer)
     seen = [score for _, score in scored(parts["fit"], scorer)]
     calibration = calibrated(calibrating, seen)
-    profile = Profile(
-        model=info.fingerprint,
-        backend=info.backend,
-        mode="chat",
-        detector=scorer.name,
-        locator=locator,
-        fitted=scorer if isinstance(scorer, FittedDetector) else None,
-        calibration=calibration,
+    profile = profile_with(
+        scorer,
+        calibration,
+        info,
+        locator,
         system_prompt=system_prompt,
         sampling=sampling,
-        engine=dict(info.engine) or None,
         certificates=tuple(earlier),
         training=training(parts, scorer, promised=wish.max_risk is not None),
     )
@@ -140,6 +136,23 @@ def make_profile(
         certificate,
         *ranking(parts["certify"], scorer),
         outcomes=Counter(answered.outcome for answered in answers),
+    )
+
+
+def profile_with(
+    scorer: Scorer, calibration: Calibration, info: ModelInfo, locator: str, **other: Any
+) -> Profile:
+    """Return a profile of a model for chats. other: further fields of `Profile`."""
+    return Profile(
+        model=info.fingerprint,
+        backend=info.backend,
+        engine=dict(info.engine) or None,
+        mode="chat",
+        detector=scorer.name,
+        fitted=scorer if isinstance(scorer, FittedDetector) else None,
+        locator=locator,
+        calibration=calibration,
+        **other,
     )
 
 

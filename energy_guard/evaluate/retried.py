@@ -32,6 +32,7 @@ from energy_guard.evaluate.make import (
     in_splits,
     knowing,
     labelled,
+    profile_with,
     ranking,
     scored,
     scorer_for,
@@ -77,14 +78,11 @@ def asking_profile(
     answers: single ones, to questions of the split `fit`, which the detector is fitted to.
     """
     scorer = scorer_for(answers, detector)
-    return Profile(
-        model=info.fingerprint,
-        backend=info.backend,
-        mode="chat",
-        detector=scorer.name,
-        locator=locator,
-        fitted=scorer if isinstance(scorer, FittedDetector) else None,
-        calibration=calibrated(scored(answers, scorer), ()).model_copy(update=_ANY_SCORE),
+    return profile_with(
+        scorer,
+        calibrated(scored(answers, scorer), ()).model_copy(update=_ANY_SCORE),
+        info,
+        locator,
         warn=0.0,
         abstain=0.0,
         retries=policy.retries,
@@ -96,7 +94,6 @@ def asking_profile(
         nothing_to_check=policy.nothing_to_check,
         system_prompt=system_prompt,
         sampling=sampling,
-        engine=dict(info.engine) or None,
     )
 
 

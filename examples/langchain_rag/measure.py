@@ -27,9 +27,8 @@ from energy_guard.estimate import Measured, NotDefined, proportion
 from energy_guard.evaluate.answers import Answered
 from energy_guard.evaluate.bootstrap import Counts, Sample, interval
 from energy_guard.evaluate.collect import collect
-from energy_guard.evaluate.make import knowing, shipped_prior
+from energy_guard.evaluate.make import knowing, profile_with, shipped_prior
 from energy_guard.evaluate.rows import Row, read_rows
-from energy_guard.fitted import FittedDetector
 from energy_guard.profiles import store
 from energy_guard.request import Sampling
 from energy_guard.score import Detector, Score, Scorer
@@ -75,14 +74,11 @@ def calibrated(answers: Sequence[Answered], guard: Guard) -> Profile:
     lower = fitted.lowest - (fitted.highest - fitted.lowest) / 10  # the surest are to come yet
     fitted = fitted.model_copy(update={"lowest": lower})
     limit = fitted.p_wrong(sorted(scores)[round(COVERAGE * len(answers))]) or 0.0
-    return Profile(
-        model=guard.backend.info.fingerprint,
-        backend=guard.backend.info.backend,
-        mode="chat",
-        detector=detector.name,
-        locator=guard.judge.locator,
-        fitted=detector if isinstance(detector, FittedDetector) else None,
-        calibration=fitted,
+    return profile_with(
+        detector,
+        fitted,
+        guard.backend.info,
+        guard.judge.locator,
         system_prompt=WORDING.system,
         sampling=Sampling(),
         warn=limit,

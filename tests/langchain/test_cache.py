@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.caches import InMemoryCache
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_energy_guard import ChatEnergyGuard, guarded
+from langchain_energy_guard.identity import identity
 
 from energy_guard import Guard, Policy, Profile
 from energy_guard.backends import Scripted
@@ -23,6 +25,14 @@ def paris(times: int = 4) -> Scripted:
 
 def asked(model: Any, **options: Any) -> dict[str, Any]:
     return model.invoke("?", **options).response_metadata["energy_guard"]  # type: ignore[no-any-return]
+
+
+def test_options_of_the_engine_that_move_its_numbers_are_in_the_key() -> None:
+    plain, flash = paris(), paris()
+    flash.info = replace(flash.info, engine={"flash_attn": True})
+    one, same, other = (identity(Guard(backend, SHOWING)) for backend in (plain, paris(), flash))
+    assert one == same
+    assert one != other
 
 
 def test_the_same_is_asked_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 from energy_guard import Guard, Profile
@@ -27,6 +28,7 @@ def _of(guard: Guard) -> dict[str, Any]:
     return {
         "model_name": info.name,
         "fingerprint": info.fingerprint,
+        "engine": json.dumps(dict(info.engine), sort_keys=True),
         "detector": judge.detector.name,
         "locator": judge.locator,
         "policy": judge.policy.model_dump_json(),
