@@ -19,15 +19,9 @@ from rich.progress import track
 from rich.table import Table
 
 from energy_guard.calibrate.binomial import answers_needed
-from energy_guard.calibrate.certificate import (
-    GRID,
-    Certificate,
-    Labelled,
-    certify,
-    spend,
-    threshold_grid,
-)
+from energy_guard.calibrate.certify import GRID, Labelled, certify, spend, threshold_grid
 from energy_guard.energy import Floats
+from energy_guard.profile import Certificate
 
 CHOOSING_ROWS: Final = 200
 

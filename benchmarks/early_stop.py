@@ -19,9 +19,9 @@ from rich.progress import track
 from rich.table import Table
 
 from energy_guard import load
-from energy_guard.early_stop import Window
 from energy_guard.policy import EarlyStop
 from energy_guard.request import Finished, Request
+from energy_guard.running import Window
 from energy_guard.score import Detector
 from energy_guard.trace import Trace
 

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
 
-from energy_guard.evaluate.grade import grade
-from energy_guard.evaluate.rows import read_rows
+from energy_guard.questions.grade import grade
+from energy_guard.questions.rows import read_rows
 
 LABELLED = Path(__file__).with_name("grading.jsonl")
 

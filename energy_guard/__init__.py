@@ -1,11 +1,11 @@
 """Energy Guard: reads a local model's raw logits while it writes, and says when to doubt it."""
 
-from energy_guard.act import Result
 from energy_guard.backends import capture, load
-from energy_guard.calibrate import Profile
 from energy_guard.guard import Guard
 from energy_guard.policy import Policy
+from energy_guard.profile import Profile
 from energy_guard.request import Message, Request, Sampling
+from energy_guard.result import Result
 from energy_guard.trace import Trace
 
 __all__ = [

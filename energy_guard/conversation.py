@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from energy_guard.act import Result
 from energy_guard.backends import Backend
 from energy_guard.request import CancelToken, Message, Request
+from energy_guard.result import Result
 from energy_guard.trace import SCHEMA
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from energy_guard.act import Result
+from energy_guard.result import Result
 
 
 @dataclass(frozen=True, slots=True)

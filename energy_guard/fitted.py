@@ -1,7 +1,7 @@
 """A detector fitted to labelled answers: a weighted sum of features, kept as plain numbers.
 
 It scores one answer alone: how each feature is centred and scaled was frozen at fitting. How it
-is fitted is in `energy_guard.evaluate.fit`.
+is fitted is in `energy_guard.calibrate.detector`.
 """
 
 from __future__ import annotations

@@ -8,18 +8,17 @@ from copy import copy
 from dataclasses import replace
 from typing import Any, Literal
 
-from energy_guard.act import Result
 from energy_guard.backends import Session, load
-from energy_guard.calibrate import Profile
 from energy_guard.decide import Again, Attempt, Changes, Move, next_move
-from energy_guard.early_stop import Window
 from energy_guard.errors import ConfigError, EngineError, LogError, PromptError
 from energy_guard.events import AttemptStarted, Done, GuardEvent, Retracted, Text
 from energy_guard.judge import Judge
 from energy_guard.log import Scoring, TraceLog
 from energy_guard.policy import Policy
+from energy_guard.profile import Profile
 from energy_guard.request import Finished, Message, Request
-from energy_guard.running import Running
+from energy_guard.result import Result
+from energy_guard.running import Running, Window
 from energy_guard.score import Scorer
 from energy_guard.trace import INCOMPLETE
 

@@ -10,18 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
-from energy_guard.act import Result, conclude
 from energy_guard.backends.base import ModelInfo
-from energy_guard.calibrate import Profile
 from energy_guard.decide import Attempt, FinalMove, final_move
-from energy_guard.early_stop import Window
 from energy_guard.errors import ConfigError, MismatchError
 from energy_guard.locate import Asked, Located, Locator, NotLocated, Span, sentences
 from energy_guard.locate import locator as locator_named
 from energy_guard.log import LogEntry, Scoring
 from energy_guard.policy import DEFAULT_DETECTOR, Policy
-from energy_guard.profiles import find
+from energy_guard.profile import Profile
+from energy_guard.profile.store import find
 from energy_guard.request import Request
+from energy_guard.result import Result, conclude
+from energy_guard.running import Window
 from energy_guard.score import Detector, Score, Scorer, Unscored
 from energy_guard.trace import INCOMPLETE, Trace
 

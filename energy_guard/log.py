@@ -20,13 +20,13 @@ from typing import Annotated, Any, Final, Literal, Self
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
 
-from energy_guard.act import Result
 from energy_guard.backends.base import ModelInfo
 from energy_guard.config import Config
 from energy_guard.errors import ConfigError, InputError, LogError
 from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
 from energy_guard.policy import Verdict
 from energy_guard.request import Request
+from energy_guard.result import Result
 from energy_guard.score import Unscored
 from energy_guard.trace import SCHEMA, Trace
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_guard import Policy, Profile
-from energy_guard.calibrate import Calibration
 from energy_guard.errors import ConfigError, MismatchError
+from energy_guard.profile import Calibration
 
 POLICY_TOML = """
 detector = "nll:max"

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from energy_guard.calibrate.detector import FEATURES
 from energy_guard.energy import Row
 from energy_guard.errors import ConfigError, NormalisedRowsError
-from energy_guard.evaluate.fit import FEATURES
 from energy_guard.features import PLAIN, features
 from energy_guard.locate import Span
 from energy_guard.trace import Step, Trace

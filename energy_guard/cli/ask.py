@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from energy_guard.act import Result
 from energy_guard.cli.live import show_live
 from energy_guard.cli.options import (
     ABSTAINED,
@@ -39,6 +38,7 @@ from energy_guard.errors import LogError
 from energy_guard.guard import Guard
 from energy_guard.report.terminal import details, remarks, verdict_line
 from energy_guard.request import Request, Sampling
+from energy_guard.result import Result
 
 
 def ask(

@@ -13,7 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from energy_guard.backends import Backend
-from energy_guard.calibrate import Certificate, Profile, split_of
+from energy_guard.calibrate.make_profile import Made, Wish, make_profile
+from energy_guard.calibrate.make_profile_with_retries import (
+    asking_profile,
+    check_policy,
+    make_retried,
+)
+from energy_guard.calibrate.split import split_of
 from energy_guard.cli.options import (
     BackendName,
     DetectorName,
@@ -30,19 +36,17 @@ from energy_guard.cli.options import (
 )
 from energy_guard.cli.progress import bars
 from energy_guard.errors import ConfigError, InputError
-from energy_guard.estimate import Measured, NotDefined
-from energy_guard.evaluate.answers import Answered
-from energy_guard.evaluate.collect import collect
-from energy_guard.evaluate.make import Made, Wish, make_profile
-from energy_guard.evaluate.retried import asking_profile, check_policy, make_retried
-from energy_guard.evaluate.rows import Row, read_rows
-from energy_guard.evaluate.run import fits
-from energy_guard.evaluate.tasks import Wording
+from energy_guard.estimates.estimate import Measured, NotDefined
 from energy_guard.extras import needs_extra
 from energy_guard.files import held
 from energy_guard.guard import Guard
 from energy_guard.policy import Policy
-from energy_guard.profiles import store, user_path
+from energy_guard.profile import Certificate, Profile
+from energy_guard.profile.store import store, user_path
+from energy_guard.questions.answered import Answered
+from energy_guard.questions.ask import collect
+from energy_guard.questions.rows import Row, read_rows
+from energy_guard.questions.wording import Wording, fits
 from energy_guard.request import Sampling
 from energy_guard.score import Detector
 

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from energy_guard.act import Result
 from energy_guard.backends import Backend
 from energy_guard.cli.lines import Read, piped_line, stoppable, typed_line
 from energy_guard.cli.live import show_live
@@ -50,6 +49,7 @@ from energy_guard.report.terminal import (
     verdict_line,
 )
 from energy_guard.request import CancelToken, Message, Request, Sampling
+from energy_guard.result import Result
 
 COMMANDS: Final = {
     "/why": "the exact answer of the last reply, its signals and the verdict",

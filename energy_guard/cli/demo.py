@@ -10,12 +10,12 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from energy_guard.act import Result
 from energy_guard.cli.live import show_live
 from energy_guard.cli.options import EngineOptions
 from energy_guard.guard import Guard
 from energy_guard.report.terminal import VERDICTS, details, printable, risk_legend, rules
 from energy_guard.request import Message
+from energy_guard.result import Result
 
 QUESTIONS: Final = (
     ("What is the chemical symbol for gold?", "Au"),

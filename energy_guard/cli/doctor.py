@@ -20,7 +20,7 @@ from energy_guard.backends import Backend
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.backends.llama_cpp.load import supports_gpu_offload
 from energy_guard.backends.llama_cpp.selfcheck import self_check as check_llama_cpp
-from energy_guard.backends.opening import BACKENDS
+from energy_guard.backends.load import BACKENDS
 from energy_guard.backends.selfcheck import SelfCheck
 from energy_guard.backends.transformers import Transformers
 from energy_guard.backends.transformers.load import devices

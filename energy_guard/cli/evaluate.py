@@ -14,7 +14,6 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from energy_guard.calibrate import Profile
 from energy_guard.cli.options import (
     BackendName,
     DetectorName,
@@ -31,10 +30,7 @@ from energy_guard.cli.options import (
 )
 from energy_guard.cli.progress import bars
 from energy_guard.errors import InputError
-from energy_guard.evaluate.baselines import measure
-from energy_guard.evaluate.collect import collect
-from energy_guard.evaluate.rows import Row, read_rows
-from energy_guard.evaluate.run import (
+from energy_guard.evaluate.folder import (
     Folder,
     Run,
     choose,
@@ -43,13 +39,17 @@ from energy_guard.evaluate.run import (
     relocated,
     versions,
 )
-from energy_guard.evaluate.states import measure_states, showing
+from energy_guard.evaluate.references.ask_again import measure
+from energy_guard.evaluate.references.hidden_states import measure_states, showing
+from energy_guard.evaluate.references.told_the_rule import TOLD, rule_of
 from energy_guard.evaluate.summary import summarise
-from energy_guard.evaluate.told import TOLD, rule_of
 from energy_guard.extras import needs_extra
 from energy_guard.files import held
 from energy_guard.guard import Guard
 from energy_guard.policy import Policy
+from energy_guard.profile import Profile
+from energy_guard.questions.ask import collect
+from energy_guard.questions.rows import Row, read_rows
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.report.page import evaluation_page
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 from rich.console import Console
 
-from energy_guard.act import Result
 from energy_guard.cli.wrap import WordWrap
 from energy_guard.events import AttemptStarted, Done, GuardEvent
 from energy_guard.events import Text as TextEvent
 from energy_guard.guard import Guard
 from energy_guard.report.levels import token_level
 from energy_guard.report.terminal import STYLES, printable
+from energy_guard.result import Result
 
 
 def show_live(console: Console, guard: Guard, events: Iterable[GuardEvent]) -> Result:

@@ -10,14 +10,14 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 from energy_guard.backends import Backend, load
-from energy_guard.backends.opening import BACKENDS, backend_for
+from energy_guard.backends.load import BACKENDS, backend_for
 from energy_guard.backends.transformers.load import DTYPES
-from energy_guard.calibrate import Profile
 from energy_guard.errors import ConfigError, PromptError
 from energy_guard.locate import LOCATORS
 from energy_guard.locate import locator as locator_named
 from energy_guard.log import TraceLog
 from energy_guard.policy import Policy
+from energy_guard.profile import Profile
 from energy_guard.score import Detector
 
 Model = Annotated[

@@ -15,8 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from energy_guard.evaluate.answers import Answered
-from energy_guard.evaluate.rows import Row
+from energy_guard.questions.answered import Answered
+from energy_guard.questions.rows import Row
 
 
 @contextmanager

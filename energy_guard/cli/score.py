@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from energy_guard.act import Result
 from energy_guard.backends import ModelInfo
 from energy_guard.cli.options import (
     ABSTAINED,
@@ -40,6 +39,7 @@ from energy_guard.judge import Judge
 from energy_guard.log import LogEntry, read_log
 from energy_guard.report.terminal import VERDICTS, printable
 from energy_guard.request import Request
+from energy_guard.result import Result
 
 FromLog = Annotated[
     str | None, typer.Option("--from-log", help="Score a log again, without the model.")

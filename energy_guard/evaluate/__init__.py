@@ -1,1 +1,1 @@
-"""Labelled questions → graded answers → fitted detectors: how the guard's thresholds are made."""
+"""The evaluation: answers of several tasks → every figure of a report."""

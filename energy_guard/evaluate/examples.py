@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 
 from energy_guard.energy import Floats
-from energy_guard.evaluate.answers import Answered
-from energy_guard.evaluate.scored import Task
+from energy_guard.evaluate.task_arrays import Task
 from energy_guard.locate import Span
+from energy_guard.questions.answered import Answered
 
 _MOST: Final = 8
 _OF_A_TASK: Final = 2

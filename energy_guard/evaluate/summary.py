@@ -13,32 +13,39 @@ from typing import Any, Final
 
 import numpy as np
 
-from energy_guard.calibrate import Profile
 from energy_guard.energy import Floats
-from energy_guard.estimate import NotDefined
-from energy_guard.evaluate.answers import Answered
-from energy_guard.evaluate.baselines import MEASURES
+from energy_guard.estimates.estimate import NotDefined
+from energy_guard.estimates.ranking import OF_EACH
 from energy_guard.evaluate.examples import examples_of
 from energy_guard.evaluate.figures import guard_figures, measured, roc
-from energy_guard.evaluate.folds import CrossFitted
-from energy_guard.evaluate.held_out import (
+from energy_guard.evaluate.folds import (
     FEWEST,
+    CrossFitted,
     all_together,
     fits,
     in_domain,
     out_of_domain,
     p_wrong,
 )
-from energy_guard.evaluate.make import declined
-from energy_guard.evaluate.many import Aurocs, Risk, aurocs, mean_auroc
-from energy_guard.evaluate.metrics import OF_EACH
-from energy_guard.evaluate.probe import ELSEWHERE, PROBE, about, probes
-from energy_guard.evaluate.scored import PARTS, SINGLES, Task, tasks_of
-from energy_guard.evaluate.singles import CHOSEN, USUAL, best_singles, with_chosen
-from energy_guard.evaluate.stored import profile_figures
-from energy_guard.evaluate.told import graded as graded_of
-from energy_guard.evaluate.told import told_figures
+from energy_guard.evaluate.paired_auroc import (
+    CHOSEN,
+    USUAL,
+    Aurocs,
+    Risk,
+    aurocs,
+    best_singles,
+    mean_auroc,
+    with_chosen,
+)
+from energy_guard.evaluate.profile_figures import profile_figures
+from energy_guard.evaluate.references.ask_again import MEASURES
+from energy_guard.evaluate.references.hidden_state_probe import ELSEWHERE, PROBE, about, probes
+from energy_guard.evaluate.references.told_the_rule import graded as graded_of
+from energy_guard.evaluate.references.told_the_rule import told_figures
+from energy_guard.evaluate.task_arrays import PARTS, SINGLES, Task, tasks_of
 from energy_guard.locate import NothingToCheck, NotLocated
+from energy_guard.profile import Profile
+from energy_guard.questions.answered import Answered
 from energy_guard.score import Detector
 from energy_guard.trace import SCHEMA
 
@@ -297,6 +304,6 @@ def _gains(rankings: Sequence[Aurocs], pairs: Sequence[tuple[str, str]]) -> list
 def _outcomes(answers: Sequence[Answered]) -> dict[str, int]:
     """declined: unanswerable questions that the model rightly left unanswered."""
     said = Counter(
-        "declined" if declined(a) and a.outcome == "right" else a.outcome for a in answers
+        "declined" if a.declined and a.outcome == "right" else a.outcome for a in answers
     )
     return {outcome: said[outcome] for outcome in ("right", "wrong", "refused", "declined")}

@@ -21,15 +21,15 @@ from langchain_energy_guard import ChatEnergyGuard
 from rag import WORDING, messages_of
 
 from energy_guard import Guard, Profile, load
-from energy_guard.calibrate import fit_calibration
+from energy_guard.calibrate.make_profile import knowing, profile_with, shipped_prior
+from energy_guard.calibrate.probability import fit_calibration
 from energy_guard.energy import Floats
-from energy_guard.estimate import Measured, NotDefined, proportion
-from energy_guard.evaluate.answers import Answered
-from energy_guard.evaluate.bootstrap import Counts, Sample, interval
-from energy_guard.evaluate.collect import collect
-from energy_guard.evaluate.make import knowing, profile_with, shipped_prior
-from energy_guard.evaluate.rows import Row, read_rows
-from energy_guard.profiles import store
+from energy_guard.estimates.bootstrap import Counts, Sample, interval
+from energy_guard.estimates.estimate import Measured, NotDefined, proportion
+from energy_guard.profile.store import store
+from energy_guard.questions.answered import Answered
+from energy_guard.questions.ask import collect
+from energy_guard.questions.rows import Row, read_rows
 from energy_guard.request import Sampling
 from energy_guard.score import Detector, Score, Scorer
 

@@ -17,7 +17,7 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_energy_guard import ChatEnergyGuard, guarded
 
 from energy_guard import Guard, Profile
-from energy_guard.evaluate.tasks import WORDINGS
+from energy_guard.questions.wording import WORDINGS
 
 WORDING: Final = WORDINGS["passage"]
 """The system message and two worked examples: as `measure.py` asks, so its profile fits."""

@@ -13,7 +13,7 @@ from langchain_energy_guard.identity import identity
 
 from energy_guard import Guard, Policy, Profile
 from energy_guard.backends import Scripted
-from energy_guard.calibrate import Calibration
+from energy_guard.profile import Calibration
 
 SHOWING = Policy(detector="nll:max", warn=1.0, unscored="show")
 WITHHOLDING = Policy(detector="nll:max", warn=0.0, abstain=0.0)

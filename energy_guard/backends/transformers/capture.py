@@ -15,8 +15,8 @@ from energy_guard.backends.recorder import Recorder
 from energy_guard.backends.transformers.check import check_model
 from energy_guard.backends.transformers.fast import evaluate
 from energy_guard.backends.transformers.follow import Following
+from energy_guard.backends.transformers.read_along import Choice, Watch
 from energy_guard.backends.transformers.vocabulary import Vocabulary
-from energy_guard.backends.transformers.watch import Choice, Watch
 from energy_guard.errors import InputError
 from energy_guard.request import Event, Finished
 from energy_guard.trace import FinishReason, Step, StepHook, Trace

@@ -1,4 +1,7 @@
-"""Answers that exist, evaluated many tokens at once: a slice of rows at a time, never all."""
+"""Answers that exist, evaluated many tokens at once: a slice of rows at a time, never all.
+
+And, in one such pass, what layers make of the text up to a token, for probes.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,13 @@ from collections.abc import Iterator, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
+from energy_guard.backends.base import HiddenStates
 from energy_guard.backends.transformers.check import vectors_of
+from energy_guard.backends.transformers.job import engine_failures
+from energy_guard.backends.transformers.read_along import Choice
 from energy_guard.backends.transformers.reduce import RowsReducer
-from energy_guard.backends.transformers.watch import Choice
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,3 +108,20 @@ class _Reader:
         self._cache = out.past_key_values
         logits: Tensor = out.logits
         return logits
+
+
+def read_states(
+    model: PreTrainedModel, prompt: Sequence[int], answer: Sequence[int]
+) -> HiddenStates:
+    """Return the states of the answer's last token, in one pass over prompt and answer."""
+    import torch
+
+    ids = torch.tensor([[*prompt, *answer]], device=model.device)
+    takes = signature(model.forward).parameters.keys()
+    options = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
+    with engine_failures(), torch.no_grad():
+        out = model(ids, output_hidden_states=True, use_cache=False, return_dict=True, **options)
+        last = len(out.hidden_states) - 1
+        layers = (last // 2, last)
+        values = [out.hidden_states[layer][0, -1].float().cpu().numpy() for layer in layers]
+    return HiddenStates(len(answer) - 1, layers, np.array(values, dtype=np.float32))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from energy_guard.backends.recorder import Recorder
+from energy_guard.backends.transformers.read_along import Choice
 from energy_guard.backends.transformers.reduce import checked
-from energy_guard.backends.transformers.watch import Choice
 from energy_guard.energy import Row
 from energy_guard.request import Event
 from energy_guard.trace import INCOMPLETE, FinishReason, Step

@@ -4,61 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
-from itertools import takewhile
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 from energy_guard.backends.attributes import standing_in
-from energy_guard.backends.transformers.choose import Forced, processors
 from energy_guard.backends.transformers.constrain import Constrained
-from energy_guard.backends.transformers.failures import engine_failures
+from energy_guard.backends.transformers.engine import Engine
 from energy_guard.backends.transformers.fast import evaluate
 from energy_guard.backends.transformers.follow import Following
-from energy_guard.backends.transformers.job import Job
+from energy_guard.backends.transformers.job import Job, engine_failures
 from energy_guard.backends.transformers.prefill import PromptInterruptedError, interruptible
-from energy_guard.backends.transformers.watch import Choice, Watch
+from energy_guard.backends.transformers.prefix import Prefix
+from energy_guard.backends.transformers.processors import Forced, processors
+from energy_guard.backends.transformers.read_along import Choice, Watch
 from energy_guard.backends.worker import Emit
 from energy_guard.request import Event
 from energy_guard.trace import FinishReason, Step
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from energy_guard.backends.transformers.backend import Transformers
-
-
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """Tokens whose keys and values are in a cache."""
-
-    ids: list[int]
-    cache: Any
-
-    @classmethod
-    def read(cls, model: PreTrainedModel, ids: Sequence[int]) -> Self:
-        """Evaluate tokens, and keep what they leave in the cache."""
-        import torch
-
-        with engine_failures(), torch.no_grad():
-            out = model(torch.tensor([list(ids)], device=model.device), use_cache=True)
-        return cls(list(ids), out.past_key_values)
-
-    def cut_to(self, beginning: Sequence[int]) -> Self | None:
-        """Keep just these tokens; None where they are not what this begins with."""
-        if self.ids[: len(beginning)] != list(beginning):
-            return None
-        try:
-            self.cache.crop(len(beginning) - self.cache.get_seq_length())
-        except RuntimeError:  # a sliding window has moved on
-            return None
-        return replace(self, ids=list(beginning))
-
-    def reused_for(self, prompt: Sequence[int]) -> Any:
-        """The cache, cut to what the prompt begins with; None where nothing can be reused."""
-        pairs = zip(self.ids, prompt[:-1], strict=False)  # one token is left to be evaluated
-        shared = [mine for mine, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
-        kept = self.cut_to(shared) if shared else None
-        return kept and kept.cache
 
 
 class Run:
@@ -66,15 +26,15 @@ class Run:
 
     def __init__(
         self,
-        backend: Transformers,
+        engine: Engine,
         jobs: Sequence[Job],
         private: bool,
         prefix: Prefix | None = None,
     ) -> None:
         self.prefix: Prefix | None = None
         self._reused = prefix
-        self._backend = backend
-        self._model = backend.engine
+        self._engine = engine
+        self._model = engine.model
         self._private = private
         self._jobs = [job for job in jobs if not job.recorder.interrupted(job.request)]
         self._interrupted = [job for job in jobs if job.recorder.reason is not None]
@@ -126,14 +86,14 @@ class Run:
             emit(ended)
         if not self._jobs:
             return None
-        backend = self._backend
+        engine = self._engine
         return Following(
             [job.recorder for job in self._jobs],
-            backend.vocabulary.piece,
-            backend.ends,
+            engine.vocabulary.piece,
+            engine.ends,
             emit,
             self._stop,
-            backend.last_row or self._given,
+            engine.last_row or self._given,
             [len(job.given) for job in self._jobs if job.given is not None],
         )
 
@@ -141,7 +101,7 @@ class Run:
         import torch
         from transformers import GenerationConfig
 
-        backend, jobs = self._backend, self._jobs
+        engine, jobs = self._engine, self._jobs
         model: Any = self._model  # modules say of every attribute that it may be a tensor
         width = max(len(job.prompt) for job in jobs)
         padding = [width - len(job.prompt) for job in jobs]
@@ -154,15 +114,15 @@ class Run:
             chain = processors([job.request.sampling for job in jobs], width)
             if any(job.matcher is not None for job in jobs):
                 chain.insert(
-                    0, Constrained([job.matcher for job in jobs], sorted(backend.ends), width)
+                    0, Constrained([job.matcher for job in jobs], sorted(engine.ends), width)
                 )
         make: Any = GenerationConfig
         known = vars(make()).keys()
-        options = {k: v for k, v in backend.generation.items() if k not in known}
-        own = {k: v for k, v in backend.generation.items() if k in known}
+        options = {k: v for k, v in engine.generation.items() if k not in known}
+        own = {k: v for k, v in engine.generation.items() if k in known}
         config = make(
             max_length=width + max(job.limit for job in jobs),
-            eos_token_id=None if self._given else sorted(backend.ends),
+            eos_token_id=None if self._given else sorted(engine.ends),
             pad_token_id=fill,
             **own,
         )
@@ -217,5 +177,5 @@ class Run:
     @property
     def _fill(self) -> int:
         """A token for the places that are masked."""
-        pad = self._backend.tokenizer.pad_token_id
-        return int(pad if pad is not None else min(self._backend.ends, default=0))
+        pad = self._engine.tokenizer.pad_token_id
+        return int(pad if pad is not None else min(self._engine.ends, default=0))

@@ -13,11 +13,10 @@ from langchain_core.messages import BaseMessage
 from energy_guard import Message, Policy, Profile, Request, Result, Trace, load
 from energy_guard.backends import Backend
 from energy_guard.decide import Again, Attempt, Move
-from energy_guard.early_stop import Window
 from energy_guard.errors import InputError
 from energy_guard.judge import Judge
 from energy_guard.request import Finished, Partition, Role, Sampling, Token
-from energy_guard.running import Running
+from energy_guard.running import Running, Window
 from energy_guard.score import Unscored
 from energy_guard.trace import Step
 from langchain_energy_guard import trial

@@ -1,0 +1,74 @@
+"""A model held for several answers, and how their events reach who asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+
+from energy_guard.backends.base import Pair
+from energy_guard.backends.transformers.engine import Engine
+from energy_guard.backends.transformers.prefix import Prefix
+from energy_guard.backends.transformers.run import Run
+from energy_guard.backends.worker import Emit, Kept, stepwise
+from energy_guard.request import Event, Finished, Request
+
+
+@dataclass(slots=True)
+class TransformersSession:
+    """The model, held: what `Backend.session` gives.
+
+    prefix: what the last answer left in the cache, for a prompt that begins the same.
+    """
+
+    engine: Engine
+    prefix: Prefix | None = None
+
+    def generate(
+        self, requests: Sequence[Request], private: bool = False, steps: bool = True
+    ) -> Generator[Event, None, None]:
+        """Write answers; see `Session.generate`."""
+        jobs = [self.engine.job(i, request, None) for i, request in enumerate(requests)]
+        for batch in self.engine.batches(jobs):
+            run = Run(self.engine, batch, private, self.prefix)
+            self.prefix = None  # it is used up, also where the run fails
+            yield from _events(run.live, steps)
+            self.prefix = run.prefix
+
+    def replay(
+        self, pairs: Sequence[Pair], fast: bool = False, steps: bool = True
+    ) -> Generator[Event, None, None]:
+        """Evaluate answers that exist; see `Session.replay`."""
+        jobs = [self.engine.job(i, *pair) for i, pair in enumerate(pairs)]
+        for batch in self.engine.batches(jobs):
+            run = Run(self.engine, batch, private=True)
+            yield from _events(run.fast if fast else run.live, steps)
+
+    def beginning(self, requests: Sequence[Request]) -> list[int]:
+        """Return the tokens that all begin with; see `Session.beginning`."""
+        return self.engine.prompts.beginning(requests)
+
+    def rewind(self, beginning: Sequence[int]) -> None:
+        """Keep just these tokens in the cache; see `Session.rewind`."""
+        held = self.prefix
+        self.prefix = held and held.cut_to(beginning)
+        if self.prefix is None and beginning:
+            self.prefix = Prefix.read(self.engine.model, beginning)
+
+
+def _events(work: Callable[[Emit[list[Event]]], None], steps: bool) -> Generator[Event, None, None]:
+    """The events that the work emits, one by one.
+
+    Handing them over between two threads disturbs those that multiply matrices: up to a third
+    of a batch's time on a machine of two cores. So nothing is handed over for nothing.
+    """
+    if not steps:
+        ended = Kept[Event](lambda event: isinstance(event, Finished))
+        work(ended)
+        yield from ended.items
+        return
+    handed = stepwise(work)
+    try:
+        for events in handed:
+            yield from events
+    finally:
+        handed.close()

@@ -1,0 +1,309 @@
+"""From graded answers to a profile: fit, calibrate, certify, each on questions of its own."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import as_file, files
+from typing import Any, Final
+
+import numpy as np
+
+from energy_guard.backends.base import ModelInfo
+from energy_guard.calibrate.certify import Labelled, certify, threshold_grid
+from energy_guard.calibrate.detector import adapt, pooled, rescaled, stack
+from energy_guard.calibrate.probability import fit_calibration
+from energy_guard.calibrate.split import Split, question_key, split_of
+from energy_guard.energy import Floats
+from energy_guard.errors import InputError
+from energy_guard.estimates.estimate import Measured
+from energy_guard.estimates.ranking import auroc
+from energy_guard.features import features
+from energy_guard.fitted import FittedDetector
+from energy_guard.locate import NothingToCheck, Span
+from energy_guard.profile import Calibration, Certificate, Profile, Training
+from energy_guard.questions.answered import Answered
+from energy_guard.request import Sampling
+from energy_guard.score import Detector, Score, Scorer
+
+FEWEST: Final = 20
+"""Answers of the rarer class that fitting and calibrating need at the least."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a profile is to be made for.
+
+    max_risk: the share of wrong answers among those shown that is to be promised at
+    `confidence`. target: answer where P(right) is above it. Neither: above 1/2.
+    """
+
+    max_risk: float | None = None
+    confidence: float = 0.95
+    target: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_risk", "confidence", "target"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1:
+                raise InputError(f"{name} is {value}", "Give a share between 0 and 1.")
+        if self.max_risk is not None and self.target is not None:
+            raise InputError("max_risk and target are two ways to set one threshold", "Give one.")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A profile, and how its detector ranks answers that it was not fitted on.
+
+    auroc: of its risk; baseline: of nll:max, the single signal without a profile. asked,
+    retried: of how many questions a policy with retries asks how many again.
+    """
+
+    profile: Profile
+    certificate: Certificate | None
+    auroc: Measured
+    baseline: Measured
+    outcomes: Counter[str]
+    asked: int = 0
+    retried: int = 0
+
+
+def make_profile(
+    answers: Sequence[Answered],
+    info: ModelInfo,
+    locator: str,
+    *,
+    detector: str | None = None,
+    wish: Wish | None = None,
+    system_prompt: str | None = None,
+    sampling: Sampling | None = None,
+    earlier: Sequence[Certificate] = (),
+) -> Made:
+    """Make a profile for live, single answers (no retries) from graded ones.
+
+    detector: a single signal, instead of one that is fitted here. earlier: certificates that
+    were made with these questions before, each a look.
+
+    Raises InputError where there are too few right or wrong answers to learn from.
+    """
+    wish = wish or Wish()
+    parts = in_splits(answers)
+    # Where nothing is to be promised, there is nothing to keep the certifying questions for.
+    spare = [] if wish.max_risk is not None else parts["certify"]
+    learning = [*parts["calibrate"], *spare]
+    scorer = knowing(scorer_for(parts["fit"], detector), [*parts["fit"], *learning])
+    calibrating = scored(learning, scorer)
+    seen = [score for _, score in scored(parts["fit"], scorer)]
+    calibration = calibrated(calibrating, seen)
+    profile = profile_with(
+        scorer,
+        calibration,
+        info,
+        locator,
+        system_prompt=system_prompt,
+        sampling=sampling,
+        certificates=tuple(earlier),
+        training=training(parts, scorer, promised=wish.max_risk is not None),
+    )
+    certificate = None
+    if wish.max_risk is not None:
+        grid = [p for _, s in calibrating if (p := calibration.p_wrong(s.value)) is not None]
+        certificate = certify(
+            labelled(parts["certify"], profile),
+            threshold_grid(np.array(grid)),
+            wish.max_risk,
+            wish.confidence,
+            profile.basis,
+            earlier,
+        )
+        made = profile.certificates + ((certificate,) if certificate not in earlier else ())
+        profile = profile.model_copy(update={"certificates": made})
+    profile = profile.model_copy(update=_limits(wish, certificate))
+    return Made(
+        profile,
+        certificate,
+        *ranking(parts["certify"], scorer),
+        outcomes=Counter(answered.outcome for answered in answers),
+    )
+
+
+def profile_with(
+    scorer: Scorer, calibration: Calibration, info: ModelInfo, locator: str, **other: Any
+) -> Profile:
+    """Return a profile of a model for chats. other: further fields of `Profile`."""
+    return Profile(
+        model=info.fingerprint,
+        backend=info.backend,
+        engine=dict(info.engine) or None,
+        mode="chat",
+        detector=scorer.name,
+        fitted=scorer if isinstance(scorer, FittedDetector) else None,
+        locator=locator,
+        calibration=calibration,
+        **other,
+    )
+
+
+def in_splits(answers: Sequence[Answered]) -> dict[Split, list[Answered]]:
+    """Return the answers of each split, one a question: splits and promises are about questions."""
+    first: dict[str, Answered] = {}
+    for answered in answers:
+        first.setdefault(question_key(answered.question, answered.context), answered)
+    parts: dict[Split, list[Answered]] = {"fit": [], "calibrate": [], "certify": []}
+    for answered in first.values():
+        parts[split_of(answered.question, answered.context)].append(answered)
+    return parts
+
+
+def ranking(answers: Sequence[Answered], scorer: Scorer) -> tuple[Measured, Measured]:
+    """Return the AUROC of a detector, and that of nll:max on the same answers."""
+    testing = scored(answers, scorer)
+    wrong = np.array([answered.wrong for answered, _ in testing], dtype=bool)
+    single = [Detector.parse("nll:max").score(a.trace, a.located) for a, _ in testing]
+    return (
+        auroc(np.array([score.value for _, score in testing]), wrong),
+        auroc(np.array([s.value for s in single if isinstance(s, Score)]), wrong),
+    )
+
+
+def calibrated(pairs: Sequence[tuple[Answered, Score]], seen: Sequence[Score]) -> Calibration:
+    """Fit P(wrong) to scored answers; its range takes in the other scores that were seen, too.
+
+    And a tenth more at the sure end: a few hundred answers seldom have the surest one among
+    them, and to withhold the surest answers of all would be absurd. Raises InputError where
+    there are too few right or wrong answers.
+    """
+    wrong = [answered.wrong for answered, _ in pairs]
+    need(wrong.count(False), wrong.count(True), "calibrate")
+    values = [score.value for _, score in pairs]
+    calibration = fit_calibration(values, wrong, [len(score.span.tokens) for _, score in pairs])
+    scores, lengths = [s.value for s in seen], [len(s.span.tokens) for s in seen]
+    lowest, highest = min([calibration.lowest, *scores]), max([calibration.highest, *scores])
+    return calibration.model_copy(
+        update={
+            "lowest": lowest - (highest - lowest) / 10,
+            "highest": highest,
+            "shortest": min([calibration.shortest or 1, *lengths]),
+            "longest": max([calibration.longest or 1, *lengths]),
+        }
+    )
+
+
+def _limits(wish: Wish, certificate: Certificate | None) -> dict[str, float]:
+    """The thresholds on P(wrong): the certified one, the target's, or 1/2 with a warning at 1/4.
+
+    Where nothing can be promised nothing is shown.
+    """
+    if wish.max_risk is not None:
+        held = certificate.threshold if certificate else None
+        return {"warn": held or 0.0, "abstain": held or 0.0}
+    if wish.target is not None:
+        limit = round(1 - wish.target, 12)
+        return {"warn": limit, "abstain": limit}
+    return {"warn": 0.25, "abstain": 0.5}
+
+
+def scorer_for(answers: Sequence[Answered], detector: str | None = None) -> Scorer:
+    """Return the named detector, or one that is fitted to these answers."""
+    if detector is not None:
+        return Detector.parse(detector)
+    prior = shipped_prior()
+    whole = _featured(answers, prior)
+    wrong = [a.wrong for a, _ in whole]
+    need(wrong.count(False), wrong.count(True), "fit a detector")
+    tasks = pooled(wrong, [a.task for a, _ in whole])
+    examples = stack(prior.names, [row for _, row in whole], wrong, tasks)
+    return adapt(rescaled(prior, examples.values), examples)
+
+
+def knowing(scorer: Scorer, answers: Sequence[Answered]) -> Scorer:
+    """Return a fitted detector with the range of each feature in these answers.
+
+    Of answers unlike all of them it gives no P(wrong). A single signal stays as it is.
+    """
+    if not isinstance(scorer, FittedDetector):
+        return scorer
+    return scorer.knowing(np.array([row for _, row in _featured(answers, scorer)]))
+
+
+def _featured(
+    answers: Sequence[Answered], detector: FittedDetector
+) -> list[tuple[Answered, Floats]]:
+    """Those that the model did not decline and that have all features, with these."""
+    rows = [
+        (a, features(a.trace, a.located, detector.names))
+        for a in answers
+        if isinstance(a.located, Span) and not a.declined
+    ]
+    return [(a, row) for a, row in rows if np.isfinite(row).all()]
+
+
+def shipped_prior() -> FittedDetector:
+    """The detector that is shipped: where fitting to another model's answers begins."""
+    with as_file(files("energy_guard.data") / "prior.json") as path:
+        return FittedDetector.read(path)
+
+
+def scored(answers: Sequence[Answered], scorer: Scorer) -> list[tuple[Answered, Score]]:
+    """Return those that the model did not decline and that have a score."""
+    pairs = ((a, scorer.score(a.trace, a.located)) for a in answers if not a.declined)
+    return [(answered, score) for answered, score in pairs if isinstance(score, Score)]
+
+
+def labelled(answers: Sequence[Answered], profile: Profile) -> Labelled:
+    """Return answers as what certificates are made from: what a profile's policy shows of them.
+
+    Nothing that the model declined is an answer. What has nothing to check in it, or no score, is
+    shown whatever the threshold where the profile's policy shows it.
+    """
+    if not answers:
+        raise InputError("there is no question to certify on", "Add questions.")
+    risks = {a.id: _p_wrong(score, profile) for a, score in scored(answers, profile.scorer)}
+    risk = np.array([risks.get(a.id, math.nan) for a in answers])
+    return Labelled(
+        [question_key(a.question, a.context) for a in answers],
+        risk,
+        np.array([a.wrong for a in answers], dtype=bool),
+        np.isnan(risk) & np.array([shown_unscored(a, profile) for a in answers], dtype=bool),
+    )
+
+
+def shown_unscored(answered: Answered, profile: Profile) -> bool:
+    """Whether a profile's policy shows an answer that has no P(wrong)."""
+    if answered.declined or answered.attempts[-1].stopped is not None:
+        return False
+    nothing = isinstance(answered.located, NothingToCheck)
+    return (profile.nothing_to_check if nothing else profile.unscored) == "show"
+
+
+def _p_wrong(score: Score, profile: Profile) -> float:
+    p = profile.p_wrong(score)
+    return math.nan if p is None else p
+
+
+def need(right: int, wrong: int, what: str) -> None:
+    """Raise InputError where these are too few to learn from."""
+    if min(right, wrong) < FEWEST:
+        raise InputError(
+            f"{right} right and {wrong} wrong answers are too few to {what}: "
+            f"at least {FEWEST} of each are needed",
+            "Add questions that are easier or harder for this model.",
+        )
+
+
+def training(parts: dict[Split, list[Answered]], scorer: Scorer, promised: bool) -> Training:
+    """Say what a profile was made from."""
+    answers = [answered for part in parts.values() for answered in part]
+    located = [isinstance(a.located, Span) for a in answers]
+    return Training(
+        version=version("energy-guard"),
+        tasks=dict(Counter(a.task for a in answers)),
+        fit=len(parts["fit"]) if isinstance(scorer, FittedDetector) else 0,
+        calibrate=len(parts["calibrate"]) + (0 if promised else len(parts["certify"])),
+        certify=len(parts["certify"]) if promised else 0,
+        not_located=located.count(False),
+        declined=sum(a.declined for a in answers),
+    )

@@ -1,0 +1,131 @@
+"""Graded answers as arrays, task by task: what every figure of an evaluation is made from."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from energy_guard.calibrate.detector import FEATURES, Examples
+from energy_guard.calibrate.split import question_key
+from energy_guard.energy import Floats
+from energy_guard.errors import InputError, NormalisedRowsError
+from energy_guard.features import PLAIN, features
+from energy_guard.locate import Span
+from energy_guard.questions.answered import Answered, by_task
+from energy_guard.score import POOLINGS, usual_side
+from energy_guard.trace import SIGNALS, Trace
+
+Flags = npt.NDArray[np.bool_]
+
+SINGLES: Final = tuple(f"{signal}:{pooling}" for signal in SIGNALS for pooling in POOLINGS)
+"""Every single signal with every pooling, as `Detector` names them."""
+
+PARTS: Final = ("span", "answer")
+"""What signals are pooled over: the exact answer, and all of it."""
+
+_NAMES: Final = (*(f"{part}.{single}" for part in PARTS for single in SINGLES), *PLAIN)
+_COLUMN: Final = {name: at for at, name in enumerate(_NAMES)}
+_DEFAULT: Final = [_COLUMN[name] for name in FEATURES]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """The answers to one task, in order. values: shape (n, features), NaN where one is missing."""
+
+    name: str
+    answers: tuple[Answered, ...]
+    values: Floats
+
+    @cached_property
+    def questions(self) -> npt.NDArray[np.str_]:
+        """What answers to the same question share, shape (n,)."""
+        keys = [question_key(a.question, a.context).encode("utf-8") for a in self.answers]
+        return np.array([hashlib.sha256(key).hexdigest() for key in keys])
+
+    def without(self, other: Task) -> Task:
+        """Leave out the questions that another task asks, too."""
+        kept = ~np.isin(self.questions, other.questions)
+        answers = tuple(a for a, keep in zip(self.answers, kept, strict=True) if keep)
+        return Task(self.name, answers, self.values[kept])
+
+    @cached_property
+    def wrong(self) -> Flags:
+        """Answers that it would be wrong to show, shape (n,)."""
+        return np.array([a.wrong for a in self.answers], dtype=bool)
+
+    @cached_property
+    def right(self) -> Flags:
+        """Right answers; where the model declined there is none, shape (n,)."""
+        return np.array([a.outcome == "right" and not a.declined for a in self.answers], bool)
+
+    @cached_property
+    def ranked(self) -> Flags:
+        """Answers that a detector can rank: located, not declined by the model, shape (n,)."""
+        located = np.array([isinstance(a.located, Span) for a in self.answers], dtype=bool)
+        return located & (self.right | self.wrong)
+
+    def feature(self, name: str) -> Floats:
+        """Return one feature of every answer, shape (n,)."""
+        return self.values[:, _COLUMN[name]]
+
+    def single(self, name: str, part: str = "span") -> Floats:
+        """Return the risk by a single signal, over the span or the whole answer, shape (n,)."""
+        values = self.feature(f"{part}.{name}")
+        return -values if usual_side(name.partition(":")[0]) == "low" else values
+
+    @cached_property
+    def fittable(self) -> Flags:
+        """Ranked answers that have all features of the default detector, shape (n,)."""
+        return self.ranked & np.isfinite(self.values[:, _DEFAULT]).all(axis=1)
+
+
+def examples(tasks: Sequence[Task]) -> Examples:
+    """Return what a detector can be fitted to; InputError where all are right or all wrong."""
+    return Examples(
+        FEATURES,
+        np.concatenate([task.values[task.fittable][:, _DEFAULT] for task in tasks]),
+        np.concatenate([task.wrong[task.fittable] for task in tasks]),
+        np.concatenate([np.full(int(task.fittable.sum()), task.name) for task in tasks]),
+        np.concatenate([task.questions[task.fittable] for task in tasks]),
+    )
+
+
+def tasks_of(answers: Sequence[Answered]) -> list[Task]:
+    """Put the answers of each task together; InputError for answers that came after retries."""
+    if any(len(answered.attempts) > 1 for answered in answers):
+        raise InputError(
+            "these answers came after retries, which choose by a detector",
+            "Evaluate answers that were asked once.",
+        )
+    return [
+        Task(name, tuple(group), np.array([_values(a) for a in group]).reshape(-1, len(_NAMES)))
+        for name, group in by_task(answers).items()
+    ]
+
+
+def _values(answered: Answered) -> Floats:
+    """All features of one answer, in the order of `_NAMES`."""
+    trace, span = answered.trace, answered.located
+    if not isinstance(span, Span):
+        return np.full(len(_NAMES), math.nan)
+    pooled = [*_pooled(trace, list(span.tokens)), *_pooled(trace, list(range(trace.content_end)))]
+    return np.concatenate([pooled, features(trace, span, PLAIN)])
+
+
+def _pooled(trace: Trace, tokens: list[int]) -> list[float]:
+    """Every single signal with every pooling over some tokens, in the order of `SINGLES`."""
+    pooled: list[float] = []
+    for signal in SIGNALS:
+        try:
+            values = trace.signal(signal)[tokens]
+        except NormalisedRowsError:  # no energies: the other signals are good all the same
+            values = np.full(len(tokens), math.nan)
+        pooled += [pool(values) for pool in POOLINGS.values()]
+    return pooled

@@ -1,0 +1,52 @@
+"""Where profiles are kept, and which one belongs to a model.
+
+The user's own come first, then those that are shipped. A file is named by fingerprint and
+backend, so one profile is found for a model however its file is called.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from platformdirs import user_data_path
+
+from energy_guard.backends.base import ModelInfo
+from energy_guard.errors import ConfigError
+from energy_guard.files import write_whole
+from energy_guard.profile.profile import Profile
+
+
+def user_path(info: ModelInfo) -> Path:
+    """Where `energy-guard calibrate` puts the profile of this model."""
+    return user_data_path("energy-guard", appauthor=False) / "profiles" / _name(info)
+
+
+def find(info: ModelInfo) -> Profile | None:
+    """Return the profile of this model, the user's own before a shipped one; None without any.
+
+    Raises ConfigError, naming the file, where the user's own cannot be read.
+    """
+    own = user_path(info)
+    if own.exists():
+        return Profile.read(own)
+    shipped = files("energy_guard.data") / "profiles" / _name(info)
+    if not shipped.is_file():
+        return None
+    with as_file(shipped) as path:
+        return Profile.read(path)
+
+
+def store(profile: Profile, path: Path) -> None:
+    """Write a profile as readable JSON, all or nothing; ConfigError where that fails."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, profile.model_dump_json(indent=1, by_alias=True) + "\n")
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write the profile {path}: {error.strerror}", "Give another place: --out FILE."
+        ) from error
+
+
+def _name(info: ModelInfo) -> str:
+    return f"{info.fingerprint}-{info.backend}.json"

@@ -1,0 +1,3 @@
+"""Labelled questions: read (`rows`), put to a model (`wording`), asked (`ask`), graded (`grade`)
+and kept (`answered`).
+"""

@@ -1,0 +1,294 @@
+"""Graded answers on disk, one JSON object a line: asked once, scored as often as wanted.
+
+The first line says how they were asked; what was asked otherwise is not mixed in. Each answer is
+written as it comes. A line that was not written to its end is dropped when the file is read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Self, get_args
+
+from energy_guard.backends.base import HiddenStates
+from energy_guard.decide import Attempt
+from energy_guard.errors import InputError, LogError
+from energy_guard.files import write_whole
+from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
+from energy_guard.questions.grade import Outcome
+from energy_guard.score import Unscored
+from energy_guard.trace import SCHEMA, Trace
+
+_NOT_SCORED: Final = Unscored("stored without a score: it is made when the answers are read")
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """A labelled question with every attempt at it, and how what came out was graded.
+
+    question, context: what it was, for splits and for locators. outcomes: how every attempt was
+    graded, where there are several. measured: further numbers by their names, where they were
+    asked for (p(true), agreement).
+    stored_states: hidden states of one of its tokens, where they were asked for; stored apart.
+    """
+
+    id: str
+    task: str
+    question: str
+    context: str | None
+    choices: tuple[str, ...]
+    answerable: bool
+    outcome: Outcome
+    attempts: tuple[Attempt, ...]
+    outcomes: tuple[Outcome, ...] = ()
+    measured: Mapping[str, float] = field(default_factory=dict)
+    stored_states: HiddenStates | None = None
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it would be wrong to show it: refusing a question that has an answer is not."""
+        return self.outcome == "wrong"
+
+    @property
+    def declined(self) -> bool:
+        """Whether the model itself said that it does not know: nothing can be wrong about that."""
+        return self.outcome == "refused" or (not self.answerable and self.outcome == "right")
+
+    @property
+    def trace(self) -> Trace:
+        """The numbers of the last attempt."""
+        return self.attempts[-1].trace
+
+    @property
+    def located(self) -> Located:
+        """Where the answer is in it."""
+        return self.attempts[-1].located
+
+    def alone(self, number: int) -> Self:
+        """Return one attempt, as if it had been the only one."""
+        outcome = self.outcomes[number] if self.outcomes else self.outcome
+        return replace(self, outcome=outcome, attempts=(self.attempts[number],), outcomes=())
+
+    @property
+    def last_token(self) -> int | None:
+        """The index of the exact answer's last token."""
+        return self.located.tokens[-1] if isinstance(self.located, Span) else None
+
+    @property
+    def states(self) -> HiddenStates | None:
+        """The hidden states, where they are those of the exact answer's last token."""
+        stored = self.stored_states
+        return stored if stored is not None and stored.token == self.last_token else None
+
+    def to_json(self) -> str:
+        """One line of the file."""
+        return json.dumps(
+            {
+                "id": self.id,
+                "task": self.task,
+                "question": self.question,
+                "context": self.context,
+                "choices": list(self.choices),
+                "answerable": self.answerable,
+                "outcome": self.outcome,
+                "outcomes": list(self.outcomes),
+                "measured": dict(self.measured),
+                "attempts": [
+                    {
+                        "trace": json.loads(attempt.trace.to_json()),
+                        "located": _located_to_json(attempt.located),
+                        "stopped": attempt.stopped,
+                    }
+                    for attempt in self.attempts
+                ],
+            },
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote; InputError where it is something else."""
+        try:
+            data = json.loads(text)
+            answered = cls(
+                id=str(data["id"]),
+                task=str(data["task"]),
+                question=str(data["question"]),
+                context=data["context"],
+                choices=tuple(data["choices"]),
+                answerable=bool(data["answerable"]),
+                outcome=data["outcome"],
+                measured={name: float(value) for name, value in data["measured"].items()},
+                attempts=tuple(_attempt(attempt) for attempt in data["attempts"]),
+                outcomes=tuple(data.get("outcomes", ())),
+            )
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            raise InputError(f"this is no answer: {error!r}") from error
+        texts = (answered.context or "", *answered.choices)
+        if not all(isinstance(text, str) for text in texts):
+            raise InputError("this is no answer: its context or a choice is no text")
+        outcomes = (answered.outcome, *answered.outcomes)
+        if not all(o in get_args(Outcome) for o in outcomes) or not answered.attempts:
+            raise InputError("this is no answer: it has no outcome, or no attempt")
+        if len(answered.outcomes) != (len(answered.attempts) if answered.outcomes else 0):
+            raise InputError("this is no answer: it has not one outcome for every attempt")
+        return answered
+
+
+class AnswerFile:
+    """Answers that are written as they come, and read again.
+
+    Raises InputError for a file that was made in another way, LogError where it cannot be written.
+    """
+
+    def __init__(self, path: Path, made_with: Mapping[str, Any]) -> None:
+        self.path = path
+        self._head = json.dumps({"schema": SCHEMA, "made_with": dict(made_with)}, sort_keys=True)
+
+    def start(self) -> list[Answered]:
+        """Begin a new file, or go on with one; return what it holds already."""
+        if not begun(self.path):
+            self._write(self._head, "w")
+            return []
+        head, answers, whole = _read(self.path)
+        if head != json.loads(self._head):
+            raise InputError(
+                f"{self.path} holds answers that were asked in another way: "
+                f"{_difference(head, json.loads(self._head))}",
+                "Ask as then, or give another place.",
+            )
+        os.truncate(self.path, whole)
+        return answers
+
+    def append(self, answered: Answered) -> None:
+        """Add one answer; it is on disk when this returns."""
+        self._write(answered.to_json(), "a")
+
+    def rewrite(self, answers: Sequence[Answered]) -> None:
+        """Put these in the place of those that are there, all or nothing."""
+        lines = (self._head, *(answered.to_json() for answered in answers))
+        try:
+            write_whole(self.path, "".join(f"{line}\n" for line in lines))
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _write(self, line: str, mode: str) -> None:
+        try:
+            with self.path.open(mode, encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> LogError:
+        return LogError(
+            f"cannot write to {self.path}: {error.strerror}",
+            "Make room, or give another place; --resume goes on from here.",
+        )
+
+
+def begun(path: Path) -> bool:
+    """Whether there is a file, with more than a part of the line that `AnswerFile` begins it with.
+
+    Killed while it wrote that line, it left nothing to go on with.
+    """
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        first = file.readline()
+    part = _BEGINNING.startswith(first) or first.startswith(_BEGINNING)
+    return first.endswith(b"\n") or not part
+
+
+_BEGINNING: Final = b'{"made_with": {'
+
+
+def read_answers(path: Path) -> tuple[dict[str, Any], list[Answered]]:
+    """Read how answers were asked, and the answers; InputError names file and line."""
+    head, answers, _ = _read(path)
+    return head["made_with"], answers
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[Answered], int]:
+    """The head, the answers, and where the last line that is whole ends."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    whole = raw.rfind(b"\n") + 1
+    lines = raw[:whole].decode(errors="replace").split("\n")[:-1]
+    try:
+        head = json.loads(lines[0])
+        if head["schema"] != SCHEMA or not isinstance(head["made_with"], dict):
+            raise InputError(f"{path} has another schema")
+    except (IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} holds no answers", "Give the answers.jsonl of an evaluation."
+        ) from error
+    if not _says_how(head["made_with"]):
+        raise InputError(f"{path}, line 1: this does not say which model answered, and how")
+    answers: dict[str, Answered] = {}
+    for number, line in enumerate(lines[1:], 2):
+        try:
+            answered = Answered.from_json(line)
+        except InputError as error:
+            raise InputError(f"{path}, line {number}: {error.message}") from error
+        if answered.id in answers:
+            raise InputError(
+                f"{path}, line {number}: {answered.id!r} is answered a second time",
+                "Delete one of the lines.",
+            )
+        answers[answered.id] = answered
+    return head, list(answers.values()), whole
+
+
+def _says_how(made_with: Mapping[str, Any]) -> bool:
+    """Whether all that reports and profiles ask for is there."""
+    model = made_with.get("model")
+    return (
+        isinstance(made_with.get("locator"), str)
+        and isinstance(model, dict)
+        and all(isinstance(model.get(name), str) for name in ("name", "fingerprint", "backend"))
+    )
+
+
+def _difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    before, after = then.get("made_with", {}), now["made_with"]
+    keys = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    return "; ".join(f"{key} {before.get(key)!r}, now {after.get(key)!r}" for key in keys)
+
+
+def _attempt(data: Mapping[str, Any]) -> Attempt:
+    trace = Trace.from_json(json.dumps(data["trace"]))
+    located = _located(data["located"])
+    if isinstance(located, Span):
+        tokens = set(located.tokens)
+        if not tokens or list(located.tokens) != [t for t in range(len(trace)) if t in tokens]:
+            raise ValueError("the span's tokens are not tokens of the trace, in order")
+    return Attempt(trace, located, _NOT_SCORED, stopped=data["stopped"])
+
+
+def _located_to_json(located: Located) -> dict[str, Any]:
+    if isinstance(located, Span):
+        return {"tokens": list(located.tokens), "text": located.text}
+    kind = "nothing_to_check" if isinstance(located, NothingToCheck) else "not_located"
+    return {kind: located.reason}
+
+
+def _located(data: Mapping[str, Any]) -> Located:
+    if "tokens" in data:
+        return Span(tuple(int(t) for t in data["tokens"]), str(data["text"]))
+    if "nothing_to_check" in data:
+        return NothingToCheck(str(data["nothing_to_check"]))
+    return NotLocated(str(data["not_located"]))
+
+
+def by_task(answers: Sequence[Answered]) -> dict[str, list[Answered]]:
+    """The answers of each task, tasks in the order in which they first appear."""
+    tasks: dict[str, list[Answered]] = {}
+    for answered in answers:
+        tasks.setdefault(answered.task, []).append(answered)
+    return tasks

@@ -1,0 +1,166 @@
+"""Asking labelled questions under guard, and grading what comes out. Can be interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+from energy_guard.errors import EngineError, InputError
+from energy_guard.guard import Guard
+from energy_guard.questions.answered import Answered, AnswerFile
+from energy_guard.questions.grade import Grader, Outcome, checked, grade
+from energy_guard.questions.rows import Row
+from energy_guard.questions.wording import (
+    WORDINGS,
+    Wording,
+    kind_of,
+    request_of,
+    sharing,
+    with_rule,
+)
+from energy_guard.result import Result
+from energy_guard.trace import INCOMPLETE, Trace
+
+
+def collect(
+    guard: Guard,
+    rows: Sequence[Row],
+    path: Path,
+    *,
+    wording: Wording | None = None,
+    grader: Grader | None = None,
+    rule: str = "",
+    on_start: Callable[[], None] = lambda: None,
+    on_answer: Callable[[Answered], None] = lambda _: None,
+) -> list[Answered]:
+    """Ask every row that is not answered in the file yet; return all answers in the rows' order.
+
+    wording: for all kinds of questions alike, instead of one for each. rule: what the model is
+    told besides, whatever the kind. on_start: called when what the file holds is known to go with
+    these rows, before the first is asked. Each answer is on disk before the next question is
+    asked, and does not depend on which were asked before: an evaluation that was killed goes on
+    to the very same numbers. Answers that are in the file are graded again: gold answers may have
+    been corrected since.
+
+    Raises InputError where the file holds answers that were asked in another way, or an answer to
+    another question by the id of a row.
+    """
+    file = AnswerFile(path, made_with(guard, wording, grader, rule))
+    done = _done(file, rows, grader)
+    on_start()
+    for answered in done.values():
+        on_answer(answered)
+    open_rows = sorted((row for row in rows if row.id not in done), key=kind_of)
+    for kind, group in groupby(open_rows, kind_of):
+        of_kind = list(group)
+        words = with_rule(wording or WORDINGS[kind], rule)
+        requests = [request_of(row, words) for row in of_kind]
+        results = guard.ask_many(requests, sharing(kind, words))
+        for row, result in zip(of_kind, results, strict=True):
+            answered = _answered(row, result, grader)
+            file.append(answered)
+            done[row.id] = answered
+            on_answer(answered)
+    return [done[row.id] for row in rows]
+
+
+def made_with(
+    guard: Guard, wording: Wording | None, grader: Grader | None, rule: str = ""
+) -> dict[str, Any]:
+    """What the answers depend on: asked otherwise, they would be others."""
+    policy = guard.policy
+    info = guard.backend.info
+    retries = {
+        "feedback_text": policy.feedback_text,
+        "unscored": policy.unscored,
+        "nothing_to_check": policy.nothing_to_check,
+    }
+    return {
+        "model": {"name": info.name, "fingerprint": info.fingerprint, "backend": info.backend},
+        "locator": guard.judge.locator,
+        "detector": guard.detector.name if policy.retries or policy.early_stop else None,
+        "retries": policy.retries,
+        "retry": list(policy.retry),
+        "retry_temperature": policy.retry_temperature,
+        "limit": policy.abstain if policy.retries else None,
+        "early_stop": policy.early_stop and policy.early_stop.model_dump(),
+        "wording": "one for each kind" if wording is None else wording.system,
+        "grader": "built-in" if grader is None else grader.__qualname__,
+        **(retries if policy.retries else {}),
+        **({"rule": rule} if rule else {}),
+    }
+
+
+def _done(file: AnswerFile, rows: Sequence[Row], grader: Grader | None) -> dict[str, Answered]:
+    """What the file holds of these rows, graded against the gold answers of today, there too."""
+    by_id = {row.id: row for row in rows}
+    stored = file.start()
+    graded = [
+        _graded_again(answered, by_id[answered.id], grader, file.path)
+        if answered.id in by_id
+        else answered
+        for answered in stored
+    ]
+    if [(a.outcome, a.outcomes) for a in graded] != [(a.outcome, a.outcomes) for a in stored]:
+        file.rewrite(graded)
+    return {answered.id: answered for answered in graded if answered.id in by_id}
+
+
+def _graded_again(answered: Answered, row: Row, grader: Grader | None, path: Path) -> Answered:
+    asked = {
+        "task": (answered.task, row.task),
+        "question": (answered.question, row.question),
+        "context": (answered.context, row.context),
+        "choices": (answered.choices, row.offered),
+        "answerable": (answered.answerable, row.answerable),
+    }
+    changed = [name for name, (then, now) in asked.items() if then != now]
+    if changed:
+        raise InputError(
+            f"{path} has an answer by the id {row.id!r} from when its row had another "
+            f"{' and another '.join(changed)}",
+            _NEW_ID,
+        )
+    before = answered.outcomes or (answered.outcome,)
+    after = tuple(_graded(row, attempt.trace, grader) for attempt in answered.attempts)
+    # Which attempt was kept is not stored: one of those that were graded as the whole was.
+    kept = {now for then, now in zip(before, after, strict=True) if then == answered.outcome}
+    if len(kept) != 1:
+        raise InputError(
+            f"{path}: the attempts at {row.id!r} cannot be graded again for its new gold answers",
+            _NEW_ID,
+        )
+    return replace(answered, outcome=kept.pop(), outcomes=after if answered.outcomes else ())
+
+
+_NEW_ID: Final = "Give the row a new id, or give another --out."
+
+
+def _answered(row: Row, result: Result, grader: Grader | None) -> Answered:
+    for attempt in result.attempts:
+        if attempt.trace.finish_reason in INCOMPLETE - {"stopped"}:
+            raise EngineError(
+                f"the answer to {row.id} is not complete ({attempt.trace.finish_reason})",
+                "Ask again with --resume; nothing that was answered is lost.",
+            )
+    outcomes = tuple(_graded(row, attempt.trace, grader) for attempt in result.attempts)
+    return Answered(
+        id=row.id,
+        task=row.task,
+        question=row.question,
+        context=row.context,
+        choices=row.offered,
+        answerable=row.answerable,
+        outcome=outcomes[[attempt is result.kept for attempt in result.attempts].index(True)],
+        attempts=result.attempts,
+        outcomes=outcomes if len(outcomes) > 1 else (),
+    )
+
+
+def _graded(row: Row, trace: Trace, grader: Grader | None) -> Outcome:
+    if grader is not None:
+        return checked(grader, row, trace.text)
+    return grade(row, trace.text, trace.reasoning_open)

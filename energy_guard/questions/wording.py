@@ -1,0 +1,164 @@
+"""How a labelled question is put to the model: one wording for each kind of question.
+
+Two to four examples of our own come first: small models answer more briefly with them, and an
+engine that keeps its cache within a session reads them once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final, Literal
+
+from energy_guard.backends import Backend
+from energy_guard.questions.grade import calculated
+from energy_guard.questions.rows import Row
+from energy_guard.request import Message, Request, Sampling
+
+Kind = Literal["free", "choices", "passage", "calculation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The system message, worked examples (question, answer) and the room for an answer."""
+
+    system: str
+    examples: tuple[tuple[str, str], ...]
+    max_tokens: int = 32
+
+
+def kind_of(row: Row) -> Kind:
+    """Return which wording a row gets; its gold answers play no part.
+
+    >>> kind_of(Row("1", "t", "Which city?", ("York",), choices=("York", "Ely")))
+    'choices'
+    """
+    if row.offered:
+        return "choices"
+    if row.context:
+        return "passage"
+    return "calculation" if calculated(row.question) else "free"
+
+
+def request_of(row: Row, wording: Wording | None = None) -> Request:
+    """Make the chat request of a row; its passage is the request's context.
+
+    wording: in the place of the one for its kind. It is answered greedily; what a policy draws
+    when it asks again follows from the question alone, and not from that of another question.
+    """
+    wording = wording or WORDINGS[kind_of(row)]
+    turns = _opening(wording)
+    asked = row.question
+    if row.offered:
+        asked += f"\nChoose one: {_listed(row.offered)}."
+    return Request.chat(
+        [*turns, Message("user", asked)],
+        context=(row.context,) if row.context else (),
+        choices=row.offered,
+        max_tokens=wording.max_tokens,
+        sampling=Sampling(seed=_seed(row)),
+    )
+
+
+def sharing(kind: Kind, wording: Wording | None = None) -> tuple[Request, Request]:
+    """Return two requests that begin as all of this kind do, and go on differently."""
+    turns = _opening(wording or WORDINGS[kind])
+    one, other = (Request.chat([*turns, Message("user", text)]) for text in ("a", "[1]"))
+    return one, other
+
+
+def with_rule(wording: Wording, rule: str) -> Wording:
+    """Return a wording whose system message says a rule besides."""
+    return replace(wording, system=f"{wording.system} {rule}") if rule else wording
+
+
+def _opening(wording: Wording) -> list[Message]:
+    turns = [Message("system", wording.system)]
+    for question, answer in wording.examples:
+        turns += [Message("user", question), Message("assistant", answer)]
+    return turns
+
+
+def _seed(row: Row) -> int:
+    text = f"{row.question}\0{row.context or ''}"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+def _listed(choices: Sequence[str]) -> str:
+    return ", ".join(choices[:-1]) + " or " + choices[-1] if len(choices) > 1 else choices[0]
+
+
+_RESERVE: Final = 64
+"""Tokens for what may be said besides: a confidence target's rule, p(true), a retry's feedback."""
+
+
+def fits(row: Row, backend: Backend, wording: Wording | None = None) -> bool:
+    """Whether the question, its passage and an answer fit the context; wording: as in `collect`."""
+    request = request_of(row, wording)
+    return backend.measure(request).room >= request.max_tokens + _RESERVE
+
+
+WORDINGS: Final[Mapping[Kind, Wording]] = MappingProxyType(
+    {
+        "free": Wording(
+            "Answer the question with as few words as possible.",
+            (
+                ("What is the capital of Norway?", "Oslo"),
+                ("who painted the girl with a pearl earring", "Johannes Vermeer"),
+                ("In which year did the Berlin Wall fall?", "1989"),
+                ("What is the chemical symbol for iron?", "Fe"),
+            ),
+        ),
+        "choices": Wording(
+            "Answer with one of the given choices.",
+            (
+                ("Which of these is a fruit?\nChoose one: cedar, apple or salmon.", "apple"),
+                (
+                    "Tom thanked Anna because he got a gift. Who got a gift?\n"
+                    "Choose one: Anna or Tom.",
+                    "Tom",
+                ),
+                (
+                    'Is the feeling of this text good or bad: "What a lovely day we had!"\n'
+                    "Choose one: bad or good.",
+                    "good",
+                ),
+            ),
+        ),
+        "passage": Wording(
+            "Answer the question from the passage with as few words as possible.",
+            (
+                (
+                    "[1] The mill on Bell Street was built in 1822 by Jonas Reed, who sold it "
+                    "ten years later.\n\nWho built the mill on Bell Street?",
+                    "Jonas Reed",
+                ),
+                (
+                    "[1] The lake freezes in December. In spring it is a stop for cranes on "
+                    "their way north.\n\nWhen does the lake freeze?",
+                    "in December",
+                ),
+            ),
+        ),
+        "calculation": Wording(
+            "Answer with a number.",
+            (
+                (
+                    "Lena has 4 boxes with 6 pencils each. She gives away 5 pencils. How many "
+                    "are left?",
+                    "19",
+                ),
+                (
+                    "A book costs 7 dollars and a pen 2 dollars. How much are 3 books and a pen?",
+                    "23",
+                ),
+                ("Omar is 31 years old and his son is 8. How much older is Omar?", "23"),
+                ("A pack of 24 cards is shared by 4 children. How many does each get?", "6"),
+            ),
+            max_tokens=48,
+        ),
+    }
+)

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from energy_guard.errors import InputError
+from energy_guard.questions.grade import Grader, checked, grade
+from energy_guard.questions.normalise import number, words
+from energy_guard.questions.refusal import is_refusal
+from energy_guard.questions.rows import Row
+
+
+def free(question: str, *answers: str) -> Row:
+    return Row("r", "t", question, answers)
+
+
+RIGHT = [
+    ("Who wrote Emma?", "Jane Austen", "jane austen"),
+    ("Who wrote Emma?", "Jane Austen", "Emma was written by Jane Austen."),
+    ("Who sang it?", "Beyoncé", "It was sung by Beyonce!"),
+    ("Who sang it?", "The Beatles", "Beatles"),
+    ("How many?", "twenty-one", "There are 21 of them."),
+    ("How many?", "1,000", "1000"),
+    ("How many?", "2.5 million", "about 2500000 people"),
+    ("How far?", "5 kilometres", "It is 5 km away."),
+    ("How much?", "$12", "12 dollars"),
+    ("How tall?", "3.14", "3.14159"),
+    ("When?", "December 14, 1972", "It was on 14 December 1972."),
+    ("When?", "December 1972", "On December 14th, 1972."),
+    ("Which?", "World War II (1939-1945)", "World War II"),
+    ("Which?", "U.S.A.", "the USA"),
+    ("Were both from Peru?", "yes", "Yes, both were from Peru."),
+    ("Tom has 3 apples and buys 4. How many has he?", "7", "3 + 4 = 7"),
+    ("Tom has 3 apples and buys 4. How many has he?", "7.0", "He has 3 and 4, so he has 7."),
+    ("Which came first, Emma or Persuasion?", "Emma", "Emma came first."),
+    ("Who?", "lawyers", "He was not only a lawyer but a poet."),
+    ("What is the symbol?", "+", "+"),
+    ("what do portuguese people speak?", "Portuguese", "Portuguese people speak Portuguese."),
+    ("Which money?", "United States dollar", "They use the US dollar."),
+]
+WRONG = [
+    ("Who wrote Emma?", "Jane Austen", "It was not Jane Austen."),
+    ("Who wrote Emma?", "Jane Austen", "Jane Eyre"),
+    ("Which city?", "York", "New Yorkshire"),
+    ("Which city?", "York", "York or Leeds"),
+    ("Which city?", "York", "Leeds, York, Hull, Bath, and Ely"),
+    ("Which city?", "York", "Leeds instead of York"),
+    ("How many?", "5", "15"),
+    ("How many?", "5", "5.5"),
+    ("How many?", "5", "between 4 and 5"),
+    ("How far?", "5 km", "5 miles"),
+    ("How many?", "1", "It is one of the largest."),
+    ("When?", "December 1972", "In December 1973, not 1972."),
+    ("Tom has 3 apples and buys 4. How many has he?", "7", "7 + 4 = 11"),
+    (
+        "Which was founded before Emma College?",
+        "Emma College",
+        "It was founded before Emma College",
+    ),
+    ("Were both from Peru?", "yes", "No, one was from Peru and one, yes, from Chile."),
+    ("Who?", "Ann", ""),
+    ("where does houston dynamo play?", "Houston", "Houston Dynamo is a film."),
+    ("Was Emma or Sanditon first?", "Emma", "Sanditon came before Emma."),
+    ("Who?", "Ann", "<think>Ann?</think>Bob"),
+]
+
+
+@pytest.mark.parametrize(("question", "gold", "answer"), RIGHT)
+def test_another_way_to_say_it_is_right(question: str, gold: str, answer: str) -> None:
+    assert grade(free(question, "no such thing", gold), answer) == "right"
+
+
+@pytest.mark.parametrize(("question", "gold", "answer"), WRONG)
+def test_what_only_looks_like_it_is_wrong(question: str, gold: str, answer: str) -> None:
+    assert grade(free(question, gold), answer) == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        ("york", "right"),
+        ("The answer is York.", "right"),
+        ("New York", "wrong"),
+        ("York or Leeds", "wrong"),
+        ("Not York", "wrong"),
+        ("Bath", "wrong"),
+        ("I don't know", "refused"),
+    ],
+)
+def test_exactly_one_choice_is_named(answer: str, outcome: str) -> None:
+    row = Row("r", "t", "Which?", ("York",), choices=("York", "New York", "Leeds"))
+    assert grade(row, answer) == outcome
+
+
+REFUSALS = [
+    "I don't know.",
+    "I’m not sure about that.",
+    "I'm sorry, but I cannot answer that. Please ask something else.",
+    "The passage does not say.",
+    "The text doesn't explicitly mention the year.",
+    "It is not mentioned in the passage.",
+    "There is not enough information.",
+    "unanswerable",
+    "This cannot be determined.",
+]
+ANSWERS = [
+    "I'm not sure, but I think it is York.",
+    "York",
+    "He is known as the Duke. I don't know more.",
+    "The Unknown Soldier",
+    "It is not known as York but as Ely.",
+    "She could not provide for them.",
+]
+
+
+@pytest.mark.parametrize("answer", REFUSALS)
+def test_a_refusal_is_right_only_where_there_is_no_answer(answer: str) -> None:
+    assert is_refusal(answer)
+    assert grade(free("Which city?", "York"), answer) == "refused"
+    unanswerable = Row("r", "t", "Which city?", ("unanswerable",), answerable=False)
+    assert grade(unanswerable, answer) == "right"
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_an_answer_is_no_refusal(answer: str) -> None:
+    assert not is_refusal(answer)
+    unanswerable = Row("r", "t", "Which city?", ("unanswerable",), answerable=False)
+    assert grade(unanswerable, answer) == "wrong"
+
+
+def test_a_users_grader_is_held_to_the_outcomes() -> None:
+    strict: Grader = lambda row, answer: "right" if answer == row.answers[0] else "wrong"  # noqa: E731
+    assert checked(strict, free("Which?", "York"), "york") == "wrong"
+    with pytest.raises(InputError, match="the grader returned True for the row 'r'"):
+        checked(lambda row, answer: True, free("Which?", "York"), "York")  # type: ignore[arg-type, return-value]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("two hundred and five", 205), ("3 thousand", 3000), ("ninety-nine", 99), ("one of us", None),
+     ("-4", -4), ("12.50", 12.5), ("nineteen eighty", None), ("five six", None)],
+)  # fmt: skip
+def test_number_words_are_read(text: str, value: float | None) -> None:
+    assert number(text) == value
+
+
+@given(st.integers(0, 10**12))
+def test_thousands_separators_do_not_matter(value: int) -> None:
+    assert number(f"{value:,}") == number(str(value)) == value
+
+
+@given(st.text())
+def test_any_text_has_one_form_and_a_grade(text: str) -> None:
+    assert words(text) == words(text.strip())
+    assert grade(free("Which?", "York"), text) in ("right", "wrong", "refused")
+    if text.strip() and words(text):
+        assert grade(free("Which?", text), text) in ("right", "wrong")
