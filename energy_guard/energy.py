@@ -22,7 +22,7 @@ NORMALISED_TOLERANCE: Final = 1e-4
 """Rows whose log-partition is all within this of 0 are log-probabilities, not logits."""
 
 
-class Row(NamedTuple):
+class ReducedRow(NamedTuple):
     """What is kept of one row of logits f over the vocabulary.
 
     log_partition: log Σ exp f. mean: the mean of the finite entries of f, its gauge.
@@ -61,7 +61,7 @@ class RowReducer:
         self._shifted = self._shifted_lanes.reshape(-1)[:size]
         self._exp = self._exp_lanes.reshape(-1)[:size]
 
-    def reduce(self, row: npt.NDArray[Any]) -> Row:
+    def reduce(self, row: npt.NDArray[Any]) -> ReducedRow:
         """Reduce `row`, shape (size,), raw logits; −inf is zero mass.
 
         Raises RowError for NaN, +inf, or a row without any mass.
@@ -95,7 +95,7 @@ class RowReducer:
             energy = float((exp[finite] * shifted[finite]).sum())
             mean = float(row[finite].mean())
         log_mass = math.log(mass)
-        return Row(
+        return ReducedRow(
             log_partition=beta * float(top) + log_mass,
             mean=beta * mean,
             entropy=max(0.0, log_mass - energy / mass),
@@ -117,7 +117,7 @@ class RowReducer:
         return self.inverse_temperature * value
 
 
-def reduce_row(row: npt.NDArray[Any], inverse_temperature: float = 1.0) -> Row:
+def reduce_row(row: npt.NDArray[Any], inverse_temperature: float = 1.0) -> ReducedRow:
     """Reduce one row, shape (vocabulary,), in its own precision; see `RowReducer`."""
     return RowReducer(row.size, row.dtype, inverse_temperature).reduce(row)
 

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from energy_guard.config import Config, read_config
-from energy_guard.energy import Floats, Row
+from energy_guard.energy import Floats, ReducedRow
 from energy_guard.errors import NormalisedRowsError
 from energy_guard.features import check_name, features
 from energy_guard.locate import Located, Span
@@ -55,10 +55,10 @@ class Term(Config):
         return value
 
 
-class Training(Config):
+class DetectorTraining(Config):
     """What a detector was fitted on: the tasks, and how many answers were wrong of how many.
 
-    >>> Training(tasks=("capitals",), n=200, n_wrong=80).n
+    >>> DetectorTraining(tasks=("capitals",), n=200, n_wrong=80).n
     200
     """
 
@@ -74,7 +74,7 @@ class FittedDetector(Config):
 
     >>> detector = FittedDetector(
     ...     terms=[Term(feature="span.nll:max", centre=1, scale=2, weight=1)],
-    ...     intercept=0, training=Training(tasks=("t",), n=9, n_wrong=4))
+    ...     intercept=0, training=DetectorTraining(tasks=("t",), n=9, n_wrong=4))
     >>> float(detector.log_odds(np.array([3.0])))
     1.0
     """
@@ -82,7 +82,7 @@ class FittedDetector(Config):
     schema_: Literal[1] = Field(default=SCHEMA, alias="schema")
     terms: tuple[Term, ...] = Field(min_length=1)
     intercept: float
-    training: Training
+    training: DetectorTraining
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
@@ -158,7 +158,7 @@ class FittedDetector(Config):
         """The nll grows with risk as it is."""
         return value
 
-    def token_risk(self, step: Step, next_row: Row | None) -> float | None:
+    def token_risk(self, step: Step, next_row: ReducedRow | None) -> float | None:
         """Return the nll of one token while text streams."""
         value = step.signal(self.signal, next_row)
         return value if math.isfinite(value) else None

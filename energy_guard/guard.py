@@ -59,7 +59,7 @@ class Guard:
         log: TraceLog | None = None,
     ) -> None:
         self.backend = load(backend)
-        self.judge = Judge.settle(policy, detector, locator, profile, self.backend.info)
+        self.judge = Judge.assemble(policy, detector, locator, profile, self.backend.info)
         self.fallback = fallback
         self.log = log
         self.judge.check_model(self.backend.info)
@@ -101,7 +101,7 @@ class Guard:
                 request = self._timed(_request(prompt, {}))
                 guard = self.fitting(request)
                 attempts, move = _outcome(guard._attempt(session, request, 0, heard=False))
-                for event in guard._settle(request, attempts, move, (), heard=False):
+                for event in guard._concluded(request, attempts, move, (), heard=False):
                     if isinstance(event, Done):
                         yield event.result
 
@@ -177,7 +177,7 @@ class Guard:
         """Yield the events of one question; without their texts where they are not `heard`."""
         with self.backend.session(request) as session:
             attempts, move = yield from self._attempt(session, request, len(earlier), heard)
-        yield from self._settle(request, attempts, move, earlier, heard)
+        yield from self._concluded(request, attempts, move, earlier, heard)
 
     def _attempt(
         self, session: Session, request: Request, number: int, heard: bool
@@ -203,7 +203,7 @@ class Guard:
                 plain = replace(move.changes, feedback=None)
                 current = _changed(request, current, attempts[-1], plain)
 
-    def _settle(
+    def _concluded(
         self,
         request: Request,
         attempts: list[Attempt],

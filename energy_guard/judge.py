@@ -33,7 +33,7 @@ class Judge:
     found: the profile was not asked for, so that it can be done without. notes: what whoever
     reads a result should know.
 
-    >>> Judge.settle(detector="entropy:mean").policy.warn is None
+    >>> Judge.assemble(detector="entropy:mean").policy.warn is None
     True
     """
 
@@ -46,7 +46,7 @@ class Judge:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def settle(
+    def assemble(
         cls,
         policy: Policy | None = None,
         detector: str | None = None,
@@ -114,7 +114,7 @@ class Judge:
         except MismatchError as error:
             if not self.found:
                 raise
-            return replace(Judge.settle(), notes=(f"{error.message}: it is not used",))
+            return replace(Judge.assemble(), notes=(f"{error.message}: it is not used",))
         return self
 
     def notes_on(self, request: Request, info: ModelInfo) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import sys
 import torch
 from tiny_models import tiny_model
 
-from energy_guard.backends.transformers.fast import evaluate
+from energy_guard.backends.transformers.fast import read_given
 
 
 def peak():
@@ -24,9 +24,9 @@ def main(tokens, vocabulary):
         vocab_size=vocabulary, hidden_size=16, intermediate_size=16, max_position_embeddings=8192
     )
     answer = [(31 * t) % vocabulary for t in range(tokens)]
-    list(evaluate(model, [[1, 2]], [answer[:2]], [1.0]))
+    list(read_given(model, [[1, 2]], [answer[:2]], [1.0]))
     before = peak()
-    steps = sum(1 for _ in evaluate(model, [answer[:100]], [answer], [1.0]))
+    steps = sum(1 for _ in read_given(model, [answer[:100]], [answer], [1.0]))
     assert steps == tokens + 1
     print(peak() - before)
 

@@ -44,7 +44,7 @@ def logged(log: TraceLog, *answers: list[tuple[str, float]], **settings: Any) ->
 
 
 def rescored(entry: LogEntry, relocate: bool = False, **settings: Any) -> Result:
-    judge = Judge.settle(**settings)
+    judge = Judge.assemble(**settings)
     attempts = [judge.assess_stored(entry, relocate)]
     info = ModelInfo(**entry.result["model"])
     return judge.conclude(attempts, judge.final(attempts), info)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from energy_guard.energy import Floats
 from energy_guard.errors import InputError
-from energy_guard.fitted import LIMIT, FittedDetector, Term, Training
+from energy_guard.fitted import LIMIT, DetectorTraining, FittedDetector, Term
 
 Flags = npt.NDArray[np.bool_]
 
@@ -92,10 +92,10 @@ class Examples:
         return Examples(self.names, self.values[keep], self.wrong[keep], self.tasks[keep], asked)
 
     @property
-    def summary(self) -> Training:
+    def summary(self) -> DetectorTraining:
         """What a detector fitted on these says it was fitted on."""
         tasks = tuple(sorted(set(self.tasks.tolist())))
-        return Training(tasks=tasks, n=len(self.wrong), n_wrong=int(self.wrong.sum()))
+        return DetectorTraining(tasks=tasks, n=len(self.wrong), n_wrong=int(self.wrong.sum()))
 
 
 def fit(examples: Examples, ridge: float = RIDGE) -> FittedDetector:

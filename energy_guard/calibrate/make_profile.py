@@ -24,7 +24,7 @@ from energy_guard.estimates.ranking import auroc
 from energy_guard.features import features
 from energy_guard.fitted import FittedDetector
 from energy_guard.locate import NothingToCheck, Span
-from energy_guard.profile import Calibration, Certificate, Profile, Training
+from energy_guard.profile import Calibration, Certificate, Profile, ProfileTraining
 from energy_guard.questions.answered import Answered
 from energy_guard.request import Sampling
 from energy_guard.score import Detector, Score, Scorer
@@ -294,11 +294,11 @@ def need(right: int, wrong: int, what: str) -> None:
         )
 
 
-def training(parts: dict[Split, list[Answered]], scorer: Scorer, promised: bool) -> Training:
+def training(parts: dict[Split, list[Answered]], scorer: Scorer, promised: bool) -> ProfileTraining:
     """Say what a profile was made from."""
     answers = [answered for part in parts.values() for answered in part]
     located = [isinstance(a.located, Span) for a in answers]
-    return Training(
+    return ProfileTraining(
         version=version("energy-guard"),
         tasks=dict(Counter(a.task for a in answers)),
         fit=len(parts["fit"]) if isinstance(scorer, FittedDetector) else 0,

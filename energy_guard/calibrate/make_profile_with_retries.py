@@ -94,14 +94,14 @@ def asking_profile(
 
 
 @dataclass(frozen=True)
-class Run:
+class PolicyRun:
     """What a policy makes of stored attempts: how many it needs, and the one that it keeps."""
 
     attempts: int
     kept: Answered
 
 
-def run(answered: Answered, profile: Profile) -> Run:
+def run(answered: Answered, profile: Profile) -> PolicyRun:
     """Return what comes out of a question under a profile's own policy.
 
     Raises InputError where the policy makes more attempts than are stored.
@@ -113,7 +113,7 @@ def run(answered: Answered, profile: Profile) -> Run:
             p = profile.p_wrong(score)
         attempts.append(replace(attempt, score=score, p_wrong=p))
     number, move = as_run(profile.policy(), attempts)
-    return Run(number, answered.alone(move.attempt))
+    return PolicyRun(number, answered.alone(move.attempt))
 
 
 _ANY_SCORE: Final = {

@@ -45,8 +45,8 @@ from energy_guard.profile import Certificate, Profile
 from energy_guard.profile.store import store, user_path
 from energy_guard.questions.answered import Answered
 from energy_guard.questions.ask import collect
-from energy_guard.questions.rows import Row, read_rows
-from energy_guard.questions.wording import Wording, fits
+from energy_guard.questions.rows import Question, read_rows
+from energy_guard.questions.wording import Wording, fits_context
 from energy_guard.request import Sampling
 from energy_guard.score import Detector
 
@@ -140,7 +140,7 @@ def _detector(given: str | None, policy: Policy | None) -> str | None:
     return name
 
 
-def _rows(data: list[Path] | None) -> list[Row]:
+def _rows(data: list[Path] | None) -> list[Question]:
     if data:
         return read_rows(data)
     with as_file(files("energy_guard.data") / "quiz.jsonl") as quiz:
@@ -156,18 +156,18 @@ class _Asker:
     wording: Wording
     resume: bool
 
-    def fitting(self, rows: list[Row]) -> list[Row]:
+    def fitting(self, rows: list[Question]) -> list[Question]:
         """Return those that fit the context, and say how many do not, before any is asked."""
-        short = [row for row in rows if fits(row, self.engine, self.wording)]
+        short = [row for row in rows if fits_context(row, self.engine, self.wording)]
         if not short:
-            raise InputError("no question fits the context", "Give more of it: --n-ctx.")
+            raise InputError("no question fits_context the context", "Give more of it: --n-ctx.")
         if len(short) < len(rows):
             count = f"{len(rows) - len(short)} of {len(rows)} questions"
             typer.echo(f"{count} do not fit the context and are left out", err=True)
         return short
 
     def ask(
-        self, guard: Guard, rows: list[Row], what: str, kept: str = "answers"
+        self, guard: Guard, rows: list[Question], what: str, kept: str = "answers"
     ) -> list[Answered]:
         """Ask what is not answered yet; kept: what the file is called."""
         file = self.path.with_name(f"{self.path.stem}.{kept}.jsonl")
@@ -185,7 +185,7 @@ class _Asker:
 def _as_it_runs(
     asker: _Asker,
     guard: Guard,
-    rows: list[Row],
+    rows: list[Question],
     policy: Policy,
     wish: Wish,
     detector: str | None,

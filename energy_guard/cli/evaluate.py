@@ -31,8 +31,8 @@ from energy_guard.cli.options import (
 from energy_guard.cli.progress import bars
 from energy_guard.errors import InputError
 from energy_guard.evaluate.folder import (
+    EvaluationRun,
     Folder,
-    Run,
     choose,
     read_run,
     read_told,
@@ -49,7 +49,7 @@ from energy_guard.guard import Guard
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
 from energy_guard.questions.ask import collect
-from energy_guard.questions.rows import Row, read_rows
+from energy_guard.questions.rows import Question, read_rows
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.report.page import evaluation_page
 
@@ -170,13 +170,13 @@ class _Wanted:
     probe: bool
 
 
-def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Row], folder: Folder) -> None:
+def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Question], folder: Folder) -> None:
     """Ask what is not answered yet, and measure the baselines of what is not measured yet."""
     reader = showing(guard.backend) if wanted.probe else None
     chosen, too_long = choose(asked, wanted.rows, guard.backend)
     if not chosen:
         raise InputError("no question fits the context", "Give more of it: --n-ctx.")
-    run = Run(_command(), tuple(row.id for row in chosen), too_long)
+    run = EvaluationRun(_command(), tuple(row.id for row in chosen), too_long)
     with bars("asking", chosen) as advance:
         answers = collect(
             guard,

@@ -16,11 +16,11 @@ from rich.progress import (
 )
 
 from energy_guard.questions.answered import Answered
-from energy_guard.questions.rows import Row
+from energy_guard.questions.rows import Question
 
 
 @contextmanager
-def bars(what: str, rows: Sequence[Row]) -> Iterator[Callable[[Answered], None]]:
+def bars(what: str, rows: Sequence[Question]) -> Iterator[Callable[[Answered], None]]:
     """Show a line for everything, and one for each task; yield what moves them on."""
     with Progress(
         TextColumn("{task.description}", markup=False),

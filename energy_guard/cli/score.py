@@ -98,7 +98,7 @@ def _score_log(path: str, settings: dict[str, Any], as_json: bool) -> None:
     for entry in read_log(path):
         info = entry.model_info
         if info not in judges:
-            judges[info] = Judge.settle(**settings, info=info)
+            judges[info] = Judge.assemble(**settings, info=info)
             judges[info].check_model(info)
         judge = judges[info].fitting(entry.mode, entry.scoring, alone=True)
         attempts = [judge.assess_stored(entry, relocate=settings["locator"] is not None)]

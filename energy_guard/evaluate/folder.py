@@ -22,8 +22,8 @@ from energy_guard.files import write_whole
 from energy_guard.locate import Asked, Locator
 from energy_guard.locate import locator as locator_named
 from energy_guard.questions.answered import Answered, begun, read_answers
-from energy_guard.questions.rows import Row
-from energy_guard.questions.wording import fits, request_of
+from energy_guard.questions.rows import Question
+from energy_guard.questions.wording import fits_context, request_of
 from energy_guard.trace import SCHEMA
 
 PACKAGES: Final = (
@@ -39,7 +39,7 @@ PACKAGES: Final = (
 
 
 @dataclass(frozen=True)
-class Run:
+class EvaluationRun:
     """What was asked: the command, ids in order, and of each task how many rows did not fit."""
 
     command: str
@@ -102,7 +102,7 @@ class Folder:
                 "another --out.",
             )
 
-    def write_run(self, run: Run) -> None:
+    def write_run(self, run: EvaluationRun) -> None:
         """Say what this folder is the evaluation of."""
         self._write(
             self.path / "run.json",
@@ -126,8 +126,8 @@ class Folder:
 
 
 def choose(
-    rows: Sequence[Row], most: int, backend: Backend | None = None
-) -> tuple[list[Row], dict[str, int]]:
+    rows: Sequence[Question], most: int, backend: Backend | None = None
+) -> tuple[list[Question], dict[str, int]]:
     """Return at most so many rows of each task, and how many of each did not fit the context.
 
     The first ones after an order by a hash of their ids: the same rows on every machine, and more
@@ -139,7 +139,7 @@ def choose(
     for row in sorted(rows, key=lambda row: hashlib.sha256(row.id.encode()).digest()):
         if taken[row.task] == most:
             continue
-        if backend is not None and not fits(row, backend):
+        if backend is not None and not fits_context(row, backend):
             too_long[row.task] += 1
             continue
         taken[row.task] += 1
@@ -148,7 +148,7 @@ def choose(
     return sorted(chosen, key=lambda row: tasks.index(row.task)), dict(too_long)
 
 
-def read_run(path: Path) -> tuple[dict[str, Any], list[Answered], Run | None]:
+def read_run(path: Path) -> tuple[dict[str, Any], list[Answered], EvaluationRun | None]:
     """Read how answers were asked, the answers, and what was asked, of a folder or one file.
 
     A folder that is not finished gives the answers that there are.
@@ -184,9 +184,9 @@ def _relocated(answered: Answered, attempt: Attempt, locate: Locator) -> Attempt
     return replace(attempt, located=locate(attempt.trace, Asked(request.question, request.choices)))
 
 
-def _row(answered: Answered) -> Row:
+def _row(answered: Answered) -> Question:
     """The row that was asked, without its gold answers."""
-    return Row(
+    return Question(
         answered.id,
         answered.task,
         answered.question,
@@ -197,12 +197,12 @@ def _row(answered: Answered) -> Row:
     )
 
 
-def _read_run(path: Path) -> Run | None:
+def _read_run(path: Path) -> EvaluationRun | None:
     if not path.exists():
         return None
     try:
         data = json.loads(path.read_text("utf-8"))
-        return Run(str(data["command"]), tuple(data["ids"]), dict(data["too_long"]))
+        return EvaluationRun(str(data["command"]), tuple(data["ids"]), dict(data["too_long"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is not the run.json of an evaluation") from error
 

@@ -95,7 +95,7 @@ FEWEST: Final = 10
 """Answers of the rarer class below which nothing is fitted: two for each of five folds."""
 
 
-def fits(task: Task) -> bool:
+def can_be_fitted(task: Task) -> bool:
     """Whether a detector can be fitted to a task's answers."""
     wrong = int(task.wrong[task.fittable].sum())
     return min(wrong, int(task.fittable.sum()) - wrong) >= FEWEST

@@ -22,7 +22,7 @@ from energy_guard.evaluate.folds import (
     FEWEST,
     CrossFitted,
     all_together,
-    fits,
+    can_be_fitted,
     in_domain,
     out_of_domain,
     p_wrong,
@@ -91,7 +91,7 @@ def summarise(
     model was told the rule of a confidence target, by target. profile: one to try as it is.
     """
     tasks = tasks_of(answers)
-    fitting = [task for task in tasks if fits(task)]
+    fitting = [task for task in tasks if can_be_fitted(task)]
     scored = [_scored(task, fitting) for task in tasks]
     counting = [each.ranking for each in scored if each.counts]
     rankings = [ranking for ranking in counting if isinstance(ranking, Aurocs)]

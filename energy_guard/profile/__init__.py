@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from energy_guard.profile.calibration import Calibration
 from energy_guard.profile.certificate import Certificate, TestedThreshold
-from energy_guard.profile.profile import Profile, Training
+from energy_guard.profile.profile import Profile, ProfileTraining
 
-__all__ = ["Calibration", "Certificate", "Profile", "TestedThreshold", "Training"]
+__all__ = ["Calibration", "Certificate", "Profile", "ProfileTraining", "TestedThreshold"]

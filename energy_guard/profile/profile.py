@@ -24,7 +24,7 @@ from energy_guard.score import Detector, Score, Scorer
 from energy_guard.trace import SCHEMA
 
 
-class Training(Config):
+class ProfileTraining(Config):
     """Where a profile's numbers come from, for people to read; nothing depends on it.
 
     tasks: labelled rows of each. fit, calibrate, certify: rows of the three splits. not_located,
@@ -82,7 +82,7 @@ class Profile(Config):
     warn: float = Field(default=0.25, ge=0, le=1)
     abstain: float = Field(default=0.5, ge=0, le=1)
     certificates: tuple[Certificate, ...] = ()
-    training: Training | None = None
+    training: ProfileTraining | None = None
 
     @field_validator("detector")
     @classmethod

@@ -12,7 +12,7 @@ from energy_guard.errors import EngineError, InputError
 from energy_guard.guard import Guard
 from energy_guard.questions.answered import Answered, AnswerFile
 from energy_guard.questions.grade import Grader, Outcome, checked, grade
-from energy_guard.questions.rows import Row
+from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import (
     WORDINGS,
     Wording,
@@ -27,7 +27,7 @@ from energy_guard.trace import INCOMPLETE, Trace
 
 def collect(
     guard: Guard,
-    rows: Sequence[Row],
+    rows: Sequence[Question],
     path: Path,
     *,
     wording: Wording | None = None,
@@ -94,7 +94,7 @@ def made_with(
     }
 
 
-def _done(file: AnswerFile, rows: Sequence[Row], grader: Grader | None) -> dict[str, Answered]:
+def _done(file: AnswerFile, rows: Sequence[Question], grader: Grader | None) -> dict[str, Answered]:
     """What the file holds of these rows, graded against the gold answers of today, there too."""
     by_id = {row.id: row for row in rows}
     stored = file.start()
@@ -109,7 +109,7 @@ def _done(file: AnswerFile, rows: Sequence[Row], grader: Grader | None) -> dict[
     return {answered.id: answered for answered in graded if answered.id in by_id}
 
 
-def _graded_again(answered: Answered, row: Row, grader: Grader | None, path: Path) -> Answered:
+def _graded_again(answered: Answered, row: Question, grader: Grader | None, path: Path) -> Answered:
     asked = {
         "task": (answered.task, row.task),
         "question": (answered.question, row.question),
@@ -139,7 +139,7 @@ def _graded_again(answered: Answered, row: Row, grader: Grader | None, path: Pat
 _NEW_ID: Final = "Give the row a new id, or give another --out."
 
 
-def _answered(row: Row, result: Result, grader: Grader | None) -> Answered:
+def _answered(row: Question, result: Result, grader: Grader | None) -> Answered:
     for attempt in result.attempts:
         if attempt.trace.finish_reason in INCOMPLETE - {"stopped"}:
             raise EngineError(
@@ -160,7 +160,7 @@ def _answered(row: Row, result: Result, grader: Grader | None) -> Answered:
     )
 
 
-def _graded(row: Row, trace: Trace, grader: Grader | None) -> Outcome:
+def _graded(row: Question, trace: Trace, grader: Grader | None) -> Outcome:
     if grader is not None:
         return checked(grader, row, trace.text)
     return grade(row, trace.text, trace.reasoning_open)

@@ -17,16 +17,16 @@ from energy_guard.locate.labels import label_range
 from energy_guard.locate.span import NotLocated, reasoning
 from energy_guard.questions.normalise import MONTHS, is_number, number, unit, words
 from energy_guard.questions.refusal import is_refusal
-from energy_guard.questions.rows import Row
+from energy_guard.questions.rows import Question
 
 Outcome = Literal["right", "wrong", "refused"]
 """refused: the model declined by itself a question that has an answer."""
 
-Grader = Callable[[Row, str], Outcome]
+Grader = Callable[[Question, str], Outcome]
 """Says how an answer to a row came out; `grade` is one, and users may hand in their own."""
 
 
-def grade(row: Row, answer: str, reasoning_open: bool = False) -> Outcome:
+def grade(row: Question, answer: str, reasoning_open: bool = False) -> Outcome:
     """Grade one answer; reasoning in it (<think>…</think>) does not count.
 
     reasoning_open: the prompt ended inside <think>. An unanswerable row is right only where the
@@ -34,7 +34,7 @@ def grade(row: Row, answer: str, reasoning_open: bool = False) -> Outcome:
     Otherwise a gold answer or alias must be in it: as a number, a date or whole words, not
     denied, not one of several.
 
-    >>> row = Row("1", "capitals", "What is the capital of France?", ("Paris",))
+    >>> row = Question("1", "capitals", "What is the capital of France?", ("Paris",))
     >>> [grade(row, text) for text in ("It is Paris.", "Lyon, not Paris.", "I don't know.")]
     ['right', 'wrong', 'refused']
     """
@@ -50,7 +50,7 @@ def grade(row: Row, answer: str, reasoning_open: bool = False) -> Outcome:
     return "refused" if is_refusal(text) else "wrong"
 
 
-def checked(grader: Grader, row: Row, answer: str) -> Outcome:
+def checked(grader: Grader, row: Question, answer: str) -> Outcome:
     """Ask a user's grader; InputError where it returns something else than an outcome."""
     outcome = grader(row, answer)
     if outcome not in ("right", "wrong", "refused"):
@@ -67,7 +67,7 @@ def _shown(answer: str, is_open: bool) -> str:
     return answer.strip()
 
 
-def _names(row: Row, text: str) -> bool:
+def _names(row: Question, text: str) -> bool:
     """Whether exactly one choice is named, and that is a gold one."""
     plain = {" ".join(words(choice)): choice for choice in row.offered}
     found = label_range(" ".join(words(text)), list(plain))

@@ -14,14 +14,14 @@ from energy_guard.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Question:
     """One labelled question.
 
     answers: the gold answer and its aliases; none are needed where it is not answerable. choices:
     among which the answer is; empty where it is free. answerable: False where the right thing is
     to say that one cannot know.
 
-    >>> Row("r1", "capitals", "What is the capital of France?", ("Paris",)).answerable
+    >>> Question("r1", "capitals", "What is the capital of France?", ("Paris",)).answerable
     True
     """
 
@@ -44,14 +44,14 @@ _LABEL: Final = 4
 """Words of a choice that is a label."""
 
 
-def read_rows(paths: Iterable[str | Path]) -> list[Row]:
+def read_rows(paths: Iterable[str | Path]) -> list[Question]:
     """Read every row of some JSONL files, in order; keys that are not known are passed over.
 
     `task` is the file's name where a row has none. Raises InputError, naming file and line, for
     what is not UTF-8, not JSON or not such a row, for an id that comes twice in all files, and
     for a file without rows.
     """
-    rows: list[Row] = []
+    rows: list[Question] = []
     seen: dict[str, str] = {}
     for path in map(Path, paths):
         before = len(rows)
@@ -101,7 +101,7 @@ def _lines(path: Path) -> list[str]:
         raise InputError(f"{path}, line {line}: this is not UTF-8", "Save it as UTF-8.") from error
 
 
-def _row(line: str, task: str, place: str) -> Row:
+def _row(line: str, task: str, place: str) -> Question:
     try:
         data = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -112,7 +112,7 @@ def _row(line: str, task: str, place: str) -> Row:
         stored = _Stored.model_validate(data)
     except ValidationError as error:
         raise InputError(f"{place}: {_problem(error)}", _SHAPE) from error
-    row = Row(
+    row = Question(
         stored.id,
         stored.task or task,
         stored.question,
@@ -125,7 +125,7 @@ def _row(line: str, task: str, place: str) -> Row:
     return row
 
 
-def _check(row: Row, place: str) -> None:
+def _check(row: Question, place: str) -> None:
     """Raise InputError for what has the right types and cannot be asked or graded."""
     if row.answerable and not row.answers:
         raise InputError(f"{place}: there are no answers, and the row counts as answerable", _SHAPE)

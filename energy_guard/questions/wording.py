@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from energy_guard.backends import Backend
 from energy_guard.questions.grade import calculated
-from energy_guard.questions.rows import Row
+from energy_guard.questions.rows import Question
 from energy_guard.request import Message, Request, Sampling
 
 Kind = Literal["free", "choices", "passage", "calculation"]
@@ -29,10 +29,10 @@ class Wording:
     max_tokens: int = 32
 
 
-def kind_of(row: Row) -> Kind:
+def kind_of(row: Question) -> Kind:
     """Return which wording a row gets; its gold answers play no part.
 
-    >>> kind_of(Row("1", "t", "Which city?", ("York",), choices=("York", "Ely")))
+    >>> kind_of(Question("1", "t", "Which city?", ("York",), choices=("York", "Ely")))
     'choices'
     """
     if row.offered:
@@ -42,7 +42,7 @@ def kind_of(row: Row) -> Kind:
     return "calculation" if calculated(row.question) else "free"
 
 
-def request_of(row: Row, wording: Wording | None = None) -> Request:
+def request_of(row: Question, wording: Wording | None = None) -> Request:
     """Make the chat request of a row; its passage is the request's context.
 
     wording: in the place of the one for its kind. It is answered greedily; what a policy draws
@@ -81,7 +81,7 @@ def _opening(wording: Wording) -> list[Message]:
     return turns
 
 
-def _seed(row: Row) -> int:
+def _seed(row: Question) -> int:
     text = f"{row.question}\0{row.context or ''}"
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:4], "big")
@@ -95,7 +95,7 @@ _RESERVE: Final = 64
 """Tokens for what may be said besides: a confidence target's rule, p(true), a retry's feedback."""
 
 
-def fits(row: Row, backend: Backend, wording: Wording | None = None) -> bool:
+def fits_context(row: Question, backend: Backend, wording: Wording | None = None) -> bool:
     """Whether the question, its passage and an answer fit the context; wording: as in `collect`."""
     request = request_of(row, wording)
     return backend.measure(request).room >= request.max_tokens + _RESERVE

@@ -29,7 +29,7 @@ from energy_guard.estimates.estimate import Measured, NotDefined, proportion
 from energy_guard.profile.store import store
 from energy_guard.questions.answered import Answered
 from energy_guard.questions.ask import collect
-from energy_guard.questions.rows import Row, read_rows
+from energy_guard.questions.rows import Question, read_rows
 from energy_guard.request import Sampling
 from energy_guard.score import Detector, Score, Scorer
 
@@ -130,7 +130,10 @@ def gain(risk: Floats, right: np.ndarray, passages: np.ndarray) -> Measured:
 
 
 def ask_again(
-    rows: Sequence[Row], answers: Sequence[Answered], model: ChatEnergyGuard, profile: Profile
+    rows: Sequence[Question],
+    answers: Sequence[Answered],
+    model: ChatEnergyGuard,
+    profile: Profile,
 ) -> None:
     """Ask some once more through LangChain, and say how far the verdicts are those above."""
     same, largest = 0, 0.0

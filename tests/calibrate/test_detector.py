@@ -8,10 +8,10 @@ import pytest
 
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.calibrate.detector import FEATURES, Examples, adapt, fit, folds_of
-from energy_guard.energy import Row
+from energy_guard.energy import ReducedRow
 from energy_guard.errors import ConfigError, InputError
 from energy_guard.features import features
-from energy_guard.fitted import FittedDetector, Term, Training
+from energy_guard.fitted import DetectorTraining, FittedDetector, Term
 from energy_guard.locate import NotLocated, Span, automatic
 from energy_guard.request import Finished, Request
 from energy_guard.score import Score, Unscored
@@ -46,7 +46,7 @@ def test_the_feature_that_tells_wrong_from_right_gets_the_weight() -> None:
     weights = {term.feature: term.weight for term in detector.terms}
     assert weights["span.nll:max"] > 4 * max(abs(weights[name]) for name in NAMES[1:]) > 0
     assert auroc(detector, examples(seed=1)) > 0.78
-    assert detector.training == Training(
+    assert detector.training == DetectorTraining(
         tasks=("easy", "hard"), n=300, n_wrong=detector.training.n_wrong
     )
 
@@ -129,8 +129,8 @@ def test_bad_files_are_refused() -> None:
         Term(**term | {"feature": "span.nll:middle"})  # type: ignore[arg-type]
 
 
-def short(last: Row | None) -> Trace:
-    rows = [Row(9.0, 0.0, 0.4, 2.0), Row(8.0, 0.0, 0.2, 3.0)]
+def short(last: ReducedRow | None) -> Trace:
+    rows = [ReducedRow(9.0, 0.0, 0.4, 2.0), ReducedRow(8.0, 0.0, 0.2, 3.0)]
     steps = [Step(0, b"Par", 8.5, rows[0]), Step(1, b"is", 7.9, rows[1])]
     return Trace.from_steps(steps, last, finish_reason="length")
 
@@ -138,7 +138,7 @@ def short(last: Row | None) -> Trace:
 def detector_of(*names: str) -> FittedDetector:
     terms = tuple(Term(feature=name, centre=0, scale=1, weight=1) for name in names)
     return FittedDetector(
-        terms=terms, intercept=0.0, training=Training(tasks=("t",), n=9, n_wrong=4)
+        terms=terms, intercept=0.0, training=DetectorTraining(tasks=("t",), n=9, n_wrong=4)
     )
 
 
@@ -157,7 +157,7 @@ def test_what_is_missing_is_unscored_with_its_reason() -> None:
     assert "span.spilled_energy:last is missing" in unscored.reason
     assert detector.score(short(None), NotLocated("empty")) == Unscored("no answer found: empty")
     flat = Trace.from_steps(
-        [Step(0, b"x", -0.1, Row(0.0, -9.0, 0.1, 1.0))], Row(0.0, -9.0, 0.1, 1.0)
+        [Step(0, b"x", -0.1, ReducedRow(0.0, -9.0, 0.1, 1.0))], ReducedRow(0.0, -9.0, 0.1, 1.0)
     )
     refused = detector.score(flat, Span((0,), "x"))
     assert isinstance(refused, Unscored)

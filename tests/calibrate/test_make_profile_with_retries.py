@@ -27,10 +27,10 @@ from energy_guard.calibrate.make_profile_with_retries import (
 from energy_guard.calibrate.retry_chains import Chains
 from energy_guard.calibrate.split import split_of
 from energy_guard.errors import ConfigError, InputError, MismatchError
-from energy_guard.evaluate import make
+from energy_guard.calibrate import make_profile as make
 from energy_guard.questions.answered import Answered, read_answers
 from energy_guard.questions.ask import collect
-from energy_guard.questions.rows import Row, read_rows
+from energy_guard.questions.rows import Question, read_rows
 from energy_guard.questions.wording import Wording, request_of, sharing
 from energy_guard.request import Event
 
@@ -86,8 +86,8 @@ def generator(text: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
 
 
-def rows_of(n: int) -> list[Row]:
-    return [Row(str(i), f"t{i % 2}", f"question {i}?", ("right",)) for i in range(n)]
+def rows_of(n: int) -> list[Question]:
+    return [Question(str(i), f"t{i % 2}", f"question {i}?", ("right",)) for i in range(n)]
 
 
 def policy(**changes: Any) -> Policy:
@@ -98,10 +98,15 @@ class Asked:
     """Rows that were asked once or more, as `calibrate` asks them."""
 
     def __init__(
-        self, backend: Any, rows: Sequence[Row], folder: Path, rules: Policy, detector: str | None
+        self,
+        backend: Any,
+        rows: Sequence[Question],
+        folder: Path,
+        rules: Policy,
+        detector: str | None,
     ) -> None:
         self.backend, self.rules = backend, rules
-        parts: list[list[Row]] = [[], []]
+        parts: list[list[Question]] = [[], []]
         for row in rows:
             parts[split_of(row.question, row.context) != "fit"].append(row)
         self.rows = parts[1]

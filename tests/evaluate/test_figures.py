@@ -18,7 +18,7 @@ from energy_guard.backends import Scripted
 from energy_guard.calibrate.detector import folds_of
 from energy_guard.cli import evaluate as module
 from energy_guard.decide import Attempt
-from energy_guard.energy import Row
+from energy_guard.energy import ReducedRow
 from energy_guard.errors import InputError, MissingExtraError
 from energy_guard.estimates.confidence_targets import Graded
 from energy_guard.estimates.estimate import Estimate, NotDefined
@@ -40,14 +40,14 @@ from energy_guard.features import features
 from energy_guard.locate import Located, NothingToCheck, NotLocated, Span, whole
 from energy_guard.profile import Profile
 from energy_guard.questions.answered import Answered
-from energy_guard.questions.rows import Row as LabelledRow
+from energy_guard.questions.rows import ReducedRow as LabelledRow
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.score import Detector, Score, Unscored
 from energy_guard.trace import Step, Trace
 
 
 def trace(nlls: Sequence[float]) -> Trace:
-    rows = [Row(9.0 + t, 0.1 * t, 0.3 + nll / 9, 1.0) for t, nll in enumerate([*nlls, 0.0])]
+    rows = [ReducedRow(9.0 + t, 0.1 * t, 0.3 + nll / 9, 1.0) for t, nll in enumerate([*nlls, 0.0])]
     steps = [
         Step(t, f" w{t}".encode(), row.log_partition - nll, row)
         for t, (row, nll) in enumerate(zip(rows, nlls, strict=False))
@@ -139,7 +139,7 @@ def test_log_probabilities_leave_what_needs_no_energies() -> None:
 
 
 def _normalised() -> Trace:
-    row = Row(0.0, -9.0, 0.1, 1.0)
+    row = ReducedRow(0.0, -9.0, 0.1, 1.0)
     return Trace.from_steps([Step(0, b"a", -0.1, row), Step(1, b"b", -0.2, row)], row)
 
 

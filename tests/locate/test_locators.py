@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy_guard.energy import Row
+from energy_guard.energy import ReducedRow
 from energy_guard.errors import ConfigError
 from energy_guard.locate import (
     LOCATORS,
@@ -46,7 +46,7 @@ SPECS = [
 TAKE_PLAIN_TEXT = ["automatic", "whole", "first-line", "first-sentence", "quote", "regex:(?s)(.+)"]
 TAKE_PLAIN_TEXT += ["labels:yes,Paris"]
 
-ROW = Row(log_partition=2.0, mean=0.0, entropy=0.1, margin=1.0)
+ROW = ReducedRow(log_partition=2.0, mean=0.0, entropy=0.1, margin=1.0)
 
 
 def trace_of(*pieces: str | bytes, content_bytes: int | None = None) -> Trace:

@@ -11,12 +11,12 @@ from energy_guard import Guard, Policy, Profile, Sampling
 from energy_guard.backends import Scripted
 from energy_guard.calibrate.certify import Labelled, certify
 from energy_guard.calibrate.probability import fit_calibration
-from energy_guard.energy import Row
+from energy_guard.energy import ReducedRow
 from energy_guard.errors import MismatchError
 from energy_guard.fitted import FittedDetector
 from energy_guard.locate import Span
 from energy_guard.policy import EarlyStop
-from energy_guard.profile import Certificate, Training
+from energy_guard.profile import Certificate, ProfileTraining
 from energy_guard.score import Score
 from energy_guard.trace import Step, Trace
 
@@ -170,7 +170,7 @@ def test_what_only_people_read_or_warnings_name_makes_no_promise_void(tmp_path: 
         system_prompt="Be brief.",
         sampling=Sampling(temperature=0.5),
         engine={"n_ctx": 512},
-        training=Training(version="0.1.0", tasks={"quiz": 500}),
+        training=ProfileTraining(version="0.1.0", tasks={"quiz": 500}),
         warn=0.1,
     )
     path = tmp_path / "profile.json"
@@ -193,7 +193,7 @@ def test_there_is_no_p_wrong_far_from_the_answers_that_are_known() -> None:
     made = profile(detector=fitted.name, fitted=fitted)
 
     def answer(nll: float, n: int = 2) -> Score:
-        steps = [Step(t, b"a", 9.0 - nll, Row(9.0, 0.0, 0.1, 1.0)) for t in range(n)]
+        steps = [Step(t, b"a", 9.0 - nll, ReducedRow(9.0, 0.0, 0.1, 1.0)) for t in range(n)]
         found = made.scorer.score(Trace.from_steps(steps), Span(tuple(range(n)), "a" * n))
         assert isinstance(found, Score)
         return found
@@ -225,7 +225,7 @@ def test_everything_that_is_recorded_is_read_again(tmp_path: Path) -> None:
         sampling=Sampling(temperature=0.7, logit_bias={5: -1.0}),
         engine={"n_ctx": 2048, "flash_attn": True, "lora_path": None},
         certificates=[certificate(), certificate(0.001)],
-        training=Training(
+        training=ProfileTraining(
             version="0.1.0", tasks={"quiz": 500}, fit=200, calibrate=100, certify=200
         ),
     )

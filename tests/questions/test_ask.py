@@ -15,15 +15,15 @@ from energy_guard.backends import Scripted
 from energy_guard.errors import InputError, LogError
 from energy_guard.questions.answered import Answered, read_answers
 from energy_guard.questions.ask import collect
-from energy_guard.questions.rows import Row
+from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import Wording
 
 ROWS = [
-    Row("a", "capitals", "What is the capital of France?", ("Paris",)),
-    Row("b", "labels", "Which is a fruit?", ("apple",), choices=("cedar", "apple")),
-    Row("c", "capitals", "What is the capital of Norway?", ("Oslo",)),
-    Row("d", "reading", "Who came?", ("Ann",), context="Ann came."),
-    Row("e", "capitals", "What is the capital of Nowhere?", ("none",), answerable=False),
+    Question("a", "capitals", "What is the capital of France?", ("Paris",)),
+    Question("b", "labels", "Which is a fruit?", ("apple",), choices=("cedar", "apple")),
+    Question("c", "capitals", "What is the capital of Norway?", ("Oslo",)),
+    Question("d", "reading", "Who came?", ("Ann",), context="Ann came."),
+    Question("e", "capitals", "What is the capital of Nowhere?", ("none",), answerable=False),
 ]
 SAID = {"a": "Paris", "c": "Bergen", "e": "I don't know.", "d": "Ann", "b": "apple"}
 
@@ -132,7 +132,7 @@ def test_several_attempts_are_graded_again_where_it_is_known_which_was_kept(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "answers.jsonl"
-    row = Row("a", "t", "Which city?", ("Oslo",))
+    row = Question("a", "t", "Which city?", ("Oslo",))
 
     def guard() -> Guard:
         said = [[(text, 0.9)] for text in ("Oslo", "Oslo", "Bergen")]
@@ -208,7 +208,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_a_grader_of_ones_own(tmp_path: Path) -> None:
-    def everything(_row: Row, _answer: str) -> Any:
+    def everything(_row: Question, _answer: str) -> Any:
         return "right"
 
     answers = collect(scripted(), ROWS, tmp_path / "a.jsonl", grader=everything)

@@ -8,11 +8,11 @@ from energy_guard.errors import InputError
 from energy_guard.questions.grade import Grader, checked, grade
 from energy_guard.questions.normalise import number, words
 from energy_guard.questions.refusal import is_refusal
-from energy_guard.questions.rows import Row
+from energy_guard.questions.rows import Question
 
 
-def free(question: str, *answers: str) -> Row:
-    return Row("r", "t", question, answers)
+def free(question: str, *answers: str) -> Question:
+    return Question("r", "t", question, answers)
 
 
 RIGHT = [
@@ -89,7 +89,7 @@ def test_what_only_looks_like_it_is_wrong(question: str, gold: str, answer: str)
     ],
 )
 def test_exactly_one_choice_is_named(answer: str, outcome: str) -> None:
-    row = Row("r", "t", "Which?", ("York",), choices=("York", "New York", "Leeds"))
+    row = Question("r", "t", "Which?", ("York",), choices=("York", "New York", "Leeds"))
     assert grade(row, answer) == outcome
 
 
@@ -118,14 +118,14 @@ ANSWERS = [
 def test_a_refusal_is_right_only_where_there_is_no_answer(answer: str) -> None:
     assert is_refusal(answer)
     assert grade(free("Which city?", "York"), answer) == "refused"
-    unanswerable = Row("r", "t", "Which city?", ("unanswerable",), answerable=False)
+    unanswerable = Question("r", "t", "Which city?", ("unanswerable",), answerable=False)
     assert grade(unanswerable, answer) == "right"
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_an_answer_is_no_refusal(answer: str) -> None:
     assert not is_refusal(answer)
-    unanswerable = Row("r", "t", "Which city?", ("unanswerable",), answerable=False)
+    unanswerable = Question("r", "t", "Which city?", ("unanswerable",), answerable=False)
     assert grade(unanswerable, answer) == "wrong"
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from energy_guard.errors import InputError
 from energy_guard.questions.grade import grade
-from energy_guard.questions.rows import Row, read_rows
+from energy_guard.questions.rows import Question, read_rows
 
 GOOD = {"id": "a", "task": "t", "question": "Which city?", "answers": ["York"]}
 
@@ -25,8 +25,8 @@ def test_a_row_is_read_with_its_optional_keys(tmp_path: Path) -> None:
     full = GOOD | {"context": "York is old.", "choices": ["York", "Ely"], "answerable": True}
     file = write(tmp_path / "x.jsonl", full | {"more": 1}, "", GOOD | {"id": "b", "choices": None})
     first, second = read_rows([file])
-    assert first == Row("a", "t", "Which city?", ("York",), "York is old.", ("York", "Ely"))
-    assert second == Row("b", "t", "Which city?", ("York",))
+    assert first == Question("a", "t", "Which city?", ("York",), "York is old.", ("York", "Ely"))
+    assert second == Question("b", "t", "Which city?", ("York",))
 
 
 def test_the_file_is_the_task_where_a_row_names_none(tmp_path: Path) -> None:

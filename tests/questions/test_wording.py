@@ -4,15 +4,17 @@ import pytest
 
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.questions.grade import grade
-from energy_guard.questions.rows import Row
+from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import WORDINGS, kind_of, request_of
 from energy_guard.request import Finished
 
-FREE = Row("1", "t", "What is the capital of France?", ("Paris",))
-CHOICES = Row("2", "t", "Is snow white?", ("yes",), choices=("yes", "no"))
+FREE = Question("1", "t", "What is the capital of France?", ("Paris",))
+CHOICES = Question("2", "t", "Is snow white?", ("yes",), choices=("yes", "no"))
 LONG = ("The mill burned down in the spring", "The mill was sold to a baker")
-PASSAGE = Row("3", "t", "What happened?", LONG[:1], context="In March 1840 the mill burned down.")
-SUM = Row("4", "t", "Ann has 3 pens and 4 cups. How many things has she?", ("7",))
+PASSAGE = Question(
+    "3", "t", "What happened?", LONG[:1], context="In March 1840 the mill burned down."
+)
+SUM = Question("4", "t", "Ann has 3 pens and 4 cups. How many things has she?", ("7",))
 
 
 @pytest.mark.parametrize(
@@ -22,11 +24,11 @@ SUM = Row("4", "t", "Ann has 3 pens and 4 cups. How many things has she?", ("7",
         (CHOICES, "choices"),
         (PASSAGE, "passage"),
         (SUM, "calculation"),
-        (Row("5", "t", "What happened?", LONG[:1], choices=LONG), "choices"),
-        (Row("6", "t", "What happened?", LONG[:1], "The mill …", LONG), "passage"),
+        (Question("5", "t", "What happened?", LONG[:1], choices=LONG), "choices"),
+        (Question("6", "t", "What happened?", LONG[:1], "The mill …", LONG), "passage"),
     ],
 )
-def test_the_kind_follows_from_the_question(row: Row, kind: str) -> None:
+def test_the_kind_follows_from_the_question(row: Question, kind: str) -> None:
     assert kind_of(row) == kind
 
 
@@ -41,7 +43,7 @@ def test_choices_are_told_and_passages_are_context() -> None:
 
 
 def test_rows_of_a_kind_share_all_but_the_last_turn() -> None:
-    other = Row("9", "t", "Who wrote Emma?", ("Jane Austen",))
+    other = Question("9", "t", "Who wrote Emma?", ("Jane Austen",))
     one, two = request_of(FREE).turns(), request_of(other).turns()
     assert one[:-1] == two[:-1]
     assert one[-1] != two[-1]

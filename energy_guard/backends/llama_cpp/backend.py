@@ -16,8 +16,8 @@ from energy_guard.backends.llama_cpp.capture import StopToken
 from energy_guard.backends.llama_cpp.codec import LlamaCodec
 from energy_guard.backends.llama_cpp.evaluate import (
     abortable,
+    decode_tokens,
     engine_failures,
-    evaluate,
     rows_after,
 )
 from energy_guard.backends.llama_cpp.options import engine_options
@@ -49,7 +49,7 @@ _FAST_BATCH: Final = 32
 class LlamaCpp(Backend):
     """A backend over one `llama_cpp.Llama`, which stays the user's and is left as found.
 
-    chat_template: Jinja text, where the file has none or another is wanted. last_row: evaluate
+    chat_template: Jinja text, where the file has none or another is wanted. last_row: decode_tokens
     the row after the last token where the generation did not (one extra decode), so that the
     last token has energies too. wait_s: how long to wait for an engine in use.
     """
@@ -123,7 +123,7 @@ class LlamaCpp(Backend):
         reducer = RowReducer(llm.n_vocab(), inverse_temperature=beta)
         llm.reset()
         with abortable(llm, lambda: recorder.interrupted(request)):
-            evaluate(llm, prompt)
+            decode_tokens(llm, prompt)
         after = None
         if not recorder.interrupted(request):
             row = current_row(llm)
@@ -224,7 +224,7 @@ class _Session:
             llm.n_tokens = len(wanted)  # what lies behind is overwritten
         else:
             llm.reset()
-            evaluate(llm, wanted)
+            decode_tokens(llm, wanted)
 
 
 def _next(tokens: Iterator[int]) -> int:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llama_cpp import Llama
 
 
-def evaluate(llm: Llama, ids: list[int]) -> None:
+def decode_tokens(llm: Llama, ids: list[int]) -> None:
     """Append tokens to the context; EngineError where llama.cpp fails."""
     with engine_failures():
         llm.eval(ids)
@@ -31,7 +31,7 @@ def rows_after(llm: Llama, ids: list[int], batch: int) -> Iterator[npt.NDArray[n
     for start in range(0, len(ids), batch):
         part = ids[start : start + batch]
         if len(part) == 1:
-            evaluate(llm, part)
+            decode_tokens(llm, part)
             yield current_row(llm)
             continue
         with engine_failures():

@@ -13,7 +13,7 @@ from energy_guard.backends.attributes import replaced
 from energy_guard.backends.locks import lock_of
 from energy_guard.backends.recorder import Recorder
 from energy_guard.backends.transformers.check import check_model
-from energy_guard.backends.transformers.fast import evaluate
+from energy_guard.backends.transformers.fast import read_given
 from energy_guard.backends.transformers.follow import Following
 from energy_guard.backends.transformers.read_along import Choice, Watch
 from energy_guard.backends.transformers.vocabulary import Vocabulary
@@ -127,7 +127,7 @@ class _Captured:
         following = Following(
             [recorder], self._piece, frozenset(), done.extend, _goes_on, self._last_row
         )
-        for t, (choice,) in enumerate(evaluate(self._model, [prompt], [answer], [1.0]), 1):
+        for t, (choice,) in enumerate(read_given(self._model, [prompt], [answer], [1.0]), 1):
             ending = Choice(choice.token, choice.token_logit, choice.row, reason)
             following.step([ending if t == len(answer) else choice])
         following.finish(None)

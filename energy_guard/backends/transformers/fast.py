@@ -25,7 +25,7 @@ _SLICE: Final = 2**24
 """Logits in memory at once: 64 MiB in float32, and some temporary copies of as much."""
 
 
-def evaluate(
+def read_given(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     answers: Sequence[Sequence[int]],

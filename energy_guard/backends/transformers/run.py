@@ -9,7 +9,7 @@ from typing import Any
 from energy_guard.backends.attributes import standing_in
 from energy_guard.backends.transformers.constrain import Constrained
 from energy_guard.backends.transformers.engine import Engine
-from energy_guard.backends.transformers.fast import evaluate
+from energy_guard.backends.transformers.fast import read_given
 from energy_guard.backends.transformers.follow import Following
 from energy_guard.backends.transformers.job import Job, engine_failures
 from energy_guard.backends.transformers.prefill import PromptInterruptedError, interruptible
@@ -21,7 +21,7 @@ from energy_guard.request import Event
 from energy_guard.trace import FinishReason, Step
 
 
-class Run:
+class BatchRun:
     """prefix: what an earlier answer left in a cache; the attribute: what this one leaves."""
 
     def __init__(
@@ -71,7 +71,7 @@ class Run:
         answers = [job.given or [] for job in self._jobs]
         with engine_failures(), interruptible(self._model, lambda: self._over(emit)):
             try:
-                for choices in evaluate(self._model, prompts, answers, self._betas):
+                for choices in read_given(self._model, prompts, answers, self._betas):
                     following.step(choices)
                     if not following.open:
                         break

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from energy_guard.backends.base import Pair
 from energy_guard.backends.transformers.engine import Engine
 from energy_guard.backends.transformers.prefix import Prefix
-from energy_guard.backends.transformers.run import Run
+from energy_guard.backends.transformers.run import BatchRun
 from energy_guard.backends.worker import Emit, Kept, stepwise
 from energy_guard.request import Event, Finished, Request
 
@@ -29,7 +29,7 @@ class TransformersSession:
         """Write answers; see `Session.generate`."""
         jobs = [self.engine.job(i, request, None) for i, request in enumerate(requests)]
         for batch in self.engine.batches(jobs):
-            run = Run(self.engine, batch, private, self.prefix)
+            run = BatchRun(self.engine, batch, private, self.prefix)
             self.prefix = None  # it is used up, also where the run fails
             yield from _events(run.live, steps)
             self.prefix = run.prefix
@@ -40,7 +40,7 @@ class TransformersSession:
         """Evaluate answers that exist; see `Session.replay`."""
         jobs = [self.engine.job(i, *pair) for i, pair in enumerate(pairs)]
         for batch in self.engine.batches(jobs):
-            run = Run(self.engine, batch, private=True)
+            run = BatchRun(self.engine, batch, private=True)
             yield from _events(run.fast if fast else run.live, steps)
 
     def beginning(self, requests: Sequence[Request]) -> list[int]:

@@ -21,7 +21,7 @@ from energy_guard.guard import Guard
 from energy_guard.locate import Asked, Locator, Span
 from energy_guard.questions.answered import Answered
 from energy_guard.questions.normalise import words
-from energy_guard.questions.rows import Row
+from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import request_of
 from energy_guard.request import Finished, Message, Request, Sampling
 from energy_guard.trace import INCOMPLETE, Trace
@@ -34,7 +34,7 @@ SAMPLES: Final = 5
 
 def measure(
     guard: Guard,
-    pairs: Sequence[tuple[Row, Answered]],
+    pairs: Sequence[tuple[Question, Answered]],
     path: Path,
     on_measured: Callable[[Answered], None] = lambda _: None,
 ) -> dict[str, dict[str, float]]:
@@ -74,7 +74,7 @@ def read_measured(path: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def p_true(session: Session, row: Row, answer: str) -> float:
+def p_true(session: Session, row: Question, answer: str) -> float:
     """Return P("True") / (P("True") + P("False")) after asking whether the answer is right."""
     asked = Message(
         "user",
@@ -86,7 +86,7 @@ def p_true(session: Session, row: Row, answer: str) -> float:
     return 1 / (1 + math.exp(min(false - true, 700.0)))
 
 
-def agreement(session: Session, row: Row, answered: Answered, locate: Locator) -> float:
+def agreement(session: Session, row: Question, answered: Answered, locate: Locator) -> float:
     """Return the share of samples at temperature 1 with the same exact answer, in any spelling.
 
     Where none is located the whole answer counts as it.

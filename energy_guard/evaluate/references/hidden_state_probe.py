@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from energy_guard.calibrate.detector import folds_of, task_weights
 from energy_guard.energy import Floats
-from energy_guard.evaluate.folds import FEWEST, CrossFitted, fits, placed
+from energy_guard.evaluate.folds import FEWEST, CrossFitted, can_be_fitted, placed
 from energy_guard.evaluate.paired_auroc import Risk
 from energy_guard.evaluate.task_arrays import Flags, Task, examples
 from energy_guard.extras import needs_extra
@@ -59,7 +59,7 @@ def about(task: Task) -> dict[str, Any]:
 
 def lacking(task: Task) -> str | None:
     """Why no probe can be fitted to a task and judged on it; None where one can."""
-    if not fits(task):
+    if not can_be_fitted(task):
         return f"fewer than {FEWEST} answers of a class to fit to"
     needed = [a for a, counts in zip(task.answers, task.fittable, strict=True) if counts]
     without = sum(a.states is None or not np.isfinite(a.states.values).all() for a in needed)

@@ -18,7 +18,7 @@ from energy_guard.backends import Backend
 from energy_guard.backends.base import HiddenStates, ShowsStates
 from energy_guard.errors import InputError, LogError
 from energy_guard.questions.answered import Answered
-from energy_guard.questions.rows import Row
+from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import request_of
 
 
@@ -34,7 +34,7 @@ def showing(backend: Backend) -> ShowsStates:
 
 def measure_states(
     backend: ShowsStates,
-    pairs: Sequence[tuple[Row, Answered]],
+    pairs: Sequence[tuple[Question, Answered]],
     folder: Path,
     on_measured: Callable[[Answered], None] = lambda _: None,
 ) -> None:

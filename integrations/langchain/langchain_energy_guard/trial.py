@@ -129,10 +129,10 @@ class Round:
             return judge.fitting(mode)
         if judge.found and self.policy.on == "score":
             mine = (None, None) if judge.profile else (judge.detector.name, judge.locator)
-            other = Judge.settle(self.policy, self.policy.detector or mine[0], mine[1])
+            other = Judge.assemble(self.policy, self.policy.detector or mine[0], mine[1])
         else:
             judge = judge.fitting(mode)
-            other = Judge.settle(self.policy, judge.detector.name, judge.locator, judge.profile)
+            other = Judge.assemble(self.policy, judge.detector.name, judge.locator, judge.profile)
             other = replace(other, notes=judge.notes)
         other.check_model(info)
         return other

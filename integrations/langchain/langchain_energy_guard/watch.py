@@ -58,7 +58,7 @@ class Watcher:
     ) -> None:
         self.backend: Backend = load(engine_of(model))
         self.engine = _capturable(self.backend)
-        self.judge = Judge.settle(policy, detector, locator, profile, self.backend.info)
+        self.judge = Judge.assemble(policy, detector, locator, profile, self.backend.info)
         self.judge.check_model(self.backend.info)
         self._model = _Described.of(model)
 
