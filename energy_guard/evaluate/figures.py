@@ -11,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 
 from energy_guard.energy import Floats
+from energy_guard.estimates import ranking
 from energy_guard.estimates.calibration_quality import brier_skill, calibration_error, reliability
 from energy_guard.estimates.confidence_targets import Graded, TargetRow, target_table
 from energy_guard.estimates.estimate import Measured, NotDefined
 from energy_guard.estimates.ranking import Bools
-from energy_guard.evaluate import metrics
 from energy_guard.extras import needs_extra
 
 RISKS: Final = (0.1, 0.2)
@@ -35,10 +35,10 @@ def guard_figures(graded: Graded, p_wrong: Floats) -> dict[str, Any]:
     return {
         "n": len(wrong),
         "without_p_wrong": int((~known & (graded.right | graded.wrong)).sum()),
-        "aurc": measured(metrics.aurc(*of_known)),
-        "aurc_excess": measured(metrics.aurc_excess(*of_known)),
+        "aurc": measured(ranking.aurc(*of_known)),
+        "aurc_excess": measured(ranking.aurc_excess(*of_known)),
         "coverage_at_risk": {
-            str(risk): measured(metrics.coverage_at_risk(p_wrong, wrong, risk)) for risk in RISKS
+            str(risk): measured(ranking.coverage_at_risk(p_wrong, wrong, risk)) for risk in RISKS
         },
         "risk_coverage": _risk_coverage(p_wrong, wrong),
         "brier_skill": measured(brier_skill(*of_known, tasks)),
@@ -70,7 +70,7 @@ def roc(risk: Floats, wrong: Bools) -> list[list[float]]:
 
 def _risk_coverage(p_wrong: Floats, wrong: Bools) -> list[list[float]]:
     """Points (coverage, risk, low, high), from the least risky answers on."""
-    curve = metrics.risk_coverage(p_wrong, wrong)
+    curve = ranking.risk_coverage(p_wrong, wrong)
     return _thinned(np.column_stack([curve.coverage, curve.risk, curve.low, curve.high]))
 
 

@@ -17,6 +17,7 @@ import energy_guard.cli.calibrate as module
 from energy_guard import Guard, Policy, Profile, Request
 from energy_guard.backends import Script, Scripted
 from energy_guard.backends.llama_cpp import LlamaCpp
+from energy_guard.calibrate import make_profile as make
 from energy_guard.calibrate.make_profile import Made, Wish
 from energy_guard.calibrate.make_profile_with_retries import (
     asking_profile,
@@ -27,7 +28,6 @@ from energy_guard.calibrate.make_profile_with_retries import (
 from energy_guard.calibrate.retry_chains import Chains
 from energy_guard.calibrate.split import split_of
 from energy_guard.errors import ConfigError, InputError, MismatchError
-from energy_guard.calibrate import make_profile as make
 from energy_guard.questions.answered import Answered, read_answers
 from energy_guard.questions.ask import collect
 from energy_guard.questions.rows import Question, read_rows

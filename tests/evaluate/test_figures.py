@@ -40,7 +40,7 @@ from energy_guard.features import features
 from energy_guard.locate import Located, NothingToCheck, NotLocated, Span, whole
 from energy_guard.profile import Profile
 from energy_guard.questions.answered import Answered
-from energy_guard.questions.rows import ReducedRow as LabelledRow
+from energy_guard.questions.rows import Question
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.score import Detector, Score, Unscored
 from energy_guard.trace import Step, Trace
@@ -236,14 +236,14 @@ def test_nothing_is_cut_off_in_a_narrow_terminal() -> None:
 
 
 def test_p_true_is_the_share_of_true() -> None:
-    row = LabelledRow("a", "t", "Which city?", ("Oslo",))
+    row = Question("a", "t", "Which city?", ("Oslo",))
     backend = Scripted.saying([("True", 0.6)], [("False", 0.2)])
     with backend.session() as session:
         assert p_true(session, row, "Oslo") == pytest.approx(0.75, abs=1e-6)
 
 
 def test_agreement_is_by_normalised_words() -> None:
-    row = LabelledRow("a", "t", "Which city?", ("Oslo",))
+    row = Question("a", "t", "Which city?", ("Oslo",))
     samples = [[(text, 0.9)] for text in ("Oslo", "oslo", "Oslo.", "Bergen", "The Oslo")]
     given = answer("a", "right", located=Span((0, 1), "Oslo"))
     with Scripted.saying(*samples).session() as session:

@@ -24,10 +24,10 @@ from energy_guard.cli.evaluate import evaluate
 from energy_guard.decide import Attempt
 from energy_guard.energy import ReducedRow
 from energy_guard.errors import InputError
-from energy_guard.evaluate.references import hidden_states as stored
 from energy_guard.evaluate.folder import read_run
 from energy_guard.evaluate.folds import CrossFitted
 from energy_guard.evaluate.paired_auroc import Risk, aurocs
+from energy_guard.evaluate.references import hidden_states as stored
 from energy_guard.evaluate.references.hidden_state_probe import ELSEWHERE, PROBE, probes
 from energy_guard.evaluate.summary import summarise
 from energy_guard.evaluate.task_arrays import Task, examples, tasks_of
