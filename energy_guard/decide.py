@@ -6,12 +6,14 @@ Pure: no engine, no output. `guard` and every integration loop over `next_move`.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
+from energy_guard.backends.base import PromptSize
 from energy_guard.errors import InputError
 from energy_guard.locate import Located, Span
 from energy_guard.policy import Policy
+from energy_guard.request import Message, Request
 from energy_guard.score import Score, Unscored
 from energy_guard.trace import INCOMPLETE, Trace
 
@@ -41,12 +43,73 @@ class Changes:
     """What a retry does differently, as data; None or False leaves a setting as it is.
 
     feedback: what to tell the model about its last answer. fallback: ask the second guard.
+
+    >>> Changes(temperature=0.7).apply(Request.chat("Why?"), attempts=()).sampling.temperature
+    0.7
     """
 
     temperature: float | None = None
     fresh_seed: bool = False
     feedback: str | None = None
     fallback: bool = False
+
+    def apply(self, request: Request, attempts: Sequence[Attempt]) -> Request:
+        """Return the request of the retry: the first request with these changes.
+
+        Args:
+            request: what was asked first. Earlier feedback is no part of it.
+            attempts: the answers to it so far, the last of which the feedback is about.
+        """
+        sampling = replace(
+            request.sampling, seed=self.seed(request.sampling.seed, retry=len(attempts))
+        )
+        if self.temperature is not None:
+            sampling = replace(sampling, temperature=self.temperature)
+        told = self.feedback_turns(attempts)
+        if not told or request.messages is None:
+            return replace(request, sampling=sampling)
+        # The passages stand before the question. With the feedback as the last user message they
+        # would stand before that one instead.
+        turns = (*request.turns(), *told)
+        return replace(request, messages=turns, context=(), sampling=sampling)
+
+    def seed(self, given: int | None, retry: int) -> int | None:
+        """Return the seed of a retry; None stays None, and the engine draws a fresh one.
+
+        Args:
+            given: the seed of the first attempt. It makes the retries repeatable, too.
+            retry: the number of the retry, from 1.
+        """
+        if given is None or not self.fresh_seed:
+            return given
+        return (given + retry) % 2**32
+
+    def feedback_turns(self, attempts: Sequence[Attempt]) -> tuple[Message, ...]:
+        """Return the turns that follow the question: the last answer, and what is wrong with it.
+
+        Empty without feedback.
+        """
+        if self.feedback is None:
+            return ()
+        answer = attempts[-1].trace.text
+        return Message("assistant", answer), Message("user", self.feedback)
+
+    def that_fit(
+        self,
+        request: Request,
+        attempts: Sequence[Attempt],
+        measure: Callable[[Request], PromptSize],
+    ) -> Changes:
+        """Return the changes without the feedback if the context has no room for it.
+
+        Args:
+            request: what was asked first.
+            attempts: the answers to it so far.
+            measure: the `measure` of the backend that is asked.
+        """
+        if self.feedback is None or measure(self.apply(request, attempts)).room >= 1:
+            return self
+        return replace(self, feedback=None)
 
 
 @dataclass(frozen=True, slots=True)

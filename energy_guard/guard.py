@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from energy_guard.backends import Session, load
-from energy_guard.decide import Again, Attempt, Changes, Move, next_move
+from energy_guard.decide import Again, Attempt, Move, next_move
 from energy_guard.errors import ConfigError, EngineError, LogError, PromptError
 from energy_guard.events import AttemptStarted, Done, GuardEvent, Retracted, Text
 from energy_guard.judge import Judge
@@ -198,10 +198,8 @@ class Guard:
             if move.changes.fallback:
                 return attempts, move
             number += 1
-            current = _changed(request, current, attempts[-1], move.changes)
-            if self.backend.measure(current).room < 1:  # feedback no longer fits
-                plain = replace(move.changes, feedback=None)
-                current = _changed(request, current, attempts[-1], plain)
+            changes = move.changes.that_fit(request, attempts, self.backend.measure)
+            current = changes.apply(request, attempts)
 
     def _concluded(
         self,
@@ -304,20 +302,3 @@ def _request(prompt: Prompt, options: dict[str, Any]) -> Request:
     if isinstance(prompt, Request):
         return replace(prompt, **options)
     return Request.chat(prompt, **options)
-
-
-def _changed(asked: Request, current: Request, attempt: Attempt, changes: Changes) -> Request:
-    """The request of a retry; feedback follows the first question and the last answer."""
-    sampling = current.sampling
-    if changes.temperature is not None:
-        sampling = replace(sampling, temperature=changes.temperature)
-    if changes.fresh_seed:
-        # A given seed makes retries repeatable too; without one they are drawn.
-        seed = None if sampling.seed is None else (sampling.seed + 1) % 2**32
-        sampling = replace(sampling, seed=seed)
-    messages = asked.messages
-    if changes.feedback is not None and messages is not None:
-        said = Message("assistant", attempt.trace.text)
-        messages = (*asked.turns(), said, Message("user", changes.feedback))
-        return replace(current, messages=messages, context=(), sampling=sampling)
-    return replace(asked, sampling=sampling)

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from energy_guard.backends import PromptSize
 from energy_guard.decide import (
     Abstain,
     Accept,
     Again,
     Attempt,
+    Changes,
     Move,
     NotScored,
     Policy,
@@ -20,6 +22,7 @@ from energy_guard.decide import (
 )
 from energy_guard.energy import ReducedRow
 from energy_guard.locate import NotLocated, Span
+from energy_guard.request import Message, Request, Sampling
 from energy_guard.score import Detector, Score, Unscored
 from energy_guard.trace import FinishReason, Step, Trace
 
@@ -243,3 +246,53 @@ def test_more_risk_never_makes_the_move_milder(
     mild = next_move(chosen, [*history, attempt(risk)])
     severe = next_move(chosen, [*history, attempt(risk + more)])
     assert SEVERITY[type(severe)] >= SEVERITY[type(mild)]
+
+
+ASKED = Request.chat("Which city?", context=("Paris is big.",), sampling=Sampling(seed=2**32 - 1))
+TOLD = Changes(feedback="Are you sure?")
+
+
+def test_a_retry_with_feedback_ends_with_the_last_answer_and_the_feedback() -> None:
+    again = TOLD.apply(ASKED, [attempt(3.0), attempt(3.0, weak=" Nice")])
+    assert again.messages is not None
+    assert again.turns() == again.messages, "the passages do not move to the feedback"
+    assert again.messages == (
+        *ASKED.turns(),
+        Message("assistant", "It is Nice surely"),
+        Message("user", "Are you sure?"),
+    )
+
+
+@pytest.mark.parametrize("request_", [Request.raw("Once"), Request(ids=(1, 2))])
+def test_feedback_leaves_a_prompt_that_is_no_chat_as_it_is(request_: Request) -> None:
+    assert TOLD.apply(request_, [attempt(3.0)]) == request_
+
+
+@pytest.mark.parametrize(("retry", "seed"), [(1, 0), (2, 1), (3, 2)])
+def test_the_seed_of_a_retry_counts_on_from_the_given_one(retry: int, seed: int) -> None:
+    again = Changes(fresh_seed=True).apply(ASKED, [attempt(3.0)] * retry)
+    assert again == replace(ASKED, sampling=Sampling(seed=seed))
+
+
+@pytest.mark.parametrize("changes", [Changes(), Changes(temperature=0.5), TOLD])
+def test_a_retry_keeps_the_seed_unless_a_fresh_one_is_wanted(changes: Changes) -> None:
+    assert changes.apply(ASKED, [attempt(3.0)]).sampling.seed == 2**32 - 1
+
+
+def test_without_a_given_seed_a_retry_has_none_either() -> None:
+    changes = Changes(temperature=0.5, fresh_seed=True)
+    again = changes.apply(Request.chat("?"), [attempt(3.0)])
+    assert again.sampling == Sampling(temperature=0.5, seed=None)
+
+
+@pytest.mark.parametrize(("room", "kept"), [(1, True), (0, False), (-1, False)])
+def test_feedback_is_left_out_if_the_context_has_no_room_for_it(room: int, kept: bool) -> None:
+    changes = Changes(temperature=0.5, fresh_seed=True, feedback="Are you sure?")
+
+    def measure(request: Request) -> PromptSize:
+        assert request.messages is not None
+        assert request.messages[-1].content == "Are you sure?", "the whole retry is measured"
+        return PromptSize(tokens=100 - room, context=100)
+
+    found = changes.that_fit(ASKED, [attempt(3.0)], measure)
+    assert found == (changes if kept else replace(changes, feedback=None))
