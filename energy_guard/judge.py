@@ -49,6 +49,7 @@ class Judge:
     def assemble(
         cls,
         policy: Policy | None = None,
+        *,
         detector: str | None = None,
         locator: str | None = None,
         profile: Profile | Literal["auto"] | None = None,
@@ -94,17 +95,25 @@ class Judge:
         if self.profile is not None:
             self.profile.check(model=info.fingerprint, backend=info.backend)
 
-    def fitting(
+    def for_asking(
         self,
         mode: Literal["chat", "raw"],
+        *,
         scoring: Scoring = "token-by-token",
         alone: bool = False,
     ) -> Judge:
-        """Return the judge for this way of asking.
+        """Return the judge for this way of asking, which is mostly this one.
 
-        alone: one answer is judged that exists already, and none is tried again. A profile that
-        was found by itself and made for another way is left out, and a note says so;
-        MismatchError where it was asked for.
+        If a profile that was found by itself is for another way, it is left out, and a note says
+        so.
+
+        Args:
+            mode: whether a chat template is applied.
+            scoring: how answers are evaluated.
+            alone: whether one answer is judged that exists already, and none is tried again.
+
+        Raises:
+            MismatchError: if the profile was asked for.
         """
         try:
             if self.profile is not None:
@@ -130,6 +139,7 @@ class Judge:
         self,
         trace: Trace,
         request: Request,
+        *,
         ask: Callable[[str], str] | None = None,
         stopped: str | None = None,
     ) -> Attempt:
@@ -181,6 +191,7 @@ class Judge:
         self,
         attempts: Sequence[Attempt],
         move: FinalMove,
+        *,
         info: ModelInfo,
         earlier: Sequence[Attempt] = (),
         request: Request | None = None,

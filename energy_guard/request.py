@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Literal, Self, TypedDict, Unpack
 
 from energy_guard.errors import InputError, PromptError
 from energy_guard.trace import FinishReason, Step, Trace
@@ -39,6 +39,7 @@ class Message:
 
     role: Role
     content: str
+    _: KW_ONLY
     calls: tuple[ToolCall, ...] = ()
     name: str | None = None
 
@@ -55,6 +56,7 @@ class Sampling:
     """
 
     temperature: float = 0.0
+    _: KW_ONLY
     top_k: int = 40
     top_p: float = 0.95
     min_p: float = 0.05
@@ -127,7 +129,25 @@ class CancelToken:
         return self.reason is not None
 
 
-@dataclass(frozen=True, slots=True)
+class RequestOptions(TypedDict, total=False):
+    """What may be set of a request besides its prompt; `Request` says what each option means.
+
+    Type checkers find a name that is misspelt, and values of another type.
+    """
+
+    context: Sequence[str]
+    choices: Sequence[str]
+    tools: Sequence[str]
+    sampling: Sampling
+    constraint: Grammar | JsonSchema | None
+    stop: Sequence[str]
+    max_tokens: int
+    deadline: float | None
+    cancel: CancelToken | None
+    inverse_temperature: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One thing to ask: a chat, a plain text to continue, or token ids. Exactly one of the three.
 
@@ -182,15 +202,15 @@ class Request:
         return [*parts, self.text or "", *self.context, *self.choices, *self.stop, *self.tools]
 
     @classmethod
-    def chat(cls, question: str | Sequence[Message], **options: object) -> Self:
+    def chat(cls, question: str | Sequence[Message], **options: Unpack[RequestOptions]) -> Self:
         """Make a chat request from one question or from all turns so far."""
         turns = (Message("user", question),) if isinstance(question, str) else tuple(question)
-        return replace(cls(messages=turns), **options)  # type: ignore[arg-type]
+        return cls(messages=turns, **options)
 
     @classmethod
-    def raw(cls, text: str, **options: object) -> Self:
+    def raw(cls, text: str, **options: Unpack[RequestOptions]) -> Self:
         """Make a plain completion of `text`, without a chat template."""
-        return replace(cls(text=text), **options)  # type: ignore[arg-type]
+        return cls(text=text, **options)
 
     @property
     def question(self) -> str:

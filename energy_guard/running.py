@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 
 from energy_guard.energy import ReducedRow
 from energy_guard.errors import EngineError
@@ -19,18 +20,21 @@ class Running:
     """Follows one attempt. `trace` and `stopped` are there when it has finished.
 
     heard: somebody listens to the text; without, only the rule is followed. wants_steps: whether
-    it has to see anything before the end.
+    it has to see anything before the end. request: what the engine is to be asked, so that the
+    rule can end it.
     """
 
     def __init__(
         self,
         attempt: int,
         request: Request,
+        *,
         detector: Scorer,
         window: Window | None,
         heard: bool = True,
     ) -> None:
         self.cancel = CancelToken(request.cancel)
+        self.request = replace(request, cancel=self.cancel)
         self._attempt = attempt
         self._detector = detector
         self._window = window

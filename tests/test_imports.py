@@ -39,6 +39,7 @@ LAYERS = (
     ("result",),
     ("events", "log"),
     ("judge", "running"),
+    ("asynchronous", "attempts"),
     ("guard",),
     ("conversation", "questions"),
     ("calibrate",),

@@ -78,7 +78,7 @@ def ask(
     )
     options = EngineOptions(model, backend, n_ctx, n_threads, n_gpu_layers, device, dtype)
     settings = guard_settings(policy, detector, locator, profile)
-    guard = Guard(options.open(), **settings, log=open_log(log, log_private)).fitting(request)
+    guard = Guard(options.open(), **settings, log=open_log(log, log_private)).for_request(request)
     console = Console()
     not_logged: LogError | None = None
     try:

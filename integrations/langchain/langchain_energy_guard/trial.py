@@ -8,7 +8,6 @@ import time
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from copy import copy
 from dataclasses import replace
 from typing import Literal
 
@@ -126,12 +125,12 @@ class Round:
         ConfigError and MismatchError where the policy does not fit detector or profile.
         """
         if self.policy is None:
-            return judge.fitting(mode)
+            return judge.for_asking(mode)
         if judge.found and self.policy.on == "score":
             mine = (None, None) if judge.profile else (judge.detector.name, judge.locator)
             other = Judge.assemble(self.policy, self.policy.detector or mine[0], mine[1])
         else:
-            judge = judge.fitting(mode)
+            judge = judge.for_asking(mode)
             other = Judge.assemble(self.policy, judge.detector.name, judge.locator, judge.profile)
             other = replace(other, notes=judge.notes)
         other.check_model(info)
@@ -172,9 +171,7 @@ def guard_here(guard: Guard) -> Guard:
     if "fallback" in trial.policy.retry:
         retries = min(retries, trial.policy.retry.index("fallback"))
     own = Trial(trial.policy.model_copy(update={"retries": retries}))
-    other = copy(guard)
-    other.judge = own.begin().settled(guard.judge, "chat", guard.backend.info)
-    return other
+    return guard.with_judge(own.begin().settled(guard.judge, "chat", guard.backend.info))
 
 
 def deadline_here(timeout: float | None) -> float | None:

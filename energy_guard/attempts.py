@@ -1,0 +1,120 @@
+"""Attempts on an engine that is held: what the model says, followed to its end and judged there.
+
+Answers that are written now and answers that exist already go the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from energy_guard.backends import Backend, Session
+from energy_guard.decide import Again, Attempt, Move, next_move
+from energy_guard.errors import PromptError
+from energy_guard.events import AttemptStarted, GuardEvent, Retracted, Text
+from energy_guard.judge import Judge
+from energy_guard.request import Event, Finished, Request
+from energy_guard.running import Running, Window
+from energy_guard.trace import INCOMPLETE
+
+Answer = str | Sequence[int]
+"""A text, or token ids."""
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """One question before a judge, while its engine is held.
+
+    request: what was asked first. Retries ask something else, and are judged by this all the same.
+    """
+
+    judge: Judge
+    backend: Backend
+    session: Session
+    request: Request
+
+    def attempts(
+        self, first: int, *, heard: bool
+    ) -> Generator[GuardEvent, None, tuple[list[Attempt], Move]]:
+        """Let the model answer, and again if the policy says so; return how far that got.
+
+        The last move is `Again` only if another guard is to be asked.
+
+        Args:
+            first: the number of the first attempt; others may have tried before.
+            heard: whether somebody listens to the text while it is written.
+        """
+        attempts: list[Attempt] = []
+        request = self.request
+        while True:
+            number = first + len(attempts)
+            yield AttemptStarted(number)
+            running = self.follow(request, number, heard=heard)
+            events = self.session.generate([running.request], steps=running.wants_steps)
+            yield from _fed([running], events)
+            attempts.append(self.assess(running))
+            move = next_move(self.judge.policy, attempts)
+            if not isinstance(move, Again):
+                return attempts, move
+            yield Retracted(number, move.reason)
+            if move.changes.fallback:
+                return attempts, move
+            changes = move.changes.that_fit(self.request, attempts, self.backend.measure)
+            request = changes.apply(self.request, attempts)
+
+    def follow(self, request: Request, number: int, *, heard: bool) -> Running:
+        """Return what follows one attempt, with the policy's rule for running answers."""
+        window = None
+        if self.judge.policy.early_stop is not None:
+            reasoning = self.backend.measure(request).opens_reasoning
+            window = Window(self.judge.policy.early_stop, self.judge.detector, reasoning)
+        return Running(number, request, detector=self.judge.detector, window=window, heard=heard)
+
+    def assess(self, running: Running) -> Attempt:
+        """Judge an attempt that has ended; the locator may ask the model in the same session."""
+        return self.judge.assess(
+            running.trace, self.request, ask=self._ask, stopped=running.stopped
+        )
+
+    def _ask(self, prompt: str) -> str:
+        """Ask the model on the side, unseen by captures."""
+        asked = self.request
+        make = Request.raw if asked.mode == "raw" else Request.chat
+        side = make(prompt, cancel=asked.cancel, deadline=asked.deadline, max_tokens=64)
+        events = self.session.generate([side], private=True, steps=False)
+        trace = next(e.trace for e in events if isinstance(e, Finished))
+        if trace.finish_reason in INCOMPLETE:
+            raise PromptError(f"the reply is not complete ({trace.finish_reason})")
+        return "" if trace.finish_reason == "length" else trace.text
+
+
+def replayed(
+    session: Session, hearings: Sequence[Hearing], answers: Sequence[Answer], *, fast: bool
+) -> list[Attempt]:
+    """Judge answers that exist already, one for each hearing; a backend may replay several at once.
+
+    Args:
+        session: the session of all hearings.
+        hearings: the questions.
+        answers: the answer to each of them.
+        fast: see `Session.replay`.
+    """
+    running = [hearing.follow(hearing.request, 0, heard=False) for hearing in hearings]
+    pairs = [(each.request, answer) for each, answer in zip(running, answers, strict=True)]
+    steps = any(each.wants_steps for each in running)
+    for _ in _fed(running, session.replay(pairs, fast=fast, steps=steps)):
+        pass  # nobody hears a text that is known
+    return [hearing.assess(each) for hearing, each in zip(hearings, running, strict=True)]
+
+
+def _fed(
+    running: Sequence[Running], events: Generator[Event, None, None]
+) -> Generator[Text, None, None]:
+    """Give each event to the attempt that it is of; yield the texts that settle.
+
+    The events are closed with whoever listens, so that the engine stops there.
+    """
+    with closing(events):
+        for event in events:
+            yield from running[event.sequence].feed(event)
