@@ -23,9 +23,7 @@ from energy_guard.request import CancelToken, Request
 T = TypeVar("T")
 
 _END: Final = object()
-_threads: Final[weakref.WeakKeyDictionary[object, ThreadPoolExecutor]] = (
-    weakref.WeakKeyDictionary()
-)
+_threads: Final[weakref.WeakKeyDictionary[object, ThreadPoolExecutor]] = weakref.WeakKeyDictionary()
 _registry: Final = threading.Lock()
 
 

@@ -68,7 +68,7 @@ class Hearing:
         window = None
         if self.judge.policy.early_stop is not None:
             reasoning = self.backend.measure(request).opens_reasoning
-            window = Window(self.judge.policy.early_stop, self.judge.detector, reasoning)
+            window = Window(self.judge.policy.early_stop, self.judge.detector, reasoning=reasoning)
         return Running(number, request, detector=self.judge.detector, window=window, heard=heard)
 
     def assess(self, running: Running) -> Attempt:

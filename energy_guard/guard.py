@@ -205,9 +205,7 @@ class Guard:
         judge = self.judge.for_asking(request.mode, scoring=scoring, alone=alone)
         return self if judge is self.judge else self.with_judge(judge)
 
-    def _prepared(
-        self, prompt: Prompt, **options: Unpack[RequestOptions]
-    ) -> tuple[Guard, Request]:
+    def _prepared(self, prompt: Prompt, **options: Unpack[RequestOptions]) -> tuple[Guard, Request]:
         """Return the request, whose time runs from now on, and the guard for it."""
         request = self._timed(_request(prompt, **options))
         return self.for_request(request), request
@@ -295,5 +293,5 @@ def _result(events: Iterable[GuardEvent]) -> Result:
 
 def _request(prompt: Prompt, **options: Unpack[RequestOptions]) -> Request:
     if isinstance(prompt, Request):
-        return replace(prompt, **options)
+        return replace(prompt, **options)  # type: ignore[arg-type]  # lists become tuples in it
     return Request.chat(prompt, **options)

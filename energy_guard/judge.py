@@ -181,7 +181,7 @@ class Judge:
         """What the policy's rule would have said while the answer was written."""
         if self.policy.early_stop is None:
             return None
-        window = Window(self.policy.early_stop, self.detector, trace.reasoning_open)
+        window = Window(self.policy.early_stop, self.detector, reasoning=trace.reasoning_open)
         risks = trace.signal(self.detector.signal)[: len(trace) - 1]  # a rule ends no ended answer
         for piece, value in zip(trace.pieces, risks.tolist(), strict=False):
             window.push(piece, self.detector.risk(value) if math.isfinite(value) else None)

@@ -205,12 +205,13 @@ class Request:
     def chat(cls, question: str | Sequence[Message], **options: Unpack[RequestOptions]) -> Self:
         """Make a chat request from one question or from all turns so far."""
         turns = (Message("user", question),) if isinstance(question, str) else tuple(question)
-        return cls(messages=turns, **options)
+        # Lists become tuples as the request is made; its fields are declared as they are then.
+        return cls(messages=turns, **options)  # type: ignore[arg-type]
 
     @classmethod
     def raw(cls, text: str, **options: Unpack[RequestOptions]) -> Self:
         """Make a plain completion of `text`, without a chat template."""
-        return cls(text=text, **options)
+        return cls(text=text, **options)  # type: ignore[arg-type]
 
     @property
     def question(self) -> str:

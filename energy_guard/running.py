@@ -100,7 +100,7 @@ class Window:
     tripped: why the rule ends the answer, None while it does not.
     """
 
-    def __init__(self, rule: EarlyStop, detector: Scorer, reasoning: bool = False) -> None:
+    def __init__(self, rule: EarlyStop, detector: Scorer, *, reasoning: bool = False) -> None:
         self.tripped: str | None = None
         self._rule = rule
         self._signal = detector.signal

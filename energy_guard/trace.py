@@ -105,6 +105,7 @@ class Trace:
         cls,
         steps: list[Step],
         last_row: ReducedRow | None = None,
+        *,
         content_bytes: int | None = None,
         finish_reason: FinishReason = "eos",
         prompt_tokens: int = 0,

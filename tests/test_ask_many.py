@@ -33,14 +33,14 @@ def numbers(results: Any) -> list[list[float]]:
 
 
 def test_outcomes_do_not_depend_on_what_was_asked_before(guard: Guard) -> None:
-    together = numbers(guard.ask_many(QUESTIONS, SHARED))
-    alone = [numbers(guard.ask_many([question], SHARED))[0] for question in QUESTIONS]
-    backwards = numbers(guard.ask_many(QUESTIONS[::-1], SHARED))[::-1]
+    together = numbers(guard.ask_many(QUESTIONS, sharing=SHARED))
+    alone = [numbers(guard.ask_many([question], sharing=SHARED))[0] for question in QUESTIONS]
+    backwards = numbers(guard.ask_many(QUESTIONS[::-1], sharing=SHARED))[::-1]
     assert together == alone == backwards, "to the last digit"
 
 
 def test_the_same_answers_as_one_by_one(guard: Guard) -> None:
-    together = [result.answer for result in guard.ask_many(QUESTIONS, SHARED)]
+    together = [result.answer for result in guard.ask_many(QUESTIONS, sharing=SHARED)]
     assert together == [guard.ask(question).answer for question in QUESTIONS]
 
 
@@ -54,7 +54,7 @@ def test_retries_count_as_in_ask() -> None:
     answers = [[("no", 0.1)], [("so", 0.9)], [("yes", 0.95)]]
     policy = Policy(detector="nll:max", abstain=1.0, retries=1)
     guard = Guard(Scripted.saying(*answers), policy, locator="whole")
-    first, second = guard.ask_many(["one?", "two?"], SHARED)
+    first, second = guard.ask_many(["one?", "two?"], sharing=SHARED)
     assert [len(first.attempts), first.answer] == [2, "so"]
     assert [len(second.attempts), second.answer] == [1, "yes"]
 

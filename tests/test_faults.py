@@ -138,10 +138,10 @@ FAULTS: dict[str, Fault] = {
     "stopped by a stop string at once": Fault(
         (GOOD,), "unscored", drive=asking(stop=("Par",)), says="empty"
     ),
-    "failure before the first token": Fault((Script(GOOD.ids, GOOD.rows, 0),), EngineError),
-    "failure half way": Fault((Script(GOOD.ids, GOOD.rows, 1),), EngineError),
+    "failure before the first token": Fault((Script(GOOD.ids, GOOD.rows, fail_at=0),), EngineError),
+    "failure half way": Fault((Script(GOOD.ids, GOOD.rows, fail_at=1),), EngineError),
     "failure in a retry": Fault(
-        (BAD, Script(GOOD.ids, GOOD.rows, 1)),
+        (BAD, Script(GOOD.ids, GOOD.rows, fail_at=1)),
         EngineError,
         policy={"warn": 1.0, "abstain": 9.0, "retries": 1},
     ),
@@ -167,7 +167,7 @@ FAULTS: dict[str, Fault] = {
     "scored: another text": Fault((GOOD,), EngineError, drive=scoring("Rome")),
     "scored: a broken row": Fault(broken(spoilt(1, 3, np.nan)), RowError, drive=scoring("Paris")),
     "scored: failure": Fault(
-        (Script(GOOD.ids, GOOD.rows, 1),), EngineError, drive=scoring("Paris")
+        (Script(GOOD.ids, GOOD.rows, fail_at=1),), EngineError, drive=scoring("Paris")
     ),
     "scored: log-probabilities": Fault(
         broken(normalised()), "unscored", "spilled_energy:max", scoring("Paris")
@@ -195,7 +195,7 @@ def profile_of(backend: Scripted) -> Profile:
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_never_an_answer_and_the_next_question_is_answered(name: str) -> None:
     fault = FAULTS[name]
-    backend = Scripted(VOCABULARY, fault.scripts, END)
+    backend = Scripted(VOCABULARY, fault.scripts, end=END)
     if fault.profile:
         guard = Guard(backend, profile=profile_of(backend))
     else:  # limits that show whatever has a score
@@ -226,7 +226,7 @@ def test_a_fault_is_never_an_answer_and_the_next_question_is_answered(name: str)
 def test_the_same_scripts_without_a_fault_are_accepted() -> None:
     for detector in ("nll:max", *ENERGIES, "token_logit:min", "logit_energy:sum"):
         policy = Policy(detector=detector, warn=1e9, abstain=1e9)
-        backend = Scripted(VOCABULARY, [GOOD, GOOD], END)
+        backend = Scripted(VOCABULARY, [GOOD, GOOD], end=END)
         assert Guard(backend, policy).ask(QUESTION).verdict == "accept"
         assert Guard(backend, policy).score(QUESTION, "Paris").verdict == "accept"
 
@@ -234,7 +234,7 @@ def test_the_same_scripts_without_a_fault_are_accepted() -> None:
 @pytest.mark.parametrize("name", [name for name, f in FAULTS.items() if f.outcome == "unscored"])
 def test_a_policy_that_shows_unscored_answers_still_calls_them_unscored(name: str) -> None:
     fault = FAULTS[name]
-    backend = Scripted(VOCABULARY, fault.scripts, END)
+    backend = Scripted(VOCABULARY, fault.scripts, end=END)
     if fault.profile:
         lax = Policy(on="p_wrong", warn=0.9, unscored="show")
         guard = Guard(backend, lax, profile=profile_of(backend))

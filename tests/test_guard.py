@@ -310,7 +310,7 @@ def broken(*, fail_at: int | None = None, nan_at: int | None = None) -> Scripted
     if nan_at is not None:
         rows[nan_at, 2] = np.nan
     good = Script((1, 2, 0), np.eye(4, dtype=np.float32)[[1, 2, 0]])
-    script = Script((1, 2, 0), rows, fail_at)
+    script = Script((1, 2, 0), rows, fail_at=fail_at)
     return Scripted([b"", b"a", b"b", b"c"], [script, good], end=0)
 
 

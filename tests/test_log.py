@@ -47,7 +47,7 @@ def rescored(entry: LogEntry, relocate: bool = False, **settings: Any) -> Result
     judge = Judge.assemble(**settings)
     attempts = [judge.assess_stored(entry, relocate)]
     info = ModelInfo(**entry.result["model"])
-    return judge.conclude(attempts, judge.final(attempts), info)
+    return judge.conclude(attempts, judge.final(attempts), info=info)
 
 
 def test_what_is_appended_is_read_again(log: TraceLog) -> None:

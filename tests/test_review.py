@@ -76,7 +76,9 @@ def test_reasoning_that_the_template_opened_is_no_answer() -> None:
 
 def test_fast_replay_keeps_to_the_engines_batch(tiny_path: Path) -> None:
     backend = load(str(tiny_path), n_ctx=256, n_batch=8, n_threads=1, n_threads_batch=1)
-    result = Guard(backend).score(Request.raw("the cat"), "sat on the mat and looked at me", True)
+    result = Guard(backend).score(
+        Request.raw("the cat"), "sat on the mat and looked at me", fast=True
+    )
     assert len(result.trace) > 8
 
 

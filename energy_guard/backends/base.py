@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -22,12 +22,13 @@ class ModelInfo:
     fingerprint: hexadecimal digest of weights, quantisation and adapters. engine: the options of
     the engine that move its numbers; profiles record them, and results note where they differ.
 
-    >>> ModelInfo("tiny", "00ff", "scripted").backend
+    >>> ModelInfo("tiny", "00ff", backend="scripted").backend
     'scripted'
     """
 
     name: str
     fingerprint: str
+    _: KW_ONLY
     backend: str
     engine: Mapping[str, EngineValue] = field(default_factory=dict, compare=False)
 
@@ -45,6 +46,7 @@ class PromptSize:
 
     tokens: int
     context: int
+    _: KW_ONLY
     opens_reasoning: bool = False
 
     @property
@@ -69,7 +71,7 @@ class Session(Protocol):
     """
 
     def generate(
-        self, requests: Sequence[Request], private: bool = False, steps: bool = True
+        self, requests: Sequence[Request], *, private: bool = False, steps: bool = True
     ) -> Generator[Event, None, None]:
         """Answer the requests; events carry the index of their request as `sequence`.
 
@@ -82,7 +84,7 @@ class Session(Protocol):
         ...
 
     def replay(
-        self, pairs: Sequence[Pair], fast: bool = False, steps: bool = True
+        self, pairs: Sequence[Pair], *, fast: bool = False, steps: bool = True
     ) -> Generator[Event, None, None]:
         """Yield the same events for answers that exist already.
 
@@ -159,11 +161,11 @@ class Backend(Protocol):
             yield from session.generate(requests)
 
     def replay(
-        self, request: Request, answer: str | Sequence[int], fast: bool = False
+        self, request: Request, answer: str | Sequence[int], *, fast: bool = False
     ) -> Generator[Event, None, None]:
         """Evaluate one answer in a session of its own; see `Session.replay`."""
         with self.session() as session:
-            yield from session.replay([(request, answer)], fast)
+            yield from session.replay([(request, answer)], fast=fast)
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # arrays have no one truth value

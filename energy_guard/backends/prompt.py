@@ -118,7 +118,7 @@ class PromptEncoder:
         return ids
 
     def _size(self, ids: list[int]) -> PromptSize:
-        return PromptSize(len(ids), self._codec.context, self.opens_reasoning(ids))
+        return PromptSize(len(ids), self._codec.context, opens_reasoning=self.opens_reasoning(ids))
 
     def _ids(self, request: Request) -> list[int]:
         if request.ids is not None:

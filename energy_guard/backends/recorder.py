@@ -94,11 +94,11 @@ class Recorder:
         return Trace.from_steps(
             self._steps,
             last_row,
-            self._bytes if self._content_bytes is None else self._content_bytes,
-            self.reason or "closed",
-            self.prompt_tokens,
-            self._inverse_temperature,
-            self._reasoning_open,
+            content_bytes=self._bytes if self._content_bytes is None else self._content_bytes,
+            finish_reason=self.reason or "closed",
+            prompt_tokens=self.prompt_tokens,
+            inverse_temperature=self._inverse_temperature,
+            reasoning_open=self._reasoning_open,
         )
 
     def _partition(self, row: ReducedRow) -> Partition:

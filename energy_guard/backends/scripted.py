@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Final, Self
 
 import numpy as np
@@ -40,6 +40,7 @@ class Script:
 
     ids: tuple[int, ...]
     rows: npt.NDArray[Any]
+    _: KW_ONLY
     fail_at: int | None = None
 
     def __post_init__(self) -> None:
@@ -66,6 +67,7 @@ class Scripted(Backend):
         self,
         vocabulary: Iterable[bytes],
         scripts: Iterable[Script],
+        *,
         end: int | None = None,
         wait_s: float = DEFAULT_WAIT_S,
         context: int = DEFAULT_CONTEXT,
@@ -97,7 +99,7 @@ class Scripted(Backend):
     def info(self) -> ModelInfo:
         """The fingerprint is that of the vocabulary."""
         digest = hashlib.sha256(b"\0".join(self.vocabulary)).hexdigest()[:32]
-        return ModelInfo("scripted", digest, "scripted")
+        return ModelInfo("scripted", digest, backend="scripted")
 
     @property
     def exact_signals(self) -> frozenset[str]:
@@ -152,7 +154,7 @@ class _Session:
     backend: Scripted
 
     def generate(
-        self, requests: Sequence[Request], private: bool = False, steps: bool = True
+        self, requests: Sequence[Request], *, private: bool = False, steps: bool = True
     ) -> Generator[Event, None, None]:
         for request in requests:
             size = self.backend.measure(request)
@@ -164,7 +166,7 @@ class _Session:
             yield from heard(self.backend._play(number, request, self.backend._next()), steps)
 
     def replay(
-        self, pairs: Sequence[Pair], fast: bool = False, steps: bool = True
+        self, pairs: Sequence[Pair], *, fast: bool = False, steps: bool = True
     ) -> Generator[Event, None, None]:
         for number, (request, answer) in enumerate(pairs):
             script, backend = self.backend._next(), self.backend

@@ -106,7 +106,13 @@ def calibrate(
     path = out or user_path(engine.info)
     asker = _Asker(engine, path, Wording(system, (), _MAX_TOKENS), resume)
     rows = asker.fitting(rows)
-    guard = Guard(engine, Policy(model=rules.model) if rules else None, detector, locator, None)
+    guard = Guard(
+        engine,
+        Policy(model=rules.model) if rules else None,
+        detector=detector,
+        locator=locator,
+        profile=None,
+    )
     with held(path.with_name(f"{path.stem}.lock")):
         earlier = Profile.read(path).certificates if path.exists() else ()
         if rules is None:

@@ -83,7 +83,7 @@ def score(
     options = EngineOptions(model, backend, n_ctx, n_threads, n_gpu_layers, device, dtype)
     text = read_prompt(answer)
     guard = Guard(options.open(), **settings, log=open_log(log, log_private))
-    result = guard.score(request, text, fast)
+    result = guard.score(request, text, fast=fast)
     if as_json:
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False))
     else:
@@ -102,7 +102,7 @@ def _score_log(path: str, settings: dict[str, Any], as_json: bool) -> None:
             judges[info].check_model(info)
         judge = judges[info].for_asking(entry.mode, scoring=entry.scoring, alone=True)
         attempts = [judge.assess_stored(entry, relocate=settings["locator"] is not None)]
-        scored.append((entry, judge.conclude(attempts, judge.final(attempts), info)))
+        scored.append((entry, judge.conclude(attempts, judge.final(attempts), info=info)))
     if as_json:
         results = [result.to_dict() | {"label": entry.label} for entry, result in scored]
         typer.echo(json.dumps({"results": results}, ensure_ascii=False, allow_nan=False))

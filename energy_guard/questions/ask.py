@@ -58,7 +58,7 @@ def collect(
         of_kind = list(group)
         words = with_rule(wording or WORDINGS[kind], rule)
         requests = [request_of(row, words) for row in of_kind]
-        results = guard.ask_many(requests, sharing(kind, words))
+        results = guard.ask_many(requests, sharing=sharing(kind, words))
         for row, result in zip(of_kind, results, strict=True):
             answered = _answered(row, result, grader)
             file.append(answered)

@@ -26,7 +26,7 @@ from energy_guard.request import Message, Request
 from energy_guard.score import Score, Unscored
 from energy_guard.trace import Step, Trace
 
-INFO = ModelInfo("tiny", "00ff", "scripted")
+INFO = ModelInfo("tiny", "00ff", backend="scripted")
 
 
 def answered(number: int, wrong: bool, nll: float, outcome: str | None = None) -> Answered:

@@ -126,7 +126,7 @@ class Asked:
         """Ask the same questions under a finished profile, from the start."""
         guard = Guard(self.backend, profile=profile)
         requests = [request_of(row, WORDING) for row in self.rows]
-        results = guard.ask_many(requests, sharing("free", WORDING))
+        results = guard.ask_many(requests, sharing=sharing("free", WORDING))
         yield from zip(self.chains, results, strict=True)
 
 

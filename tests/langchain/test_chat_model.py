@@ -345,7 +345,7 @@ class TestMessages:
         assert plain[2].content == '{"name": "add", "arguments": {"a": 1}}'
         assert plain[3].content == "Result of add: 2"
         assert turns(chat, takes_tools=True)[2:] == (
-            Message("assistant", "", (ToolCall("add", '{"a": 1}'),)),
+            Message("assistant", "", calls=(ToolCall("add", '{"a": 1}'),)),
             Message("tool", "2", name="add"),
         )
 

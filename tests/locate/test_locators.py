@@ -52,7 +52,7 @@ ROW = ReducedRow(log_partition=2.0, mean=0.0, entropy=0.1, margin=1.0)
 def trace_of(*pieces: str | bytes, content_bytes: int | None = None) -> Trace:
     raw = [piece.encode() if isinstance(piece, str) else piece for piece in pieces]
     steps = [Step(number, piece, 1.0, ROW) for number, piece in enumerate(raw)]
-    return Trace.from_steps(steps, ROW, content_bytes)
+    return Trace.from_steps(steps, ROW, content_bytes=content_bytes)
 
 
 def words(text: str) -> Trace:

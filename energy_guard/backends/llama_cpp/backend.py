@@ -75,7 +75,9 @@ class LlamaCpp(Backend):
         path = Path(llm.model_path)
         adapters = {Path(llm.lora_path): llm.lora_scale} if llm.lora_path else {}
         name = llm.metadata.get("general.name") or path.stem
-        return ModelInfo(name, fingerprint(path, adapters), "llama-cpp", engine_options(llm))
+        return ModelInfo(
+            name, fingerprint(path, adapters), backend="llama-cpp", engine=engine_options(llm)
+        )
 
     @property
     def exact_signals(self) -> frozenset[str]:
@@ -196,7 +198,7 @@ class _Session:
     backend: LlamaCpp
 
     def generate(
-        self, requests: Sequence[Request], private: bool = False, steps: bool = True
+        self, requests: Sequence[Request], *, private: bool = False, steps: bool = True
     ) -> Generator[Event, None, None]:
         backend = self.backend
         jobs = [
@@ -207,7 +209,7 @@ class _Session:
             yield from heard(backend._run(number, request, prompt, options, private), steps)
 
     def replay(
-        self, pairs: Sequence[Pair], fast: bool = False, steps: bool = True
+        self, pairs: Sequence[Pair], *, fast: bool = False, steps: bool = True
     ) -> Generator[Event, None, None]:
         backend = self.backend
         batch = min(_FAST_BATCH, backend.engine.n_batch) if fast else 1

@@ -85,7 +85,9 @@ class Transformers(Backend):
     def info(self) -> ModelInfo:
         """Name of the model, the fingerprint of its weights and chat template, how it computes."""
         name = Path(self.engine.name_or_path or "").name or type(self.engine).__name__
-        return ModelInfo(name, self._fingerprint, "transformers", engine_options(self.engine))
+        return ModelInfo(
+            name, self._fingerprint, backend="transformers", engine=engine_options(self.engine)
+        )
 
     @cached_property
     def _fingerprint(self) -> str:

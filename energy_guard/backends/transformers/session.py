@@ -24,7 +24,7 @@ class TransformersSession:
     prefix: Prefix | None = None
 
     def generate(
-        self, requests: Sequence[Request], private: bool = False, steps: bool = True
+        self, requests: Sequence[Request], *, private: bool = False, steps: bool = True
     ) -> Generator[Event, None, None]:
         """Write answers; see `Session.generate`."""
         jobs = [self.engine.job(i, request, None) for i, request in enumerate(requests)]
@@ -35,7 +35,7 @@ class TransformersSession:
             self.prefix = run.prefix
 
     def replay(
-        self, pairs: Sequence[Pair], fast: bool = False, steps: bool = True
+        self, pairs: Sequence[Pair], *, fast: bool = False, steps: bool = True
     ) -> Generator[Event, None, None]:
         """Evaluate answers that exist; see `Session.replay`."""
         jobs = [self.engine.job(i, *pair) for i, pair in enumerate(pairs)]

@@ -104,7 +104,13 @@ class ChatEnergyGuard(CountingChatModel):
         of this class. Raises InputError for a model whose logits cannot be seen.
         """
         guard = Guard(
-            load(engine_of(model)), policy, detector, locator, profile, fallback=fallback, log=log
+            load(engine_of(model)),
+            policy,
+            detector=detector,
+            locator=locator,
+            profile=profile,
+            fallback=fallback,
+            log=log,
         )
         return cls(guard=guard, **(settings_of(model) | settings))
 

@@ -101,7 +101,7 @@ def _turn(message: BaseMessage, takes_tools: bool) -> Message:
 def _said(message: AIMessage, text: str, takes_tools: bool) -> Message:
     calls = tuple(ToolCall(call["name"], json.dumps(call["args"])) for call in message.tool_calls)
     if takes_tools or not calls:
-        return Message("assistant", text, calls)
+        return Message("assistant", text, calls=calls)
     told = [f'{{"name": "{call.name}", "arguments": {call.arguments}}}' for call in calls]
     return Message("assistant", "\n".join([text, *told] if text else told))
 

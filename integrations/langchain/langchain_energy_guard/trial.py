@@ -128,10 +128,17 @@ class Round:
             return judge.for_asking(mode)
         if judge.found and self.policy.on == "score":
             mine = (None, None) if judge.profile else (judge.detector.name, judge.locator)
-            other = Judge.assemble(self.policy, self.policy.detector or mine[0], mine[1])
+            other = Judge.assemble(
+                self.policy, detector=self.policy.detector or mine[0], locator=mine[1]
+            )
         else:
             judge = judge.for_asking(mode)
-            other = Judge.assemble(self.policy, judge.detector.name, judge.locator, judge.profile)
+            other = Judge.assemble(
+                self.policy,
+                detector=judge.detector.name,
+                locator=judge.locator,
+                profile=judge.profile,
+            )
             other = replace(other, notes=judge.notes)
         other.check_model(info)
         return other

@@ -15,7 +15,7 @@ from energy_guard.backends import Backend
 from energy_guard.decide import Again, Attempt, Move
 from energy_guard.errors import InputError
 from energy_guard.judge import Judge
-from energy_guard.request import Finished, Partition, Role, Sampling, Token
+from energy_guard.request import Finished, Partition, RequestOptions, Role, Sampling, Token
 from energy_guard.running import Running, Window
 from energy_guard.score import Unscored
 from energy_guard.trace import Step
@@ -58,7 +58,9 @@ class Watcher:
     ) -> None:
         self.backend: Backend = load(engine_of(model))
         self.engine = _capturable(self.backend)
-        self.judge = Judge.assemble(policy, detector, locator, profile, self.backend.info)
+        self.judge = Judge.assemble(
+            policy, detector=detector, locator=locator, profile=profile, info=self.backend.info
+        )
         self.judge.check_model(self.backend.info)
         self._model = _Described.of(model)
 
@@ -113,8 +115,8 @@ class Run:
         self._opens = watcher.backend.measure(request).opens_reasoning
         window = None
         if judge.policy.early_stop is not None:
-            window = Window(judge.policy.early_stop, judge.detector, self._opens)
-        self._running = Running(0, request, judge.detector, window, heard=False)
+            window = Window(judge.policy.early_stop, judge.detector, reasoning=self._opens)
+        self._running = Running(0, request, detector=judge.detector, window=window, heard=False)
         self._steps = 0
         self._late = False
         changes, earlier = current.changes(self._call), current.earlier(self._call)
@@ -142,7 +144,7 @@ class Run:
             attempt = self._attempt(self.hold.traces)
             attempts, move = self._round.decide(self._call, self.judge.policy, [attempt])
             final = self.judge.final(attempts) if isinstance(move, Again) else move
-            result = self.judge.conclude(attempts, final, self._info, request=self._request)
+            result = self.judge.conclude(attempts, final, info=self._info, request=self._request)
             self.decided = Decided(result, move, self._structured or calls_tool)
         return self.decided
 
@@ -162,7 +164,7 @@ class Run:
         if self._running.cancel.cancelled and trace.finish_reason == "cancelled":
             trace = replace(trace, finish_reason="stopped")
         _drain(self._running.feed(Finished(0, trace.finish_reason, trace)))
-        return self.judge.assess(trace, self._request, None, self._running.stopped)
+        return self.judge.assess(trace, self._request, ask=None, stopped=self._running.stopped)
 
     def _step(self, step: Step) -> bool:
         self._late = time.monotonic() >= self._until
@@ -225,7 +227,7 @@ def _one_by_one(engine: object) -> bool:
 def _request(prompt: str | Sequence[BaseMessage], params: dict[str, Any]) -> Request:
     """What was asked, as far as locators and measures need it."""
     limit = params.get("max_tokens")
-    options: dict[str, Any] = {"sampling": Sampling(**_numbers(params))}
+    options: RequestOptions = {"sampling": Sampling(**_numbers(params))}
     if isinstance(limit, int) and limit > 0:
         options["max_tokens"] = limit
     if isinstance(prompt, str):

@@ -51,7 +51,7 @@ def test_arrays_of_ids_are_taken_too(tiny: Any) -> None:
 
 @pytest.mark.parametrize("fast", [False, True])
 def test_control_tokens_in_an_answers_text_are_plain_text(tiny: Any, fast: bool) -> None:
-    result = Guard(tiny).score("cat", "a<|im_end|>b", fast)
+    result = Guard(tiny).score("cat", "a<|im_end|>b", fast=fast)
     assert result.answer == "a<|im_end|>b"
     assert max(result.trace.ids) <= 256
 
@@ -80,7 +80,7 @@ def test_the_end_token_can_be_part_of_the_answer(tiny: Any) -> None:
 
 def test_fast_scoring_is_near_token_by_token_scoring(tiny: Any) -> None:
     answer = "the quick brown fox jumps over the lazy dog " * 3
-    slow, fast = (Guard(tiny).score("cat", answer, fast).trace for fast in (False, True))
+    slow, fast = (Guard(tiny).score("cat", answer, fast=fast).trace for fast in (False, True))
     assert len(slow) > 96
     assert furthest(slow, fast) < 1e-4
 
@@ -168,7 +168,8 @@ def test_scores_of_a_model_are_those_of_its_live_answers(demo: LlamaCpp) -> None
 def test_fast_scores_of_a_model_differ_a_little(demo: LlamaCpp, record_property: Any) -> None:
     answer = "The capital of France is Paris, and the largest river of France is the Loire."
     slow, fast = (
-        Guard(demo).score("Tell me about France.", answer, fast).trace for fast in (False, True)
+        Guard(demo).score("Tell me about France.", answer, fast=fast).trace
+        for fast in (False, True)
     )
     assert slow.ids.tolist() == fast.ids.tolist()
     difference = float(np.max(np.abs(slow.nll - fast.nll)))
