@@ -60,7 +60,7 @@ class Hearing:
             yield Retracted(number, move.reason)
             if move.changes.fallback:
                 return attempts, move
-            changes = move.changes.that_fit(self.request, attempts, self.backend.measure)
+            changes = move.changes.that_fit(self.request, attempts, measure=self.backend.measure)
             request = changes.apply(self.request, attempts)
 
     def follow(self, request: Request, number: int, *, heard: bool) -> Running:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 from energy_guard.backends.base import PromptSize
 from energy_guard.errors import InputError
@@ -49,6 +49,7 @@ class Changes:
     """
 
     temperature: float | None = None
+    _: KW_ONLY
     fresh_seed: bool = False
     feedback: str | None = None
     fallback: bool = False
@@ -98,6 +99,7 @@ class Changes:
         self,
         request: Request,
         attempts: Sequence[Attempt],
+        *,
         measure: Callable[[Request], PromptSize],
     ) -> Changes:
         """Return the changes without the feedback if the context has no room for it.

@@ -1,10 +1,12 @@
-"""What `Guard.stream` yields."""
+"""What `Guard.stream` and `Guard.astream` yield. Public, as every name in `__all__`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from energy_guard.result import Result
+
+__all__ = ["AttemptStarted", "Done", "GuardEvent", "Retracted", "Text"]
 
 
 @dataclass(frozen=True, slots=True)

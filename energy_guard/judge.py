@@ -26,7 +26,7 @@ from energy_guard.score import Detector, Score, Scorer, Unscored
 from energy_guard.trace import INCOMPLETE, Trace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Judge:
     """A detector, a locator, a policy and perhaps a profile that fit together.
 
@@ -82,7 +82,14 @@ class Judge:
         if profile is not None:
             profile.check(detector=parsed.name, locator=name)
             profile.check_policy(policy)
-        return cls(parsed, name, locator_named(name), policy, profile, found)
+        return cls(
+            detector=parsed,
+            locator=name,
+            locate=locator_named(name),
+            policy=policy,
+            profile=profile,
+            found=found,
+        )
 
     def check_model(self, info: ModelInfo) -> None:
         """Raise MismatchError where policy or profile belong to another model."""
@@ -133,7 +140,7 @@ class Judge:
         if request.messages is None:
             return (*self.notes, *self.profile.warnings(engine=info.engine))
         system = "\n".join(m.content for m in request.messages if m.role == "system")
-        return (*self.notes, *self.profile.warnings(system, request.sampling, info.engine))
+        return (*self.notes, *self.profile.warnings(system, request.sampling, engine=info.engine))
 
     def assess(
         self,

@@ -1,4 +1,7 @@
-"""What is asked of a backend, and the events that come back while it works."""
+"""What is asked of a backend, and the events that come back while it works.
+
+Public, as every name in `__all__`: integrations build on them.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,23 @@ from typing import Literal, Self, TypedDict, Unpack
 
 from energy_guard.errors import InputError, PromptError
 from energy_guard.trace import FinishReason, Step, Trace
+
+__all__ = [
+    "CancelToken",
+    "Event",
+    "Finished",
+    "Grammar",
+    "JsonSchema",
+    "Message",
+    "Partition",
+    "Request",
+    "RequestOptions",
+    "Role",
+    "Sampling",
+    "Token",
+    "ToolCall",
+    "check_text",
+]
 
 Role = Literal["system", "user", "assistant", "tool"]
 

@@ -69,7 +69,7 @@ class Step:
         return self.signal("nll", None)
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no one truth value
+@dataclass(frozen=True, eq=False, kw_only=True)  # arrays have no one truth value
 class Trace:
     """One generated sequence of T tokens with the numbers of its rows.
 

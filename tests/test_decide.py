@@ -294,5 +294,5 @@ def test_feedback_is_left_out_if_the_context_has_no_room_for_it(room: int, kept:
         assert request.messages[-1].content == "Are you sure?", "the whole retry is measured"
         return PromptSize(tokens=100 - room, context=100)
 
-    found = changes.that_fit(ASKED, [attempt(3.0)], measure)
+    found = changes.that_fit(ASKED, [attempt(3.0)], measure=measure)
     assert found == (changes if kept else replace(changes, feedback=None))

@@ -185,7 +185,7 @@ class HiddenStates:
 class ShowsStates(Backend, Protocol):
     """A backend that shows hidden states, too."""
 
-    def states(self, request: Request, answer: Sequence[int], token: int) -> HiddenStates:
+    def states(self, request: Request, answer: Sequence[int], *, token: int) -> HiddenStates:
         """Return the states of one token of an answer, its place given by its index there.
 
         Those of two layers, whatever the model: the middle one, around which probes tell most

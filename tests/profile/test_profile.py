@@ -103,8 +103,8 @@ def test_what_may_shift_probabilities_is_said() -> None:
         sampling={"temperature": 0.0, "seed": 1},
         engine={"n_ctx": 2048, "flash_attn": False},
     )
-    assert made.warnings("Be brief.", Sampling(seed=2), {"n_ctx": 2048, "n_batch": 8}) == []
-    assert made.warnings("", Sampling(temperature=0.7, top_p=0.5), {"n_ctx": 4096}) == [
+    assert made.warnings("Be brief.", Sampling(seed=2), engine={"n_ctx": 2048, "n_batch": 8}) == []
+    assert made.warnings("", Sampling(temperature=0.7, top_p=0.5), engine={"n_ctx": 4096}) == [
         "the profile was made with another system prompt",
         "the profile was made with temperature 0.0, and this is 0.7",
         "the profile was made with top_p 0.95, and this is 0.5",
@@ -113,7 +113,7 @@ def test_what_may_shift_probabilities_is_said() -> None:
 
 
 def test_what_was_not_recorded_is_not_compared() -> None:
-    assert profile().warnings("Be brief.", Sampling(temperature=1), {"n_ctx": 1}) == []
+    assert profile().warnings("Be brief.", Sampling(temperature=1), engine={"n_ctx": 1}) == []
     assert profile(system_prompt="").warnings() == []
     assert profile(system_prompt="").warnings("Be brief.") != []
 

@@ -118,7 +118,7 @@ class Transformers(Backend):
         with self._lock.hold(self._wait_s, give_up=lambda: bool(request and request.interrupted)):
             yield TransformersSession(self._engine)
 
-    def states(self, request: Request, answer: Sequence[int], token: int) -> HiddenStates:
+    def states(self, request: Request, answer: Sequence[int], *, token: int) -> HiddenStates:
         """Read hidden states of a token of an answer; see `ShowsStates.states`."""
         if not 0 <= token < len(answer):
             raise InputError(f"the answer has {len(answer)} tokens, and none at {token}")

@@ -54,7 +54,7 @@ def measure_states(
                     f"the prompt of {row.id} is not the one that was answered",
                     "The wording has changed since: evaluate into another --out.",
                 )
-            states = backend.states(request, trace.ids.tolist(), token)
+            states = backend.states(request, trace.ids.tolist(), token=token)
             _store(folder, answered, model, states)
         on_measured(answered)
 

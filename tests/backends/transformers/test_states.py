@@ -39,7 +39,7 @@ def agree(found: HiddenStates, model: Any, token: int) -> bool:
 
 
 def states(model: Any, token: int) -> HiddenStates:
-    return Transformers(model, TOKENIZER).states(Request(ids=PROMPT), ANSWER, token)
+    return Transformers(model, TOKENIZER).states(Request(ids=PROMPT), ANSWER, token=token)
 
 
 @pytest.mark.parametrize("token", [0, 7, len(ANSWER) - 1])
@@ -79,15 +79,15 @@ def test_ids_are_read_as_they_are() -> None:
     backend, request = Transformers(model, TOKENIZER), Request(ids=PROMPT)
     merged, apart = [256, ord("e")], [ord("t"), ord("h"), ord("e")]
     assert TOKENIZER.decode(merged) == TOKENIZER.decode(apart) == "the"
-    one, other = backend.states(request, merged, 1), backend.states(request, apart, 2)
+    one, other = backend.states(request, merged, token=1), backend.states(request, apart, token=2)
     assert np.abs(one.values - other.values).max() > 1e-2
 
 
 def test_what_comes_after_the_token_plays_no_part() -> None:
     model = tiny_model("qwen3")
     backend, request = Transformers(model, TOKENIZER), Request(ids=PROMPT)
-    cut = backend.states(request, ANSWER[:5], 4)
-    assert np.array_equal(cut.values, backend.states(request, ANSWER, 4).values)
+    cut = backend.states(request, ANSWER[:5], token=4)
+    assert np.array_equal(cut.values, backend.states(request, ANSWER, token=4).values)
 
 
 @pytest.mark.parametrize("token", [0, 3, 8])
@@ -96,7 +96,7 @@ def test_the_last_layer_makes_the_row_after_the_token(token: int) -> None:
     model = tiny_model()
     backend, request = Transformers(model, TOKENIZER), Request(ids=PROMPT, max_tokens=12)
     trace = finished(backend.generate([request]))
-    last = torch.tensor(backend.states(request, trace.ids.tolist(), token).values[-1])
+    last = torch.tensor(backend.states(request, trace.ids.tolist(), token=token).values[-1])
     row = (model.lm_head.weight @ last).detach()
     after, before = trace.log_partition[token + 1], trace.log_partition[token]
     assert float(row.logsumexp(0)) == pytest.approx(after, abs=1e-4)
@@ -107,7 +107,7 @@ def test_the_model_writes_on_as_before() -> None:
     backend = Transformers(tiny_model(), TOKENIZER)
     request = Request(ids=PROMPT, max_tokens=12)
     before = finished(backend.generate([request]))
-    backend.states(request, before.ids.tolist(), 3)
+    backend.states(request, before.ids.tolist(), token=3)
     assert finished(backend.generate([request])).ids.tolist() == before.ids.tolist()
 
 
@@ -122,11 +122,11 @@ def test_what_cannot_be_read_is_refused() -> None:
     backend = Transformers(tiny_model(), TOKENIZER)
     for token in (-1, len(ANSWER)):
         with pytest.raises(InputError, match="none at"):
-            backend.states(Request(ids=PROMPT), ANSWER, token)
+            backend.states(Request(ids=PROMPT), ANSWER, token=token)
     with pytest.raises(PromptError, match="context has room"):
-        backend.states(Request(ids=PROMPT), [65] * 300, 299)
+        backend.states(Request(ids=PROMPT), [65] * 300, token=299)
     with backend.session(), pytest.raises(EngineBusyError, match="already uses"):
-        backend.states(Request(ids=PROMPT), ANSWER, 0)
+        backend.states(Request(ids=PROMPT), ANSWER, token=0)
 
 
 @pytest.fixture

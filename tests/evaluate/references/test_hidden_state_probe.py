@@ -200,7 +200,7 @@ class Showing(Scripted):
     read = 0
     die_at: int | None = None
 
-    def states(self, request: Request, answer: Sequence[int], token: int) -> HiddenStates:
+    def states(self, request: Request, answer: Sequence[int], *, token: int) -> HiddenStates:
         if self.read == self.die_at:
             raise KeyboardInterrupt
         self.read += 1
