@@ -5,7 +5,17 @@ import inspect
 from importlib.resources import files
 
 import energy_guard
-from energy_guard import Guard, Policy, Profile, Result, Trace, capture, load
+from energy_guard import (
+    Guard,
+    Policy,
+    Profile,
+    Result,
+    Trace,
+    capture,
+    grade,
+    load,
+    locate_text,
+)
 from energy_guard.trace import SIGNALS
 
 
@@ -20,7 +30,9 @@ def test_the_public_names() -> None:
         "Sampling",
         "Trace",
         "capture",
+        "grade",
         "load",
+        "locate_text",
     ]
     assert all(getattr(energy_guard, name).__doc__ for name in energy_guard.__all__)
 
@@ -62,6 +74,8 @@ def test_the_parameters_that_callers_name() -> None:
     ]
     assert parameters(load) == ["model", "backend", "engine_options"]
     assert parameters(capture)[:2] == ["engine", "on_step"]
+    assert parameters(grade) == ["question", "answers", "answer", "choices", "answerable"]
+    assert parameters(locate_text) == ["question", "answer", "choices", "locator"]
     assert parameters(Guard.score) == ["self", "prompt", "answer", "fast"]
     assert all(callable(cls.read) for cls in (Policy, Profile))
 
