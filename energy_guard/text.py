@@ -87,6 +87,15 @@ def glyph_bounds(text: str) -> tuple[list[int], list[int]]:
     return starts, ends
 
 
+def quoted(text: str, limit: int = 80) -> str:
+    r"""Return a text as Python writes it, on one line and cut to at most `limit` characters.
+
+    >>> quoted("It is\nParis.", 9)
+    "'It is\\nPa…'"
+    """
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
 class StopStrings:
     """Looks for stop strings in bytes that arrive piece by piece."""
 
