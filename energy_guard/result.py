@@ -146,7 +146,7 @@ class Result:
         risk = "" if self.p_wrong is None else f", P(wrong) {self.p_wrong:.2f}"
         score = "" if self.score is None else f", {self.detector} {self.score:.2f}"
         reason = self.reason if self.shown else self.unquoted_reason
-        counts = f"{len(self.trace)} tokens, attempts: {len(self.attempts)}"
+        counts = f"tokens: {len(self.trace)}, attempts: {len(self.attempts)}"
         return (
             f"<Result {self.verdict}{risk}{score}, {counts}, shows {quoted(self.text)}>\n"
             f"  {quoted(reason, 240)}"

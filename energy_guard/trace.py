@@ -137,7 +137,7 @@ class Trace:
         nll = self.signal("nll")
         worst = f", nll {nll.mean():.2f} on average, {nll.max():.2f} at most" if len(self) else ""
         return (
-            f"<Trace of {len(self)} tokens after {self.prompt_tokens} of prompt, "
+            f"<Trace tokens: {len(self)}, of the prompt: {self.prompt_tokens}, "
             f"ended by {self.finish_reason}{worst}>\n  {quoted(self.text)}"
         )
 

@@ -27,7 +27,7 @@ def result_html(result: Mapping[str, Any]) -> str:
     The words of a withheld answer are folded away, and so is a reason that may quote them.
     """
     answer = f'<div style="white-space: pre-wrap">{answer_html(result)}</div>'
-    legend = f'<div style="opacity: 0.75">{legend_html()}</div>'
+    legend = f'<div style="font-size: 0.85em">{legend_html()}</div>'
     if result["shown"]:
         below = answer + legend
     else:
@@ -57,7 +57,7 @@ def legend_html() -> str:
         "high": "high",
         None: "not known",
     }
-    swatches = " ".join(_coloured(level, f" {name} ") for level, name in names.items())
+    swatches = " ".join(_coloured(level, name) for level, name in names.items())
     return f"risk of each token: {swatches} (its numbers: point at it)"
 
 
