@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
 
-from energy_guard.questions.grade import grade
+from energy_guard.questions.grade import grade_row
 from energy_guard.questions.rows import read_rows
 
 LABELLED = Path(__file__).with_name("grading.jsonl")
@@ -28,7 +28,7 @@ def main(
     """Print how many of the labelled answers were graded otherwise than by hand."""
     rows = {row.id: row for row in read_rows(data)}
     labelled = [json.loads(line) for line in LABELLED.read_text("utf-8").splitlines()]
-    pairs = [(grade(rows[item["row"]], item["answer"]), item["label"]) for item in labelled]
+    pairs = [(grade_row(rows[item["row"]], item["answer"]), item["label"]) for item in labelled]
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("graded", "n", "otherwise by hand", "share", "95 % (Wilson)"):
         table.add_column(heading, justify="left" if heading == "graded" else "right")

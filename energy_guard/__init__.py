@@ -2,8 +2,10 @@
 
 from energy_guard.backends import capture, load
 from energy_guard.guard import Guard
+from energy_guard.locate import locate_text
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
+from energy_guard.questions.grade import grade
 from energy_guard.request import Message, Request, Sampling
 from energy_guard.result import Result
 from energy_guard.trace import Trace
@@ -18,5 +20,7 @@ __all__ = [
     "Sampling",
     "Trace",
     "capture",
+    "grade",
     "load",
+    "locate_text",
 ]

@@ -116,35 +116,49 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """Show the answer of attempt number `attempt`."""
+    """Show the answer of attempt number `attempt`.
+
+    reason: may quote the answer; unquoted: says the same without its words.
+    """
 
     attempt: int
     reason: str
+    unquoted: str
 
 
 @dataclass(frozen=True, slots=True)
 class Warn:
-    """Show the answer, with a warning beside it."""
+    """Show the answer, with a warning beside it; see `Accept`."""
 
     attempt: int
     reason: str
+    unquoted: str
 
 
 @dataclass(frozen=True, slots=True)
 class Abstain:
-    """Do not show the answer."""
+    """Do not show the answer; see `Accept`."""
 
     attempt: int
     reason: str
+    unquoted: str
 
 
 @dataclass(frozen=True, slots=True)
 class NotScored:
-    """Nothing is known of the answer's risk; `show` says whether it is shown all the same."""
+    """Nothing is known of the answer's risk; `show` says whether it is shown all the same.
+
+    reason: what is missing, in words that never quote the answer.
+    """
 
     attempt: int
     reason: str
     show: bool
+
+    @property
+    def unquoted(self) -> str:
+        """The reason, as there is nothing in it to leave out."""
+        return self.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,17 +202,20 @@ def final_move(policy: Policy, attempts: Sequence[Attempt]) -> FinalMove:
     if not risks:
         stopped = attempts[-1].stopped
         if stopped is not None:
-            return Abstain(last, stopped)
+            return Abstain(last, stopped, stopped)
         return _not_scored(policy, attempts[-1], last)
     risk, best = min(risks)
-    what = _describe(policy, attempts[best], risk)
+    kind: type[Accept | Warn | Abstain]
     if policy.abstain is not None and risk >= policy.abstain:
-        return Abstain(best, f"{what}, at or above the limit of {policy.abstain:g}")
-    if policy.warn is None:
-        return Warn(best, f"{what}; no threshold is known for it")
-    if risk >= policy.warn:
-        return Warn(best, f"{what}, at or above the warning limit of {policy.warn:g}")
-    return Accept(best, f"{what}, below the warning limit of {policy.warn:g}")
+        kind, end = Abstain, f", at or above the limit of {policy.abstain:g}"
+    elif policy.warn is None:
+        kind, end = Warn, "; no threshold is known for it"
+    elif risk >= policy.warn:
+        kind, end = Warn, f", at or above the warning limit of {policy.warn:g}"
+    else:
+        kind, end = Accept, f", below the warning limit of {policy.warn:g}"
+    quoted, unquoted = _describe(policy, attempts[best], risk)
+    return kind(best, quoted + end, unquoted + end)
 
 
 def _not_scored(policy: Policy, attempt: Attempt, number: int) -> NotScored:
@@ -237,17 +254,18 @@ def _risk(policy: Policy, attempt: Attempt) -> float | None:
     return attempt.p_wrong if policy.on == "p_wrong" else attempt.score.value
 
 
-def _describe(policy: Policy, attempt: Attempt, risk: float) -> str:
-    """The reason in words: what was measured, and at which part of the answer."""
+def _describe(policy: Policy, attempt: Attempt, risk: float) -> tuple[str, str]:
+    """What was measured, with the part of the answer that it was measured at, and without."""
     if isinstance(attempt.score, Unscored):
-        return attempt.score.reason
+        return attempt.score.reason, attempt.score.reason
     score = attempt.score
     span = score.span
     if policy.on == "p_wrong":
-        return f"P(wrong) of “{_short(span.text)}” is {risk:.2f}"
+        return f"P(wrong) of “{_short(span.text)}” is {risk:.2f}", f"P(wrong) is {risk:.2f}"
     token = _short(attempt.trace.alignment.texts[score.weakest_token])
     at = f" (weakest at “{token}”)" if token and token != span.text else ""
-    return f"{score.detector.name} of “{_short(span.text)}” is {risk:.2f}{at}"
+    name = score.detector.name
+    return f"{name} of “{_short(span.text)}” is {risk:.2f}{at}", f"{name} is {risk:.2f}"
 
 
 def _short(text: str, limit: int = 60) -> str:

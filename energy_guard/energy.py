@@ -35,6 +35,9 @@ class ReducedRow(NamedTuple):
     margin: float
 
 
+Row = ReducedRow
+"""The older name, by which scripts outside the project build traces."""
+
 _LANES: Final = 1024
 """Sums go over lanes of this width first: faster than over one long row, and as exact."""
 

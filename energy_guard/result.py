@@ -4,28 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from energy_guard.backends.base import ModelInfo
 from energy_guard.decide import Abstain, Accept, Attempt, FinalMove, NotScored, Warn
+from energy_guard.errors import ConfigError
 from energy_guard.locate import Span
 from energy_guard.policy import Policy, Verdict
 from energy_guard.profile import Certificate
 from energy_guard.score import Score, Unscored
+from energy_guard.text import quoted
 from energy_guard.trace import SCHEMA, Trace
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+PWrongFrom = Literal["profile", "other models", "traffic"]
+"""What turned a score into P(wrong); only a profile is calibrated for the model that answered."""
 
+<<<<<<< HEAD
 @dataclass(frozen=True, eq=False, kw_only=True)
+=======
+Level = Literal["full", "summary", "none"]
+"""How much of a result is written out, see `Result.to_dict`."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+>>>>>>> result
 class Result:
     """The outcome of one question.
 
     text: what the user should see; shown: whether that is the model's answer. answer: what the
-    model wrote. verdict: accept, warn, abstain or unscored, with its reason in one sentence.
-    warning: what to say beside an answer that is shown with a warning. p_wrong: None when not
-    calibrated. score: higher is riskier, None when unscored. span: the located answer or None.
+    model wrote. verdict: accept, warn, abstain or unscored, with its reason in one sentence;
+    unquoted_reason: the same without words of the answer.
+    warning: what to say beside an answer that is shown with a warning. p_wrong: None when
+    nothing turned the score into a probability; p_wrong_from: what did, a profile of this model,
+    a detector made on other models, or the scores of unlabelled traffic. score: higher is
+    riskier, None when unscored. span: the located answer or None.
     trace: all numbers of the attempt that was kept; attempts: all of them, in order. notes: what
     may shift P(wrong), a sentence each. promise: what is certified about answers shown by these
     rules, None where nothing is.
@@ -42,8 +57,10 @@ class Result:
     answer: str
     verdict: Verdict
     reason: str
+    unquoted_reason: str
     warning: str | None
     p_wrong: float | None
+    p_wrong_from: PWrongFrom | None
     score: float | None
     detector: str
     span: Span | None
@@ -55,20 +72,58 @@ class Result:
     notes: tuple[str, ...] = ()
     promise: Certificate | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the object that the command line prints with --json."""
-        span = self.span
-        return {
-            "schema": SCHEMA,
+    @property
+    def calibrated(self) -> bool:
+        """Whether P(wrong) was calibrated for this very model and way of asking."""
+        return self.p_wrong_from == "profile"
+
+    def to_dict(self, level: Level = "full") -> dict[str, Any]:
+        """Return the object that the command line prints with --json, or less of it.
+
+        Args:
+            level: `full` has everything. `summary` has no lists with an entry a token; of a
+                withheld answer it has the numbers, and null for its words. `none` has no text
+                at all, not even the reason or what the user saw: verdict, risk, limits, counts
+                and the model's names, as a system for metrics may store them.
+
+        Returns:
+            An object that is ready for JSON.
+
+        Raises:
+            ConfigError: There is no such level.
+
+        """
+        if level not in get_args(Level):
+            names = ", ".join(get_args(Level))
+            raise ConfigError(f"there is no level {level!r} of a result", f"One of: {names}.")
+        data = self._facts()
+        if level == "none":
+            return data
+        with_words = self.shown or level == "full"
+        data |= {
             "text": self.text,
-            "answer": self.answer,
-            "verdict": self.verdict,
-            "reason": self.reason,
+            "answer": self.answer if with_words else None,
+            "reason": self.reason if with_words else self.unquoted_reason,
             "warning": self.warning,
             "notes": list(self.notes),
-            "promise": self.promise
-            and {"max_risk": self.promise.max_risk, "confidence": self.promise.confidence},
+            "span": self.span and _span(self.span, with_words),
+            "sentences": [_sentence(*sentence, with_words) for sentence in self.kept.sentences],
+        }
+        if level == "full":
+            data["tokens"] = self.trace.tokens()
+            if self.span is not None:
+                data["span"]["tokens"] = list(self.span.tokens)
+        return data
+
+    def _facts(self) -> dict[str, Any]:
+        """What no text is needed for."""
+        return {
+            "schema": SCHEMA,
+            "verdict": self.verdict,
+            "shown": self.shown,
             "p_wrong": self.p_wrong,
+            "p_wrong_from": self.p_wrong_from,
+            "calibrated": self.calibrated,
             "score": self.score,
             "detector": self.detector,
             "thresholds": {
@@ -76,26 +131,30 @@ class Result:
                 "warn": self.policy.warn,
                 "abstain": self.policy.abstain,
             },
-            "span": span
-            and {
-                "start": span.start,
-                "end": span.end,
-                "text": span.text,
-                "tokens": list(span.tokens),
-            },
-            "sentences": [_sentence(span, score) for span, score in self.kept.sentences],
+            "promise": self.promise
+            and {"max_risk": self.promise.max_risk, "confidence": self.promise.confidence},
             "attempts": len(self.attempts),
             "tokens_saved": sum(attempt.tokens_saved for attempt in self.attempts),
             "finish_reason": self.trace.finish_reason,
             "prompt_tokens": self.trace.prompt_tokens,
             "content_end": self.trace.content_end,
-            "tokens": self.trace.tokens(),
             "model": {
                 "name": self.model.name,
                 "fingerprint": self.model.fingerprint,
                 "backend": self.model.backend,
             },
         }
+
+    def __repr__(self) -> str:
+        """Two lines for a prompt; they quote no words of an answer that is withheld."""
+        risk = "" if self.p_wrong is None else f", P(wrong) {self.p_wrong:.2f}"
+        score = "" if self.score is None else f", {self.detector} {self.score:.2f}"
+        reason = self.reason if self.shown else self.unquoted_reason
+        counts = f"tokens: {len(self.trace)}, attempts: {len(self.attempts)}"
+        return (
+            f"<Result {self.verdict}{risk}{score}, {counts}, shows {quoted(self.text)}>\n"
+            f"  {quoted(reason, 240)}"
+        )
 
     def __rich__(self) -> RenderableType:
         from energy_guard.report.terminal import result_view  # a sixth of the import time
@@ -126,8 +185,10 @@ def conclude(
         answer=answer,
         verdict=_verdict(move),
         reason=move.reason,
+        unquoted_reason=move.unquoted,
         warning=policy.warning_text if isinstance(move, Warn) else None,
         p_wrong=kept.p_wrong,
+        p_wrong_from=None if kept.p_wrong is None else "profile",
         score=kept.score.value if isinstance(kept.score, Score) else None,
         detector=detector,
         span=kept.located if isinstance(kept.located, Span) else None,
@@ -139,9 +200,12 @@ def conclude(
     )
 
 
-def _sentence(span: Span, score: Score | Unscored) -> dict[str, Any]:
-    value = score.value if isinstance(score, Score) else None
-    return {"start": span.start, "end": span.end, "text": span.text, "score": value}
+def _span(span: Span, with_words: bool) -> dict[str, Any]:
+    return {"start": span.start, "end": span.end, "text": span.text if with_words else None}
+
+
+def _sentence(span: Span, score: Score | Unscored, with_words: bool) -> dict[str, Any]:
+    return _span(span, with_words) | {"score": score.value if isinstance(score, Score) else None}
 
 
 def shows(move: FinalMove) -> bool:

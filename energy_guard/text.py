@@ -35,7 +35,7 @@ def align(pieces: Sequence[bytes], content_bytes: int | None = None) -> Alignmen
     """Align tokens with the text of their first `content_bytes` bytes (all by default)."""
     raw = b"".join(pieces)[:content_bytes]
     text, char_of_byte = _decode(raw)
-    glyph_start, glyph_end = _glyphs(text)
+    glyph_start, glyph_end = glyph_bounds(text)
     ends = list(accumulate((len(piece) for piece in pieces), initial=0))
     texts, offsets = [], []
     for begin, end in pairwise(ends):
@@ -73,14 +73,27 @@ def _decode(raw: bytes) -> tuple[str, list[int]]:
     return text, char_of_byte
 
 
-def _glyphs(text: str) -> tuple[list[int], list[int]]:
-    """For each character, the start and end of its glyph (extended grapheme cluster)."""
+def glyph_bounds(text: str) -> tuple[list[int], list[int]]:
+    """Return for each character the start and the end of its glyph (extended grapheme cluster).
+
+    >>> glyph_bounds("e\u0301t")
+    ([0, 0, 2], [2, 2, 3])
+    """
     starts, ends = [], []
     for match in _GLYPH.finditer(text):
         size = match.end() - match.start()
         starts += [match.start()] * size
         ends += [match.end()] * size
     return starts, ends
+
+
+def quoted(text: str, limit: int = 80) -> str:
+    r"""Return a text as Python writes it, on one line and cut to at most `limit` characters.
+
+    >>> quoted("It is\nParis.", 9)
+    "'It is\\nPa…'"
+    """
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
 
 
 class StopStrings:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from energy_guard import energy
 from energy_guard.energy import Floats, Numbers, ReducedRow
 from energy_guard.errors import ConfigError, InputError, NormalisedRowsError
-from energy_guard.text import Alignment, align
+from energy_guard.text import Alignment, align, quoted
 
 SCHEMA: Final = 1
 """Number of the JSON form of traces and results; raised when a field changes its meaning."""
@@ -69,7 +69,11 @@ class Step:
         return self.signal("nll", None)
 
 
+<<<<<<< HEAD
 @dataclass(frozen=True, eq=False, kw_only=True)  # arrays have no one truth value
+=======
+@dataclass(frozen=True, eq=False, repr=False)  # arrays have no one truth value
+>>>>>>> result
 class Trace:
     """One generated sequence of T tokens with the numbers of its rows.
 
@@ -132,6 +136,15 @@ class Trace:
 
     def __len__(self) -> int:
         return len(self.pieces)
+
+    def __repr__(self) -> str:
+        """Two lines for a prompt: counts with the mean and the largest nll, and the text."""
+        nll = self.signal("nll")
+        worst = f", nll {nll.mean():.2f} on average, {nll.max():.2f} at most" if len(self) else ""
+        return (
+            f"<Trace tokens: {len(self)}, of the prompt: {self.prompt_tokens}, "
+            f"ended by {self.finish_reason}{worst}>\n  {quoted(self.text)}"
+        )
 
     @cached_property
     def alignment(self) -> Alignment:

@@ -19,7 +19,9 @@ from energy_guard import (
     backends,
     capture,
     events,
+    grade,
     load,
+    locate_text,
     request,
 )
 from energy_guard.judge import Judge
@@ -38,7 +40,9 @@ def test_the_public_names() -> None:
         "Sampling",
         "Trace",
         "capture",
+        "grade",
         "load",
+        "locate_text",
     ]
     assert all(getattr(energy_guard, name).__doc__ for name in energy_guard.__all__)
 
@@ -96,6 +100,8 @@ def test_the_parameters_that_callers_name() -> None:
     assert parameters(Request.chat) == ["question", "options"]
     assert parameters(Request.raw) == ["text", "options"]
     assert parameters(Judge.assemble)[:2] == ["policy", "*"]
+    assert parameters(grade) == ["question", "answers", "answer", "choices", "answerable"]
+    assert parameters(locate_text) == ["question", "answer", "choices", "locator"]
     assert all(callable(cls.read) for cls in (Policy, Profile))
 
 

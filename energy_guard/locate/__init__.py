@@ -1,8 +1,9 @@
 """Where in the text the exact answer is, without knowing the right one.
 
-A locator gets the trace and what was asked, never a label. It returns the tokens to score; or
-why the answer was not found, which never means "all"; or that there is nothing to check.
-Reasoning (<think>…</think>) is never part of the answer.
+A locator gets the answer and what was asked, never a label. It returns what to score, as tokens
+of a trace or as characters of a text (`locate_text`, which needs no model); or why the answer was
+not found, which never means "all"; or that there is nothing to check. Reasoning (<think>…</think>)
+is never part of the answer.
 
 What depends on a language: `automatic` in its last step (English stop words and blanks between
 words) and where it finds nothing to check (see `energy_guard.locate.nothing`); `quote` (its
@@ -12,11 +13,11 @@ and Spanish); `labels` (blanks between words). The others depend on none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from energy_guard.errors import ConfigError
+from energy_guard.errors import ConfigError, InputError
 from energy_guard.locate.automatic import automatic
 from energy_guard.locate.fields import by_field
 from energy_guard.locate.labels import by_labels, labels
@@ -37,6 +38,7 @@ from energy_guard.locate.span import (
     Locator,
     NothingToCheck,
     NotLocated,
+    Range,
     Span,
     span_of,
 )
@@ -79,8 +81,8 @@ def locator(spec: str) -> Locator:
 
     Raises ConfigError where there is none, or where what follows its colon cannot be used.
 
-    >>> locator("last-number").__name__
-    'last_number'
+    >>> locator("last-number").in_text("Flight 7 leaves from gate 12.")
+    [(26, 28)]
     """
     kind, colon, argument = spec.partition(":")
     if not colon and kind in _NAMED:
@@ -90,6 +92,38 @@ def locator(spec: str) -> Locator:
     raise ConfigError(f"there is no locator {spec!r}", f"One of: {', '.join(LOCATORS)}.")
 
 
+_locator_named = locator  # a parameter of `locate_text` bears the other name
+
+
+def locate_text(
+    question: str, answer: str, choices: Sequence[str] = (), locator: str = "automatic"
+) -> list[Range] | None:
+    """Return which characters of an answer are the exact answer, without a model.
+
+    >>> locate_text("What is the capital of France?", "The capital of France is Paris.")
+    [(25, 30)]
+
+    Args:
+        question: What was asked, as the model got it.
+        answer: What the model wrote, reasoning included.
+        choices: The labels among which the answer was to be; empty if it was free.
+        locator: One of `LOCATORS`. `quote` needs a model, so it locates nothing here.
+
+    Returns:
+        Rising (start, end) pairs in characters of `answer`, end exclusive. None if no exact
+        answer is located, or if the answer claims nothing that could be wrong.
+
+    Raises:
+        ConfigError: There is no such locator.
+        InputError: The choices are one text, not a list of texts.
+
+    """
+    if isinstance(choices, str):
+        raise InputError("the choices are one text", "Give a list of texts.")
+    found = _locator_named(locator).in_text(answer, Asked(question, tuple(choices)))
+    return found if isinstance(found, list) else None
+
+
 __all__ = [
     "LOCATORS",
     "Asked",
@@ -97,11 +131,13 @@ __all__ = [
     "Locator",
     "NotLocated",
     "NothingToCheck",
+    "Range",
     "Span",
     "automatic",
     "first_line",
     "first_sentence",
     "last_number",
+    "locate_text",
     "locator",
     "nothing_to_check",
     "quote",

@@ -9,16 +9,7 @@ from dataclasses import dataclass, replace
 
 from energy_guard.errors import ConfigError
 from energy_guard.locate.sentences import FENCE
-from energy_guard.locate.span import (
-    NOTHING_ASKED,
-    Answer,
-    Asked,
-    Located,
-    Locator,
-    NotLocated,
-    Range,
-)
-from energy_guard.trace import Trace
+from energy_guard.locate.span import Asked, Found, Locator, NotLocated, Range
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +38,15 @@ def by_field(path: str) -> Locator:
     if not all(keys):
         raise ConfigError(f"json:{path} has an empty part", "Write json:FIELD or json:list.0.name.")
 
-    def find(trace: Trace, asked: Asked = NOTHING_ASKED) -> Located:
-        answer = Answer.of(trace)
-        if isinstance(answer, NotLocated):
-            return answer
-        nodes = scan(answer.text)
+    @Locator
+    def find(answer: str, asked: Asked) -> Found:
+        nodes = scan(answer)
         if nodes is None:
             return NotLocated("the answer is not a JSON object or list")
         at = place(nodes, keys)
         if at is None:
             return NotLocated(f"the JSON answer has no field {path}")
-        ranges = values(nodes, at)
-        return answer.span(ranges) if ranges else NotLocated(f"the field {path} is empty")
+        return values(nodes, at) or NotLocated(f"the field {path} is empty")
 
     return find
 

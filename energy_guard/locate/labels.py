@@ -7,21 +7,13 @@ import unicodedata
 from collections.abc import Sequence
 
 from energy_guard.errors import ConfigError
-from energy_guard.locate.span import (
-    NOTHING_ASKED,
-    Answer,
-    Asked,
-    Located,
-    Locator,
-    NotLocated,
-    Range,
-)
-from energy_guard.trace import Trace
+from energy_guard.locate.span import Asked, Found, Locator, NotLocated, Range
 
 
-def labels(trace: Trace, asked: Asked = NOTHING_ASKED) -> Located:
+@Locator
+def labels(answer: str, asked: Asked) -> Found:
     """The first mention of the one choice of the request that the answer names."""
-    return _locate(trace, asked.choices)
+    return _named(answer, asked.choices)
 
 
 def by_labels(names: str) -> Locator:
@@ -33,10 +25,7 @@ def by_labels(names: str) -> Locator:
             "Write labels:yes,no or, for the request's, labels.",
         )
 
-    def find(trace: Trace, asked: Asked = NOTHING_ASKED) -> Located:
-        return _locate(trace, given)
-
-    return find
+    return Locator(lambda answer, asked: _named(answer, given))
 
 
 def label_range(answer: str, choices: Sequence[str]) -> Range | NotLocated:
@@ -63,14 +52,11 @@ def label_range(answer: str, choices: Sequence[str]) -> Range | NotLocated:
     return NotLocated(f"the answer names {len(found) or 'none'} of the choices, not exactly one")
 
 
-def _locate(trace: Trace, choices: Sequence[str]) -> Located:
-    answer = Answer.of(trace)
-    if isinstance(answer, NotLocated):
-        return answer
+def _named(answer: str, choices: Sequence[str]) -> Found:
     if not any(choice.strip() for choice in choices):
         return NotLocated("the request has no choices")
-    found = label_range(answer.text, choices)
-    return found if isinstance(found, NotLocated) else answer.span([found])
+    found = label_range(answer, choices)
+    return found if isinstance(found, NotLocated) else [found]
 
 
 def _mentions(choice: str) -> re.Pattern[str]:

@@ -9,53 +9,36 @@ import regex
 
 from energy_guard.errors import ConfigError
 from energy_guard.locate.sentences import sentence_ranges
-from energy_guard.locate.span import (
-    NOTHING_ASKED,
-    Answer,
-    Asked,
-    Located,
-    Locator,
-    NotLocated,
-    Range,
-    trimmed,
-)
-from energy_guard.trace import Trace
+from energy_guard.locate.span import Asked, Found, Locator, NotLocated, Range, trimmed
 
 
-def whole(trace: Trace, asked: Asked = NOTHING_ASKED) -> Located:
+@Locator
+def whole(answer: str, asked: Asked) -> Found:
     """The whole answer, without the blanks around it and without reasoning text."""
-    answer = Answer.of(trace)
-    return answer if isinstance(answer, NotLocated) else answer.span([(0, len(answer.text))])
+    return [(0, len(answer))]
 
 
-def first_line(trace: Trace, asked: Asked = NOTHING_ASKED) -> Located:
+@Locator
+def first_line(answer: str, asked: Asked) -> Found:
     """The first line that is not blank."""
-    answer = Answer.of(trace)
-    if isinstance(answer, NotLocated):
-        return answer
-    return answer.span([(0, len(answer.text.splitlines()[0].rstrip()))])
+    return [(0, len(answer.splitlines()[0].rstrip()))]
 
 
-def first_sentence(trace: Trace, asked: Asked = NOTHING_ASKED) -> Located:
+@Locator
+def first_sentence(answer: str, asked: Asked) -> Found:
     """The first sentence that has a letter or a digit, without its list marker."""
-    answer = Answer.of(trace)
-    if isinstance(answer, NotLocated):
-        return answer
-    ranges = sentence_ranges(answer.text)[:1]
-    return answer.span(ranges) if ranges else NotLocated("no sentence has a letter or a digit")
+    return sentence_ranges(answer)[:1] or NotLocated("no sentence has a letter or a digit")
 
 
-def last_number(trace: Trace, asked: Asked = NOTHING_ASKED) -> Located:
+@Locator
+def last_number(answer: str, asked: Asked) -> Found:
     """The last number in digits of any script, with its sign, fraction or per cent.
 
     A space groups digits only where it is a no-break space. Digits at the end of a word with
     letters before them (H2, B12) are no number.
     """
-    answer = Answer.of(trace)
-    if isinstance(answer, NotLocated):
-        return answer
-    numbers = [match.span() for match in _NUMBER.finditer(answer.text)]
-    return answer.span(numbers[-1:]) if numbers else NotLocated("the answer has no number")
+    numbers = [match.span() for match in _NUMBER.finditer(answer)]
+    return numbers[-1:] or NotLocated("the answer has no number")
 
 
 def by_pattern(pattern: str) -> Locator:
@@ -72,15 +55,13 @@ def by_pattern(pattern: str) -> Locator:
             "Put the answer in group 1, such as regex:Answer: (.+).",
         ) from error
 
-    def find(trace: Trace, asked: Asked = NOTHING_ASKED) -> Located:
-        answer = Answer.of(trace)
-        if isinstance(answer, NotLocated):
-            return answer
+    @Locator
+    def find(answer: str, asked: Asked) -> Found:
         try:
-            found = _first_match(compiled, answer.text)
+            found = _first_match(compiled, answer)
         except TimeoutError:
             return NotLocated(f"the search for regex:{pattern} took longer than a second")
-        return answer.span([found]) if found else NotLocated(f"nothing matches regex:{pattern}")
+        return [found] if found else NotLocated(f"nothing matches regex:{pattern}")
 
     return find
 
@@ -96,21 +77,19 @@ def by_tag(name: str) -> Locator:
         raise ConfigError("tag:think is reasoning, which is never part of the answer")
     tags = re.compile(rf"<(?P<close>/?){re.escape(name)}(?:\s[^<>]*)?>", re.IGNORECASE)
 
-    def find(trace: Trace, asked: Asked = NOTHING_ASKED) -> Located:
-        answer = Answer.of(trace)
-        if isinstance(answer, NotLocated):
-            return answer
+    @Locator
+    def find(answer: str, asked: Asked) -> Found:
         opened: int | None = None
         found: Range | None = None
-        for tag in tags.finditer(answer.text):
+        for tag in tags.finditer(answer):
             if not tag["close"]:
                 opened = tag.end()
             elif opened is not None:
                 found, opened = (opened, tag.start()), None
         if found is None:
             return NotLocated(f"there is no complete <{name}>…</{name}>")
-        start, end = trimmed(answer.text, *found)
-        return answer.span([(start, end)]) if start < end else NotLocated(f"<{name}> is empty")
+        start, end = trimmed(answer, *found)
+        return [(start, end)] if start < end else NotLocated(f"<{name}> is empty")
 
     return find
 

@@ -11,16 +11,7 @@ import re
 from typing import Final
 
 from energy_guard.errors import PromptError
-from energy_guard.locate.span import (
-    NOTHING_ASKED,
-    Answer,
-    Asked,
-    Located,
-    NotLocated,
-    Range,
-    reasoning,
-)
-from energy_guard.trace import Trace
+from energy_guard.locate.span import Asked, Found, Locator, NotLocated, Range, reasoning
 
 MOST_TRIES: Final = 5
 
@@ -49,25 +40,23 @@ Answer: {answer}
 Quote:"""
 
 
-def quote(trace: Trace, asked: Asked = NOTHING_ASKED) -> Located:
+@Locator
+def quote(answer: str, asked: Asked) -> Found:
     """The part of the answer that the model quotes as its short answer.
 
     `asked.ask` may be greedy: each try words the prompt differently. Where the reply stands in
     the answer more than once, its first place as whole words counts.
     """
-    answer = Answer.of(trace)
-    if isinstance(answer, NotLocated):
-        return answer
     if asked.ask is None:
         return NotLocated("there is no model to ask for a quote")
     for number in range(MOST_TRIES):
         try:
-            reply = asked.ask(prompt(asked.question, answer.text, number))
+            reply = asked.ask(prompt(asked.question, answer, number))
         except PromptError as error:
             return NotLocated(f"the model could not be asked for a quote: {error.message}")
-        found = place_of(reply, answer.text)
+        found = place_of(reply, answer)
         if found is not None:
-            return answer.span([found])
+            return [found]
     return NotLocated(f"none of {MOST_TRIES} replies quotes a part of the answer")
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from energy_guard.locate.span import Answer, NotLocated, Range, Span, trimmed
+from energy_guard.locate.span import Answer, NotLocated, Range, Span, span_of, trimmed
 from energy_guard.trace import Trace
 
 
@@ -20,10 +20,10 @@ def sentences(trace: Trace) -> list[Span]:
 
     Parts without a letter or digit (rules, lone emoji) are left out, and so is reasoning.
     """
-    answer = Answer.of(trace)
+    answer = Answer.of(trace.text, trace.reasoning_open)
     if isinstance(answer, NotLocated):
         return []
-    found = [answer.span([unit]) for unit in sentence_ranges(answer.text)]
+    found = [span_of(trace, answer.placed([unit])) for unit in sentence_ranges(answer.text)]
     return [span for span in found if isinstance(span, Span)]
 
 

@@ -1,7 +1,7 @@
 """What a locator is given, what it returns, and the part of a text that is the answer.
 
-Reasoning is taken out here, once: `Answer.of` hides it from every locator, and `span_of` drops
-it from whatever ranges it is handed.
+Reasoning is taken out here, once: `Answer.of` hides it from every locator, and `span_of` and
+`Locator.in_text` drop it from whatever ranges they are handed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self
 
+from energy_guard.text import glyph_bounds
 from energy_guard.trace import Trace
 
 Range = tuple[int, int]
@@ -68,7 +69,7 @@ class NothingToCheck:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a locator may know besides the trace; there is no place for a label.
+    """What a locator may know besides the answer; there is no place for a label.
 
     choices: the labels that the request allows. ask: sends a prompt to the same model and
     returns its reply; None where no model is at hand.
@@ -83,7 +84,8 @@ class Asked:
 
 
 Located = Span | NotLocated | NothingToCheck
-Locator = Callable[[Trace, Asked], Located]
+Found = list[Range] | NotLocated | NothingToCheck
+"""What is found in a text: ranges of its characters instead of tokens."""
 
 NOTHING_ASKED = Asked()
 """What a locator is given where nobody says more."""
@@ -91,31 +93,70 @@ NOTHING_ASKED = Asked()
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer in a trace: its text without reasoning and without the blanks around it.
+    """The answer in what a model wrote: without reasoning and without the blanks around it.
 
     text: reasoning inside it is replaced by as many line breaks, so that characters keep their
-    places. start: where it begins in the trace's text.
+    places. start: where it begins in what the model wrote, in characters.
     """
 
-    trace: Trace
     text: str
     start: int
 
     @classmethod
-    def of(cls, trace: Trace) -> Self | NotLocated:
-        """Take reasoning and blanks away; NotLocated where nothing is left."""
-        hidden = reasoning(trace.text, trace.reasoning_open)
-        text = trace.text
+    def of(cls, written: str, reasoning_open: bool = False) -> Self | NotLocated:
+        """Take reasoning and blanks away; NotLocated if nothing is left."""
+        hidden = reasoning(written, reasoning_open)
+        text = written
         for start, end in hidden:
             text = text[:start] + "\n" * (end - start) + text[end:]
         body = text.strip()
         if not body:
             return NotLocated("there is only reasoning" if hidden else "the answer is empty")
-        return cls(trace, body, len(text) - len(text.lstrip()))
+        return cls(body, len(text) - len(text.lstrip()))
 
-    def span(self, ranges: Iterable[Range]) -> Span | NotLocated:
-        """Return the tokens of ranges in characters of this answer."""
-        return span_of(self.trace, [(self.start + a, self.start + b) for a, b in ranges])
+    def placed(self, ranges: Iterable[Range]) -> list[Range]:
+        """Return ranges of this answer as ranges of what the model wrote."""
+        return [(self.start + start, self.start + end) for start, end in ranges]
+
+
+@dataclass(frozen=True, slots=True)
+class Locator:
+    """A rule that finds the exact answer, applied to a trace or to a bare text.
+
+    find: gets the answer's text, without reasoning and without the blanks around it, and what was
+    asked; it returns ranges in characters of that text. One rule serves both forms, so that they
+    cannot come apart.
+
+    >>> Locator(lambda answer, asked: [(0, 2)]).in_text("<think>Hm.</think> Oslo")
+    [(19, 21)]
+    """
+
+    find: Callable[[str, Asked], Found]
+
+    def __call__(self, trace: Trace, asked: Asked = NOTHING_ASKED) -> Located:
+        """Return the tokens of a trace that hold the exact answer."""
+        found = self._find(trace.text, asked, trace.reasoning_open)
+        return span_of(trace, found) if isinstance(found, list) else found
+
+    def in_text(self, written: str, asked: Asked = NOTHING_ASKED) -> Found:
+        """Return the glyphs of a text that hold the exact answer, as rising ranges of characters.
+
+        A trace's tokens cover whole glyphs too.
+        """
+        found = self._find(written, asked)
+        if not isinstance(found, list):
+            return found
+        starts, ends = glyph_bounds(written)
+        exact = _without(_merged(found), reasoning(written))
+        whole = _merged((starts[start], ends[end - 1]) for start, end in exact)
+        return whole or NotLocated("no token covers the answer")
+
+    def _find(self, written: str, asked: Asked, reasoning_open: bool = False) -> Found:
+        answer = Answer.of(written, reasoning_open)
+        if isinstance(answer, NotLocated):
+            return answer
+        found = self.find(answer.text, asked)
+        return answer.placed(found) if isinstance(found, list) else found
 
 
 def span_of(trace: Trace, ranges: Iterable[Range]) -> Span | NotLocated:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from energy_guard.errors import EngineError, InputError
 from energy_guard.guard import Guard
 from energy_guard.questions.answered import Answered, AnswerFile
-from energy_guard.questions.grade import Grader, Outcome, checked, grade
+from energy_guard.questions.grade import Grader, Outcome, checked, grade_row
 from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import (
     WORDINGS,
@@ -163,4 +163,4 @@ def _answered(row: Question, result: Result, grader: Grader | None) -> Answered:
 def _graded(row: Question, trace: Trace, grader: Grader | None) -> Outcome:
     if grader is not None:
         return checked(grader, row, trace.text)
-    return grade(row, trace.text, trace.reasoning_open)
+    return grade_row(row, trace.text, trace.reasoning_open)

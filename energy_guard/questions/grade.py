@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, Literal
 
@@ -23,31 +24,100 @@ Outcome = Literal["right", "wrong", "refused"]
 """refused: the model declined by itself a question that has an answer."""
 
 Grader = Callable[[Question, str], Outcome]
-"""Says how an answer to a row came out; `grade` is one, and users may hand in their own."""
+"""Says how an answer to a row came out; `grade_row` is one, and users may hand in their own."""
 
 
-def grade(row: Question, answer: str, reasoning_open: bool = False) -> Outcome:
-    """Grade one answer; reasoning in it (<think>…</think>) does not count.
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """How an answer came out, and what decided it.
 
-    reasoning_open: the prompt ended inside <think>. An unanswerable row is right only where the
-    model declines. Where choices were offered the answer must name exactly one of them.
-    Otherwise a gold answer or alias must be in it: as a number, a date or whole words, not
-    denied, not one of several.
+    outcome: "unsure" is for answers that nobody should count without having read them; today's
+    rules decide every answer, so that none gives it. reason: a sentence in words.
+
+    >>> Grade("refused", "It declines to answer.").outcome
+    'refused'
+    """
+
+    outcome: Outcome | Literal["unsure"]
+    reason: str
+
+
+def grade(
+    question: str,
+    answers: Sequence[str],
+    answer: str,
+    choices: Sequence[str] = (),
+    answerable: bool = True,
+) -> Grade:
+    """Grade one answer by the right ones, without a model.
+
+    The rules are those of `grade_row`.
+
+    >>> grade("What is the capital of France?", ["Paris"], "It is Paris.")
+    Grade(outcome='right', reason='It says “Paris”.')
+
+    Args:
+        question: What was asked.
+        answers: The right answer and its aliases; none are needed if there is none.
+        answer: What was answered; reasoning in it does not count.
+        choices: What the answer was to be chosen from; empty if it was free.
+        answerable: False if the right thing is to say that one cannot know.
+
+    Returns:
+        The outcome with its reason.
+
+    Raises:
+        InputError: Answers or choices are one text instead of a list, or there is no right answer
+            to a question that has one.
+
+    """
+    if isinstance(answers, str) or isinstance(choices, str):
+        raise InputError("answers and choices are lists of texts, not one text", "Write [TEXT].")
+    if answerable and not any(map(str.strip, answers)):
+        raise InputError(
+            "there is no right answer to grade by",
+            "Give one, or answerable=False if there is none.",
+        )
+    row = Question("", "", question, tuple(answers), None, tuple(choices), answerable)
+    outcome, reason = _decided(row, _shown(answer, is_open=False))
+    return Grade(outcome, reason)
+
+
+def grade_row(row: Question, answer: str, reasoning_open: bool = False) -> Outcome:
+    """Grade one answer to a labelled row; reasoning in it (<think>…</think>) does not count.
+
+    An unanswerable row is right only if the model declines. If choices were offered, the answer
+    must name exactly one of them. Otherwise a gold answer or alias must be in it: as a number, a
+    date or whole words, not denied, not one of several.
 
     >>> row = Question("1", "capitals", "What is the capital of France?", ("Paris",))
-    >>> [grade(row, text) for text in ("It is Paris.", "Lyon, not Paris.", "I don't know.")]
+    >>> [grade_row(row, text) for text in ("It is Paris.", "Lyon, not Paris.", "I don't know.")]
     ['right', 'wrong', 'refused']
+
+    Args:
+        row: The question with its gold answers.
+        answer: What the model wrote.
+        reasoning_open: Whether the prompt ended inside <think>.
+
+    Returns:
+        How the answer came out.
+
     """
-    text = _shown(answer, reasoning_open)
+    outcome, _ = _decided(row, _shown(answer, reasoning_open))
+    return outcome
+
+
+def _decided(row: Question, text: str) -> tuple[Outcome, str]:
+    """The outcome of an answer without reasoning, and what decided it."""
+    declines = is_refusal(text)
     if not row.answerable:
-        return "right" if is_refusal(text) else "wrong"
-    if row.offered:
-        right = _names(row, text)
-    else:
-        right = any(_holds(text, gold, row.question) for gold in _aliases(row.answers))
+        if declines:
+            return "right", "The question has no answer, and this declines to give one."
+        return "wrong", "The question has no answer, and this does not say so."
+    right, reason = _named(row, text) if row.offered else _said(row, text)
     if right:
-        return "right"
-    return "refused" if is_refusal(text) else "wrong"
+        return "right", reason
+    return ("refused", "It declines to answer.") if declines else ("wrong", reason)
 
 
 def checked(grader: Grader, row: Question, answer: str) -> Outcome:
@@ -67,18 +137,33 @@ def _shown(answer: str, is_open: bool) -> str:
     return answer.strip()
 
 
-def _names(row: Question, text: str) -> bool:
-    """Whether exactly one choice is named, and that is a gold one."""
+def _said(row: Question, text: str) -> tuple[bool, str]:
+    """Whether a gold answer or alias is said, and which."""
+    for gold in _aliases(row.answers):
+        if _holds(text, gold, row.question):
+            return True, f"It says “{gold}”."
+    return False, "It claims none of the right answers."
+
+
+def _named(row: Question, text: str) -> tuple[bool, str]:
+    """Whether exactly one choice is named, and that is a gold one; and what is named."""
     plain = {" ".join(words(choice)): choice for choice in row.offered}
     found = label_range(" ".join(words(text)), list(plain))
     if isinstance(found, NotLocated):
-        return False
+        return False, f"{found.reason[0].upper()}{found.reason[1:]}."
     said = " ".join(words(text))
     start, end = found
     golds = {" ".join(words(answer)) for answer in row.answers}
     sentence = end - start > _SENTENCE
     listing = sentence and len(said) - (end - start) > _SENTENCE  # parts of other choices too
-    return said[start:end] in golds and not listing and not _denied(said[:start].split())
+    choice = plain.get(said[start:end], said[start:end])  # letter case may differ: ı and i
+    if said[start:end] not in golds:
+        return False, f"It names the choice “{choice}”, which is not right."
+    if listing:
+        return False, f"It says much more than the choice “{choice}”."
+    if _denied(said[:start].split()):
+        return False, f"It denies the choice “{choice}”."
+    return True, f"It names the choice “{choice}” and no other."
 
 
 _SENTENCE: Final = 30

@@ -9,7 +9,7 @@ from typing import Any
 from energy_guard.extras import needs_extra
 from energy_guard.report import plots
 from energy_guard.report.evaluation import headline
-from energy_guard.report.html import answer_html
+from energy_guard.report.html import answer_html, legend_html
 from energy_guard.report.sheets import sheets
 
 
@@ -28,6 +28,7 @@ def evaluation_page(results: Mapping[str, Any]) -> str:
     pooled = results["pooled"]
     page: str = environment.get_template("page.html.j2").render(
         headline=headline(results),
+        legend=Markup(legend_html()),  # noqa: S704
         results=results,
         sheets=sheets(results),
         auroc=_source(plots.auroc_plot(results)) if _any_auroc(results) else None,

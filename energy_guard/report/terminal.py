@@ -65,7 +65,7 @@ def outcome(result: Mapping[str, Any]) -> list[RenderableType]:
     parts: list[RenderableType] = [verdict_line(result)]
     if result["warning"]:
         parts.append(Text(printable(result["warning"]), "yellow"))
-    if result["text"] != result["answer"]:
+    if not result["shown"]:
         parts.append(Text.assemble(("shown instead: ", "dim"), printable(result["text"])))
     return parts
 
@@ -73,7 +73,7 @@ def outcome(result: Mapping[str, Any]) -> list[RenderableType]:
 def remarks(result: Mapping[str, Any]) -> list[Text]:
     """What is promised about answers like this one, and what may shift its P(wrong)."""
     lines = [f"note: {note}" for note in result["notes"]]
-    if result["promise"] and result["text"] == result["answer"]:
+    if result["promise"] and result["shown"]:
         risk, confidence = (result["promise"][name] for name in ("max_risk", "confidence"))
         lines.insert(0, f"promised: at most {risk:.3g} of shown answers wrong ({confidence:.3g})")
     return [Text(line, "dim") for line in lines]

@@ -79,11 +79,13 @@ def asked() -> dict[str, Any]:
 
 @pytest.mark.model
 def test_json_has_the_keys_of_the_contract(asked: dict[str, Any]) -> None:
-    contract = """schema text answer verdict reason p_wrong score detector span attempts
-    finish_reason prompt_tokens tokens model""".split()
+    contract = """schema text answer verdict reason p_wrong p_wrong_from calibrated shown score
+    detector span attempts finish_reason prompt_tokens tokens model""".split()
     assert set(contract) <= set(asked)
     assert (asked["schema"], asked["attempts"]) == (1, 1)
     assert 0 < asked["p_wrong"] < 1, "the profile that is shipped"
+    assert (asked["p_wrong_from"], asked["calibrated"]) == ("profile", True)
+    assert asked["shown"] == (asked["text"] == asked["answer"])
     assert set(asked["model"]) == {"name", "fingerprint", "backend"}
     assert asked["prompt_tokens"] > 10
     numbers = {"id", "text", "log_partition", *SIGNALS}
@@ -121,6 +123,8 @@ def test_an_abstention_exits_with_3_and_shows_no_answer(model: Path, files: Path
     assert result["verdict"] == "abstain"
     assert result["answer"]
     assert result["answer"] not in result["text"]
+    assert not result["shown"]
+    assert (result["p_wrong"], result["p_wrong_from"], result["calibrated"]) == (None, None, False)
 
 
 def test_without_json_only_the_text_goes_to_standard_output(model: Path, files: Path) -> None:

@@ -112,6 +112,7 @@ def test_the_metadata_is_the_same_in_every_way(demo: LlamaCpp, way: str, mode: s
     block = message.response_metadata["energy_guard"]
     assert block == expected.response_metadata["energy_guard"]
     assert block["verdict"] == "warn"
+    assert block["calibrated"] == (block["p_wrong_from"] == "profile")
     assert {len(column) for column in block["tokens"].values()} == {24}
     assert message.usage_metadata == expected.usage_metadata  # type: ignore[attr-defined]
 
@@ -148,6 +149,7 @@ class TestWithheld:
         block = message.response_metadata["energy_guard"]
         assert message.text == WITHHOLDING.abstention_text
         assert (block["shown"], block["answer"]) == (False, "Paris")
+        assert (block["p_wrong"], block["p_wrong_from"], block["calibrated"]) == (None, None, False)
 
     def test_a_live_stream_is_retracted(self) -> None:
         heard = Heard()

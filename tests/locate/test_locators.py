@@ -5,13 +5,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import fields
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy_guard.energy import ReducedRow
-from energy_guard.errors import ConfigError
+from energy_guard.errors import ConfigError, InputError
 from energy_guard.locate import (
     LOCATORS,
     Asked,
@@ -21,6 +22,7 @@ from energy_guard.locate import (
     Span,
     automatic,
     first_line,
+    locate_text,
     locator,
     sentences,
     span_of,
@@ -392,3 +394,78 @@ def test_what_is_thought_changes_nothing(hidden: str, spec: st.DataObject) -> No
     plain = find(trace_of("", *answer), asking("Which city?", "yes"))
     thought = find(trace_of(f"<think>{hidden}</think>", *answer), asking("Which city?", "yes"))
     assert thought == plain
+
+
+ANSWERS = [
+    "Paris",
+    "  It is Paris.  ",
+    "<think>Lyon?</think>The capital is Paris.",
+    "It <think>Lyon?</think> is Paris.",
+    "Lyon?</think>\n\nParis",
+    "<think>Lyon",
+    '{"city": "Paris", "n": [1, 2]}',
+    '```json\n{"city": "Paris"}\n```',
+    "Hello! How can I help you?",
+    "yes, <answer>Paris</answer> of 12 cities",
+    "",
+    "日本の首都は東京です。",
+    "👍🏽 Łódź, 1945",
+    "भारत की राजधानी नई दिल्ली है।",
+    "Cafe\u0301<think>\u0301</think>\u0301 Paris",
+]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("asked", [Asked("Which city?"), Asked("Hi!"), asking("", "yes", "no")])
+def test_a_text_is_located_as_its_trace_is(spec: str, answer: str, asked: Asked) -> None:
+    assert_same(spec, answer, asked)
+
+
+@given(
+    st.sampled_from(SPECS),
+    st.text(st.sampled_from('ab.?! \n1,<think>/{}":Paris\u0301巴👍🏽'), max_size=60),
+)
+def test_any_text_is_located_as_its_trace_is(spec: str, answer: str) -> None:
+    assert_same(spec, answer, asking("Which city is it?"))
+
+
+def assert_same(spec: str, answer: str, asked: Asked) -> None:
+    trace = trace_of(*answer)
+    ranges = locator(spec).in_text(answer, asked)
+    expected = locator(spec)(trace, asked)
+    if isinstance(ranges, list):
+        assert all(start < end for start, end in ranges)
+        assert all(end < start for (_, end), (start, _) in pairwise(ranges)), "they rise"
+        assert isinstance(expected, Span)
+        assert {i for start, end in ranges for i in range(start, end)} == set(expected.tokens)
+    else:
+        assert type(ranges) is type(expected)
+        assert ranges == expected
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "options", "ranges"),
+    [
+        ("What is the capital?", "The capital is, well, the old Paris.", {}, [(26, 29), (30, 35)]),
+        ("", '{"a": "x", "b": 12}', {}, [(7, 8), (16, 18)]),
+        ("Which?", "It is York.", {"choices": ["York", "Leeds"]}, [(6, 10)]),
+        ("Which?", "1 or 22", {"locator": "last-number"}, [(5, 7)]),
+        ("Which?", "<think>1</think> 22", {"locator": "whole"}, [(17, 19)]),
+        ("Which?", "It is Hull.", {"choices": ["York", "Leeds"]}, None),
+        ("Hi!", "Hello!", {}, None),
+        ("Which?", "", {}, None),
+        ("Which?", "York", {"locator": "quote"}, None),
+    ],
+)
+def test_the_exact_answer_of_a_text(
+    question: str, answer: str, options: dict[str, Any], ranges: list[tuple[int, int]] | None
+) -> None:
+    assert locate_text(question, answer, **options) == ranges
+
+
+def test_a_text_is_located_by_a_locator_that_exists_and_by_a_list_of_choices() -> None:
+    with pytest.raises(ConfigError, match="no locator 'nose'"):
+        locate_text("Which?", "York", locator="nose")
+    with pytest.raises(InputError, match="the choices are one text"):
+        locate_text("Which?", "York", choices="York")

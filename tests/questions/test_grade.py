@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_guard.errors import InputError
-from energy_guard.questions.grade import Grader, checked, grade
+from energy_guard.questions.grade import Grade, Grader, checked, grade, grade_row
 from energy_guard.questions.normalise import number, words
 from energy_guard.questions.refusal import is_refusal
 from energy_guard.questions.rows import Question
@@ -68,12 +70,12 @@ WRONG = [
 
 @pytest.mark.parametrize(("question", "gold", "answer"), RIGHT)
 def test_another_way_to_say_it_is_right(question: str, gold: str, answer: str) -> None:
-    assert grade(free(question, "no such thing", gold), answer) == "right"
+    assert grade_row(free(question, "no such thing", gold), answer) == "right"
 
 
 @pytest.mark.parametrize(("question", "gold", "answer"), WRONG)
 def test_what_only_looks_like_it_is_wrong(question: str, gold: str, answer: str) -> None:
-    assert grade(free(question, gold), answer) == "wrong"
+    assert grade_row(free(question, gold), answer) == "wrong"
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,7 @@ def test_what_only_looks_like_it_is_wrong(question: str, gold: str, answer: str)
 )
 def test_exactly_one_choice_is_named(answer: str, outcome: str) -> None:
     row = Question("r", "t", "Which?", ("York",), choices=("York", "New York", "Leeds"))
-    assert grade(row, answer) == outcome
+    assert grade_row(row, answer) == outcome
 
 
 REFUSALS = [
@@ -117,16 +119,16 @@ ANSWERS = [
 @pytest.mark.parametrize("answer", REFUSALS)
 def test_a_refusal_is_right_only_where_there_is_no_answer(answer: str) -> None:
     assert is_refusal(answer)
-    assert grade(free("Which city?", "York"), answer) == "refused"
+    assert grade_row(free("Which city?", "York"), answer) == "refused"
     unanswerable = Question("r", "t", "Which city?", ("unanswerable",), answerable=False)
-    assert grade(unanswerable, answer) == "right"
+    assert grade_row(unanswerable, answer) == "right"
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_an_answer_is_no_refusal(answer: str) -> None:
     assert not is_refusal(answer)
     unanswerable = Question("r", "t", "Which city?", ("unanswerable",), answerable=False)
-    assert grade(unanswerable, answer) == "wrong"
+    assert grade_row(unanswerable, answer) == "wrong"
 
 
 def test_a_users_grader_is_held_to_the_outcomes() -> None:
@@ -153,6 +155,82 @@ def test_thousands_separators_do_not_matter(value: int) -> None:
 @given(st.text())
 def test_any_text_has_one_form_and_a_grade(text: str) -> None:
     assert words(text) == words(text.strip())
-    assert grade(free("Which?", "York"), text) in ("right", "wrong", "refused")
+    assert grade_row(free("Which?", "York"), text) in ("right", "wrong", "refused")
     if text.strip() and words(text):
-        assert grade(free("Which?", text), text) in ("right", "wrong")
+        assert grade_row(free("Which?", text), text) in ("right", "wrong")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "outcome", "reason"),
+    [
+        ({"answers": ["Rome", "Paris"], "answer": "It is Paris."}, "right", "It says “Paris”."),
+        (
+            {"answers": ["Paris"], "answer": "It is Lyon."},
+            "wrong",
+            "It claims none of the right answers.",
+        ),
+        ({"answers": ["Paris"], "answer": "I don't know."}, "refused", "It declines to answer."),
+        (
+            {"answers": ["Paris"], "answer": "<think>Paris?</think>It is Lyon."},
+            "wrong",
+            "It claims none of the right answers.",
+        ),
+        (
+            {"answers": ["York"], "answer": "York it is.", "choices": ["York", "Leeds"]},
+            "right",
+            "It names the choice “York” and no other.",
+        ),
+        (
+            {"answers": ["York"], "answer": "Leeds.", "choices": ["York", "Leeds"]},
+            "wrong",
+            "It names the choice “Leeds”, which is not right.",
+        ),
+        (
+            {"answers": ["York"], "answer": "It is not York.", "choices": ["York", "Leeds"]},
+            "wrong",
+            "It denies the choice “York”.",
+        ),
+        (
+            {"answers": ["York"], "answer": "York or Leeds.", "choices": ["York", "Leeds"]},
+            "wrong",
+            "The answer names 2 of the choices, not exactly one.",
+        ),
+        (
+            {"answers": [], "answer": "I don't know.", "answerable": False},
+            "right",
+            "The question has no answer, and this declines to give one.",
+        ),
+        (
+            {"answers": [], "answer": "Paris.", "answerable": False},
+            "wrong",
+            "The question has no answer, and this does not say so.",
+        ),
+    ],
+)
+def test_a_grade_says_what_decided_it(arguments: dict[str, Any], outcome: str, reason: str) -> None:
+    assert grade("Which city is it?", **arguments) == Grade(outcome, reason)  # type: ignore[arg-type]
+
+
+@given(st.text(), st.lists(st.text(min_size=1).filter(str.strip), min_size=1, max_size=3))
+def test_the_grade_of_a_text_is_that_of_a_row(answer: str, golds: list[str]) -> None:
+    row = Question("", "", "Which?", tuple(golds))
+    assert grade("Which?", golds, answer).outcome == grade_row(row, answer)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"answers": "Paris"}, "not one text"),
+        ({"answers": ["Paris"], "choices": "Paris"}, "not one text"),
+        ({"answers": []}, "no right answer"),
+        ({"answers": [" "]}, "no right answer"),
+    ],
+)
+def test_what_cannot_be_graded_by_is_refused(arguments: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        grade("Which city is it?", answer="Paris", **arguments)
+
+
+def test_a_choice_in_letters_that_only_look_alike_is_graded() -> None:
+    found = grade("Which?", ["Izmir"], "ızmir", choices=["Izmir", "Ankara"])
+    assert found.outcome in ("right", "wrong")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_guard.errors import InputError
-from energy_guard.questions.grade import grade
+from energy_guard.questions.grade import grade_row
 from energy_guard.questions.rows import Question, read_rows
 
 GOOD = {"id": "a", "task": "t", "question": "Which city?", "answers": ["York"]}
@@ -39,8 +39,8 @@ def test_what_is_unanswerable_needs_no_answers(tmp_path: Path, answers: dict[str
     row = {"id": "a", "question": "Which city?", "answerable": False} | answers
     [read] = read_rows([write(tmp_path / "x.jsonl", row)])
     assert (read.answers, read.answerable) == ((), False)
-    assert grade(read, "I don't know.") == "right"
-    assert grade(read, "York") == "wrong"
+    assert grade_row(read, "I don't know.") == "right"
+    assert grade_row(read, "York") == "wrong"
 
 
 @pytest.mark.parametrize(

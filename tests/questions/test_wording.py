@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from energy_guard.backends.llama_cpp import LlamaCpp
-from energy_guard.questions.grade import grade
+from energy_guard.questions.grade import grade_row
 from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import WORDINGS, kind_of, request_of
 from energy_guard.request import Finished
@@ -58,5 +58,5 @@ def test_the_embedded_model_answers_in_few_words(demo: LlamaCpp) -> None:
     with demo.session() as session:
         events = session.generate([request_of(FREE)])
         trace = next(event.trace for event in events if isinstance(event, Finished))
-    assert grade(FREE, trace.text) == "right"
+    assert grade_row(FREE, trace.text) == "right"
     assert len(trace) < 16

@@ -197,3 +197,32 @@ def test_the_colours_of_the_heat_map_follow_the_risk() -> None:
     html = said(("sure", 0.95), (" doubtful", 0.3), (" wild", 0.05))._repr_html_()
     colours = [part.split('"', 1)[0] for part in html.split("background: ")[1:]]
     assert len(set(colours[:3])) == 3
+    assert colours[3:6] == colours[:3], "the legend names them in that order"
+
+
+@pytest.mark.parametrize(("verdict", "pieces"), VERDICTS)
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_a_notebook_shows_the_verdict_first_and_a_withheld_answer_folded_away(
+    verdict: str, pieces: list[tuple[str, float]], calibrated: bool
+) -> None:
+    result = said(*pieces, calibrated=calibrated)
+    html = result._repr_html_()
+    before, _, after = html.partition("<details>")
+    assert before.index(result.verdict) < html.index("risk of each token")
+    assert "<details open" not in html
+    assert ("</details>" in after) == (not result.shown)
+    if result.shown:
+        assert html.index(result.verdict) < html.index(">Par<")
+    elif result.answer:
+        assert "Par" not in before
+        assert ">Par<" in after
+        assert result.reason in after
+    if not result.shown and result.score is not None:
+        risk = result.score if result.p_wrong is None else result.p_wrong
+        assert f"is {risk:.2f}" in before
+
+
+def test_what_stands_on_no_colour_of_ours_takes_the_notebooks() -> None:
+    html = said(("Paris", 0.9))._repr_html_()
+    for style in [part.split('"', 1)[0] for part in html.split('style="')[1:]]:
+        assert ("color: #212529" in style) == ("background: " in style)

@@ -28,7 +28,6 @@ def metadata(result: Result, tool_calls: Sequence[dict[str, Any]] = ()) -> dict[
     names = tokens[0].keys() if tokens else ()
     return {
         **data,
-        "shown": result.shown,
         "tokens": {name: [token[name] for token in tokens] for name in names},
         "tool_calls": list(tool_calls),
     }
