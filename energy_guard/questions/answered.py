@@ -18,6 +18,7 @@ from energy_guard.decide import Attempt
 from energy_guard.errors import InputError, LogError
 from energy_guard.files import write_whole
 from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
+from energy_guard.policy import differences
 from energy_guard.questions.grade import Outcome
 from energy_guard.score import Unscored
 from energy_guard.trace import SCHEMA, Trace
@@ -257,8 +258,9 @@ def _says_how(made_with: Mapping[str, Any]) -> bool:
 
 def _difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     before, after = then.get("made_with", {}), now["made_with"]
-    keys = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
-    return "; ".join(f"{key} {before.get(key)!r}, now {after.get(key)!r}" for key in keys)
+    keys = sorted(before.keys() | after.keys())
+    each = ({key: settings.get(key) for key in keys} for settings in (before, after))
+    return "; ".join(differences(*each))
 
 
 def _attempt(data: Mapping[str, Any]) -> Attempt:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from energy_guard.errors import EngineError, InputError
 from energy_guard.guard import Guard
+from energy_guard.policy import Rules
 from energy_guard.questions.answered import Answered, AnswerFile
 from energy_guard.questions.grade import Grader, Outcome, checked, grade
 from energy_guard.questions.rows import Question
@@ -73,23 +74,16 @@ def made_with(
     """What the answers depend on: asked otherwise, they would be others."""
     policy = guard.policy
     info = guard.backend.info
-    retries = {
-        "feedback_text": policy.feedback_text,
-        "unscored": policy.unscored,
-        "nothing_to_check": policy.nothing_to_check,
-    }
+    # Without retries these decide nothing, and files from before they were recorded lack them.
+    unused = set() if policy.retries else {"feedback_text", "unscored", "nothing_to_check"}
     return {
         "model": {"name": info.name, "fingerprint": info.fingerprint, "backend": info.backend},
         "locator": guard.judge.locator,
         "detector": guard.detector.name if policy.retries or policy.early_stop else None,
-        "retries": policy.retries,
-        "retry": list(policy.retry),
-        "retry_temperature": policy.retry_temperature,
         "limit": policy.abstain if policy.retries else None,
-        "early_stop": policy.early_stop and policy.early_stop.model_dump(),
+        **policy.model_dump(mode="json", include=set(Rules.model_fields) - unused),
         "wording": "one for each kind" if wording is None else wording.system,
         "grader": "built-in" if grader is None else grader.__qualname__,
-        **(retries if policy.retries else {}),
         **({"rule": rule} if rule else {}),
     }
 
