@@ -79,6 +79,7 @@ class Rules(Config):
         Returns:
             One entry for each rule that differs, `name value, and this is value`; none where the
             same answers come out.
+
         """
         return differences(self._deciding(), other._deciding())
 
@@ -105,6 +106,7 @@ def differences(then: Mapping[str, object], now: Mapping[str, object]) -> list[s
 
     >>> differences({"n_ctx": 512, "seed": 1}, {"n_ctx": 4096})
     ['n_ctx 512, and this is 4096']
+
     """
     return [
         f"{name} {value!r}, and this is {now[name]!r}"

@@ -150,6 +150,7 @@ class Profile(Rules):
 
         Args:
             actual: any of model, backend, mode, detector, locator, scoring, retries.
+
         """
         _refuse(differences({key: getattr(self, key) for key in actual}, actual))
 
