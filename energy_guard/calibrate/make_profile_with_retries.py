@@ -26,6 +26,7 @@ from energy_guard.calibrate.make_profile import (
     ranking,
     scored,
     scorer_for,
+    to_learn_from,
     training,
 )
 from energy_guard.calibrate.retry_chains import Chains
@@ -76,7 +77,9 @@ def asking_profile(
     scorer = scorer_for(answers, detector)
     return profile_with(
         scorer,
-        calibrated(scored(answers, scorer), ()).model_copy(update=_ANY_SCORE),
+        calibrated(scored([a.scored_by(scorer) for a in answers]), ()).model_copy(
+            update=_ANY_SCORE
+        ),
         info,
         locator,
         warn=0.0,
@@ -98,14 +101,13 @@ class PolicyRun:
 def run(answered: Answered, profile: Profile) -> PolicyRun:
     """Return what comes out of a question under a profile's own policy.
 
-    Raises InputError where the policy makes more attempts than are stored.
+    answered: with scores (`Answered.scored_by`). Raises InputError if the policy makes more
+    attempts than are stored.
     """
-    attempts = []
-    for attempt in answered.attempts:
-        score, p = profile.scorer.score(attempt.trace, attempt.located), None
-        if isinstance(score, Score):
-            p = profile.p_wrong(score)
-        attempts.append(replace(attempt, score=score, p_wrong=p))
+    attempts = [
+        replace(a, p_wrong=profile.p_wrong(a.score)) if isinstance(a.score, Score) else a
+        for a in answered.attempts
+    ]
     number, move = as_run(profile.policy(), attempts)
     return PolicyRun(number, answered.alone(move.attempt))
 
@@ -140,11 +142,13 @@ def make_retried(
     right or wrong answers to learn from.
     """
     wish = wish or Wish()
-    parts = in_splits(asked)
+    unscored = in_splits(asked)
     promised = wish.max_risk is not None
-    learning = [*parts["calibrate"], *([] if promised else parts["certify"])]
-    asking = _knowing(asking, [*fitted, *learning])
-    chains = Chains.of(learning, fitted, asking)
+    asking = _knowing(asking, [*fitted, *to_learn_from(unscored, promised=promised)])
+    scorer = asking.scorer
+    parts = {name: [a.scored_by(scorer) for a in part] for name, part in unscored.items()}
+    fitted = [a.scored_by(scorer) for a in fitted]
+    chains = Chains.of(to_learn_from(parts, promised=promised), fitted, asking.policy())
     profile = asking.model_copy(update={"certificates": tuple(earlier)})
     certificate = None
     if wish.max_risk is None:
@@ -154,12 +158,12 @@ def make_retried(
     runs = {name: [run(a, profile) for a in parts[name]] for name in _ASKED}
     out: dict[Split, list[Answered]] = {name: [r.kept for r in runs[name]] for name in _ASKED}
     out["fit"] = in_splits(fitted)["fit"]
-    said = training(out, profile.scorer, promised)
+    said = training(out, scorer, promised=promised)
     warn = _warn(wish, policy, profile.abstain)
     return Made(
         profile.model_copy(update={"warn": warn, "training": said}),
         certificate,
-        *ranking(out["certify"], profile.scorer),
+        *ranking(out["certify"]),
         outcomes=Counter(answered.outcome for part in out.values() for answered in part),
         asked=sum(len(runs[name]) for name in _ASKED),
         retried=sum(r.attempts > 1 for name in _ASKED for r in runs[name]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from energy_guard.calibrate.split import split_of
 from energy_guard.decide import Attempt
 from energy_guard.energy import ReducedRow
 from energy_guard.errors import ConfigError, InputError, MismatchError
-from energy_guard.locate import NothingToCheck, NotLocated, Span
+from energy_guard.fitted import FittedDetector
+from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
 from energy_guard.policy import DEFAULT_DETECTOR
 from energy_guard.profile.store import find, store, user_path
 from energy_guard.questions.answered import Answered
 from energy_guard.request import Message, Request
-from energy_guard.score import Score, Unscored
+from energy_guard.score import Detector, Score, Unscored
 from energy_guard.trace import Step, Trace
 
 INFO = ModelInfo("tiny", "00ff", "scripted")
@@ -70,6 +72,26 @@ def test_a_profile_knows_what_it_was_made_from() -> None:
     assert made.auroc.value > 0.7  # type: ignore[union-attr]
     again = make_profile(answers, INFO, "automatic", system_prompt="Be brief.")
     assert again.profile == profile, "the same answers give the same profile"
+
+
+@pytest.mark.parametrize("wish", [Wish(), Wish(max_risk=0.3)])
+@pytest.mark.parametrize("detector", [None, "entropy:mean"])
+def test_every_answer_is_scored_once(
+    wish: Wish, detector: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: Counter[int] = Counter()
+    kind = Detector if detector else FittedDetector
+    score = kind.score
+
+    def counting(self: Any, trace: Trace, located: Located) -> Score | Unscored:
+        if self.name != DEFAULT_DETECTOR:  # the baseline that rankings are compared with
+            counted[id(trace)] += 1
+        return score(self, trace, located)
+
+    monkeypatch.setattr(kind, "score", counting)
+    answers = many(600)
+    make_profile(answers, INFO, "automatic", detector=detector, wish=wish)
+    assert counted == Counter(id(a.trace) for a in answers)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +227,10 @@ def test_p_wrong_is_for_answers_like_those_that_were_seen() -> None:
     """Every feature of a fitted detector has a range, and a row of another kind is out of it."""
     answers = many(600)
     profile = make_profile(answers, INFO, "whole").profile
-    inside = [profile.p_wrong(score) for _, score in scored(answers, profile.scorer)]
+    inside = [
+        profile.p_wrong(score)
+        for _, score in scored([a.scored_by(profile.scorer) for a in answers])
+    ]
     assert None not in inside
     trace = answers[0].trace
     rows = [ReducedRow(p, m - 1000, e, g) for p, m, e, g in zip(*_rows_of(trace), strict=True)]
