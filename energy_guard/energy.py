@@ -17,6 +17,8 @@ import numpy.typing as npt
 from energy_guard.errors import RowError
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 NORMALISED_TOLERANCE: Final = 1e-4
 """Rows whose log-partition is all within this of 0 are log-probabilities, not logits."""

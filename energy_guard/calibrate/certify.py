@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from energy_guard.calibrate.binomial import answers_needed, holm, p_values
-from energy_guard.energy import Floats
+from energy_guard.energy import Bools, Floats
 from energy_guard.errors import InputError
 from energy_guard.estimates.estimate import NotDefined, proportion
 from energy_guard.profile import Certificate, TestedThreshold
@@ -42,8 +41,8 @@ class Labelled:
 
     questions: Sequence[str]
     risk: Floats
-    wrong: npt.NDArray[np.bool_]
-    shown: npt.NDArray[np.bool_] | None = None
+    wrong: Bools
+    shown: Bools | None = None
 
     def __post_init__(self) -> None:
         n = len(self.questions)
@@ -62,7 +61,7 @@ class Labelled:
             raise InputError("a risk is infinite", "Mark what has no score with NaN.")
 
     @property
-    def always_shown(self) -> npt.NDArray[np.bool_]:
+    def always_shown(self) -> Bools:
         """`shown`, with False for all where it is not given."""
         return np.zeros(len(self.questions), dtype=bool) if self.shown is None else self.shown
 

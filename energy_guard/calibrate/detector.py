@@ -15,11 +15,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.energy import Floats
+from energy_guard.energy import Bools, Floats, Ints
 from energy_guard.errors import InputError
 from energy_guard.fitted import LIMIT, DetectorTraining, FittedDetector, Term
-
-Flags = npt.NDArray[np.bool_]
 
 FEATURES: Final = (
     *(f"span.nll:{pooling}" for pooling in ("max", "mean", "sum", "min", "first", "last")),
@@ -73,7 +71,7 @@ class Examples:
 
     names: tuple[str, ...]
     values: Floats
-    wrong: Flags
+    wrong: Bools
     tasks: npt.NDArray[np.str_]
     questions: npt.NDArray[np.str_] | None = None
 
@@ -86,7 +84,7 @@ class Examples:
         if not np.all(np.isfinite(self.values)):
             raise InputError("a feature is missing", "Leave out answers that cannot be scored.")
 
-    def part(self, keep: Flags | npt.NDArray[np.int64]) -> Examples:
+    def part(self, keep: Bools | Ints) -> Examples:
         """Return some of the answers."""
         asked = None if self.questions is None else self.questions[keep]
         return Examples(self.names, self.values[keep], self.wrong[keep], self.tasks[keep], asked)
@@ -144,7 +142,7 @@ def rescaled(prior: FittedDetector, values: Floats) -> FittedDetector:
     return prior.model_copy(update={"terms": moved})
 
 
-def _loss(prior: FittedDetector, examples: Examples, held: Flags, ridge: float) -> float:
+def _loss(prior: FittedDetector, examples: Examples, held: Bools, ridge: float) -> float:
     """The log-loss on held-out answers, tasks and classes weighted as in fitting."""
     kept = examples.part(~held)
     names, task = np.unique(examples.tasks, return_inverse=True)
@@ -167,11 +165,14 @@ def _moved(prior: FittedDetector, examples: Examples, ridge: float) -> FittedDet
     return FittedDetector(terms=terms, intercept=intercept, training=examples.summary)
 
 
-def folds_of(examples: Examples, seed: int = 0) -> npt.NDArray[np.int64]:
+def folds_of(examples: Examples, seed: int = 0) -> Ints:
     """Return the fold of each answer, stratified by task and label, shape (n,).
 
     Answers to the same question are in one fold.
     """
+    # Not scikit-learn's StratifiedGroupKFold: it goes through the groups one by one, some 700
+    # times slower, `adapt` divides anew for every fold, and it warns of each small task. Figures
+    # in docs/results.md, the shipped detector and the profiles were made with these folds.
     folds = np.zeros(len(examples.wrong), dtype=np.int64)
     for number, task in enumerate(np.unique(examples.tasks)):
         for wrong in (False, True):
@@ -192,7 +193,7 @@ def _scaling(values: Floats) -> tuple[Floats, Floats]:
     return centre, np.where(scale > 0, scale, 1.0)
 
 
-def task_weights(wrong: Flags, task: npt.NDArray[np.int64]) -> Floats:
+def task_weights(wrong: Bools, task: Ints) -> Floats:
     """A weight a row: both classes of a task alike, tasks by their evidence; sums to 1."""
     weights = np.zeros(len(wrong))
     for number in range(task.max() + 1):

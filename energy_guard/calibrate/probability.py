@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.energy import Floats
+from energy_guard.energy import Bools, Floats
 from energy_guard.errors import InputError
 from energy_guard.extras import needs_extra
 from energy_guard.profile.calibration import Calibration
@@ -54,7 +54,7 @@ def fit_calibration(
     return Calibration(slope=slope, intercept=intercept, note=_note(slope, y), **ends)
 
 
-def _labelled(scores: npt.ArrayLike, wrong: npt.ArrayLike) -> tuple[Floats, npt.NDArray[np.bool_]]:
+def _labelled(scores: npt.ArrayLike, wrong: npt.ArrayLike) -> tuple[Floats, Bools]:
     x, y = np.asarray(scores, dtype=np.float64), np.asarray(wrong, dtype=bool)
     if x.ndim != 1 or x.shape != y.shape:
         raise InputError(f"there are {x.size} scores and {y.size} labels")
@@ -76,7 +76,7 @@ def _labelled(scores: npt.ArrayLike, wrong: npt.ArrayLike) -> tuple[Floats, npt.
     return x, y
 
 
-def _platt(x: Floats, y: npt.NDArray[np.bool_]) -> tuple[float, float]:
+def _platt(x: Floats, y: Bools) -> tuple[float, float]:
     """Slope and intercept; scaled for the fit, so that its tolerance fits any unit."""
     n_wrong, n_right = int(y.sum()), int((~y).sum())
     base = math.log(n_wrong / n_right)
@@ -97,7 +97,7 @@ def _platt(x: Floats, y: npt.NDArray[np.bool_]) -> tuple[float, float]:
     return slope, float(model.intercept_[0]) - slope * centre
 
 
-def _isotonic(x: Floats, y: npt.NDArray[np.bool_]) -> tuple[tuple[float, float], ...]:
+def _isotonic(x: Floats, y: Bools) -> tuple[tuple[float, float], ...]:
     fewer = min(int(y.sum()), int((~y).sum()))
     if len(y) < ISOTONIC_ROWS or fewer < ISOTONIC_OF_EACH:
         raise InputError(
@@ -112,7 +112,7 @@ def _isotonic(x: Floats, y: npt.NDArray[np.bool_]) -> tuple[tuple[float, float],
     return tuple((score, p) for score, p in pairs)
 
 
-def _note(rise: float, y: npt.NDArray[np.bool_]) -> str:
+def _note(rise: float, y: Bools) -> str:
     if rise == 0:
         return (
             "the score does not tell wrong from right answers here: every P(wrong) is the base rate"

@@ -14,11 +14,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.energy import Floats
+from energy_guard.energy import Floats, Ints
 from energy_guard.estimates.estimate import Estimate, Measured, NotDefined
 
-Counts = npt.NDArray[np.int64]
-Statistic = Callable[[Counts], Floats]
+Statistic = Callable[[Ints], Floats]
 
 DRAWS: Final = 2000
 
@@ -47,7 +46,7 @@ class Sample:
         random = np.random.default_rng(seed)
         return np.concatenate([self.statistic(counts) for counts in self._counts(random, draws)])
 
-    def _counts(self, random: np.random.Generator, draws: int) -> Iterator[Counts]:
+    def _counts(self, random: np.random.Generator, draws: int) -> Iterator[Ints]:
         labels = np.zeros(self.n) if self.strata is None else self.strata
         members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
         block = max(1, _CELLS // self.n)

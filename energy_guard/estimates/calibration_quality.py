@@ -8,12 +8,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.energy import Floats
+from energy_guard.energy import Bools, Floats, Ints
 from energy_guard.errors import InputError
-from energy_guard.estimates.bootstrap import Counts, Sample, interval
+from energy_guard.estimates.bootstrap import Sample, interval
 from energy_guard.estimates.estimate import Measured, NotDefined, proportion
-
-Bools = npt.NDArray[np.bool_]
 
 BINS: Final = 10
 
@@ -47,7 +45,7 @@ def brier_skill(
         return NotDefined("one class only: the base rate is perfect", len(wrong))
     squares = (p_wrong - wrong) ** 2
 
-    def skill(counts: Counts) -> Floats:
+    def skill(counts: Ints) -> Floats:
         base = _mean(counts, wrong.astype(np.float64))
         spread = base * (1 - base)
         lost = _mean(counts, squares)
@@ -69,7 +67,7 @@ def calibration_error(p_wrong: Floats, wrong: Bools, confidence: float = 0.95) -
         return NotDefined(f"a calibration error needs {ROWS} rows, and these are {n}", n)
     member = _bins(p_wrong)[:, None] == np.arange(BINS)
 
-    def error(counts: Counts, outcome: Bools) -> Floats:
+    def error(counts: Ints, outcome: Bools) -> Floats:
         gaps = (counts * (p_wrong - outcome)) @ member
         return np.asarray(np.abs(gaps).sum(axis=1) / n, dtype=np.float64)
 
@@ -102,14 +100,14 @@ def reliability(
     )
 
 
-def _bins(p_wrong: Floats) -> npt.NDArray[np.int64]:
+def _bins(p_wrong: Floats) -> Ints:
     """The bin of each row, by its rank; equal values have one rank, the middle of theirs."""
     _, group, sizes = np.unique(p_wrong, return_inverse=True, return_counts=True)
     middle = np.cumsum(sizes) - sizes / 2
     return np.asarray(BINS * middle[group] // max(len(p_wrong), 1), dtype=np.int64)
 
 
-def _mean(counts: Counts, values: Floats) -> Floats:
+def _mean(counts: Ints, values: Floats) -> Floats:
     return np.asarray(counts @ values / counts.sum(axis=1), dtype=np.float64)
 
 

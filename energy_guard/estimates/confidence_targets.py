@@ -13,12 +13,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.energy import Floats
+from energy_guard.energy import Bools, Floats, Ints
 from energy_guard.errors import InputError
-from energy_guard.estimates.bootstrap import Counts, Sample, interval
+from energy_guard.estimates.bootstrap import Sample, interval
 from energy_guard.estimates.estimate import Measured, NotDefined, proportion
-
-Bools = npt.NDArray[np.bool_]
 
 TARGETS: Final = (0.0, 0.5, 0.75, 0.9)
 
@@ -131,7 +129,7 @@ def _points(graded: Graded, target: float, answered: Bools | None) -> Floats:
 
 
 def _interval(graded: Graded, points: Floats, confidence: float) -> Measured:
-    def mean(counts: Counts) -> Floats:
+    def mean(counts: Ints) -> Floats:
         return np.asarray(counts @ points / counts.sum(axis=1), dtype=np.float64)
 
     return interval(Sample(mean, len(points), graded.tasks), confidence)
@@ -141,7 +139,7 @@ def _share(graded: Graded, guard: Floats, oracle: Floats, confidence: float) -> 
     if not oracle.any():
         return NotDefined("no answer is right: the oracle earns nothing either", len(oracle))
 
-    def share(counts: Counts) -> Floats:
+    def share(counts: Ints) -> Floats:
         earned, possible = counts @ guard, counts @ oracle
         return np.where(possible > 0, earned / np.where(possible > 0, possible, 1), np.nan)
 

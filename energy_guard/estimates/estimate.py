@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from energy_guard.energy import Floats
+from energy_guard.energy import Floats, Ints
 from energy_guard.extras import needs_extra
 
 
@@ -53,9 +52,7 @@ def proportion(count: int, n: int, confidence: float = 0.95) -> Measured:
     return Estimate(count / n, float(low[0]), float(high[0]), n, confidence)
 
 
-def clopper_pearson(
-    counts: npt.NDArray[np.int64], n: npt.NDArray[np.int64], confidence: float = 0.95
-) -> tuple[Floats, Floats]:
+def clopper_pearson(counts: Ints, n: Ints, confidence: float = 0.95) -> tuple[Floats, Floats]:
     """Return the exact binomial interval's ends for each count of n (n at least 1)."""
     with needs_extra("eval"):
         from scipy.stats import beta

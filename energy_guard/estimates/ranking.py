@@ -13,14 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from energy_guard.energy import Floats
+from energy_guard.energy import Bools, Floats, Ints
 from energy_guard.errors import InputError
-from energy_guard.estimates.bootstrap import Counts, Sample, Statistic, interval, mean_interval
+from energy_guard.estimates.bootstrap import Sample, Statistic, interval, mean_interval
 from energy_guard.estimates.estimate import Measured, NotDefined, clopper_pearson
-
-Bools = npt.NDArray[np.bool_]
 
 OF_EACH: Final = 30
 """With fewer answers of a class the bootstrap's intervals are too narrow."""
@@ -93,7 +90,7 @@ class RiskCoverage:
     """
 
     threshold: Floats
-    answered: Counts
+    answered: Ints
     coverage: Floats
     risk: Floats
     low: Floats
@@ -126,7 +123,7 @@ def coverage_at_risk(
     scored = np.isfinite(risk)
     sums = _Sums(risk[scored])
 
-    def statistic(counts: Counts) -> Floats:
+    def statistic(counts: Ints) -> Floats:
         drawn = counts[:, scored]
         answered = np.cumsum(sums(drawn), axis=1)
         errors = np.cumsum(sums(drawn * wrong[scored]), axis=1)
@@ -147,18 +144,18 @@ class _Sums:
         self._starts = np.flatnonzero(first)
         self.values = ascending[self._starts]
 
-    def __call__(self, counts: Counts) -> Counts:
+    def __call__(self, counts: Ints) -> Ints:
         ordered = counts[:, self._order]
         if len(self._starts) == len(self._order):
             return ordered
-        sums: Counts = np.add.reduceat(ordered, self._starts, axis=1)
+        sums: Ints = np.add.reduceat(ordered, self._starts, axis=1)
         return sums
 
 
 def _auroc(risk: Floats, wrong: Bools) -> Statistic:
     sums = _Sums(risk)
 
-    def statistic(counts: Counts) -> Floats:
+    def statistic(counts: Ints) -> Floats:
         bad, good = sums(counts * wrong), sums(counts * ~wrong)
         below = np.cumsum(good, axis=1) - good / 2
         pairs = bad.sum(axis=1) * good.sum(axis=1)
@@ -175,7 +172,7 @@ def _aurc(risk: Floats, wrong: Bools) -> Statistic:
     sums = _Sums(risk)
     harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, len(risk) + 1))])
 
-    def statistic(counts: Counts) -> Floats:
+    def statistic(counts: Ints) -> Floats:
         size, errors = sums(counts), sums(counts * wrong)
         after, errors_after = np.cumsum(size, axis=1), np.cumsum(errors, axis=1)
         before, errors_before = after - size, errors_after - errors

@@ -10,12 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from energy_guard.energy import Floats
+from energy_guard.energy import Bools, Floats
 from energy_guard.estimates import ranking
 from energy_guard.estimates.calibration_quality import brier_skill, calibration_error, reliability
 from energy_guard.estimates.confidence_targets import Graded, TargetRow, target_table
 from energy_guard.estimates.estimate import Measured, NotDefined
-from energy_guard.estimates.ranking import Bools
 from energy_guard.extras import needs_extra
 
 RISKS: Final = (0.1, 0.2)

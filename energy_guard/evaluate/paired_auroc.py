@@ -12,10 +12,10 @@ from typing import Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.energy import Floats
-from energy_guard.estimates.bootstrap import Counts, Sample
+from energy_guard.energy import Bools, Floats, Ints
+from energy_guard.estimates.bootstrap import Sample
 from energy_guard.estimates.estimate import Estimate, Measured, NotDefined
-from energy_guard.estimates.ranking import OF_EACH, Bools
+from energy_guard.estimates.ranking import OF_EACH
 from energy_guard.evaluate.folds import CrossFitted, above
 from energy_guard.evaluate.task_arrays import PARTS, SINGLES
 from energy_guard.policy import DEFAULT_DETECTOR
@@ -60,7 +60,7 @@ def aurocs(risks: Mapping[str, Risk], wrong: Bools, seed: Sequence[int] = (0, 0)
     pairs = [_pairs(risk, wrong) for risk in whole.values()]
     bad, good = np.flatnonzero(wrong), np.flatnonzero(~wrong)
 
-    def statistic(counts: Counts) -> Floats:
+    def statistic(counts: Ints) -> Floats:
         left = counts[:, bad].astype(np.float32)
         right = counts[:, good].astype(np.float32)
 

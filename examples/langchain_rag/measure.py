@@ -23,8 +23,8 @@ from rag import WORDING, messages_of
 from energy_guard import Guard, Profile, load
 from energy_guard.calibrate.make_profile import knowing, profile_with, shipped_prior
 from energy_guard.calibrate.probability import fit_calibration
-from energy_guard.energy import Floats
-from energy_guard.estimates.bootstrap import Counts, Sample, interval
+from energy_guard.energy import Floats, Ints
+from energy_guard.estimates.bootstrap import Sample, interval
 from energy_guard.estimates.estimate import Measured, NotDefined, proportion
 from energy_guard.profile.store import store
 from energy_guard.questions.answered import Answered
@@ -117,7 +117,7 @@ def gain(risk: Floats, right: np.ndarray, passages: np.ndarray) -> Measured:
     order = np.argsort(risk, kind="stable")
     names, of = np.unique(passages, return_inverse=True)
 
-    def statistic(drawn: Counts) -> Floats:
+    def statistic(drawn: Ints) -> Floats:
         counts = drawn[:, of]
         every = counts.sum(axis=1, keepdims=True)
         ordered = counts[:, order]
