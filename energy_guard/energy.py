@@ -119,11 +119,6 @@ class RowReducer:
         return self.inverse_temperature * value
 
 
-def reduce_row(row: npt.NDArray[Any], inverse_temperature: float = 1.0) -> ReducedRow:
-    """Reduce one row, shape (vocabulary,), in its own precision; see `RowReducer`."""
-    return RowReducer(row.size, row.dtype, inverse_temperature).reduce(row)
-
-
 def is_normalised(log_partition: Floats) -> bool:
     """Tell whether all rows of a trace are log-probabilities: log-partition within 1e-4 of 0."""
     return log_partition.size > 0 and bool(np.all(np.abs(log_partition) < NORMALISED_TOLERANCE))

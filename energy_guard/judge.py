@@ -124,7 +124,7 @@ class Judge:
         if request.messages is None:
             return (*self.notes, *self.profile.warnings(engine=info.engine))
         system = "\n".join(m.content for m in request.messages if m.role == "system")
-        return (*self.notes, *self.profile.warnings(system, request.sampling, info.engine))
+        return (*self.notes, *self.profile.warnings(system, request.sampling, engine=info.engine))
 
     def assess(
         self,

@@ -11,7 +11,7 @@ from energy_guard.errors import InputError
 from energy_guard.extras import needs_extra
 
 
-def p_values(wrong: Ints, answered: Ints, max_risk: float) -> Floats:
+def p_values(wrong: Ints, answered: Ints, *, max_risk: float) -> Floats:
     """Return P(Bin(answered, max_risk) ≤ wrong) for each: small where the risk is lower.
 
     Without an answer it is 1: nothing speaks against a high risk.
@@ -34,7 +34,7 @@ def holm(p: Floats, delta: float) -> Bools:
     return rejected
 
 
-def answers_needed(error_rate: float, max_risk: float, level: float) -> int | None:
+def answers_needed(error_rate: float, max_risk: float, *, level: float) -> int | None:
     """Return how many answers with this error rate bring the p-value down to `level`.
 
     None where no number does: the error rate is not below max_risk. Without a single error this
@@ -66,7 +66,7 @@ def answers_needed(error_rate: float, max_risk: float, level: float) -> int | No
 
 
 def chance_to_certify(
-    wrong: Ints, answered: Ints, later: Ints, max_risk: float, level: float
+    wrong: Ints, answered: Ints, *, later: Ints, max_risk: float, level: float
 ) -> Floats:
     """Return how likely `later` further answers have a p-value of at most `level`, for each.
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from energy_guard.energy import Bools, Floats, Ints
 from energy_guard.errors import InputError
+from energy_guard.extras import needs_extra
 from energy_guard.fitted import LIMIT, DetectorTraining, FittedDetector, Term
 
 FEATURES: Final = (
@@ -111,7 +112,7 @@ def fit(examples: Examples, ridge: float = RIDGE) -> FittedDetector:
     return _moved(blank, examples, ridge)
 
 
-def adapt(prior: FittedDetector, examples: Examples, seed: int = 0) -> FittedDetector:
+def adapt(prior: FittedDetector, examples: Examples, *, seed: int = 0) -> FittedDetector:
     """Move the weights of a detector towards new answers, no further than they bear out.
 
     How far is chosen by cross-validated log-loss: the strongest penalty of `LADDER` that is not
@@ -220,8 +221,9 @@ def _learn(
 
     The factor lets an overconfident prior calm down without forgetting which answers are riskier.
     """
-    from scipy.optimize import Bounds, minimize
-    from scipy.special import expit
+    with needs_extra("eval"):
+        from scipy.optimize import Bounds, minimize
+        from scipy.special import expit
 
     scaled, sign = _scaled(prior, examples.values), np.where(examples.wrong, 1.0, -1.0)
     groups = (examples.tasks[:, None] == names).astype(np.float64)
@@ -255,7 +257,7 @@ _TINY: Final = 1e-6
 
 
 def stack(
-    names: Sequence[str], rows: Sequence[Floats], wrong: Sequence[bool], tasks: Sequence[str]
+    names: Sequence[str], rows: Sequence[Floats], *, wrong: Sequence[bool], tasks: Sequence[str]
 ) -> Examples:
     """Put the features of single answers together."""
     return Examples(tuple(names), np.array(rows), np.array(wrong, bool), np.array(tasks, str))

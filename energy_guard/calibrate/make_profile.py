@@ -74,8 +74,8 @@ class Made:
 def make_profile(
     answers: Sequence[Answered],
     info: ModelInfo,
-    locator: str,
     *,
+    locator: str,
     detector: str | None = None,
     wish: Wish | None = None,
     system_prompt: str | None = None,
@@ -102,8 +102,8 @@ def make_profile(
     profile = profile_with(
         scorer,
         calibration,
-        info,
-        locator,
+        info=info,
+        locator=locator,
         system_prompt=system_prompt,
         sampling=sampling,
         certificates=tuple(earlier),
@@ -115,10 +115,10 @@ def make_profile(
         certificate = certify(
             labelled(parts["certify"], profile),
             threshold_grid(np.array(grid)),
-            wish.max_risk,
-            wish.confidence,
-            profile.basis,
-            earlier,
+            max_risk=wish.max_risk,
+            confidence=wish.confidence,
+            basis=profile.basis,
+            earlier=earlier,
         )
         made = profile.certificates + ((certificate,) if certificate not in earlier else ())
         profile = profile.model_copy(update={"certificates": made})
@@ -140,7 +140,7 @@ def to_learn_from(parts: Mapping[Split, list[Answered]], *, promised: bool) -> l
 
 
 def profile_with(
-    scorer: Scorer, calibration: Calibration, info: ModelInfo, locator: str, **other: Any
+    scorer: Scorer, calibration: Calibration, *, info: ModelInfo, locator: str, **other: Any
 ) -> Profile:
     """Return a profile of a model for chats. other: further fields of `Profile`."""
     return Profile(
@@ -186,9 +186,11 @@ def calibrated(pairs: Sequence[tuple[Answered, Score]], seen: Sequence[Score]) -
     there are too few right or wrong answers.
     """
     wrong = [answered.wrong for answered, _ in pairs]
-    need(wrong.count(False), wrong.count(True), "calibrate")
+    need(wrong.count(False), wrong.count(True), what="calibrate")
     values = [score.value for _, score in pairs]
-    calibration = fit_calibration(values, wrong, [len(score.span.tokens) for _, score in pairs])
+    calibration = fit_calibration(
+        values, wrong, lengths=[len(score.span.tokens) for _, score in pairs]
+    )
     scores, lengths = [s.value for s in seen], [len(s.span.tokens) for s in seen]
     lowest, highest = min([calibration.lowest, *scores]), max([calibration.highest, *scores])
     return calibration.model_copy(
@@ -222,9 +224,9 @@ def scorer_for(answers: Sequence[Answered], detector: str | None = None) -> Scor
     prior = shipped_prior()
     whole = _featured(answers, prior)
     wrong = [a.wrong for a, _ in whole]
-    need(wrong.count(False), wrong.count(True), "fit a detector")
+    need(wrong.count(False), wrong.count(True), what="fit a detector")
     tasks = pooled(wrong, [a.task for a, _ in whole])
-    examples = stack(prior.names, [row for _, row in whole], wrong, tasks)
+    examples = stack(prior.names, [row for _, row in whole], wrong=wrong, tasks=tasks)
     return adapt(rescaled(prior, examples.values), examples)
 
 
@@ -292,7 +294,7 @@ def _p_wrong(score: Score, profile: Profile) -> float:
     return math.nan if p is None else p
 
 
-def need(right: int, wrong: int, what: str) -> None:
+def need(right: int, wrong: int, *, what: str) -> None:
     """Raise InputError where these are too few to learn from."""
     if min(right, wrong) < FEWEST:
         raise InputError(

@@ -63,9 +63,9 @@ def check_policy(policy: Policy, wish: Wish) -> None:
 def asking_profile(
     answers: Sequence[Answered],
     info: ModelInfo,
+    *,
     locator: str,
     policy: Policy,
-    *,
     detector: str | None = None,
     system_prompt: str | None = None,
     sampling: Sampling | None = None,
@@ -80,8 +80,8 @@ def asking_profile(
         calibrated(scored([a.scored_by(scorer) for a in answers]), ()).model_copy(
             update=_ANY_SCORE
         ),
-        info,
-        locator,
+        info=info,
+        locator=locator,
         warn=0.0,
         abstain=0.0,
         **policy.rules,
@@ -124,9 +124,9 @@ _ANY_SCORE: Final = {
 def make_retried(
     fitted: Sequence[Answered],
     asked: Sequence[Answered],
+    *,
     asking: Profile,
     policy: Policy,
-    *,
     wish: Wish | None = None,
     earlier: Sequence[Certificate] = (),
 ) -> Made:
@@ -148,7 +148,7 @@ def make_retried(
     scorer = asking.scorer
     parts = {name: [a.scored_by(scorer) for a in part] for name, part in unscored.items()}
     fitted = [a.scored_by(scorer) for a in fitted]
-    chains = Chains.of(to_learn_from(parts, promised=promised), fitted, asking.policy())
+    chains = Chains.of(to_learn_from(parts, promised=promised), fitted, name=asking.policy())
     profile = asking.model_copy(update={"certificates": tuple(earlier)})
     certificate = None
     if wish.max_risk is None:
@@ -189,15 +189,15 @@ def _promised(
     max_risk: float,
 ) -> tuple[Profile, Certificate]:
     """Choose a limit without the certifying questions, and certify it with them."""
-    cut = chains.promising(max_risk, spend(wish.confidence, 1), len(certifying))
+    cut = chains.promising(max_risk, spend(wish.confidence, 1), later=len(certifying))
     profile = profile.model_copy(update=chains.at_score(cut))
     certificate = certify(
         labelled([run(a, profile).kept for a in certifying], profile),
         [profile.abstain],
-        max_risk,
-        wish.confidence,
-        profile.basis,
-        profile.certificates,
+        max_risk=max_risk,
+        confidence=wish.confidence,
+        basis=profile.basis,
+        earlier=profile.certificates,
     )
     if certificate not in profile.certificates:
         looks = (*profile.certificates, certificate)

@@ -43,7 +43,7 @@ class Chains:
     policy: Policy
 
     @classmethod
-    def of(cls, answers: Sequence[Answered], fitted: Sequence[Answered], policy: Policy) -> Self:
+    def of(cls, answers: Sequence[Answered], fitted: Sequence[Answered], *, policy: Policy) -> Self:
         """Take scored answers with all their attempts.
 
         fitted: further scored answers that the range takes in. policy: that they were asked under.
@@ -78,7 +78,7 @@ class Chains:
         calibration = self._fitted(cut)
         return self._checked(calibration, _at(calibration, cut), cut)
 
-    def promising(self, max_risk: float, level: float, later: int) -> float:
+    def promising(self, max_risk: float, level: float, *, later: int) -> float:
         """Return the limit on the score with the best prospects of being certified.
 
         The one with most coverage among those that `later` questions will probably certify; where
@@ -90,7 +90,7 @@ class Chains:
         answered = np.array([len(kept) for kept in shown])
         wrong = np.array([sum(a.wrong for a in kept) for kept in shown])
         expected = np.rint(answered * later / len(self.answers)).astype(np.int64)
-        chance = chance_to_certify(wrong, answered, expected, max_risk, level)
+        chance = chance_to_certify(wrong, answered, later=expected, max_risk=max_risk, level=level)
         likely = np.flatnonzero(chance >= LIKELY)
         return grid[int(likely[-1] if len(likely) else np.argmax(chance))]
 

@@ -20,18 +20,10 @@ ROWS: Final = 2000
 looks better calibrated than a perfect predictor."""
 
 
-def brier(p_wrong: Floats, wrong: Bools, confidence: float = 0.95) -> Measured:
-    """Return the mean of (P(wrong) − outcome)², outcome being 1 for wrong answers; 0 is best."""
-    _check(p_wrong, wrong)
-    if not len(wrong):
-        return NotDefined("there are no rows", 0)
-    squares = (p_wrong - wrong) ** 2
-    return interval(Sample(lambda counts: _mean(counts, squares), len(wrong)), confidence)
-
-
 def brier_skill(
     p_wrong: Floats,
     wrong: Bools,
+    *,
     tasks: npt.NDArray[np.generic] | None = None,
     confidence: float = 0.95,
 ) -> Measured:
@@ -51,10 +43,10 @@ def brier_skill(
         lost = _mean(counts, squares)
         return np.where(spread > 0, 1 - lost / np.where(spread > 0, spread, 1), np.nan)
 
-    return interval(Sample(skill, len(wrong), tasks), confidence)
+    return interval(Sample(skill, len(wrong), tasks), confidence=confidence)
 
 
-def calibration_error(p_wrong: Floats, wrong: Bools, confidence: float = 0.95) -> Measured:
+def calibration_error(p_wrong: Floats, wrong: Bools, *, confidence: float = 0.95) -> Measured:
     """Return the mean distance of P(wrong) from the share of wrong answers, in equal-mass bins.
 
     Weighted by the rows of each of ten bins; equal probabilities share a bin. NotDefined below
@@ -74,7 +66,9 @@ def calibration_error(p_wrong: Floats, wrong: Bools, confidence: float = 0.95) -
     random = np.random.default_rng(0)
     perfect = error(np.ones((200, n), dtype=np.int64), random.random((200, n)) < p_wrong)
     note = f"a perfect P(wrong) would show {perfect.mean():.3f} on as many rows"
-    return interval(Sample(lambda counts: error(counts, wrong), n), confidence, note)
+    return interval(
+        Sample(lambda counts: error(counts, wrong), n), confidence=confidence, note=note
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +80,7 @@ class ReliabilityBin:
 
 
 def reliability(
-    p_wrong: Floats, wrong: Bools, confidence: float = 0.95
+    p_wrong: Floats, wrong: Bools, *, confidence: float = 0.95
 ) -> tuple[ReliabilityBin, ...]:
     """Return up to ten equal-mass bins, lowest P(wrong) first; equal probabilities share one."""
     _check(p_wrong, wrong)
@@ -94,7 +88,9 @@ def reliability(
     return tuple(
         ReliabilityBin(
             float(p_wrong[bins == number].mean()),
-            proportion(int(wrong[bins == number].sum()), int((bins == number).sum()), confidence),
+            proportion(
+                int(wrong[bins == number].sum()), int((bins == number).sum()), confidence=confidence
+            ),
         )
         for number in np.unique(bins)
     )

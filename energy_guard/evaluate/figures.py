@@ -37,7 +37,8 @@ def guard_figures(graded: Graded, p_wrong: Floats) -> dict[str, Any]:
         "aurc": measured(ranking.aurc(*of_known)),
         "aurc_excess": measured(ranking.aurc_excess(*of_known)),
         "coverage_at_risk": {
-            str(risk): measured(ranking.coverage_at_risk(p_wrong, wrong, risk)) for risk in RISKS
+            str(risk): measured(ranking.coverage_at_risk(p_wrong, wrong, max_risk=risk))
+            for risk in RISKS
         },
         "risk_coverage": _risk_coverage(p_wrong, wrong),
         "brier_skill": measured(brier_skill(*of_known, tasks)),

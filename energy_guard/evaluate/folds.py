@@ -69,6 +69,7 @@ def above(scores: Floats, wrong: Bools) -> Floats:
 def cross_fit(
     examples: Examples,
     fitter: Callable[[Examples], FittedDetector],
+    *,
     divisions: int = DIVISIONS,
 ) -> CrossFitted:
     """Score every answer by detectors fitted without its fold, once for each division.

@@ -82,6 +82,6 @@ def _figures(
         "wrong": measured(proportion(int(wrong.sum()), int((right | wrong).sum()))),
         "coverage": measured(proportion(int(shown.sum()), len(wrong))),
         "risk": measured(proportion(int((shown & wrong).sum()), int(shown.sum()))),
-        "brier_skill": measured(brier_skill(p_wrong[known], wrong[known], told)),
+        "brier_skill": measured(brier_skill(p_wrong[known], wrong[known], tasks=told)),
         "calibration_error": measured(calibration_error(p_wrong[known], wrong[known])),
     }

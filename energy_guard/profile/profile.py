@@ -170,6 +170,7 @@ class Profile(Rules):
         self,
         system_prompt: str | None = None,
         sampling: Sampling | None = None,
+        *,
         engine: Mapping[str, EngineValue] | None = None,
     ) -> list[str]:
         """Say, a sentence each, what may shift P(wrong) because it differs from then.

@@ -29,8 +29,8 @@ from energy_guard.trace import INCOMPLETE, Trace
 def collect(
     guard: Guard,
     rows: Sequence[Question],
-    path: Path,
     *,
+    path: Path,
     wording: Wording | None = None,
     grader: Grader | None = None,
     rule: str = "",
@@ -49,7 +49,7 @@ def collect(
     Raises InputError where the file holds answers that were asked in another way, or an answer to
     another question by the id of a row.
     """
-    file = AnswerFile(path, made_with(guard, wording, grader, rule))
+    file = AnswerFile(path, made_with(guard, wording, grader=grader, rule=rule))
     done = _done(file, rows, grader)
     on_start()
     for answered in done.values():
@@ -69,7 +69,7 @@ def collect(
 
 
 def made_with(
-    guard: Guard, wording: Wording | None, grader: Grader | None, rule: str = ""
+    guard: Guard, wording: Wording | None, *, grader: Grader | None, rule: str = ""
 ) -> dict[str, Any]:
     """What the answers depend on: asked otherwise, they would be others."""
     policy = guard.policy

@@ -115,16 +115,23 @@ class Asked:
             parts[split_of(row.question, row.context) != "fit"].append(row)
         self.rows = parts[1]
         single = Guard(backend, detector=detector, locator="whole", profile=None)
-        self.fitted = collect(single, parts[0], folder / "fit.jsonl", wording=WORDING)
+        self.fitted = collect(single, parts[0], path=folder / "fit.jsonl", wording=WORDING)
         self.asking = asking_profile(
-            self.fitted, backend.info, "whole", rules, detector=detector, system_prompt="Be brief."
+            self.fitted,
+            backend.info,
+            locator="whole",
+            policy=rules,
+            detector=detector,
+            system_prompt="Be brief.",
         )
         under = Guard(backend, profile=self.asking)
-        self.chains = collect(under, self.rows, folder / "rest.jsonl", wording=WORDING)
+        self.chains = collect(under, self.rows, path=folder / "rest.jsonl", wording=WORDING)
 
     def make(self, wish: Wish | None = None, **options: Any) -> Made:
         rules = options.pop("rules", self.rules)
-        return make_retried(self.fitted, self.chains, self.asking, rules, wish=wish, **options)
+        return make_retried(
+            self.fitted, self.chains, asking=self.asking, policy=rules, wish=wish, **options
+        )
 
     def live(self, profile: Profile) -> Iterator[tuple[Answered, Any]]:
         """Ask the same questions under a finished profile, from the start."""
@@ -167,9 +174,11 @@ def test_every_attempt_is_scored_once(
         return score(detector, trace, located)
 
     monkeypatch.setattr(Detector, "score", counting)
-    mean = asking_profile(asked.fitted, asked.backend.info, "whole", policy(), detector="nll:mean")
+    mean = asking_profile(
+        asked.fitted, asked.backend.info, locator="whole", policy=policy(), detector="nll:mean"
+    )
     scored.clear()
-    make_retried(asked.fitted, asked.chains, mean, policy(), wish=wish)
+    make_retried(asked.fitted, asked.chains, asking=mean, policy=policy(), wish=wish)
     attempts = [a.trace for answered in asked.chains for a in answered.attempts]
     once = [*attempts, *(answered.trace for answered in asked.fitted)]
     assert scored == Counter(map(id, once))
@@ -234,7 +243,7 @@ def test_any_limit_is_one_on_which_scores_and_probabilities_agree(asked: Asked) 
         [a.scored_by(asked.asking.scorer) for a in part]
         for part in (of_split(asked, "calibrate"), asked.fitted)
     )
-    chains = Chains.of(answers, fitted, asked.asking.policy())
+    chains = Chains.of(answers, fitted, name=asked.asking.policy())
     calibrations = set()
     for limit in np.linspace(0.05, 0.7, 30).tolist():
         made = chains.at_limit(limit)
@@ -286,7 +295,7 @@ def test_the_certifying_questions_choose_nothing(asked: Asked) -> None:
         for a in asked.chains
     ]
     wish = Wish(max_risk=0.25)
-    made = make_retried(asked.fitted, spoilt, asked.asking, policy(), wish=wish)
+    made = make_retried(asked.fitted, spoilt, asking=asked.asking, policy=policy(), wish=wish)
     first = asked.make(wish).certificate
     assert first is not None and made.certificate is not None
     assert first.threshold == first.tested[0].threshold == made.certificate.tested[0].threshold

@@ -44,7 +44,9 @@ def certificate(max_risk: float = 0.1, **changes: Any) -> Certificate:
     """The promise holds below 0.5, not below 0.9."""
     risk = np.repeat([0.2, 0.7], 100)
     data = Labelled([str(number) for number in range(200)], risk, risk > 0.5)
-    return certify(data, [0.5, 0.9], max_risk, 0.95, profile(**changes).basis)
+    return certify(
+        data, [0.5, 0.9], max_risk=max_risk, confidence=0.95, basis=profile(**changes).basis
+    )
 
 
 # Refused: what makes other answers come out.
@@ -104,8 +106,8 @@ def test_what_may_shift_probabilities_is_said() -> None:
         sampling={"temperature": 0.0, "seed": 1},
         engine={"n_ctx": 2048, "flash_attn": False},
     )
-    assert made.warnings("Be brief.", Sampling(seed=2), {"n_ctx": 2048, "n_batch": 8}) == []
-    assert made.warnings("", Sampling(temperature=0.7, top_p=0.5), {"n_ctx": 4096}) == [
+    assert made.warnings("Be brief.", Sampling(seed=2), engine={"n_ctx": 2048, "n_batch": 8}) == []
+    assert made.warnings("", Sampling(temperature=0.7, top_p=0.5), engine={"n_ctx": 4096}) == [
         "the profile was made with another system prompt",
         "the profile was made with temperature 0.0, and this is 0.7",
         "the profile was made with top_p 0.95, and this is 0.5",
@@ -114,7 +116,7 @@ def test_what_may_shift_probabilities_is_said() -> None:
 
 
 def test_what_was_not_recorded_is_not_compared() -> None:
-    assert profile().warnings("Be brief.", Sampling(temperature=1), {"n_ctx": 1}) == []
+    assert profile().warnings("Be brief.", Sampling(temperature=1), engine={"n_ctx": 1}) == []
     assert profile(system_prompt="").warnings() == []
     assert profile(system_prompt="").warnings("Be brief.") != []
 
@@ -217,9 +219,7 @@ def test_everything_that_is_recorded_is_read_again(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     scores = rng.random(2000)
     made = profile(
-        calibration=fit_calibration(
-            scores, rng.random(2000) < scores, [3] * 2000, method="isotonic"
-        ),
+        calibration=fit_calibration(scores, rng.random(2000) < scores, lengths=[3] * 2000),
         retries=1,
         early_stop=EarlyStop(window=8, risk=3),
         system_prompt="Kurz, bitte.",
