@@ -59,7 +59,7 @@ def needed_rows(curve: Curve, max_risk: float, confidence: float) -> int | None:
     level = spend(confidence, 1) / GRID
     found = []
     for step in range(1, GRID + 1):
-        answers = answers_needed(curve.risk(step / GRID), max_risk, level)
+        answers = answers_needed(curve.risk(step / GRID), max_risk, level=level)
         if answers is not None:
             found.append(math.ceil(answers * GRID / step))
     return min(found, default=None)
@@ -75,7 +75,13 @@ def simulate(
     coverage = 0.0
     for _ in range(runs):
         grid = threshold_grid(random.random(CHOOSING_ROWS))
-        made = certify(draw(random, curve, questions), grid, max_risk, confidence, "simulated")
+        made = certify(
+            draw(random, curve, questions),
+            grid,
+            max_risk=max_risk,
+            confidence=confidence,
+            basis="simulated",
+        )
         if made.threshold is not None:
             certified += 1
             exceeding += curve.risk(made.threshold) > max_risk
@@ -94,7 +100,9 @@ def look_until_it_holds(
     for look in range(1, looks + 1):
         seen = slice(0, look * rows)
         part = Labelled(every.questions[seen], every.risk[seen], every.wrong[seen])
-        made = certify(part, grid, max_risk, confidence, "simulated", earlier)
+        made = certify(
+            part, grid, max_risk=max_risk, confidence=confidence, basis="simulated", earlier=earlier
+        )
         if made.threshold is not None:
             return curve.risk(made.threshold) > max_risk
         earlier.append(made)

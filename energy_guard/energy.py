@@ -17,6 +17,8 @@ import numpy.typing as npt
 from energy_guard.errors import RowError
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 NORMALISED_TOLERANCE: Final = 1e-4
 """Rows whose log-partition is all within this of 0 are log-probabilities, not logits."""
@@ -118,11 +120,6 @@ class RowReducer:
                 "Rows must be raw: hand over the logits from before any sampling filter.",
             )
         return self.inverse_temperature * value
-
-
-def reduce_row(row: npt.NDArray[Any], inverse_temperature: float = 1.0) -> ReducedRow:
-    """Reduce one row, shape (vocabulary,), in its own precision; see `RowReducer`."""
-    return RowReducer(row.size, row.dtype, inverse_temperature).reduce(row)
 
 
 def is_normalised(log_partition: Floats) -> bool:

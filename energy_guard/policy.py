@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -39,17 +40,88 @@ class EarlyStop(Config):
     risk: float
 
 
-class Policy(Config):
-    """Thresholds and what follows from them.
+class Rules(Config):
+    """What decides, beside the limits, which answers come out: a policy's, and a profile's.
+
+    retries: further attempts after an answer that would be withheld; `retry` says how, in
+    order, the last kind serving for all further ones; the least risky attempt is kept.
+    retry_temperature: of all further attempts. feedback_text: what a retry with feedback tells
+    the model, {span} standing for the weak part. early_stop: a rule for running answers.
+    unscored, nothing_to_check: what happens to an answer that could not be located or scored,
+    and to one with nothing in it that could be wrong (a greeting, code).
+
+    >>> Rules(retries=1).differences(Rules(retry_temperature=1.0))
+    ['retries 1, and this is 0']
+    """
+
+    retries: int = Field(default=0, ge=0, le=10)
+    retry: tuple[RetryKind, ...] = Field(default=("resample",), min_length=1)
+    retry_temperature: float = Field(default=0.7, gt=0)
+    feedback_text: str = FEEDBACK
+    early_stop: EarlyStop | None = None
+    unscored: Unjudged = "withhold"
+    nothing_to_check: Unjudged = "show"
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """The rules alone, by their names: what another policy or profile takes over."""
+        return {name: getattr(self, name) for name in Rules.model_fields}
+
+    def differences(self, other: Rules) -> list[str]:
+        """Say in words by which rules other answers would come out than by these.
+
+        Without retries it makes no difference how they would be made, nor what happens to an
+        answer without a score: it is the same answer, shown or not.
+
+        Args:
+            other: the rules that are in use.
+
+        Returns:
+            One entry for each rule that differs, `name value, and this is value`; none where the
+            same answers come out.
+
+        """
+        return differences(self._deciding(), other._deciding())
+
+    def _deciding(self) -> dict[str, object]:
+        """The rules that play a part, each by its name."""
+        decide: dict[str, object] = {"retries": self.retries, "early_stop": self.early_stop}
+        if self.retries:
+            kinds = tuple(self.retry[min(n, len(self.retry) - 1)] for n in range(self.retries))
+            names = ["retry_temperature", "unscored", "nothing_to_check"]
+            names += ["feedback_text"] if "feedback" in kinds else []
+            decide |= {"retry": kinds} | {name: getattr(self, name) for name in names}
+        return decide
+
+
+def differences(then: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """Say in words what differs between two sets of settings, as far as both name it.
+
+    Args:
+        then: settings that something was made with, by name.
+        now: settings that it is to be used with.
+
+    Returns:
+        One entry for each, in the order of `then`; none where all are equal.
+
+    >>> differences({"n_ctx": 512, "seed": 1}, {"n_ctx": 4096})
+    ['n_ctx 512, and this is 4096']
+
+    """
+    return [
+        f"{name} {value!r}, and this is {now[name]!r}"
+        for name, value in then.items()
+        if name in now and now[name] != value
+    ]
+
+
+class Policy(Rules):
+    """Thresholds and what follows from them, beside the rules for retries.
 
     warn, abstain: at or above this risk. Without `warn` every answer that is shown carries a
     warning; without `abstain` none is withheld. on: the risk is the detector's score, or
     P(wrong) of a profile. detector, model: what thresholds on scores belong to.
-    unscored, nothing_to_check: what happens to an answer that could not be located or scored,
-    and to one with nothing in it that could be wrong (a greeting, code).
-    retries: further attempts after an answer that would be withheld; `retry` says how, in
-    order, the last kind serving for all further ones; the least risky attempt is kept.
-    deadline_s: for everything together, in seconds. early_stop: a rule for running answers.
+    deadline_s: for everything together, in seconds.
 
     >>> Policy(detector="nll:max", warn=1.0, abstain=2.0).unscored
     'withhold'
@@ -60,16 +132,9 @@ class Policy(Config):
     on: Literal["score", "p_wrong"] = "score"
     warn: float | None = None
     abstain: float | None = None
-    unscored: Unjudged = "withhold"
-    nothing_to_check: Unjudged = "show"
-    retries: int = Field(default=0, ge=0, le=10)
-    retry: tuple[RetryKind, ...] = Field(default=("resample",), min_length=1)
-    retry_temperature: float = Field(default=0.7, gt=0)
     deadline_s: float | None = Field(default=None, gt=0)
-    early_stop: EarlyStop | None = None
     abstention_text: str = "I am not sure enough to answer that."
     warning_text: str = "Please check this answer: I am not sure of it."
-    feedback_text: str = FEEDBACK
 
     @field_validator("detector")
     @classmethod

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from one_row import reduce_row
 
-from energy_guard.energy import ReducedRow, RowReducer, reduce_row
+from energy_guard.energy import ReducedRow, RowReducer
 from energy_guard.errors import RowError
 from energy_guard.trace import Step, Trace
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from one_row import reduce_row
 
-from energy_guard.energy import NORMALISED_TOLERANCE, ReducedRow, reduce_row
+from energy_guard.energy import NORMALISED_TOLERANCE, ReducedRow
 from energy_guard.errors import ConfigError, InputError, NormalisedRowsError
 from energy_guard.trace import SIGNALS, FinishReason, Step, Trace
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
-from energy_guard.energy import Floats
+from energy_guard.energy import Bools, Floats, Ints
 from energy_guard.errors import InputError
 from energy_guard.extras import needs_extra
 
-Counts = npt.NDArray[np.int64]
 
-
-def p_values(wrong: Counts, answered: Counts, max_risk: float) -> Floats:
+def p_values(wrong: Ints, answered: Ints, *, max_risk: float) -> Floats:
     """Return P(Bin(answered, max_risk) ≤ wrong) for each: small where the risk is lower.
 
     Without an answer it is 1: nothing speaks against a high risk.
@@ -24,7 +21,7 @@ def p_values(wrong: Counts, answered: Counts, max_risk: float) -> Floats:
     return np.where(answered > 0, binom.cdf(wrong, answered, max_risk), 1.0)
 
 
-def holm(p: Floats, delta: float) -> npt.NDArray[np.bool_]:
+def holm(p: Floats, delta: float) -> Bools:
     """Return which hypotheses Holm's procedure rejects.
 
     The chance that any true one is among them is at most delta, however they depend on each
@@ -37,7 +34,7 @@ def holm(p: Floats, delta: float) -> npt.NDArray[np.bool_]:
     return rejected
 
 
-def answers_needed(error_rate: float, max_risk: float, level: float) -> int | None:
+def answers_needed(error_rate: float, max_risk: float, *, level: float) -> int | None:
     """Return how many answers with this error rate bring the p-value down to `level`.
 
     None where no number does: the error rate is not below max_risk. Without a single error this
@@ -69,7 +66,7 @@ def answers_needed(error_rate: float, max_risk: float, level: float) -> int | No
 
 
 def chance_to_certify(
-    wrong: Counts, answered: Counts, later: Counts, max_risk: float, level: float
+    wrong: Ints, answered: Ints, *, later: Ints, max_risk: float, level: float
 ) -> Floats:
     """Return how likely `later` further answers have a p-value of at most `level`, for each.
 

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from energy_guard.calibrate.binomial import answers_needed, holm, p_values
-from energy_guard.energy import Floats
+from energy_guard.energy import Bools, Floats
 from energy_guard.errors import InputError
 from energy_guard.estimates.estimate import NotDefined, proportion
 from energy_guard.profile import Certificate, TestedThreshold
@@ -42,8 +41,8 @@ class Labelled:
 
     questions: Sequence[str]
     risk: Floats
-    wrong: npt.NDArray[np.bool_]
-    shown: npt.NDArray[np.bool_] | None = None
+    wrong: Bools
+    shown: Bools | None = None
 
     def __post_init__(self) -> None:
         n = len(self.questions)
@@ -62,7 +61,7 @@ class Labelled:
             raise InputError("a risk is infinite", "Mark what has no score with NaN.")
 
     @property
-    def always_shown(self) -> npt.NDArray[np.bool_]:
+    def always_shown(self) -> Bools:
         """`shown`, with False for all where it is not given."""
         return np.zeros(len(self.questions), dtype=bool) if self.shown is None else self.shown
 
@@ -111,6 +110,7 @@ def spend(confidence: float, look: int) -> float:
 def certify(
     rows: Labelled,
     thresholds: Sequence[float],
+    *,
     max_risk: float,
     confidence: float,
     basis: str,
@@ -167,7 +167,7 @@ def _test(
     below = rows.risk[None, :] < np.array(grid)[:, None]  # NaN is below nothing
     answered = below | rows.always_shown
     n, wrong = answered.sum(axis=1), (answered & rows.wrong).sum(axis=1)
-    p = p_values(wrong, n, max_risk)
+    p = p_values(wrong, n, max_risk=max_risk)
     columns = zip(grid, n.tolist(), wrong.tolist(), p.tolist(), holm(p, delta), strict=True)
     return tuple(
         TestedThreshold(
@@ -190,7 +190,7 @@ def _more(
     found = []
     for row in tested:
         if row.answered:
-            needed = answers_needed(row.wrong / row.answered, max_risk, delta / len(tested))
+            needed = answers_needed(row.wrong / row.answered, max_risk, level=delta / len(tested))
             if needed is not None:
                 further = max(1, needed - row.answered)
                 found.append((math.ceil(further * n / row.answered), further))
@@ -211,7 +211,7 @@ def _refusal(
     tested: Sequence[TestedThreshold], more: tuple[int, int] | None, max_risk: float, delta: float
 ) -> str:
     said = f"that at most {100 * max_risk:g} % of the shown answers are wrong cannot be promised"
-    fewest = answers_needed(0, max_risk, delta / len(tested))
+    fewest = answers_needed(0, max_risk, level=delta / len(tested))
     most = max(row.answered for row in tested)
     if most == 0:
         return f"{said}: no row was answered, and {fewest} without an error are the least"

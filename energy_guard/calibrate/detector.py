@@ -15,11 +15,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.energy import Floats
+from energy_guard.energy import Bools, Floats, Ints
 from energy_guard.errors import InputError
+from energy_guard.extras import needs_extra
 from energy_guard.fitted import LIMIT, DetectorTraining, FittedDetector, Term
-
-Flags = npt.NDArray[np.bool_]
 
 FEATURES: Final = (
     *(f"span.nll:{pooling}" for pooling in ("max", "mean", "sum", "min", "first", "last")),
@@ -73,7 +72,7 @@ class Examples:
 
     names: tuple[str, ...]
     values: Floats
-    wrong: Flags
+    wrong: Bools
     tasks: npt.NDArray[np.str_]
     questions: npt.NDArray[np.str_] | None = None
 
@@ -86,7 +85,7 @@ class Examples:
         if not np.all(np.isfinite(self.values)):
             raise InputError("a feature is missing", "Leave out answers that cannot be scored.")
 
-    def part(self, keep: Flags | npt.NDArray[np.int64]) -> Examples:
+    def part(self, keep: Bools | Ints) -> Examples:
         """Return some of the answers."""
         asked = None if self.questions is None else self.questions[keep]
         return Examples(self.names, self.values[keep], self.wrong[keep], self.tasks[keep], asked)
@@ -113,7 +112,7 @@ def fit(examples: Examples, ridge: float = RIDGE) -> FittedDetector:
     return _moved(blank, examples, ridge)
 
 
-def adapt(prior: FittedDetector, examples: Examples, seed: int = 0) -> FittedDetector:
+def adapt(prior: FittedDetector, examples: Examples, *, seed: int = 0) -> FittedDetector:
     """Move the weights of a detector towards new answers, no further than they bear out.
 
     How far is chosen by cross-validated log-loss: the strongest penalty of `LADDER` that is not
@@ -144,7 +143,7 @@ def rescaled(prior: FittedDetector, values: Floats) -> FittedDetector:
     return prior.model_copy(update={"terms": moved})
 
 
-def _loss(prior: FittedDetector, examples: Examples, held: Flags, ridge: float) -> float:
+def _loss(prior: FittedDetector, examples: Examples, held: Bools, ridge: float) -> float:
     """The log-loss on held-out answers, tasks and classes weighted as in fitting."""
     kept = examples.part(~held)
     names, task = np.unique(examples.tasks, return_inverse=True)
@@ -167,11 +166,14 @@ def _moved(prior: FittedDetector, examples: Examples, ridge: float) -> FittedDet
     return FittedDetector(terms=terms, intercept=intercept, training=examples.summary)
 
 
-def folds_of(examples: Examples, seed: int = 0) -> npt.NDArray[np.int64]:
+def folds_of(examples: Examples, seed: int = 0) -> Ints:
     """Return the fold of each answer, stratified by task and label, shape (n,).
 
     Answers to the same question are in one fold.
     """
+    # Not scikit-learn's StratifiedGroupKFold: it goes through the groups one by one, some 700
+    # times slower, `adapt` divides anew for every fold, and it warns of each small task. Figures
+    # in docs/results.md, the shipped detector and the profiles were made with these folds.
     folds = np.zeros(len(examples.wrong), dtype=np.int64)
     for number, task in enumerate(np.unique(examples.tasks)):
         for wrong in (False, True):
@@ -192,7 +194,7 @@ def _scaling(values: Floats) -> tuple[Floats, Floats]:
     return centre, np.where(scale > 0, scale, 1.0)
 
 
-def task_weights(wrong: Flags, task: npt.NDArray[np.int64]) -> Floats:
+def task_weights(wrong: Bools, task: Ints) -> Floats:
     """A weight a row: both classes of a task alike, tasks by their evidence; sums to 1."""
     weights = np.zeros(len(wrong))
     for number in range(task.max() + 1):
@@ -219,8 +221,9 @@ def _learn(
 
     The factor lets an overconfident prior calm down without forgetting which answers are riskier.
     """
-    from scipy.optimize import Bounds, minimize
-    from scipy.special import expit
+    with needs_extra("eval"):
+        from scipy.optimize import Bounds, minimize
+        from scipy.special import expit
 
     scaled, sign = _scaled(prior, examples.values), np.where(examples.wrong, 1.0, -1.0)
     groups = (examples.tasks[:, None] == names).astype(np.float64)
@@ -254,7 +257,7 @@ _TINY: Final = 1e-6
 
 
 def stack(
-    names: Sequence[str], rows: Sequence[Floats], wrong: Sequence[bool], tasks: Sequence[str]
+    names: Sequence[str], rows: Sequence[Floats], *, wrong: Sequence[bool], tasks: Sequence[str]
 ) -> Examples:
     """Put the features of single answers together."""
     return Examples(tuple(names), np.array(rows), np.array(wrong, bool), np.array(tasks, str))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import as_file, files
@@ -74,8 +74,8 @@ class Made:
 def make_profile(
     answers: Sequence[Answered],
     info: ModelInfo,
-    locator: str,
     *,
+    locator: str,
     detector: str | None = None,
     wish: Wish | None = None,
     system_prompt: str | None = None,
@@ -90,23 +90,24 @@ def make_profile(
     Raises InputError where there are too few right or wrong answers to learn from.
     """
     wish = wish or Wish()
-    parts = in_splits(answers)
-    # Where nothing is to be promised, there is nothing to keep the certifying questions for.
-    spare = [] if wish.max_risk is not None else parts["certify"]
-    learning = [*parts["calibrate"], *spare]
-    scorer = knowing(scorer_for(parts["fit"], detector), [*parts["fit"], *learning])
-    calibrating = scored(learning, scorer)
-    seen = [score for _, score in scored(parts["fit"], scorer)]
-    calibration = calibrated(calibrating, seen)
+    promised = wish.max_risk is not None
+    unscored = in_splits(answers)
+    scorer = knowing(
+        scorer_for(unscored["fit"], detector),
+        [*unscored["fit"], *to_learn_from(unscored, promised=promised)],
+    )
+    parts = {name: [a.scored_by(scorer) for a in part] for name, part in unscored.items()}
+    calibrating = scored(to_learn_from(parts, promised=promised))
+    calibration = calibrated(calibrating, [score for _, score in scored(parts["fit"])])
     profile = profile_with(
         scorer,
         calibration,
-        info,
-        locator,
+        info=info,
+        locator=locator,
         system_prompt=system_prompt,
         sampling=sampling,
         certificates=tuple(earlier),
-        training=training(parts, scorer, promised=wish.max_risk is not None),
+        training=training(parts, scorer, promised=promised),
     )
     certificate = None
     if wish.max_risk is not None:
@@ -114,10 +115,10 @@ def make_profile(
         certificate = certify(
             labelled(parts["certify"], profile),
             threshold_grid(np.array(grid)),
-            wish.max_risk,
-            wish.confidence,
-            profile.basis,
-            earlier,
+            max_risk=wish.max_risk,
+            confidence=wish.confidence,
+            basis=profile.basis,
+            earlier=earlier,
         )
         made = profile.certificates + ((certificate,) if certificate not in earlier else ())
         profile = profile.model_copy(update={"certificates": made})
@@ -125,13 +126,21 @@ def make_profile(
     return Made(
         profile,
         certificate,
-        *ranking(parts["certify"], scorer),
+        *ranking(parts["certify"]),
         outcomes=Counter(answered.outcome for answered in answers),
     )
 
 
+def to_learn_from(parts: Mapping[Split, list[Answered]], *, promised: bool) -> list[Answered]:
+    """Return the answers that P(wrong) is fitted to.
+
+    If nothing is to be promised, there is nothing to keep the certifying questions for.
+    """
+    return [*parts["calibrate"], *([] if promised else parts["certify"])]
+
+
 def profile_with(
-    scorer: Scorer, calibration: Calibration, info: ModelInfo, locator: str, **other: Any
+    scorer: Scorer, calibration: Calibration, *, info: ModelInfo, locator: str, **other: Any
 ) -> Profile:
     """Return a profile of a model for chats. other: further fields of `Profile`."""
     return Profile(
@@ -158,9 +167,9 @@ def in_splits(answers: Sequence[Answered]) -> dict[Split, list[Answered]]:
     return parts
 
 
-def ranking(answers: Sequence[Answered], scorer: Scorer) -> tuple[Measured, Measured]:
-    """Return the AUROC of a detector, and that of nll:max on the same answers."""
-    testing = scored(answers, scorer)
+def ranking(answers: Sequence[Answered]) -> tuple[Measured, Measured]:
+    """Return the AUROC of scored answers' scores, and that of nll:max on the same answers."""
+    testing = scored(answers)
     wrong = np.array([answered.wrong for answered, _ in testing], dtype=bool)
     single = [Detector.parse("nll:max").score(a.trace, a.located) for a, _ in testing]
     return (
@@ -177,9 +186,11 @@ def calibrated(pairs: Sequence[tuple[Answered, Score]], seen: Sequence[Score]) -
     there are too few right or wrong answers.
     """
     wrong = [answered.wrong for answered, _ in pairs]
-    need(wrong.count(False), wrong.count(True), "calibrate")
+    need(wrong.count(False), wrong.count(True), what="calibrate")
     values = [score.value for _, score in pairs]
-    calibration = fit_calibration(values, wrong, [len(score.span.tokens) for _, score in pairs])
+    calibration = fit_calibration(
+        values, wrong, lengths=[len(score.span.tokens) for _, score in pairs]
+    )
     scores, lengths = [s.value for s in seen], [len(s.span.tokens) for s in seen]
     lowest, highest = min([calibration.lowest, *scores]), max([calibration.highest, *scores])
     return calibration.model_copy(
@@ -213,9 +224,9 @@ def scorer_for(answers: Sequence[Answered], detector: str | None = None) -> Scor
     prior = shipped_prior()
     whole = _featured(answers, prior)
     wrong = [a.wrong for a, _ in whole]
-    need(wrong.count(False), wrong.count(True), "fit a detector")
+    need(wrong.count(False), wrong.count(True), what="fit a detector")
     tasks = pooled(wrong, [a.task for a, _ in whole])
-    examples = stack(prior.names, [row for _, row in whole], wrong, tasks)
+    examples = stack(prior.names, [row for _, row in whole], wrong=wrong, tasks=tasks)
     return adapt(rescaled(prior, examples.values), examples)
 
 
@@ -247,21 +258,20 @@ def shipped_prior() -> FittedDetector:
         return FittedDetector.read(path)
 
 
-def scored(answers: Sequence[Answered], scorer: Scorer) -> list[tuple[Answered, Score]]:
-    """Return those that the model did not decline and that have a score."""
-    pairs = ((a, scorer.score(a.trace, a.located)) for a in answers if not a.declined)
-    return [(answered, score) for answered, score in pairs if isinstance(score, Score)]
+def scored(answers: Sequence[Answered]) -> list[tuple[Answered, Score]]:
+    """Return those that the model did not decline and that have a score (`Answered.scored_by`)."""
+    return [(a, a.score) for a in answers if not a.declined and isinstance(a.score, Score)]
 
 
 def labelled(answers: Sequence[Answered], profile: Profile) -> Labelled:
-    """Return answers as what certificates are made from: what a profile's policy shows of them.
+    """Return scored answers as what certificates are made from: what a profile's policy shows.
 
     Nothing that the model declined is an answer. What has nothing to check in it, or no score, is
     shown whatever the threshold where the profile's policy shows it.
     """
     if not answers:
         raise InputError("there is no question to certify on", "Add questions.")
-    risks = {a.id: _p_wrong(score, profile) for a, score in scored(answers, profile.scorer)}
+    risks = {a.id: _p_wrong(score, profile) for a, score in scored(answers)}
     risk = np.array([risks.get(a.id, math.nan) for a in answers])
     return Labelled(
         [question_key(a.question, a.context) for a in answers],
@@ -284,7 +294,7 @@ def _p_wrong(score: Score, profile: Profile) -> float:
     return math.nan if p is None else p
 
 
-def need(right: int, wrong: int, what: str) -> None:
+def need(right: int, wrong: int, *, what: str) -> None:
     """Raise InputError where these are too few to learn from."""
     if min(right, wrong) < FEWEST:
         raise InputError(
@@ -294,7 +304,9 @@ def need(right: int, wrong: int, what: str) -> None:
         )
 
 
-def training(parts: dict[Split, list[Answered]], scorer: Scorer, promised: bool) -> ProfileTraining:
+def training(
+    parts: Mapping[Split, list[Answered]], scorer: Scorer, *, promised: bool
+) -> ProfileTraining:
     """Say what a profile was made from."""
     answers = [answered for part in parts.values() for answered in part]
     located = [isinstance(a.located, Span) for a in answers]
@@ -302,7 +314,7 @@ def training(parts: dict[Split, list[Answered]], scorer: Scorer, promised: bool)
         version=version("energy-guard"),
         tasks=dict(Counter(a.task for a in answers)),
         fit=len(parts["fit"]) if isinstance(scorer, FittedDetector) else 0,
-        calibrate=len(parts["calibrate"]) + (0 if promised else len(parts["certify"])),
+        calibrate=len(to_learn_from(parts, promised=promised)),
         certify=len(parts["certify"]) if promised else 0,
         not_located=located.count(False),
         declined=sum(a.declined for a in answers),

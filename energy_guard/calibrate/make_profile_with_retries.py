@@ -26,6 +26,7 @@ from energy_guard.calibrate.make_profile import (
     ranking,
     scored,
     scorer_for,
+    to_learn_from,
     training,
 )
 from energy_guard.calibrate.retry_chains import Chains
@@ -62,9 +63,9 @@ def check_policy(policy: Policy, wish: Wish) -> None:
 def asking_profile(
     answers: Sequence[Answered],
     info: ModelInfo,
+    *,
     locator: str,
     policy: Policy,
-    *,
     detector: str | None = None,
     system_prompt: str | None = None,
     sampling: Sampling | None = None,
@@ -76,18 +77,14 @@ def asking_profile(
     scorer = scorer_for(answers, detector)
     return profile_with(
         scorer,
-        calibrated(scored(answers, scorer), ()).model_copy(update=_ANY_SCORE),
-        info,
-        locator,
+        calibrated(scored([a.scored_by(scorer) for a in answers]), ()).model_copy(
+            update=_ANY_SCORE
+        ),
+        info=info,
+        locator=locator,
         warn=0.0,
         abstain=0.0,
-        retries=policy.retries,
-        retry=policy.retry,
-        retry_temperature=policy.retry_temperature,
-        feedback_text=policy.feedback_text,
-        early_stop=policy.early_stop,
-        unscored=policy.unscored,
-        nothing_to_check=policy.nothing_to_check,
+        **policy.rules,
         system_prompt=system_prompt,
         sampling=sampling,
     )
@@ -104,14 +101,13 @@ class PolicyRun:
 def run(answered: Answered, profile: Profile) -> PolicyRun:
     """Return what comes out of a question under a profile's own policy.
 
-    Raises InputError where the policy makes more attempts than are stored.
+    answered: with scores (`Answered.scored_by`). Raises InputError if the policy makes more
+    attempts than are stored.
     """
-    attempts = []
-    for attempt in answered.attempts:
-        score, p = profile.scorer.score(attempt.trace, attempt.located), None
-        if isinstance(score, Score):
-            p = profile.p_wrong(score)
-        attempts.append(replace(attempt, score=score, p_wrong=p))
+    attempts = [
+        replace(a, p_wrong=profile.p_wrong(a.score)) if isinstance(a.score, Score) else a
+        for a in answered.attempts
+    ]
     number, move = as_run(profile.policy(), attempts)
     return PolicyRun(number, answered.alone(move.attempt))
 
@@ -128,9 +124,9 @@ _ANY_SCORE: Final = {
 def make_retried(
     fitted: Sequence[Answered],
     asked: Sequence[Answered],
+    *,
     asking: Profile,
     policy: Policy,
-    *,
     wish: Wish | None = None,
     earlier: Sequence[Certificate] = (),
 ) -> Made:
@@ -146,11 +142,13 @@ def make_retried(
     right or wrong answers to learn from.
     """
     wish = wish or Wish()
-    parts = in_splits(asked)
+    unscored = in_splits(asked)
     promised = wish.max_risk is not None
-    learning = [*parts["calibrate"], *([] if promised else parts["certify"])]
-    asking = _knowing(asking, [*fitted, *learning])
-    chains = Chains.of(learning, fitted, asking)
+    asking = _knowing(asking, [*fitted, *to_learn_from(unscored, promised=promised)])
+    scorer = asking.scorer
+    parts = {name: [a.scored_by(scorer) for a in part] for name, part in unscored.items()}
+    fitted = [a.scored_by(scorer) for a in fitted]
+    chains = Chains.of(to_learn_from(parts, promised=promised), fitted, name=asking.policy())
     profile = asking.model_copy(update={"certificates": tuple(earlier)})
     certificate = None
     if wish.max_risk is None:
@@ -160,12 +158,12 @@ def make_retried(
     runs = {name: [run(a, profile) for a in parts[name]] for name in _ASKED}
     out: dict[Split, list[Answered]] = {name: [r.kept for r in runs[name]] for name in _ASKED}
     out["fit"] = in_splits(fitted)["fit"]
-    said = training(out, profile.scorer, promised)
+    said = training(out, scorer, promised=promised)
     warn = _warn(wish, policy, profile.abstain)
     return Made(
         profile.model_copy(update={"warn": warn, "training": said}),
         certificate,
-        *ranking(out["certify"], profile.scorer),
+        *ranking(out["certify"]),
         outcomes=Counter(answered.outcome for part in out.values() for answered in part),
         asked=sum(len(runs[name]) for name in _ASKED),
         retried=sum(r.attempts > 1 for name in _ASKED for r in runs[name]),
@@ -191,15 +189,15 @@ def _promised(
     max_risk: float,
 ) -> tuple[Profile, Certificate]:
     """Choose a limit without the certifying questions, and certify it with them."""
-    cut = chains.promising(max_risk, spend(wish.confidence, 1), len(certifying))
+    cut = chains.promising(max_risk, spend(wish.confidence, 1), later=len(certifying))
     profile = profile.model_copy(update=chains.at_score(cut))
     certificate = certify(
         labelled([run(a, profile).kept for a in certifying], profile),
         [profile.abstain],
-        max_risk,
-        wish.confidence,
-        profile.basis,
-        profile.certificates,
+        max_risk=max_risk,
+        confidence=wish.confidence,
+        basis=profile.basis,
+        earlier=profile.certificates,
     )
     if certificate not in profile.certificates:
         looks = (*profile.certificates, certificate)

@@ -1,22 +1,18 @@
-"""Fits calibrations to labelled scores; the fitting itself is scikit-learn's."""
+"""Fits P(wrong) to labelled scores by Platt's method; the fitting itself is scikit-learn's."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.energy import Floats
+from energy_guard.energy import Bools, Floats
 from energy_guard.errors import InputError
 from energy_guard.extras import needs_extra
 from energy_guard.profile.calibration import Calibration
-
-ISOTONIC_ROWS: Final = 1000
-ISOTONIC_OF_EACH: Final = 100
-"""Below either of these numbers an isotonic fit follows the noise."""
 
 _FEW: Final = 30
 
@@ -24,8 +20,8 @@ _FEW: Final = 30
 def fit_calibration(
     scores: npt.ArrayLike,
     wrong: npt.ArrayLike,
+    *,
     lengths: Sequence[int] | None = None,
-    method: Literal["platt", "isotonic"] = "platt",
 ) -> Calibration:
     """Fit P(wrong) to the scores of labelled answers, one row a question.
 
@@ -34,8 +30,7 @@ def fit_calibration(
     0: the base rate for everything, and a note. Platt's targets are smoothed as in his paper
     (Platt 1999), so that perfectly separated answers do not give an endless slope.
 
-    Raises InputError for one class only, for scores that are not finite, and for isotonic
-    fits on fewer than 1,000 rows or 100 of each class.
+    Raises InputError for one class only, and for scores that are not finite.
 
     >>> fit_calibration([0, 1, 2, 3], [False, True, False, True]).p_wrong(1.5)
     0.5
@@ -47,14 +42,11 @@ def fit_calibration(
         if len(lengths) != len(y):
             raise InputError(f"there are {len(y)} scores and {len(lengths)} lengths")
         ends |= {"shortest": int(min(lengths)), "longest": int(max(lengths))}
-    if method == "isotonic":
-        knots = _isotonic(x, y)
-        return Calibration(knots=knots, note=_note(knots[-1][1] - knots[0][1], y), **ends)
     slope, intercept = _platt(x, y)
     return Calibration(slope=slope, intercept=intercept, note=_note(slope, y), **ends)
 
 
-def _labelled(scores: npt.ArrayLike, wrong: npt.ArrayLike) -> tuple[Floats, npt.NDArray[np.bool_]]:
+def _labelled(scores: npt.ArrayLike, wrong: npt.ArrayLike) -> tuple[Floats, Bools]:
     x, y = np.asarray(scores, dtype=np.float64), np.asarray(wrong, dtype=bool)
     if x.ndim != 1 or x.shape != y.shape:
         raise InputError(f"there are {x.size} scores and {y.size} labels")
@@ -76,7 +68,7 @@ def _labelled(scores: npt.ArrayLike, wrong: npt.ArrayLike) -> tuple[Floats, npt.
     return x, y
 
 
-def _platt(x: Floats, y: npt.NDArray[np.bool_]) -> tuple[float, float]:
+def _platt(x: Floats, y: Bools) -> tuple[float, float]:
     """Slope and intercept; scaled for the fit, so that its tolerance fits any unit."""
     n_wrong, n_right = int(y.sum()), int((~y).sum())
     base = math.log(n_wrong / n_right)
@@ -97,23 +89,8 @@ def _platt(x: Floats, y: npt.NDArray[np.bool_]) -> tuple[float, float]:
     return slope, float(model.intercept_[0]) - slope * centre
 
 
-def _isotonic(x: Floats, y: npt.NDArray[np.bool_]) -> tuple[tuple[float, float], ...]:
-    fewer = min(int(y.sum()), int((~y).sum()))
-    if len(y) < ISOTONIC_ROWS or fewer < ISOTONIC_OF_EACH:
-        raise InputError(
-            f"an isotonic calibration needs {ISOTONIC_ROWS} rows with {ISOTONIC_OF_EACH} of "
-            f"each class; these are {len(y)} with {fewer} of the rarer one",
-            "Use Platt's, the default, or add rows.",
-        )
-    with needs_extra("eval"):
-        from sklearn.isotonic import IsotonicRegression
-    fit = IsotonicRegression(y_min=0, y_max=1).fit(x, y.astype(np.float64))
-    pairs = zip(fit.X_thresholds_.tolist(), fit.y_thresholds_.tolist(), strict=True)
-    return tuple((score, p) for score, p in pairs)
-
-
-def _note(rise: float, y: npt.NDArray[np.bool_]) -> str:
-    if rise == 0:
+def _note(slope: float, y: Bools) -> str:
+    if slope == 0:
         return (
             "the score does not tell wrong from right answers here: every P(wrong) is the base rate"
         )

@@ -20,10 +20,10 @@ from energy_guard.calibrate.make_profile import calibrated, scored
 from energy_guard.decide import Attempt, FinalMove, as_run
 from energy_guard.errors import InputError
 from energy_guard.policy import Policy
-from energy_guard.profile import Calibration, Profile
+from energy_guard.profile import Calibration
 from energy_guard.questions.answered import Answered
 from energy_guard.result import shows
-from energy_guard.score import Score, Scorer, Unscored
+from energy_guard.score import Score, Unscored
 
 LIKELY: Final = 0.9
 """How likely a limit has to be certified to be preferred for its coverage."""
@@ -43,14 +43,16 @@ class Chains:
     policy: Policy
 
     @classmethod
-    def of(cls, answers: Sequence[Answered], fitted: Sequence[Answered], asking: Profile) -> Self:
-        """Score all attempts; fitted: further answers that the range takes in."""
-        scorer = asking.scorer
+    def of(cls, answers: Sequence[Answered], fitted: Sequence[Answered], *, policy: Policy) -> Self:
+        """Take scored answers with all their attempts.
+
+        fitted: further scored answers that the range takes in. policy: that they were asked under.
+        """
         every = [chain.alone(i) for chain in answers for i in range(len(chain.attempts))]
-        seen = [score for _, score in scored([*fitted, *every], scorer)]
-        single = calibrated(scored([chain.alone(0) for chain in answers], scorer), seen)
-        attempts = [tuple(_in_range(a, scorer, single) for a in c.attempts) for c in answers]
-        return cls(answers, attempts, single, asking.policy())
+        seen = [score for _, score in scored([*fitted, *every])]
+        single = calibrated(scored([chain.alone(0) for chain in answers]), seen)
+        attempts = [tuple(_in_range(a, single) for a in c.attempts) for c in answers]
+        return cls(answers, attempts, single, policy)
 
     def at_limit(self, limit: float) -> dict[str, object]:
         """Return the calibration of what is kept where P(wrong) below `limit` is shown.
@@ -76,7 +78,7 @@ class Chains:
         calibration = self._fitted(cut)
         return self._checked(calibration, _at(calibration, cut), cut)
 
-    def promising(self, max_risk: float, level: float, later: int) -> float:
+    def promising(self, max_risk: float, level: float, *, later: int) -> float:
         """Return the limit on the score with the best prospects of being certified.
 
         The one with most coverage among those that `later` questions will probably certify; where
@@ -88,7 +90,7 @@ class Chains:
         answered = np.array([len(kept) for kept in shown])
         wrong = np.array([sum(a.wrong for a in kept) for kept in shown])
         expected = np.rint(answered * later / len(self.answers)).astype(np.int64)
-        chance = chance_to_certify(wrong, answered, expected, max_risk, level)
+        chance = chance_to_certify(wrong, answered, later=expected, max_risk=max_risk, level=level)
         likely = np.flatnonzero(chance >= LIKELY)
         return grid[int(likely[-1] if len(likely) else np.argmax(chance))]
 
@@ -134,12 +136,12 @@ class Chains:
         return {"calibration": calibration, "abstain": limit}
 
 
-def _in_range(attempt: Attempt, scorer: Scorer, single: Calibration) -> Attempt:
-    score = scorer.score(attempt.trace, attempt.located)
-    if isinstance(score, Score):
-        why_not = score.unlike or single.why_not(score.value, len(score.span.tokens))
-        score = score if why_not is None else Unscored(why_not)
-    return replace(attempt, score=score)
+def _in_range(attempt: Attempt, single: Calibration) -> Attempt:
+    score = attempt.score
+    if isinstance(score, Unscored):
+        return attempt
+    why_not = score.unlike or single.why_not(score.value, len(score.span.tokens))
+    return attempt if why_not is None else replace(attempt, score=Unscored(why_not))
 
 
 def _at(calibration: Calibration, score: float) -> float:

@@ -119,7 +119,7 @@ def calibrate(
             made = make_profile(
                 asker.ask(guard, rows, "asking"),
                 engine.info,
-                guard.judge.locator,
+                locator=guard.judge.locator,
                 detector=detector,
                 wish=wish,
                 system_prompt=system,
@@ -164,7 +164,7 @@ class _Asker:
 
     def fitting(self, rows: list[Question]) -> list[Question]:
         """Return those that fit the context, and say how many do not, before any is asked."""
-        short = [row for row in rows if fits_context(row, self.engine, self.wording)]
+        short = [row for row in rows if fits_context(row, self.engine, wording=self.wording)]
         if not short:
             raise InputError("no question fits_context the context", "Give more of it: --n-ctx.")
         if len(short) < len(rows):
@@ -185,7 +185,7 @@ class _Asker:
                 )
             file.unlink()  # its profile was made
         with bars(what, rows) as advance:
-            return collect(guard, rows, file, wording=self.wording, on_answer=advance)
+            return collect(guard, rows, path=file, wording=self.wording, on_answer=advance)
 
 
 def _as_it_runs(
@@ -204,15 +204,15 @@ def _as_it_runs(
     asking = asking_profile(
         fitted,
         guard.backend.info,
-        guard.judge.locator,
-        policy,
+        locator=guard.judge.locator,
+        policy=policy,
         detector=detector,
         system_prompt=asker.wording.system,
         sampling=Sampling(),
     )
     under = Guard(asker.engine, profile=asking)
     asked = asker.ask(under, others, "with retries", "attempts")
-    return make_retried(fitted, asked, asking, policy, wish=wish, earlier=earlier)
+    return make_retried(fitted, asked, asking=asking, policy=policy, wish=wish, earlier=earlier)
 
 
 def _print(console: Console, made: Made, path: Path) -> None:

@@ -139,7 +139,7 @@ def _results(
         profile.check(model=model["fingerprint"], backend=model["backend"])
         profile.check(locator=made_with["locator"], mode="chat", scoring="token-by-token")
         profile.check_policy(Policy(on="p_wrong", abstain=profile.abstain))
-    return summarise(answers, detector, read_told(traces), profile) | {
+    return summarise(answers, detector, told=read_told(traces), profile=profile) | {
         "command": run.command if run else _command(),
         "versions": versions(),
         "made_with": made_with,
@@ -173,7 +173,7 @@ class _Wanted:
 def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Question], folder: Folder) -> None:
     """Ask what is not answered yet, and measure the baselines of what is not measured yet."""
     reader = showing(guard.backend) if wanted.probe else None
-    chosen, too_long = choose(asked, wanted.rows, guard.backend)
+    chosen, too_long = choose(asked, wanted.rows, backend=guard.backend)
     if not chosen:
         raise InputError("no question fits the context", "Give more of it: --n-ctx.")
     run = EvaluationRun(_command(), tuple(row.id for row in chosen), too_long)
@@ -181,19 +181,24 @@ def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Question], folder: Folde
         answers = collect(
             guard,
             chosen,
-            folder.answers,
+            path=folder.answers,
             on_start=lambda: folder.write_run(run),
             on_answer=advance,
         )
     if reader is not None:
         with bars("hidden states", chosen) as advance:
-            measure_states(reader, list(zip(chosen, answers, strict=True)), folder.states, advance)
+            measure_states(
+                reader,
+                list(zip(chosen, answers, strict=True)),
+                folder=folder.states,
+                on_measured=advance,
+            )
     if wanted.baselines:
         subsample, _ = choose(chosen, wanted.baselines)
         by_id = {answered.id: answered for answered in answers}
         pairs = [(row, by_id[row.id]) for row in subsample]
         with bars("baselines", subsample) as advance:
-            measure(guard, pairs, folder.measured, advance)
+            measure(guard, pairs, path=folder.measured, on_measured=advance)
     told = read_told(folder.path)  # what was told before is graded again, asked for or not
     more = {row.id for row in choose(chosen, wanted.told)[0]}
     for target in TOLD:
@@ -202,7 +207,7 @@ def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Question], folder: Folde
         if subsample:
             with bars(f"told, t = {target:g}", subsample) as advance:
                 path, rule = folder.told(target), rule_of(target)
-                collect(guard, subsample, path, rule=rule, on_answer=advance)
+                collect(guard, subsample, path=path, rule=rule, on_answer=advance)
 
 
 def _command() -> str:

@@ -14,11 +14,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.energy import Floats
+from energy_guard.energy import Floats, Ints
 from energy_guard.estimates.estimate import Estimate, Measured, NotDefined
 
-Counts = npt.NDArray[np.int64]
-Statistic = Callable[[Counts], Floats]
+Statistic = Callable[[Ints], Floats]
 
 DRAWS: Final = 2000
 
@@ -47,7 +46,7 @@ class Sample:
         random = np.random.default_rng(seed)
         return np.concatenate([self.statistic(counts) for counts in self._counts(random, draws)])
 
-    def _counts(self, random: np.random.Generator, draws: int) -> Iterator[Counts]:
+    def _counts(self, random: np.random.Generator, draws: int) -> Iterator[Ints]:
         labels = np.zeros(self.n) if self.strata is None else self.strata
         members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
         block = max(1, _CELLS // self.n)
@@ -62,25 +61,23 @@ class Sample:
             yield counts
 
 
-def interval(sample: Sample, confidence: float = 0.95, note: str = "", seed: int = 0) -> Measured:
-    """Return the statistic with its interval; the same rows give the same interval."""
-    return mean_interval([sample], confidence, note, seed)
+def interval(sample: Sample, *, confidence: float = 0.95, note: str = "") -> Measured:
+    """Return the statistic with its interval; the same rows give the same interval.
 
+    Args:
+        sample: the statistic and the rows that are drawn again.
+        confidence: of the interval, between 0 and 1.
+        note: what to know before believing it.
 
-def mean_interval(
-    samples: Sequence[Sample], confidence: float = 0.95, note: str = "", seed: int = 0
-) -> Measured:
-    """Return the mean of several independent samples' statistics, each counting the same.
+    Returns:
+        The estimate; NotDefined if the rows, or more than a twentieth of their resamples, give no
+        number.
 
-    The samples themselves (tasks) are taken as given, not as drawn from more of them.
     """
-    n = sum(sample.n for sample in samples)
-    value = float(np.mean([sample.value for sample in samples]))
-    resampled = [sample.resampled((seed, number)) for number, sample in enumerate(samples)]
-    draws = np.mean(resampled, axis=0)
+    draws = sample.resampled((0, 0))
     defined = draws[np.isfinite(draws)]
-    if not np.isfinite(value) or len(defined) < 0.95 * DRAWS:
-        return NotDefined("these rows are too much alike: most resamples give no number", n)
+    if not np.isfinite(sample.value) or len(defined) < 0.95 * DRAWS:
+        return NotDefined("these rows are too much alike: most resamples give no number", sample.n)
     tail = (1 - confidence) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
-    return Estimate(value, float(low), float(high), n, confidence, note)
+    return Estimate(sample.value, float(low), float(high), sample.n, confidence, note)

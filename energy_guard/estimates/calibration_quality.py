@@ -8,12 +8,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.energy import Floats
+from energy_guard.energy import Bools, Floats, Ints
 from energy_guard.errors import InputError
-from energy_guard.estimates.bootstrap import Counts, Sample, interval
+from energy_guard.estimates.bootstrap import Sample, interval
 from energy_guard.estimates.estimate import Measured, NotDefined, proportion
-
-Bools = npt.NDArray[np.bool_]
 
 BINS: Final = 10
 
@@ -22,18 +20,10 @@ ROWS: Final = 2000
 looks better calibrated than a perfect predictor."""
 
 
-def brier(p_wrong: Floats, wrong: Bools, confidence: float = 0.95) -> Measured:
-    """Return the mean of (P(wrong) − outcome)², outcome being 1 for wrong answers; 0 is best."""
-    _check(p_wrong, wrong)
-    if not len(wrong):
-        return NotDefined("there are no rows", 0)
-    squares = (p_wrong - wrong) ** 2
-    return interval(Sample(lambda counts: _mean(counts, squares), len(wrong)), confidence)
-
-
 def brier_skill(
     p_wrong: Floats,
     wrong: Bools,
+    *,
     tasks: npt.NDArray[np.generic] | None = None,
     confidence: float = 0.95,
 ) -> Measured:
@@ -47,16 +37,16 @@ def brier_skill(
         return NotDefined("one class only: the base rate is perfect", len(wrong))
     squares = (p_wrong - wrong) ** 2
 
-    def skill(counts: Counts) -> Floats:
+    def skill(counts: Ints) -> Floats:
         base = _mean(counts, wrong.astype(np.float64))
         spread = base * (1 - base)
         lost = _mean(counts, squares)
         return np.where(spread > 0, 1 - lost / np.where(spread > 0, spread, 1), np.nan)
 
-    return interval(Sample(skill, len(wrong), tasks), confidence)
+    return interval(Sample(skill, len(wrong), tasks), confidence=confidence)
 
 
-def calibration_error(p_wrong: Floats, wrong: Bools, confidence: float = 0.95) -> Measured:
+def calibration_error(p_wrong: Floats, wrong: Bools, *, confidence: float = 0.95) -> Measured:
     """Return the mean distance of P(wrong) from the share of wrong answers, in equal-mass bins.
 
     Weighted by the rows of each of ten bins; equal probabilities share a bin. NotDefined below
@@ -69,14 +59,16 @@ def calibration_error(p_wrong: Floats, wrong: Bools, confidence: float = 0.95) -
         return NotDefined(f"a calibration error needs {ROWS} rows, and these are {n}", n)
     member = _bins(p_wrong)[:, None] == np.arange(BINS)
 
-    def error(counts: Counts, outcome: Bools) -> Floats:
+    def error(counts: Ints, outcome: Bools) -> Floats:
         gaps = (counts * (p_wrong - outcome)) @ member
         return np.asarray(np.abs(gaps).sum(axis=1) / n, dtype=np.float64)
 
     random = np.random.default_rng(0)
     perfect = error(np.ones((200, n), dtype=np.int64), random.random((200, n)) < p_wrong)
     note = f"a perfect P(wrong) would show {perfect.mean():.3f} on as many rows"
-    return interval(Sample(lambda counts: error(counts, wrong), n), confidence, note)
+    return interval(
+        Sample(lambda counts: error(counts, wrong), n), confidence=confidence, note=note
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +80,7 @@ class ReliabilityBin:
 
 
 def reliability(
-    p_wrong: Floats, wrong: Bools, confidence: float = 0.95
+    p_wrong: Floats, wrong: Bools, *, confidence: float = 0.95
 ) -> tuple[ReliabilityBin, ...]:
     """Return up to ten equal-mass bins, lowest P(wrong) first; equal probabilities share one."""
     _check(p_wrong, wrong)
@@ -96,20 +88,22 @@ def reliability(
     return tuple(
         ReliabilityBin(
             float(p_wrong[bins == number].mean()),
-            proportion(int(wrong[bins == number].sum()), int((bins == number).sum()), confidence),
+            proportion(
+                int(wrong[bins == number].sum()), int((bins == number).sum()), confidence=confidence
+            ),
         )
         for number in np.unique(bins)
     )
 
 
-def _bins(p_wrong: Floats) -> npt.NDArray[np.int64]:
+def _bins(p_wrong: Floats) -> Ints:
     """The bin of each row, by its rank; equal values have one rank, the middle of theirs."""
     _, group, sizes = np.unique(p_wrong, return_inverse=True, return_counts=True)
     middle = np.cumsum(sizes) - sizes / 2
     return np.asarray(BINS * middle[group] // max(len(p_wrong), 1), dtype=np.int64)
 
 
-def _mean(counts: Counts, values: Floats) -> Floats:
+def _mean(counts: Ints, values: Floats) -> Floats:
     return np.asarray(counts @ values / counts.sum(axis=1), dtype=np.float64)
 
 

@@ -13,12 +13,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.energy import Floats
+from energy_guard.energy import Bools, Floats, Ints
 from energy_guard.errors import InputError
-from energy_guard.estimates.bootstrap import Counts, Sample, interval
+from energy_guard.estimates.bootstrap import Sample, interval
 from energy_guard.estimates.estimate import Measured, NotDefined, proportion
-
-Bools = npt.NDArray[np.bool_]
 
 TARGETS: Final = (0.0, 0.5, 0.75, 0.9)
 
@@ -85,7 +83,7 @@ def penalty(target: float) -> float:
 
 
 def target_score(
-    graded: Graded, target: float, answered: Bools | None = None, confidence: float = 0.95
+    graded: Graded, target: float, *, answered: Bools | None = None, confidence: float = 0.95
 ) -> Measured:
     """Return S_t of showing what is `answered`, everything unless given."""
     return _interval(graded, _points(graded, target, answered), confidence)
@@ -94,6 +92,7 @@ def target_score(
 def target_table(
     graded: Graded,
     p_wrong: Floats,
+    *,
     targets: Sequence[float] = TARGETS,
     confidence: float = 0.95,
 ) -> tuple[TargetRow, ...]:
@@ -118,8 +117,8 @@ def _row(graded: Graded, p_wrong: Floats, target: float, confidence: float) -> T
         oracle=_interval(graded, oracle, confidence),
         gain=_interval(graded, guard - always, confidence),
         share=_share(graded, guard, oracle, confidence),
-        coverage=proportion(n_spoken, len(spoken), confidence),
-        accuracy=proportion(n_right, n_spoken, confidence),
+        coverage=proportion(n_spoken, len(spoken), confidence=confidence),
+        accuracy=proportion(n_right, n_spoken, confidence=confidence),
         abstained_unanswerable=_abstained(graded, spoken, confidence),
     )
 
@@ -131,25 +130,25 @@ def _points(graded: Graded, target: float, answered: Bools | None) -> Floats:
 
 
 def _interval(graded: Graded, points: Floats, confidence: float) -> Measured:
-    def mean(counts: Counts) -> Floats:
+    def mean(counts: Ints) -> Floats:
         return np.asarray(counts @ points / counts.sum(axis=1), dtype=np.float64)
 
-    return interval(Sample(mean, len(points), graded.tasks), confidence)
+    return interval(Sample(mean, len(points), graded.tasks), confidence=confidence)
 
 
 def _share(graded: Graded, guard: Floats, oracle: Floats, confidence: float) -> Measured:
     if not oracle.any():
         return NotDefined("no answer is right: the oracle earns nothing either", len(oracle))
 
-    def share(counts: Counts) -> Floats:
+    def share(counts: Ints) -> Floats:
         earned, possible = counts @ guard, counts @ oracle
         return np.where(possible > 0, earned / np.where(possible > 0, possible, 1), np.nan)
 
-    return interval(Sample(share, len(oracle), graded.tasks), confidence)
+    return interval(Sample(share, len(oracle), graded.tasks), confidence=confidence)
 
 
 def _abstained(graded: Graded, spoken: Bools, confidence: float) -> Measured:
     if graded.answerable is None or graded.answerable.all():
         return NotDefined("every question has an answer", 0)
     silent = ~spoken[~graded.answerable]
-    return proportion(int(silent.sum()), len(silent), confidence)
+    return proportion(int(silent.sum()), len(silent), confidence=confidence)

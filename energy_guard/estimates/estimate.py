@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from energy_guard.energy import Floats
+from energy_guard.energy import Floats, Ints
 from energy_guard.extras import needs_extra
 
 
@@ -41,7 +40,7 @@ class NotDefined:
 Measured = Estimate | NotDefined
 
 
-def proportion(count: int, n: int, confidence: float = 0.95) -> Measured:
+def proportion(count: int, n: int, *, confidence: float = 0.95) -> Measured:
     """Return count / n with its Clopper-Pearson interval.
 
     >>> proportion(0, 20).high < 0.17
@@ -49,14 +48,14 @@ def proportion(count: int, n: int, confidence: float = 0.95) -> Measured:
     """
     if n == 0:
         return NotDefined("there are no rows to count in", 0)
-    low, high = clopper_pearson(np.array([count]), np.array([n]), confidence)
+    low, high = clopper_pearson(np.array([count]), np.array([n]), confidence=confidence)
     return Estimate(count / n, float(low[0]), float(high[0]), n, confidence)
 
 
-def clopper_pearson(
-    counts: npt.NDArray[np.int64], n: npt.NDArray[np.int64], confidence: float = 0.95
-) -> tuple[Floats, Floats]:
+def clopper_pearson(counts: Ints, n: Ints, *, confidence: float = 0.95) -> tuple[Floats, Floats]:
     """Return the exact binomial interval's ends for each count of n (n at least 1)."""
+    # scipy's binomtest(...).proportion_ci gives the same ends (tests hold both together), one
+    # pair at a time and by root search: a risk-coverage curve has thousands.
     with needs_extra("eval"):
         from scipy.stats import beta
     tail = (1 - confidence) / 2

@@ -8,25 +8,21 @@ order among them counts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from energy_guard.energy import Floats
+from energy_guard.energy import Bools, Floats, Ints
 from energy_guard.errors import InputError
-from energy_guard.estimates.bootstrap import Counts, Sample, Statistic, interval, mean_interval
+from energy_guard.estimates.bootstrap import Sample, Statistic, interval
 from energy_guard.estimates.estimate import Measured, NotDefined, clopper_pearson
-
-Bools = npt.NDArray[np.bool_]
 
 OF_EACH: Final = 30
 """With fewer answers of a class the bootstrap's intervals are too narrow."""
 
 
-def auroc(risk: Floats, wrong: Bools, confidence: float = 0.95) -> Measured:
+def auroc(risk: Floats, wrong: Bools, *, confidence: float = 0.95) -> Measured:
     """Return the chance that a wrong answer has a higher risk than a right one; ties count half.
 
     The interval is bootstrapped within each class. NotDefined for one class only.
@@ -37,38 +33,12 @@ def auroc(risk: Floats, wrong: Bools, confidence: float = 0.95) -> Measured:
     lacking = _one_class(risk, wrong)
     if lacking is not None:
         return lacking
-    return interval(Sample(_auroc(risk, wrong), len(risk), wrong), confidence, _few(wrong))
+    return interval(
+        Sample(_auroc(risk, wrong), len(risk), wrong), confidence=confidence, note=_few(wrong)
+    )
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Two risks of the same answers of one task: is `risk` better than `baseline`?"""
-
-    risk: Floats
-    baseline: Floats
-    wrong: Bools
-
-
-def auroc_gain(tasks: Sequence[Comparison], confidence: float = 0.95) -> Measured:
-    """Return the mean over tasks of AUROC(risk) − AUROC(baseline), each task counting the same.
-
-    Paired: every resample draws the same answers for both, within each class of each task.
-    NotDefined where a task has one class only.
-    """
-    if not tasks:
-        return NotDefined("there are no tasks to compare on", 0)
-    samples, notes = [], []
-    for number, task in enumerate(tasks, 1):
-        lacking = _one_class(task.risk, task.wrong) or _one_class(task.baseline, task.wrong)
-        if lacking is not None:
-            return replace(lacking, reason=f"task {number}: {lacking.reason}")
-        ours, theirs = _auroc(task.risk, task.wrong), _auroc(task.baseline, task.wrong)
-        samples.append(Sample(_difference(ours, theirs), len(task.wrong), task.wrong))
-        notes.append(_few(task.wrong))
-    return mean_interval(samples, confidence, max(notes, key=len))
-
-
-def aurc(risk: Floats, wrong: Bools, confidence: float = 0.95) -> Measured:
+def aurc(risk: Floats, wrong: Bools, *, confidence: float = 0.95) -> Measured:
     """Return the mean risk over all coverages, the least risky answered first; lower is better.
 
     1/n Σ_i (wrong among the first i)/i (Geifman & El-Yaniv 2017). Where risks are equal, the mean
@@ -77,7 +47,7 @@ def aurc(risk: Floats, wrong: Bools, confidence: float = 0.95) -> Measured:
     return _ranking(_aurc(risk, wrong), risk, wrong, confidence)
 
 
-def aurc_excess(risk: Floats, wrong: Bools, confidence: float = 0.95) -> Measured:
+def aurc_excess(risk: Floats, wrong: Bools, *, confidence: float = 0.95) -> Measured:
     """Return how much higher the AURC is than that of an oracle with as many wrong answers."""
     oracle = _aurc(wrong.astype(np.float64), wrong)
     return _ranking(_difference(_aurc(risk, wrong), oracle), risk, wrong, confidence)
@@ -93,14 +63,14 @@ class RiskCoverage:
     """
 
     threshold: Floats
-    answered: Counts
+    answered: Ints
     coverage: Floats
     risk: Floats
     low: Floats
     high: Floats
 
 
-def risk_coverage(risk: Floats, wrong: Bools, confidence: float = 0.95) -> RiskCoverage:
+def risk_coverage(risk: Floats, wrong: Bools, *, confidence: float = 0.95) -> RiskCoverage:
     """Return the whole curve; its points are empty where no row has a risk."""
     _check(risk, wrong, gaps=True)
     scored = np.isfinite(risk)
@@ -108,13 +78,13 @@ def risk_coverage(risk: Floats, wrong: Bools, confidence: float = 0.95) -> RiskC
     once = np.ones((1, int(scored.sum())), dtype=np.int64)
     answered = np.cumsum(sums(once), axis=1)[0]
     errors = np.cumsum(sums(once * wrong[scored]), axis=1)[0]
-    low, high = clopper_pearson(errors, answered, confidence)
+    low, high = clopper_pearson(errors, answered, confidence=confidence)
     coverage = answered / len(risk)
     return RiskCoverage(sums.values, answered, coverage, errors / answered, low, high)
 
 
 def coverage_at_risk(
-    risk: Floats, wrong: Bools, max_risk: float, confidence: float = 0.95
+    risk: Floats, wrong: Bools, *, max_risk: float, confidence: float = 0.95
 ) -> Measured:
     """Return the largest coverage at which at most a share max_risk of the answered is wrong.
 
@@ -126,14 +96,14 @@ def coverage_at_risk(
     scored = np.isfinite(risk)
     sums = _Sums(risk[scored])
 
-    def statistic(counts: Counts) -> Floats:
+    def statistic(counts: Ints) -> Floats:
         drawn = counts[:, scored]
         answered = np.cumsum(sums(drawn), axis=1)
         errors = np.cumsum(sums(drawn * wrong[scored]), axis=1)
         held = np.where(errors <= max_risk * answered, answered, 0)
         return np.asarray(held.max(axis=1, initial=0) / counts.sum(axis=1), dtype=np.float64)
 
-    return interval(Sample(statistic, len(risk)), confidence)
+    return interval(Sample(statistic, len(risk)), confidence=confidence)
 
 
 class _Sums:
@@ -147,18 +117,18 @@ class _Sums:
         self._starts = np.flatnonzero(first)
         self.values = ascending[self._starts]
 
-    def __call__(self, counts: Counts) -> Counts:
+    def __call__(self, counts: Ints) -> Ints:
         ordered = counts[:, self._order]
         if len(self._starts) == len(self._order):
             return ordered
-        sums: Counts = np.add.reduceat(ordered, self._starts, axis=1)
+        sums: Ints = np.add.reduceat(ordered, self._starts, axis=1)
         return sums
 
 
 def _auroc(risk: Floats, wrong: Bools) -> Statistic:
     sums = _Sums(risk)
 
-    def statistic(counts: Counts) -> Floats:
+    def statistic(counts: Ints) -> Floats:
         bad, good = sums(counts * wrong), sums(counts * ~wrong)
         below = np.cumsum(good, axis=1) - good / 2
         pairs = bad.sum(axis=1) * good.sum(axis=1)
@@ -175,7 +145,7 @@ def _aurc(risk: Floats, wrong: Bools) -> Statistic:
     sums = _Sums(risk)
     harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, len(risk) + 1))])
 
-    def statistic(counts: Counts) -> Floats:
+    def statistic(counts: Ints) -> Floats:
         size, errors = sums(counts), sums(counts * wrong)
         after, errors_after = np.cumsum(size, axis=1), np.cumsum(errors, axis=1)
         before, errors_before = after - size, errors_after - errors
@@ -195,7 +165,7 @@ def _ranking(statistic: Statistic, risk: Floats, wrong: Bools, confidence: float
     _check(risk, wrong)
     if not len(risk):
         return NotDefined("there are no rows", 0)
-    return interval(Sample(statistic, len(risk)), confidence)
+    return interval(Sample(statistic, len(risk)), confidence=confidence)
 
 
 def _one_class(risk: Floats, wrong: Bools) -> NotDefined | None:

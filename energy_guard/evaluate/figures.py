@@ -10,12 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from energy_guard.energy import Floats
+from energy_guard.energy import Bools, Floats
 from energy_guard.estimates import ranking
 from energy_guard.estimates.calibration_quality import brier_skill, calibration_error, reliability
 from energy_guard.estimates.confidence_targets import Graded, TargetRow, target_table
 from energy_guard.estimates.estimate import Measured, NotDefined
-from energy_guard.estimates.ranking import Bools
 from energy_guard.extras import needs_extra
 
 RISKS: Final = (0.1, 0.2)
@@ -38,7 +37,8 @@ def guard_figures(graded: Graded, p_wrong: Floats) -> dict[str, Any]:
         "aurc": measured(ranking.aurc(*of_known)),
         "aurc_excess": measured(ranking.aurc_excess(*of_known)),
         "coverage_at_risk": {
-            str(risk): measured(ranking.coverage_at_risk(p_wrong, wrong, risk)) for risk in RISKS
+            str(risk): measured(ranking.coverage_at_risk(p_wrong, wrong, max_risk=risk))
+            for risk in RISKS
         },
         "risk_coverage": _risk_coverage(p_wrong, wrong),
         "brier_skill": measured(brier_skill(*of_known, tasks)),

@@ -126,7 +126,7 @@ class Folder:
 
 
 def choose(
-    rows: Sequence[Question], most: int, backend: Backend | None = None
+    rows: Sequence[Question], most: int, *, backend: Backend | None = None
 ) -> tuple[list[Question], dict[str, int]]:
     """Return at most so many rows of each task, and how many of each did not fit the context.
 
@@ -162,7 +162,7 @@ def read_run(path: Path) -> tuple[dict[str, Any], list[Answered], EvaluationRun 
     if path.is_dir() and folder.measured.exists():
         answers = with_measured(answers, read_measured(folder.measured))
     if path.is_dir() and folder.states.exists():
-        answers = with_states(answers, folder.states, made_with["model"]["fingerprint"])
+        answers = with_states(answers, folder.states, model=made_with["model"]["fingerprint"])
     if not answers:
         raise InputError(f"{path} holds no answers", "Go on asking: --resume.")
     return made_with, answers, run

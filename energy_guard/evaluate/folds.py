@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from energy_guard.calibrate.detector import FOLDS, Examples, Flags, adapt, fit, folds_of
+from energy_guard.calibrate.detector import FOLDS, Examples, adapt, fit, folds_of
 from energy_guard.calibrate.probability import fit_calibration
-from energy_guard.energy import Floats
+from energy_guard.energy import Bools, Floats, Ints
 from energy_guard.evaluate.task_arrays import Task, examples
 from energy_guard.fitted import FittedDetector
-
-Folds = npt.NDArray[np.int64]
 
 DIVISIONS: Final = 5
 """Ways to divide the answers into folds: by one alone a mean AUROC moves by up to 2 points."""
@@ -33,9 +30,9 @@ class CrossFitted:
     """
 
     scores: Floats
-    folds: Folds
+    folds: Ints
 
-    def __getitem__(self, kept: Flags) -> CrossFitted:
+    def __getitem__(self, kept: Bools) -> CrossFitted:
         """Return those of some answers."""
         return CrossFitted(self.scores[:, kept], self.folds[:, kept])
 
@@ -44,14 +41,14 @@ class CrossFitted:
         """The scores of the first division, shape (n,)."""
         return np.asarray(self.scores[0])
 
-    def placed(self, where: Flags) -> CrossFitted:
+    def placed(self, where: Bools) -> CrossFitted:
         """Return them as those of the marked ones of more answers, the others without a score."""
         scores = np.full((len(self.scores), len(where)), np.nan)
         folds = np.zeros(scores.shape, dtype=np.int64)
         scores[:, where], folds[:, where] = self.scores, self.folds
         return CrossFitted(scores, folds)
 
-    def won(self, wrong: Flags) -> tuple[Floats, Floats]:
+    def won(self, wrong: Bools) -> tuple[Floats, Floats]:
         """Return in how many divisions each wrong answer is above each right one, ties as ½, and
         in how many they were compared; both of shape (wrong, right).
         """
@@ -63,7 +60,7 @@ class CrossFitted:
         return won, compared
 
 
-def above(scores: Floats, wrong: Flags) -> Floats:
+def above(scores: Floats, wrong: Bools) -> Floats:
     """Return 1 where a wrong answer is above a right one, ½ where equal: shape (wrong, right)."""
     bad, good = scores[wrong][:, None], scores[~wrong]
     return np.asarray((bad > good) + 0.5 * (bad == good))
@@ -72,6 +69,7 @@ def above(scores: Floats, wrong: Flags) -> Floats:
 def cross_fit(
     examples: Examples,
     fitter: Callable[[Examples], FittedDetector],
+    *,
     divisions: int = DIVISIONS,
 ) -> CrossFitted:
     """Score every answer by detectors fitted without its fold, once for each division.
@@ -144,7 +142,7 @@ def p_wrong(risk: Floats, tasks: Sequence[Task]) -> Floats:
     return placed(out, scored)
 
 
-def placed(values: Floats, where: npt.NDArray[np.bool_]) -> Floats:
+def placed(values: Floats, where: Bools) -> Floats:
     """Put values to the answers that they are of, NaN to the others, shape (n,)."""
     out = np.full(len(where), np.nan)
     out[where] = values

@@ -12,10 +12,10 @@ from typing import Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.energy import Floats
-from energy_guard.estimates.bootstrap import Counts, Sample
+from energy_guard.energy import Bools, Floats, Ints
+from energy_guard.estimates.bootstrap import Sample
 from energy_guard.estimates.estimate import Estimate, Measured, NotDefined
-from energy_guard.estimates.ranking import OF_EACH, Bools
+from energy_guard.estimates.ranking import OF_EACH
 from energy_guard.evaluate.folds import CrossFitted, above
 from energy_guard.evaluate.task_arrays import PARTS, SINGLES
 from energy_guard.policy import DEFAULT_DETECTOR
@@ -46,7 +46,7 @@ class Aurocs:
         return mean_auroc([self], name)
 
 
-def aurocs(risks: Mapping[str, Risk], wrong: Bools, seed: Sequence[int] = (0, 0)) -> Aurocs:
+def aurocs(risks: Mapping[str, Risk], wrong: Bools) -> Aurocs:
     """Rank the same n answers by every risk; there must be right and wrong ones.
 
     Resamples keep the number of each class. A risk with a gap has no AUROC.
@@ -60,7 +60,7 @@ def aurocs(risks: Mapping[str, Risk], wrong: Bools, seed: Sequence[int] = (0, 0)
     pairs = [_pairs(risk, wrong) for risk in whole.values()]
     bad, good = np.flatnonzero(wrong), np.flatnonzero(~wrong)
 
-    def statistic(counts: Counts) -> Floats:
+    def statistic(counts: Ints) -> Floats:
         left = counts[:, bad].astype(np.float32)
         right = counts[:, good].astype(np.float32)
 
@@ -74,7 +74,7 @@ def aurocs(risks: Mapping[str, Risk], wrong: Bools, seed: Sequence[int] = (0, 0)
         return np.array(found).reshape(len(pairs), len(counts)).T
 
     once = statistic(np.ones((1, len(wrong)), dtype=np.int64))[0]
-    draws = Sample(statistic, len(wrong), wrong).resampled(seed)
+    draws = Sample(statistic, len(wrong), wrong).resampled((0, 0))
     return Aurocs(
         n=len(wrong),
         rarer=min(len(bad), len(good)),
@@ -84,7 +84,7 @@ def aurocs(risks: Mapping[str, Risk], wrong: Bools, seed: Sequence[int] = (0, 0)
     )
 
 
-def mean_auroc(tasks: Sequence[Aurocs], name: str, other: str | None = None) -> Measured:
+def mean_auroc(tasks: Sequence[Aurocs], name: str, *, other: str | None = None) -> Measured:
     """Return the mean over tasks of a risk's AUROC, or of how much it is above that of another."""
     n = sum(task.n for task in tasks)
     if not tasks:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from energy_guard.calibrate.make_profile import shown_unscored
-from energy_guard.energy import Floats
+from energy_guard.energy import Bools, Floats
 from energy_guard.estimates.calibration_quality import brier_skill, calibration_error
 from energy_guard.estimates.estimate import proportion
 from energy_guard.estimates.ranking import auroc
 from energy_guard.evaluate.figures import measured
-from energy_guard.evaluate.task_arrays import Flags, Task
+from energy_guard.evaluate.task_arrays import Task
 from energy_guard.profile import Profile
 from energy_guard.questions.wording import WORDINGS
 from energy_guard.request import Sampling
@@ -48,7 +48,7 @@ def _notes(profile: Profile) -> list[str]:
     return sorted({note for notes in said for note in notes})
 
 
-def _scores(task: Task, profile: Profile) -> tuple[Floats, Floats, Flags]:
+def _scores(task: Task, profile: Profile) -> tuple[Floats, Floats, Bools]:
     """The score and P(wrong) of every answer, NaN where there is none, and whether it is shown.
 
     All of shape (n,).
@@ -69,9 +69,9 @@ def _scores(task: Task, profile: Profile) -> tuple[Floats, Floats, Flags]:
 def _figures(
     risk: Floats,
     p_wrong: Floats,
-    shown: Flags,
-    right: Flags,
-    wrong: Flags,
+    shown: Bools,
+    right: Bools,
+    wrong: Bools,
     tasks: np.ndarray[Any, Any] | None = None,
 ) -> dict[str, Any]:
     scored, known = np.isfinite(risk), np.isfinite(p_wrong)
@@ -82,6 +82,6 @@ def _figures(
         "wrong": measured(proportion(int(wrong.sum()), int((right | wrong).sum()))),
         "coverage": measured(proportion(int(shown.sum()), len(wrong))),
         "risk": measured(proportion(int((shown & wrong).sum()), int(shown.sum()))),
-        "brier_skill": measured(brier_skill(p_wrong[known], wrong[known], told)),
+        "brier_skill": measured(brier_skill(p_wrong[known], wrong[known], tasks=told)),
         "calibration_error": measured(calibration_error(p_wrong[known], wrong[known])),
     }

@@ -82,6 +82,7 @@ class _Scored:
 def summarise(
     answers: Sequence[Answered],
     detector: str | None = None,
+    *,
     told: Mapping[float, Sequence[Answered]] | None = None,
     profile: Profile | None = None,
 ) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def summarise(
     counting = [each.ranking for each in scored if each.counts]
     rankings = [ranking for ranking in counting if isinstance(ranking, Aurocs)]
     best = best_singles(rankings)
-    guards = _Guards.of(scored, fitting, detector)
+    guards = _Guards.of(scored, fitting, name=detector)
     return {
         "schema": SCHEMA,
         "n": len(answers),
@@ -125,7 +126,7 @@ class _Guards:
     together: Floats | None
 
     @classmethod
-    def of(cls, scored: Sequence[_Scored], fitting: Sequence[Task], name: str | None) -> _Guards:
+    def of(cls, scored: Sequence[_Scored], fitting: Sequence[Task], *, name: str | None) -> _Guards:
         tasks = [each.task for each in scored]
         if not fitting:
             return cls(tasks, {}, None)
@@ -282,7 +283,7 @@ def _above(
 ) -> dict[str, dict[str, Any]]:
     """How much the AUROC of each name is above that of each of the best single signals."""
     return {
-        name: {other: measured(mean_auroc(rankings, name, other)) for other in best}
+        name: {other: measured(mean_auroc(rankings, name, other=other)) for other in best}
         for name in names
     }
 
@@ -295,7 +296,7 @@ def _gains(rankings: Sequence[Aurocs], pairs: Sequence[tuple[str, str]]) -> list
             "against": other,
             "auroc": measured(mean_auroc(rankings, name)),
             "auroc_against": measured(mean_auroc(rankings, other)),
-            "gain": measured(mean_auroc(rankings, name, other)),
+            "gain": measured(mean_auroc(rankings, name, other=other)),
         }
         for name, other in pairs
     ]

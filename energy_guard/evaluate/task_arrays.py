@@ -14,15 +14,13 @@ import numpy.typing as npt
 
 from energy_guard.calibrate.detector import FEATURES, Examples
 from energy_guard.calibrate.split import question_key
-from energy_guard.energy import Floats
+from energy_guard.energy import Bools, Floats
 from energy_guard.errors import InputError, NormalisedRowsError
 from energy_guard.features import PLAIN, features
 from energy_guard.locate import Span
 from energy_guard.questions.answered import Answered, by_task
 from energy_guard.score import POOLINGS, usual_side
 from energy_guard.trace import SIGNALS, Trace
-
-Flags = npt.NDArray[np.bool_]
 
 SINGLES: Final = tuple(f"{signal}:{pooling}" for signal in SIGNALS for pooling in POOLINGS)
 """Every single signal with every pooling, as `Detector` names them."""
@@ -56,17 +54,17 @@ class Task:
         return Task(self.name, answers, self.values[kept])
 
     @cached_property
-    def wrong(self) -> Flags:
+    def wrong(self) -> Bools:
         """Answers that it would be wrong to show, shape (n,)."""
         return np.array([a.wrong for a in self.answers], dtype=bool)
 
     @cached_property
-    def right(self) -> Flags:
+    def right(self) -> Bools:
         """Right answers; where the model declined there is none, shape (n,)."""
         return np.array([a.outcome == "right" and not a.declined for a in self.answers], bool)
 
     @cached_property
-    def ranked(self) -> Flags:
+    def ranked(self) -> Bools:
         """Answers that a detector can rank: located, not declined by the model, shape (n,)."""
         located = np.array([isinstance(a.located, Span) for a in self.answers], dtype=bool)
         return located & (self.right | self.wrong)
@@ -81,7 +79,7 @@ class Task:
         return -values if usual_side(name.partition(":")[0]) == "low" else values
 
     @cached_property
-    def fittable(self) -> Flags:
+    def fittable(self) -> Bools:
         """Ranked answers that have all features of the default detector, shape (n,)."""
         return self.ranked & np.isfinite(self.values[:, _DEFAULT]).all(axis=1)
 

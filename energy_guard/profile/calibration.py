@@ -14,8 +14,8 @@ from energy_guard.config import Config
 class Calibration(Config):
     """P(wrong) = logistic(slope · score + intercept), clipped to [1/(n+2), 1 − 1/(n+2)].
 
-    An isotonic one has `knots` instead, pairs of a score and its P(wrong), both growing, and
-    P(wrong) lies on the straight line between two knots.
+    One that was fitted elsewhere (isotonic regression) has `knots` instead, pairs of a score and
+    its P(wrong), both growing, and P(wrong) lies on the straight line between two knots.
 
     n: answers it was fitted on, n_wrong of them wrong. lowest, highest: the range of scores
     seen then; shortest, longest: that of the answer spans' lengths in tokens. Outside of them

@@ -6,17 +6,24 @@ What would make its numbers wrong is refused; what may shift them is warned abou
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from energy_guard.backends.base import EngineValue
 from energy_guard.config import Config, read_config
 from energy_guard.errors import MismatchError
 from energy_guard.fitted import FittedDetector
-from energy_guard.policy import FEEDBACK, EarlyStop, Policy, RetryKind, Unjudged
+from energy_guard.policy import Policy, Rules, differences
 from energy_guard.profile.calibration import Calibration
 from energy_guard.profile.certificate import Certificate
 from energy_guard.request import Sampling
@@ -40,16 +47,15 @@ class ProfileTraining(Config):
     declined: int = Field(default=0, ge=0)
 
 
-class Profile(Config):
+class Profile(Rules):
     """A calibration with what it depends on, and the promises that were made with it.
 
     Refused on mismatch: model (fingerprint of weights, quantisation and adapters), backend, mode
     (chat or raw), detector, locator, scoring (token by token, live and replayed being one way, or
-    `fast`), and the policy that its answers came through: early_stop; retries, and with retries
-    all that decides which answers are tried again and how. Warned about: system_prompt ("" where
-    there was none), sampling but for its seed, engine (options of the engine); where None was
-    recorded, nothing is said.
-    unscored, nothing_to_check: whether such answers were shown, which promises depend on.
+    `fast`), and the rules that its answers came through, as far as they decide which answers come
+    out (`Rules.differences`). Warned about: system_prompt ("" if there was none), sampling but for
+    its seed, engine (options of the engine); where None was recorded, nothing is said.
+    Promises depend on unscored and nothing_to_check without retries, too.
     fitted: the detector itself, where `detector` names a fitted one. warn, abstain: the
     thresholds on P(wrong) that it was made for. certificates: every look at certifying rows, also
     those that came to nothing.
@@ -67,13 +73,6 @@ class Profile(Config):
     detector: str
     locator: str
     scoring: Literal["token-by-token", "fast"] = "token-by-token"
-    retries: int = Field(default=0, ge=0)
-    retry: tuple[RetryKind, ...] = Field(default=("resample",), min_length=1)
-    retry_temperature: float = Field(default=0.7, gt=0)
-    feedback_text: str = FEEDBACK
-    early_stop: EarlyStop | None = None
-    unscored: Unjudged = "withhold"
-    nothing_to_check: Unjudged = "show"
     system_prompt: str | None = None
     sampling: Sampling | None = None
     engine: dict[str, EngineValue] | None = None
@@ -95,6 +94,17 @@ class Profile(Config):
         if named != (self.detector if self.detector.startswith("fitted:") else None):
             raise ValueError(f"detector {self.detector!r} and fitted {named!r} are not the same")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_files_have_it(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The rules come after what the profile is for, as they did before they were inherited.
+
+        The digest of certificates (`basis`) is of this text: in another order, no certificate
+        that is on a disk would be one of its profile any longer.
+        """
+        values = handler(self)
+        order = (*(key for key in values if key in _IDENTITY), *Rules.model_fields, *values)
+        return {key: values[key] for key in order if key in values}
 
     @property
     def scorer(self) -> Scorer:
@@ -127,13 +137,7 @@ class Profile(Config):
             on="p_wrong",
             warn=min(self.warn, self.abstain),
             abstain=self.abstain,
-            unscored=self.unscored,
-            nothing_to_check=self.nothing_to_check,
-            retries=self.retries,
-            retry=self.retry,
-            retry_temperature=self.retry_temperature,
-            feedback_text=self.feedback_text,
-            early_stop=self.early_stop,
+            **self.rules,
         )
 
     @classmethod
@@ -142,28 +146,25 @@ class Profile(Config):
         return cls(**read_config(path))
 
     def check(self, **actual: str | int) -> None:
-        """Raise MismatchError where what the profile depends on is not what is in use.
+        """Raise MismatchError if what the profile depends on is not what is in use.
 
-        actual: any of model, backend, mode, detector, locator, scoring, retries.
+        Args:
+            actual: any of model, backend, mode, detector, locator, scoring, retries.
+
         """
-        for key, value in actual.items():
-            self._refuse(key, getattr(self, key), value)
+        _refuse(differences({key: getattr(self, key) for key in actual}, actual))
 
     def check_policy(self, policy: Policy) -> None:
-        """Raise MismatchError where other answers come out of this policy.
+        """Raise MismatchError if other answers come out of this policy.
 
         Retries keep the least risky of several answers, and an early stop withholds some: what
         comes out is another mix of right and wrong ones than the profile was fitted on. With
         retries so does another limit, which tries other answers again.
         """
-        self._refuse("retries", self.retries, policy.retries)
+        differ = self.differences(policy)
         if self.retries:
-            kinds = _kinds(self.retry, self.retries), _kinds(policy.retry, policy.retries)
-            self._refuse("retry", *kinds)
-            alike = ["retry_temperature", "abstain", "unscored", "nothing_to_check"]
-            for key in alike + (["feedback_text"] if "feedback" in kinds[0] else []):
-                self._refuse(key, getattr(self, key), getattr(policy, key))
-        self._refuse("early_stop", self.early_stop, policy.early_stop)
+            differ += differences({"abstain": self.abstain}, {"abstain": policy.abstain})
+        _refuse(differ)
 
     def warnings(
         self,
@@ -177,21 +178,13 @@ class Profile(Config):
         What is None here or in the profile is not compared; of the engine's options, those that
         both name.
         """
-        said = []
-        if None not in (self.system_prompt, system_prompt) and self.system_prompt != system_prompt:
-            said.append("the profile was made with another system prompt")
+        differ = []
         if self.sampling is not None and sampling is not None:
-            said += [
-                _differs(name, then, now)
-                for name in _DECODING
-                if (then := getattr(self.sampling, name)) != (now := getattr(sampling, name))
-            ]
-        then_engine, now_engine = self.engine or {}, engine or {}
-        said += [
-            _differs(name, then_engine[name], now_engine[name])
-            for name in sorted(then_engine.keys() & now_engine.keys())
-            if then_engine[name] != now_engine[name]
-        ]
+            differ += differences(_decoding(self.sampling), _decoding(sampling))
+        differ += differences(dict(sorted((self.engine or {}).items())), engine or {})
+        said = [f"the profile was made with {difference}" for difference in differ]
+        if None not in (self.system_prompt, system_prompt) and self.system_prompt != system_prompt:
+            said.insert(0, "the profile was made with another system prompt")
         return said
 
     def promise(self, policy: Policy) -> Certificate | None:
@@ -212,14 +205,11 @@ class Profile(Config):
         )
         return min(covering, key=lambda made: made.max_risk, default=None)
 
-    def _refuse(self, key: str, expected: object, value: object) -> None:
-        if expected != value:
-            raise MismatchError(
-                f"the profile was made with {key} {expected!r}, and this is {value!r}",
-                "Use it as it was made, make one for this case (energy-guard calibrate), or go "
-                "without (--profile none, in Python profile=None).",
-            )
 
+_IDENTITY: Final = frozenset(
+    ("schema", "schema_", "model", "backend", "mode", "detector", "locator", "scoring")
+)
+"""What a profile is for."""
 
 _NO_BASIS: Final = {
     *("warn", "abstain", "certificates", "training"),
@@ -227,13 +217,16 @@ _NO_BASIS: Final = {
 }
 """The limit, which certificates name themselves; what is for people; what is warned about."""
 
-_DECODING: Final = tuple(name for name in Sampling.__dataclass_fields__ if name != "seed")
+
+def _decoding(sampling: Sampling) -> dict[str, object]:
+    """How tokens are drawn; the seed only says which ones."""
+    return {name: value for name, value in asdict(sampling).items() if name != "seed"}
 
 
-def _kinds(retry: tuple[RetryKind, ...], retries: int) -> tuple[RetryKind, ...]:
-    """What each retry is; the last kind of the list serves for all further ones."""
-    return tuple(retry[min(number, len(retry) - 1)] for number in range(retries))
-
-
-def _differs(name: str, then: object, now: object) -> str:
-    return f"the profile was made with {name} {then!r}, and this is {now!r}"
+def _refuse(differ: Sequence[str]) -> None:
+    if differ:
+        raise MismatchError(
+            f"the profile was made with {'; '.join(differ)}",
+            "Use it as it was made, make one for this case (energy-guard calibrate), or go "
+            "without (--profile none, in Python profile=None).",
+        )

@@ -18,8 +18,9 @@ from energy_guard.decide import Attempt
 from energy_guard.errors import InputError, LogError
 from energy_guard.files import write_whole
 from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
+from energy_guard.policy import differences
 from energy_guard.questions.grade import Outcome
-from energy_guard.score import Unscored
+from energy_guard.score import Score, Scorer, Unscored
 from energy_guard.trace import SCHEMA, Trace
 
 _NOT_SCORED: Final = Unscored("stored without a score: it is made when the answers are read")
@@ -63,9 +64,22 @@ class Answered:
         return self.attempts[-1].trace
 
     @property
+    def score(self) -> Score | Unscored:
+        """The score of the last attempt; none before `scored_by`."""
+        return self.attempts[-1].score
+
+    @property
     def located(self) -> Located:
         """Where the answer is in it."""
         return self.attempts[-1].located
+
+    def scored_by(self, scorer: Scorer) -> Self:
+        """Return it with the score of every attempt: once made, it goes along with the answer."""
+        attempts = tuple(
+            replace(attempt, score=scorer.score(attempt.trace, attempt.located))
+            for attempt in self.attempts
+        )
+        return replace(self, attempts=attempts)
 
     def alone(self, number: int) -> Self:
         """Return one attempt, as if it had been the only one."""
@@ -257,8 +271,9 @@ def _says_how(made_with: Mapping[str, Any]) -> bool:
 
 def _difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     before, after = then.get("made_with", {}), now["made_with"]
-    keys = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
-    return "; ".join(f"{key} {before.get(key)!r}, now {after.get(key)!r}" for key in keys)
+    keys = sorted(before.keys() | after.keys())
+    each = ({key: settings.get(key) for key in keys} for settings in (before, after))
+    return "; ".join(differences(*each))
 
 
 def _attempt(data: Mapping[str, Any]) -> Attempt:

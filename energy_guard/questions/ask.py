@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from energy_guard.errors import EngineError, InputError
 from energy_guard.guard import Guard
+from energy_guard.policy import Rules
 from energy_guard.questions.answered import Answered, AnswerFile
 from energy_guard.questions.grade import Grader, Outcome, checked, grade_row
 from energy_guard.questions.rows import Question
@@ -28,8 +29,8 @@ from energy_guard.trace import INCOMPLETE, Trace
 def collect(
     guard: Guard,
     rows: Sequence[Question],
-    path: Path,
     *,
+    path: Path,
     wording: Wording | None = None,
     grader: Grader | None = None,
     rule: str = "",
@@ -48,7 +49,7 @@ def collect(
     Raises InputError where the file holds answers that were asked in another way, or an answer to
     another question by the id of a row.
     """
-    file = AnswerFile(path, made_with(guard, wording, grader, rule))
+    file = AnswerFile(path, made_with(guard, wording, grader=grader, rule=rule))
     done = _done(file, rows, grader)
     on_start()
     for answered in done.values():
@@ -68,28 +69,21 @@ def collect(
 
 
 def made_with(
-    guard: Guard, wording: Wording | None, grader: Grader | None, rule: str = ""
+    guard: Guard, wording: Wording | None, *, grader: Grader | None, rule: str = ""
 ) -> dict[str, Any]:
     """What the answers depend on: asked otherwise, they would be others."""
     policy = guard.policy
     info = guard.backend.info
-    retries = {
-        "feedback_text": policy.feedback_text,
-        "unscored": policy.unscored,
-        "nothing_to_check": policy.nothing_to_check,
-    }
+    # Without retries these decide nothing, and files from before they were recorded lack them.
+    unused = set() if policy.retries else {"feedback_text", "unscored", "nothing_to_check"}
     return {
         "model": {"name": info.name, "fingerprint": info.fingerprint, "backend": info.backend},
         "locator": guard.judge.locator,
         "detector": guard.detector.name if policy.retries or policy.early_stop else None,
-        "retries": policy.retries,
-        "retry": list(policy.retry),
-        "retry_temperature": policy.retry_temperature,
         "limit": policy.abstain if policy.retries else None,
-        "early_stop": policy.early_stop and policy.early_stop.model_dump(),
+        **policy.model_dump(mode="json", include=set(Rules.model_fields) - unused),
         "wording": "one for each kind" if wording is None else wording.system,
         "grader": "built-in" if grader is None else grader.__qualname__,
-        **(retries if policy.retries else {}),
         **({"rule": rule} if rule else {}),
     }
 

@@ -95,7 +95,7 @@ _RESERVE: Final = 64
 """Tokens for what may be said besides: a confidence target's rule, p(true), a retry's feedback."""
 
 
-def fits_context(row: Question, backend: Backend, wording: Wording | None = None) -> bool:
+def fits_context(row: Question, backend: Backend, *, wording: Wording | None = None) -> bool:
     """Whether the question, its passage and an answer fit the context; wording: as in `collect`."""
     request = request_of(row, wording)
     return backend.measure(request).room >= request.max_tokens + _RESERVE

@@ -23,8 +23,8 @@ from rag import WORDING, messages_of
 from energy_guard import Guard, Profile, load
 from energy_guard.calibrate.make_profile import knowing, profile_with, shipped_prior
 from energy_guard.calibrate.probability import fit_calibration
-from energy_guard.energy import Floats
-from energy_guard.estimates.bootstrap import Counts, Sample, interval
+from energy_guard.energy import Floats, Ints
+from energy_guard.estimates.bootstrap import Sample, interval
 from energy_guard.estimates.estimate import Measured, NotDefined, proportion
 from energy_guard.profile.store import store
 from energy_guard.questions.answered import Answered
@@ -51,7 +51,7 @@ def main() -> int:
     rows = read_rows([given.questions])
     # The shipped detector was fitted on answers to the first 338 in this order, among others.
     random.Random(0).shuffle(rows)  # noqa: S311
-    answers = collect(Guard(backend, profile=None), rows, given.out / "answers.jsonl")
+    answers = collect(Guard(backend, profile=None), rows, path=given.out / "answers.jsonl")
     third = len(rows) // 3
     profile = calibrated(answers[:third], Guard(backend, profile=None))
     store(profile, given.out / "profile.json")
@@ -70,15 +70,15 @@ def calibrated(answers: Sequence[Answered], guard: Guard) -> Profile:
     scored = [(a, s) for a in answers if isinstance(s := _score(a, detector), Score)]
     scores = [score.value for _, score in scored]
     lengths = [len(score.span.tokens) for _, score in scored]
-    fitted = fit_calibration(scores, [answered.wrong for answered, _ in scored], lengths)
+    fitted = fit_calibration(scores, [answered.wrong for answered, _ in scored], lengths=lengths)
     lower = fitted.lowest - (fitted.highest - fitted.lowest) / 10  # the surest are to come yet
     fitted = fitted.model_copy(update={"lowest": lower})
     limit = fitted.p_wrong(sorted(scores)[round(COVERAGE * len(answers))]) or 0.0
     return profile_with(
         detector,
         fitted,
-        guard.backend.info,
-        guard.judge.locator,
+        info=guard.backend.info,
+        locator=guard.judge.locator,
         system_prompt=WORDING.system,
         sampling=Sampling(),
         warn=limit,
@@ -117,7 +117,7 @@ def gain(risk: Floats, right: np.ndarray, passages: np.ndarray) -> Measured:
     order = np.argsort(risk, kind="stable")
     names, of = np.unique(passages, return_inverse=True)
 
-    def statistic(drawn: Counts) -> Floats:
+    def statistic(drawn: Ints) -> Floats:
         counts = drawn[:, of]
         every = counts.sum(axis=1, keepdims=True)
         ordered = counts[:, order]

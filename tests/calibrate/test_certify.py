@@ -49,12 +49,12 @@ def test_p_values_are_those_of_the_exact_binomial_test(
     n: int, share: float, max_risk: float
 ) -> None:
     wrong = int(share * n)
-    [p] = p_values(np.array([wrong]), np.array([n]), max_risk)
+    [p] = p_values(np.array([wrong]), np.array([n]), max_risk=max_risk)
     assert p == pytest.approx(binomtest(wrong, n, max_risk, "less").pvalue, abs=1e-12)
 
 
 def test_without_answers_nothing_speaks_for_a_low_risk() -> None:
-    assert p_values(np.array([0]), np.array([0]), 0.1).tolist() == [1.0]
+    assert p_values(np.array([0]), np.array([0]), max_risk=0.1).tolist() == [1.0]
 
 
 @given(p=st.lists(st.floats(0, 0.2), min_size=1, max_size=6), delta=st.floats(0.01, 0.3))
@@ -76,7 +76,7 @@ def test_holm_is_the_closed_test_of_bonferroni(p: list[float], delta: float) -> 
 def test_the_rows_it_takes_without_an_error(thresholds: int, needed: tuple[int, ...]) -> None:
     for max_risk, n in zip((0.10, 0.05, 0.01), needed, strict=True):
         level = 0.05 / thresholds
-        assert answers_needed(0, max_risk, level) == n
+        assert answers_needed(0, max_risk, level=level) == n
         assert binom.cdf(0, n, max_risk) <= level < binom.cdf(0, n - 1, max_risk)
 
 
@@ -84,7 +84,7 @@ def test_the_rows_it_takes_without_an_error(thresholds: int, needed: tuple[int, 
 def test_the_rows_it_takes_with_errors(wrong: int, n: int) -> None:
     """Between whole numbers of errors the answer lies between those of the whole ones."""
     level = 0.005
-    needed = answers_needed(wrong / n, 0.1, level)
+    needed = answers_needed(wrong / n, 0.1, level=level)
     assert needed is not None
     errors = wrong / n * needed
     assert binom.cdf(math.floor(errors), needed, 0.1) <= level
@@ -93,7 +93,7 @@ def test_the_rows_it_takes_with_errors(wrong: int, n: int) -> None:
 
 @pytest.mark.parametrize("rate", [0.1, 0.2, 1.0])
 def test_no_number_of_rows_lowers_the_risk(rate: float) -> None:
-    assert answers_needed(rate, 0.1, 0.005) is None
+    assert answers_needed(rate, 0.1, level=0.005) is None
 
 
 # Thresholds.
@@ -341,11 +341,11 @@ def test_looking_until_it_holds_breaks_no_more_promises() -> None:
 
 def test_the_chance_to_certify_is_what_drawings_give() -> None:
     wrong, answered, later = np.array([2, 9, 0]), np.array([40, 60, 0]), np.array([80, 100, 0])
-    chance = chance_to_certify(wrong, answered, later, 0.2, 0.04)
+    chance = chance_to_certify(wrong, answered, later=later, max_risk=0.2, level=0.04)
     random = np.random.default_rng(0)
     rate = random.beta(wrong + 0.5, answered - wrong + 0.5, (40_000, 3))
     drawn = random.binomial(later, rate)
-    held = p_values(drawn, np.broadcast_to(later, drawn.shape), 0.2) <= 0.04
+    held = p_values(drawn, np.broadcast_to(later, drawn.shape), max_risk=0.2) <= 0.04
     assert chance == pytest.approx(held.mean(axis=0), abs=0.01)
     assert 0.3 < chance[1] < chance[0] < 1
     assert chance[2] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from energy_guard.calibrate.split import split_of
 from energy_guard.decide import Attempt
 from energy_guard.energy import ReducedRow
 from energy_guard.errors import ConfigError, InputError, MismatchError
-from energy_guard.locate import NothingToCheck, NotLocated, Span
+from energy_guard.fitted import FittedDetector
+from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
 from energy_guard.policy import DEFAULT_DETECTOR
 from energy_guard.profile.store import find, store, user_path
 from energy_guard.questions.answered import Answered
 from energy_guard.request import Message, Request
-from energy_guard.score import Score, Unscored
+from energy_guard.score import Detector, Score, Unscored
 from energy_guard.trace import Step, Trace
 
 INFO = ModelInfo("tiny", "00ff", backend="scripted")
@@ -58,7 +60,7 @@ def many(n: int, seed: int = 0) -> list[Answered]:
 
 def test_a_profile_knows_what_it_was_made_from() -> None:
     answers = many(600)
-    made = make_profile(answers, INFO, "automatic", system_prompt="Be brief.")
+    made = make_profile(answers, INFO, locator="automatic", system_prompt="Be brief.")
     profile = made.profile
     assert (profile.model, profile.backend, profile.locator) == ("00ff", "scripted", "automatic")
     assert profile.detector.startswith("fitted:") and profile.fitted is not None
@@ -68,8 +70,28 @@ def test_a_profile_knows_what_it_was_made_from() -> None:
     assert profile.calibration.n <= profile.training.calibrate
     assert profile.system_prompt == "Be brief."
     assert made.auroc.value > 0.7  # type: ignore[union-attr]
-    again = make_profile(answers, INFO, "automatic", system_prompt="Be brief.")
+    again = make_profile(answers, INFO, locator="automatic", system_prompt="Be brief.")
     assert again.profile == profile, "the same answers give the same profile"
+
+
+@pytest.mark.parametrize("wish", [Wish(), Wish(max_risk=0.3)])
+@pytest.mark.parametrize("detector", [None, "entropy:mean"])
+def test_every_answer_is_scored_once(
+    wish: Wish, detector: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: Counter[int] = Counter()
+    kind = Detector if detector else FittedDetector
+    score = kind.score
+
+    def counting(self: Any, trace: Trace, located: Located) -> Score | Unscored:
+        if self.name != DEFAULT_DETECTOR:  # the baseline that rankings are compared with
+            counted[id(trace)] += 1
+        return score(self, trace, located)
+
+    monkeypatch.setattr(kind, "score", counting)
+    answers = many(600)
+    make_profile(answers, INFO, locator="automatic", detector=detector, wish=wish)
+    assert counted == Counter(id(a.trace) for a in answers)
 
 
 @pytest.mark.parametrize(
@@ -85,14 +107,14 @@ def test_a_profile_knows_what_it_was_made_from() -> None:
 )
 def test_whatever_the_tasks_are_called_there_is_something_to_learn(task: Any) -> None:
     answers = [replace(a, task=task(int(a.id), a.wrong)) for a in many(600)]
-    made = make_profile(answers, INFO, "automatic")
+    made = make_profile(answers, INFO, locator="automatic")
     assert made.auroc.value > 0.7  # type: ignore[union-attr]
     assert made.profile.fitted is not None
     assert "other tasks" in made.profile.fitted.training.tasks
 
 
 def test_probabilities_are_near_the_truth() -> None:
-    profile = make_profile(many(3000), INFO, "automatic", detector="nll:max").profile
+    profile = make_profile(many(3000), INFO, locator="automatic", detector="nll:max").profile
     for nll in (0.1, 0.5, 1.0, 1.5):
         p = profile.calibration.p_wrong(nll, 3)
         assert p == pytest.approx(1 - np.exp(-nll), abs=0.12)
@@ -102,19 +124,19 @@ def test_what_was_fitted_on_is_not_what_is_certified_on() -> None:
     """Labels of the certifying rows change the certificate, and nothing else."""
     answers = many(900)
     wish = Wish(max_risk=0.3)
-    made = make_profile(answers, INFO, "automatic", wish=wish)
+    made = make_profile(answers, INFO, locator="automatic", wish=wish)
     flipped = [
         a if split_of(a.question) != "certify" else answered(int(a.id), not a.wrong, 0.5)
         for a in answers
     ]
-    other = make_profile(flipped, INFO, "automatic", wish=wish)
+    other = make_profile(flipped, INFO, locator="automatic", wish=wish)
     assert other.profile.fitted == made.profile.fitted
     assert other.profile.calibration == made.profile.calibration
     assert other.certificate != made.certificate
 
 
 def test_a_promise_sets_the_limit() -> None:
-    made = make_profile(many(3000), INFO, "automatic", wish=Wish(max_risk=0.3))
+    made = make_profile(many(3000), INFO, locator="automatic", wish=Wish(max_risk=0.3))
     assert made.certificate is not None and made.certificate.threshold is not None
     policy = made.profile.policy()
     assert policy.abstain == made.certificate.threshold
@@ -122,7 +144,7 @@ def test_a_promise_sets_the_limit() -> None:
 
 
 def test_where_nothing_can_be_promised_nothing_is_shown() -> None:
-    made = make_profile(many(300), INFO, "automatic", wish=Wish(max_risk=0.001))
+    made = make_profile(many(300), INFO, locator="automatic", wish=Wish(max_risk=0.001))
     assert made.certificate is not None and made.certificate.threshold is None
     assert made.profile.abstain == 0.0
     assert "cannot be promised" in made.certificate.reason
@@ -130,24 +152,28 @@ def test_where_nothing_can_be_promised_nothing_is_shown() -> None:
 
 def test_another_look_is_counted() -> None:
     answers = many(1500)
-    first = make_profile(answers, INFO, "automatic", wish=Wish(max_risk=0.3))
+    first = make_profile(answers, INFO, locator="automatic", wish=Wish(max_risk=0.3))
     second = make_profile(
         answers,
         INFO,
-        "automatic",
+        locator="automatic",
         wish=Wish(max_risk=0.25),
         earlier=first.profile.certificates,
     )
     assert second.certificate is not None and second.certificate.look == 2
     assert len(second.profile.certificates) == 2
     same = make_profile(
-        answers, INFO, "automatic", wish=Wish(max_risk=0.3), earlier=first.profile.certificates
+        answers,
+        INFO,
+        locator="automatic",
+        wish=Wish(max_risk=0.3),
+        earlier=first.profile.certificates,
     )
     assert len(same.profile.certificates) == 1, "the same look again is none"
 
 
 def test_a_target_is_the_limit() -> None:
-    profile = make_profile(many(600), INFO, "automatic", wish=Wish(target=0.75)).profile
+    profile = make_profile(many(600), INFO, locator="automatic", wish=Wish(target=0.75)).profile
     assert (profile.warn, profile.abstain) == (0.25, 0.25)
 
 
@@ -155,12 +181,12 @@ def test_a_target_is_the_limit() -> None:
 def test_one_class_only(wrong: bool) -> None:
     answers = [answered(i, wrong, 0.5) for i in range(200)]
     with pytest.raises(InputError, match="too few"):
-        make_profile(answers, INFO, "automatic")
+        make_profile(answers, INFO, locator="automatic")
 
 
 def test_what_the_model_declined_is_neither_right_nor_wrong() -> None:
     answers = many(600) + [answered(i, False, 9.0, "refused") for i in range(600, 700)]
-    profile = make_profile(answers, INFO, "automatic", detector="nll:max").profile
+    profile = make_profile(answers, INFO, locator="automatic", detector="nll:max").profile
     assert profile.training is not None and profile.training.declined == 100
     assert profile.calibration.highest < 9.0
 
@@ -171,7 +197,7 @@ def test_what_was_not_located_is_not_fitted_on() -> None:
     answers += [
         Answered(f"x{i}", "t", f"lost {i}?", None, (), True, "wrong", (lost,)) for i in range(50)
     ]
-    profile = make_profile(answers, INFO, "automatic").profile
+    profile = make_profile(answers, INFO, locator="automatic").profile
     assert profile.training is not None and profile.training.not_located == 50
 
 
@@ -181,9 +207,9 @@ def test_a_question_counts_once_however_it_is_written() -> None:
     loud = [replace(a, id=f"u{a.id}", question=a.question.upper()) for a in answers]
     blank = [replace(a, id=f"b{a.id}", question=f"  {a.question}") for a in answers]
     wish = Wish(max_risk=0.3)
-    once = make_profile(answers, INFO, "automatic", detector="nll:max", wish=wish)
+    once = make_profile(answers, INFO, locator="automatic", detector="nll:max", wish=wish)
     thrice = make_profile(
-        [*answers, *loud, *blank], INFO, "automatic", detector="nll:max", wish=wish
+        [*answers, *loud, *blank], INFO, locator="automatic", detector="nll:max", wish=wish
     )
     assert thrice.certificate == once.certificate
 
@@ -191,11 +217,11 @@ def test_a_question_counts_once_however_it_is_written() -> None:
 def test_a_promise_of_before_is_not_one_of_the_new_profile() -> None:
     answers = many(900)
     wish = Wish(max_risk=0.3)
-    first = make_profile(answers, INFO, "whole", detector="nll:max", wish=wish).profile
+    first = make_profile(answers, INFO, locator="whole", detector="nll:max", wish=wish).profile
     assert first.promise(first.policy()) is not None
     turned = [replace(a, outcome="right" if a.wrong else "wrong") for a in answers]
     later = make_profile(
-        turned, INFO, "automatic", detector="nll:max", earlier=first.certificates
+        turned, INFO, locator="automatic", detector="nll:max", earlier=first.certificates
     ).profile
     assert later.certificates == first.certificates, "the looks stay"
     assert later.promise(first.policy()) is None
@@ -204,8 +230,11 @@ def test_a_promise_of_before_is_not_one_of_the_new_profile() -> None:
 def test_p_wrong_is_for_answers_like_those_that_were_seen() -> None:
     """Every feature of a fitted detector has a range, and a row of another kind is out of it."""
     answers = many(600)
-    profile = make_profile(answers, INFO, "whole").profile
-    inside = [profile.p_wrong(score) for _, score in scored(answers, profile.scorer)]
+    profile = make_profile(answers, INFO, locator="whole").profile
+    inside = [
+        profile.p_wrong(score)
+        for _, score in scored([a.scored_by(profile.scorer) for a in answers])
+    ]
     assert None not in inside
     trace = answers[0].trace
     rows = [ReducedRow(p, m - 1000, e, g) for p, m, e, g in zip(*_rows_of(trace), strict=True)]
@@ -233,7 +262,9 @@ def test_an_answer_with_nothing_to_check_is_shown_and_so_it_counts() -> None:
     chatted = {a.id: replace(a, attempts=(nothing,), outcome="wrong") for a in certifying[:20]}
     chatted |= {a.id: replace(a, attempts=(nothing,), outcome="refused") for a in certifying[20:25]}
     rows = [chatted.get(a.id, a) for a in answers]
-    made = make_profile(rows, INFO, "automatic", detector="nll:max", wish=Wish(max_risk=0.3))
+    made = make_profile(
+        rows, INFO, locator="automatic", detector="nll:max", wish=Wish(max_risk=0.3)
+    )
     assert made.certificate is not None
     for tested in made.certificate.tested:
         risks = [(a, made.profile.calibration.p_wrong(nll_of(a))) for a in certifying[25:]]
@@ -264,7 +295,7 @@ def own_profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_stored_profile_is_found_by_its_model(own_profiles: Path) -> None:
     backend = Scripted.saying([("yes", 0.9)])
-    made = make_profile(many(600), backend.info, "whole")
+    made = make_profile(many(600), backend.info, locator="whole")
     assert find(backend.info) is None
     store(made.profile, user_path(backend.info))
     assert find(backend.info) == made.profile
@@ -280,7 +311,7 @@ def test_a_stored_profile_is_found_by_its_model(own_profiles: Path) -> None:
 
 def test_a_profile_that_was_found_is_left_out_where_it_does_not_fit(own_profiles: Path) -> None:
     backend = Scripted.saying(*[[("yes", 0.9)]] * 4)
-    made = make_profile(many(600), backend.info, "whole", system_prompt="Be brief.")
+    made = make_profile(many(600), backend.info, locator="whole", system_prompt="Be brief.")
     store(made.profile, user_path(backend.info))
     guard = Guard(backend)
     asked = guard.ask("Really?")
@@ -299,7 +330,7 @@ def test_a_profile_that_was_found_is_left_out_where_it_does_not_fit(own_profiles
 
 def test_what_is_promised_stands_in_every_result(own_profiles: Path) -> None:
     backend = Scripted.saying(*[[("yes", 0.9)]] * 2)
-    made = make_profile(many(2000), backend.info, "whole", wish=Wish(max_risk=0.4))
+    made = make_profile(many(2000), backend.info, locator="whole", wish=Wish(max_risk=0.4))
     assert made.certificate is not None and made.certificate.threshold is not None
     result = Guard(backend, profile=made.profile).ask("Really?")
     assert result.promise == made.certificate
@@ -310,7 +341,7 @@ def test_what_is_promised_stands_in_every_result(own_profiles: Path) -> None:
 
 def test_a_profile_for_retries_does_not_judge_an_answer_that_is_there(own_profiles: Path) -> None:
     backend = Scripted.saying([("yes", 0.9)], [("yes", 0.9)])
-    made = make_profile(many(600), backend.info, "whole", detector="nll:max").profile
+    made = make_profile(many(600), backend.info, locator="whole", detector="nll:max").profile
     again = made.model_copy(update={"retries": 1})
     store(again, user_path(backend.info))
     assert Guard(backend).policy.retries == 1
@@ -323,15 +354,15 @@ def test_a_profile_for_retries_does_not_judge_an_answer_that_is_there(own_profil
 
 def test_options_of_the_engine_are_recorded() -> None:
     info = replace(INFO, engine={"flash_attn": True})
-    assert make_profile(many(600), info, "automatic").profile.engine == {"flash_attn": True}
-    assert make_profile(many(600), INFO, "automatic").profile.engine is None
-    asking = asking_profile(many(600), info, "automatic", Policy(retries=1))
+    assert make_profile(many(600), info, locator="automatic").profile.engine == {"flash_attn": True}
+    assert make_profile(many(600), INFO, locator="automatic").profile.engine is None
+    asking = asking_profile(many(600), info, locator="automatic", policy=Policy(retries=1))
     assert asking.engine == {"flash_attn": True}
 
 
 def test_a_profile_is_readable_json(own_profiles: Path) -> None:
     path = own_profiles / "p.json"
-    made = make_profile(many(600), INFO, "automatic", wish=Wish(max_risk=0.3))
+    made = make_profile(many(600), INFO, locator="automatic", wish=Wish(max_risk=0.3))
     store(made.profile, path)
     assert Profile.read(path) == made.profile
     assert json.loads(path.read_text())["detector"] == made.profile.detector

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,11 +29,14 @@ from energy_guard.calibrate.make_profile_with_retries import (
 from energy_guard.calibrate.retry_chains import Chains
 from energy_guard.calibrate.split import split_of
 from energy_guard.errors import ConfigError, InputError, MismatchError
+from energy_guard.locate import Located
 from energy_guard.questions.answered import Answered, read_answers
 from energy_guard.questions.ask import collect
 from energy_guard.questions.rows import Question, read_rows
 from energy_guard.questions.wording import Wording, request_of, sharing
 from energy_guard.request import Event
+from energy_guard.score import Detector, Score, Unscored
+from energy_guard.trace import Trace
 
 SAYS = ("", "right", "wrong", "I don't know", "!", "?")
 WORDING = Wording("Be brief.", ())
@@ -111,16 +115,23 @@ class Asked:
             parts[split_of(row.question, row.context) != "fit"].append(row)
         self.rows = parts[1]
         single = Guard(backend, detector=detector, locator="whole", profile=None)
-        self.fitted = collect(single, parts[0], folder / "fit.jsonl", wording=WORDING)
+        self.fitted = collect(single, parts[0], path=folder / "fit.jsonl", wording=WORDING)
         self.asking = asking_profile(
-            self.fitted, backend.info, "whole", rules, detector=detector, system_prompt="Be brief."
+            self.fitted,
+            backend.info,
+            locator="whole",
+            policy=rules,
+            detector=detector,
+            system_prompt="Be brief.",
         )
         under = Guard(backend, profile=self.asking)
-        self.chains = collect(under, self.rows, folder / "rest.jsonl", wording=WORDING)
+        self.chains = collect(under, self.rows, path=folder / "rest.jsonl", wording=WORDING)
 
     def make(self, wish: Wish | None = None, **options: Any) -> Made:
         rules = options.pop("rules", self.rules)
-        return make_retried(self.fitted, self.chains, self.asking, rules, wish=wish, **options)
+        return make_retried(
+            self.fitted, self.chains, asking=self.asking, policy=rules, wish=wish, **options
+        )
 
     def live(self, profile: Profile) -> Iterator[tuple[Answered, Any]]:
         """Ask the same questions under a finished profile, from the start."""
@@ -143,11 +154,34 @@ def assert_same_retries(asked: Asked, profile: Profile) -> int:
     """A guard with the profile does to the digit what was made of the stored attempts."""
     again = 0
     for answered, result in asked.live(profile):
-        stored = run(answered, profile)
+        stored = run(answered.scored_by(profile.scorer), profile)
         assert len(result.attempts) == stored.attempts, answered.question
         assert result.kept.trace.to_json() == stored.kept.trace.to_json()
         again += stored.attempts > 1
     return again
+
+
+@pytest.mark.parametrize("wish", [Wish(), Wish(max_risk=0.25)])
+def test_every_attempt_is_scored_once(
+    asked: Asked, wish: Wish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: Counter[int] = Counter()
+    score = Detector.score
+
+    def counting(detector: Detector, trace: Trace, located: Located) -> Score | Unscored:
+        if detector.name == "nll:mean":
+            scored[id(trace)] += 1
+        return score(detector, trace, located)
+
+    monkeypatch.setattr(Detector, "score", counting)
+    mean = asking_profile(
+        asked.fitted, asked.backend.info, locator="whole", policy=policy(), detector="nll:mean"
+    )
+    scored.clear()
+    make_retried(asked.fitted, asked.chains, asking=mean, policy=policy(), wish=wish)
+    attempts = [a.trace for answered in asked.chains for a in answered.attempts]
+    once = [*attempts, *(answered.trace for answered in asked.fitted)]
+    assert scored == Counter(map(id, once))
 
 
 WISHES = (
@@ -205,7 +239,11 @@ def test_a_target_is_the_limit_on_what_is_kept(asked: Asked) -> None:
 
 def test_any_limit_is_one_on_which_scores_and_probabilities_agree(asked: Asked) -> None:
     """Also between two scores: `at_limit` raises where both do not retry the same answers."""
-    chains = Chains.of(of_split(asked, "calibrate"), asked.fitted, asked.asking)
+    answers, fitted = (
+        [a.scored_by(asked.asking.scorer) for a in part]
+        for part in (of_split(asked, "calibrate"), asked.fitted)
+    )
+    chains = Chains.of(answers, fitted, name=asked.asking.policy())
     calibrations = set()
     for limit in np.linspace(0.05, 0.7, 30).tolist():
         made = chains.at_limit(limit)
@@ -218,7 +256,7 @@ def test_any_limit_is_one_on_which_scores_and_probabilities_agree(asked: Asked) 
 def test_probabilities_are_those_of_what_is_kept(asked: Asked, target: float) -> None:
     """Single answers with this score are wrong at another rate: the best of three was chosen."""
     profile = asked.make(Wish(target=target)).profile
-    runs = [run(a, profile).kept for a in asked.chains]
+    runs = [run(a.scored_by(profile.scorer), profile).kept for a in asked.chains]
     known = [
         (profile.calibration.p_wrong(float(a.trace.nll[0])), a.wrong)
         for a in runs
@@ -238,7 +276,8 @@ def test_a_promise_is_for_one_limit_and_covers_the_profiles_own_policy(asked: As
     (tested,) = made.certificate.tested
     assert made.certificate.threshold == tested.threshold == made.profile.abstain
     assert made.profile.promise(made.profile.policy()) == made.certificate
-    runs = [run(a, made.profile).kept for a in of_split(asked, "certify")]
+    scorer = made.profile.scorer
+    runs = [run(a.scored_by(scorer), made.profile).kept for a in of_split(asked, "certify")]
     assert made.certificate.n == len(runs)
     below = [
         a
@@ -256,7 +295,7 @@ def test_the_certifying_questions_choose_nothing(asked: Asked) -> None:
         for a in asked.chains
     ]
     wish = Wish(max_risk=0.25)
-    made = make_retried(asked.fitted, spoilt, asked.asking, policy(), wish=wish)
+    made = make_retried(asked.fitted, spoilt, asking=asked.asking, policy=policy(), wish=wish)
     first = asked.make(wish).certificate
     assert first is not None and made.certificate is not None
     assert first.threshold == first.tested[0].threshold == made.certificate.tested[0].threshold

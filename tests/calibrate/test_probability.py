@@ -107,7 +107,7 @@ def test_p_wrong_grows_with_the_score_within_what_its_data_allow(
     rows: list[tuple[float, bool, int]],
 ) -> None:
     scores, wrong, lengths = (list(column) for column in zip(*rows, strict=True))
-    made = fit_calibration(scores, wrong, lengths)
+    made = fit_calibration(scores, wrong, lengths=lengths)
     p = [made.p_wrong(score, lengths[0]) for score in sorted(scores)]
     known = [value for value in p if value is not None]
     assert known == sorted(known)
@@ -119,7 +119,7 @@ def test_p_wrong_grows_with_the_score_within_what_its_data_allow(
 
 
 def test_a_reason_is_given_where_there_is_no_probability() -> None:
-    made = fit_calibration([0.0, 1.0, 2.0, 3.0], [False, True, False, True], [2, 3, 4, 9])
+    made = fit_calibration([0.0, 1.0, 2.0, 3.0], [False, True, False, True], lengths=[2, 3, 4, 9])
     assert made.why_not(1.0, 5) is None
     assert "outside the range" in str(made.why_not(3.5, 5))
     assert "10 tokens" in str(made.why_not(1.0, 10))
@@ -128,26 +128,21 @@ def test_a_reason_is_given_where_there_is_no_probability() -> None:
     )
 
 
-def test_isotonic_is_that_of_scikit_learn() -> None:
+def test_between_knots_p_wrong_is_that_of_isotonic_regression() -> None:
     scores, wrong = drawn(2000, 0.8)
-    made = fit_calibration(scores, wrong, method="isotonic")
-    fit = IsotonicRegression().fit(scores, wrong)
+    fit = IsotonicRegression(y_min=0, y_max=1).fit(scores, wrong.astype(float))
+    knots = zip(fit.X_thresholds_.tolist(), fit.y_thresholds_.tolist(), strict=True)
+    made = Calibration(
+        knots=tuple(knots),
+        n=2000,
+        n_wrong=int(wrong.sum()),
+        lowest=float(scores.min()),
+        highest=float(scores.max()),
+    )
     at = np.linspace(scores.min(), scores.max(), 101)
     expected = np.clip(fit.predict(at), 1 / 2002, 1 - 1 / 2002)
     assert [made.p_wrong(score) for score in at.tolist()] == pytest.approx(expected)
     assert Calibration(**json.loads(made.model_dump_json())) == made
-
-
-def test_isotonic_the_wrong_way_round_says_so() -> None:
-    scores, wrong = drawn(2000, 0.8)
-    made = fit_calibration(-scores, wrong, method="isotonic")
-    assert "base rate" in made.note
-
-
-@pytest.mark.parametrize(("n", "n_wrong"), [(999, 400), (5000, 99), (5000, 4901)])
-def test_isotonic_is_refused_for_few_rows(n: int, n_wrong: int) -> None:
-    with pytest.raises(InputError, match="1000 rows with 100"):
-        fit_calibration(np.arange(float(n)), np.arange(n) < n_wrong, method="isotonic")
 
 
 @pytest.mark.parametrize(

@@ -47,16 +47,16 @@ def test_scores_by_hand() -> None:
 
 def test_to_answer_at_the_limit_pays_nothing_and_is_not_done() -> None:
     graded = Graded(np.array([True, False]), np.array([False, True]))
-    [row] = target_table(graded, np.array([0.25, 0.2499]), [0.75])
+    [row] = target_table(graded, np.array([0.25, 0.2499]), targets=[0.75])
     assert value(row.coverage) == 0.5
     assert value(row.guard) == pytest.approx(-3 / 2)
 
 
 def test_abstaining_from_unanswerable_questions_is_counted_apart() -> None:
     answerable = np.array([1, 1, 1, 0, 1, 0, 0, 0], dtype=bool)
-    [row] = target_table(Graded(RIGHT, WRONG, answerable), P_WRONG, [0.75])
+    [row] = target_table(Graded(RIGHT, WRONG, answerable), P_WRONG, targets=[0.75])
     assert value(row.abstained_unanswerable) == 3 / 4, "two withheld, one declined, one answered"
-    [plain] = target_table(Graded(RIGHT, WRONG), P_WRONG, [0.75])
+    [plain] = target_table(Graded(RIGHT, WRONG), P_WRONG, targets=[0.75])
     assert value(row.guard) == value(plain.guard), "and earns nothing"
 
 
@@ -71,20 +71,22 @@ def test_a_calibrated_guard_behaves_as_told_and_earns_more_than_others() -> None
         assert value(row.share) == pytest.approx(2 * expected, abs=0.06)
         assert isinstance(row.gain, Estimate)
         assert row.gain.low > 0 or t == 0
-        others = [value(target_score(graded, t, p < limit)) for limit in (0.02, 1 - t / 2, 1)]
+        others = [
+            value(target_score(graded, t, answered=p < limit)) for limit in (0.02, 1 - t / 2, 1)
+        ]
         assert value(row.guard) >= max(others) - 0.01
 
 
 def test_everything_is_answered_unless_said_otherwise() -> None:
     graded = Graded(RIGHT, WRONG)
     assert value(target_score(graded, 0.5)) == pytest.approx(-1 / 8)
-    assert value(target_score(graded, 0.9, np.zeros(8, dtype=bool))) == 0
-    assert value(target_score(graded, 0.9, RIGHT)) == pytest.approx(3 / 8)
+    assert value(target_score(graded, 0.9, answered=np.zeros(8, dtype=bool))) == 0
+    assert value(target_score(graded, 0.9, answered=RIGHT)) == pytest.approx(3 / 8)
 
 
 def test_the_interval_of_a_score() -> None:
     graded, p = drawn(500)
-    made = target_score(graded, 0.75, p < 0.25)
+    made = target_score(graded, 0.75, answered=p < 0.25)
     assert isinstance(made, Estimate)
     points = np.where(p < 0.25, graded.right - 3.0 * graded.wrong, 0)
     error = points.std() / math.sqrt(500)
@@ -101,7 +103,7 @@ def test_tasks_are_resampled_each_by_itself() -> None:
 
 def test_without_a_right_answer_there_is_nothing_to_share() -> None:
     wrong = np.ones(4, dtype=bool)
-    [row] = target_table(Graded(~wrong, wrong), np.full(4, 0.9), [0.5])
+    [row] = target_table(Graded(~wrong, wrong), np.full(4, 0.9), targets=[0.5])
     assert isinstance(row.share, NotDefined)
     assert isinstance(row.accuracy, NotDefined)
     assert value(row.guard) == 0

@@ -15,7 +15,7 @@ from energy_guard.extras import needs_extra
 def test_the_interval_is_that_of_the_exact_binomial_test(confidence: float) -> None:
     for n in (1, 2, 7, 100, 3000):
         for count in sorted({0, 1, n // 3, n - 1, n} & set(range(n + 1))):
-            made = proportion(count, n, confidence)
+            made = proportion(count, n, confidence=confidence)
             expected = binomtest(count, n).proportion_ci(confidence, "exact")
             assert isinstance(made, Estimate)
             assert (made.value, made.n, made.confidence) == (count / n, n, confidence)

@@ -12,16 +12,14 @@ from scipy.stats import binomtest, bootstrap, norm
 from sklearn.metrics import roc_auc_score
 
 from energy_guard.errors import InputError
-from energy_guard.estimates.bootstrap import Sample, interval, mean_interval
+from energy_guard.estimates.bootstrap import Sample, interval
 from energy_guard.estimates.estimate import Estimate, Measured, NotDefined
 from energy_guard.estimates.ranking import (
-    Comparison,
     _aurc,
     _auroc,
     aurc,
     aurc_excess,
     auroc,
-    auroc_gain,
     coverage_at_risk,
     risk_coverage,
 )
@@ -94,25 +92,6 @@ def test_many_rows_are_drawn_in_blocks_that_are_all_different() -> None:
     assert len(draws) == len(set(draws.tolist())) == 2000
 
 
-def test_a_mean_over_tasks_is_as_sure_as_its_tasks_together() -> None:
-    values = np.random.default_rng(1).normal(0, 1, (4, 100))
-    samples = [
-        Sample(lambda counts, row=row: counts @ row / 100, 100)  # type: ignore[misc]
-        for row in values
-    ]
-    made = known(mean_interval(samples))
-    error = math.sqrt((values.var(axis=1) / 100).sum()) / 4
-    assert (made.value, made.n) == (pytest.approx(values.mean()), 400)
-    assert made.high - made.low == pytest.approx(2 * 1.96 * error, rel=0.08)
-
-
-def test_tasks_are_drawn_independently_even_where_they_are_alike() -> None:
-    values = np.random.default_rng(1).normal(0, 1, 100)
-    sample = Sample(lambda counts: counts @ values / 100, 100)
-    one, four = known(interval(sample)), known(mean_interval([sample] * 4))
-    assert four.high - four.low == pytest.approx((one.high - one.low) / 2, rel=0.08)
-
-
 def test_a_statistic_that_most_resamples_lack_is_not_defined() -> None:
     def ratio(counts: Any) -> Any:
         return np.where(counts[:, 0] > 0, 1.0, np.nan)
@@ -173,56 +152,6 @@ def test_a_ranking_needs_a_risk_for_every_row(metric: Any, risk: list[float]) ->
 def test_labels_are_no_numbers() -> None:
     with pytest.raises(InputError, match="int"):
         auroc(np.array([0.0, 1.0]), np.array([0, 1]))  # type: ignore[arg-type]
-
-
-def test_a_gain_is_paired() -> None:
-    """Noise that both share cancels: the interval is far shorter than that of two AUROCs."""
-    random = np.random.default_rng(0)
-    baseline, wrong = answers(300, 1.0)
-    better = baseline + 0.3 * wrong + random.normal(0, 0.05, 300)
-    gain = known(auroc_gain([Comparison(better, baseline, wrong)]))
-    alone = known(auroc(better, wrong))
-    expected = roc_auc_score(wrong, better) - roc_auc_score(wrong, baseline)
-    assert gain.value == pytest.approx(expected)
-    assert gain.low > 0
-    assert gain.high - gain.low < (alone.high - alone.low) / 3
-
-
-def test_a_gain_is_the_mean_over_tasks() -> None:
-    tasks = []
-    for seed, n in enumerate((80, 400, 150)):
-        risk, wrong = answers(n, 1.5, seed)
-        tasks.append(Comparison(risk, risk + np.random.default_rng(seed).normal(0, 1, n), wrong))
-    each = [
-        roc_auc_score(task.wrong, task.risk) - roc_auc_score(task.wrong, task.baseline)
-        for task in tasks
-    ]
-    made = known(auroc_gain(tasks))
-    assert (made.value, made.n) == (pytest.approx(np.mean(each)), 630)
-    singles = [known(auroc_gain([task])) for task in tasks]
-    widths = [single.high - single.low for single in singles]
-    assert made.high - made.low == pytest.approx(math.hypot(*widths) / 3, rel=0.1)
-
-
-def test_a_gain_on_two_wrong_answers_still_has_both_in_each_resample() -> None:
-    risk, _ = answers(40, 1.0)
-    made = known(auroc_gain([Comparison(risk, -risk, np.arange(40) < 2)]))
-    assert "only 2 answers" in made.note
-
-
-def test_no_gain_over_oneself() -> None:
-    risk, wrong = answers(60, 1.0)
-    made = known(auroc_gain([Comparison(risk, np.exp(risk), wrong)]))
-    assert (made.value, made.low, made.high) == (0, 0, 0)
-
-
-def test_a_gain_names_the_task_that_has_none() -> None:
-    risk, wrong = answers(60, 1.0)
-    tasks = [Comparison(risk, risk, wrong), Comparison(risk, risk, np.ones_like(wrong))]
-    lacking = auroc_gain(tasks)
-    assert isinstance(lacking, NotDefined)
-    assert lacking.reason.startswith("task 2: all 60 answers are wrong")
-    assert isinstance(auroc_gain([]), NotDefined)
 
 
 # Risk and coverage.
@@ -291,7 +220,7 @@ def test_a_curve_without_any_risk_is_empty() -> None:
 def test_coverage_at_risk_by_hand(max_risk: float, coverage: float) -> None:
     risk = np.array([0.3, 0.1, math.nan, 0.3, 0.2, 0.9])
     wrong = np.array([True, False, True, False, False, True])
-    assert known(coverage_at_risk(risk, wrong, max_risk)).value == pytest.approx(coverage)
+    assert known(coverage_at_risk(risk, wrong, max_risk=max_risk)).value == pytest.approx(coverage)
 
 
 @settings(deadline=None)
@@ -302,13 +231,15 @@ def test_coverage_at_risk_is_that_of_the_curve(
     risk, wrong = columns(rows)
     curve = risk_coverage(risk, wrong)
     held = [c for c, r in zip(curve.coverage, curve.risk, strict=True) if r <= max_risk]
-    made = coverage_at_risk(risk, wrong, max_risk)
+    made = coverage_at_risk(risk, wrong, max_risk=max_risk)
     assert isinstance(made, Estimate)
     assert made.value == pytest.approx(max(held, default=0))
 
 
 def test_without_risks_nothing_is_covered() -> None:
-    made = known(coverage_at_risk(np.full(4, math.nan), np.zeros(4, dtype=bool), 0.5))
+    made = known(coverage_at_risk(np.full(4, math.nan), np.zeros(4, dtype=bool), max_risk=0.5))
     assert (made.value, made.high) == (0, 0)
-    assert isinstance(coverage_at_risk(np.zeros(0), np.zeros(0, dtype=bool), 0.5), NotDefined)
+    assert isinstance(
+        coverage_at_risk(np.zeros(0), np.zeros(0, dtype=bool), max_risk=0.5), NotDefined
+    )
     assert isinstance(aurc(np.zeros(0), np.zeros(0, dtype=bool)), NotDefined)

@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from sklearn.metrics import roc_auc_score
 
 from energy_guard.backends import Scripted
 from energy_guard.calibrate.detector import folds_of
 from energy_guard.cli import evaluate as module
 from energy_guard.decide import Attempt
-from energy_guard.energy import ReducedRow
+from energy_guard.energy import Bools, Floats, ReducedRow
 from energy_guard.errors import InputError, MissingExtraError
 from energy_guard.estimates.confidence_targets import Graded
 from energy_guard.estimates.estimate import Estimate, NotDefined
-from energy_guard.estimates.ranking import Comparison, auroc, auroc_gain
+from energy_guard.estimates.ranking import auroc
 from energy_guard.evaluate.figures import guard_figures
 from energy_guard.evaluate.folds import p_wrong
 from energy_guard.evaluate.paired_auroc import (
@@ -85,10 +86,62 @@ def test_drawn_together_the_numbers_are_those_of_one_by_one() -> None:
         assert (found.value, found.low, found.high) == pytest.approx(
             (alone.value, alone.low, alone.high), abs=1e-12
         )
-    gain = mean_auroc([together], "a", "b")
-    paired = auroc_gain([Comparison(risks["a"], risks["b"], wrong)])
-    assert isinstance(gain, Estimate) and isinstance(paired, Estimate)
-    assert (gain.low, gain.high) == pytest.approx((paired.low, paired.high), abs=1e-12)
+    gain = mean_auroc([together], "a", other="b")
+    draws = together.draws["a"] - together.draws["b"]
+    assert isinstance(gain, Estimate)
+    assert (gain.low, gain.high) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=1e-12)
+
+
+def separated(n: int, distance: float, seed: int = 0) -> tuple[Floats, Bools]:
+    rng = np.random.default_rng(seed)
+    wrong = rng.random(n) < 0.4
+    return rng.normal(size=n) + distance * wrong, wrong
+
+
+def gain_of(*tasks: tuple[Floats, Floats, Bools]) -> Estimate:
+    """How far the first risk of each task is above its second one, by mean AUROC."""
+    made = mean_auroc([aurocs({"a": a, "b": b}, wrong) for a, b, wrong in tasks], "a", other="b")
+    assert isinstance(made, Estimate)
+    return made
+
+
+def test_a_gain_is_paired() -> None:
+    """Noise that both share cancels: the interval is far shorter than that of two AUROCs."""
+    baseline, wrong = separated(300, 1.0)
+    better = baseline + 0.3 * wrong + np.random.default_rng(1).normal(0, 0.05, 300)
+    gain, alone = gain_of((better, baseline, wrong)), auroc(better, wrong)
+    expected = roc_auc_score(wrong, better) - roc_auc_score(wrong, baseline)
+    assert gain.value == pytest.approx(expected)
+    assert gain.low > 0
+    assert isinstance(alone, Estimate)
+    assert gain.high - gain.low < (alone.high - alone.low) / 3
+
+
+def test_a_gain_is_the_mean_over_tasks() -> None:
+    tasks = []
+    for seed, n in enumerate((80, 400, 150)):
+        risk, wrong = separated(n, 1.5, seed)
+        tasks.append((risk, risk + np.random.default_rng(seed + 9).normal(0, 1, n), wrong))
+    each = [roc_auc_score(wrong, a) - roc_auc_score(wrong, b) for a, b, wrong in tasks]
+    made = gain_of(*tasks)
+    assert (made.value, made.n) == (pytest.approx(np.mean(each)), 630)
+    widths = [single.high - single.low for single in map(gain_of, tasks)]
+    assert made.high - made.low == pytest.approx(math.hypot(*widths) / 3, rel=0.1)
+
+
+def test_a_gain_on_two_wrong_answers_still_has_both_in_each_resample() -> None:
+    risk, _ = separated(40, 1.0)
+    assert "only 2 answers" in gain_of((risk, -risk, np.arange(40) < 2)).note
+
+
+def test_no_gain_over_oneself() -> None:
+    risk, wrong = separated(60, 1.0)
+    made = gain_of((risk, np.exp(risk), wrong))
+    assert (made.value, made.low, made.high) == (0, 0, 0)
+
+
+def test_without_tasks_there_is_no_gain() -> None:
+    assert isinstance(mean_auroc([], "a", other="b"), NotDefined)
 
 
 def test_the_single_signal_to_beat_is_chosen_on_other_tasks() -> None:
@@ -239,7 +292,7 @@ def test_p_true_is_the_share_of_true() -> None:
     row = Question("a", "t", "Which city?", ("Oslo",))
     backend = Scripted.saying([("True", 0.6)], [("False", 0.2)])
     with backend.session() as session:
-        assert p_true(session, row, "Oslo") == pytest.approx(0.75, abs=1e-6)
+        assert p_true(session, row, answer="Oslo") == pytest.approx(0.75, abs=1e-6)
 
 
 def test_agreement_is_by_normalised_words() -> None:
@@ -247,7 +300,7 @@ def test_agreement_is_by_normalised_words() -> None:
     samples = [[(text, 0.9)] for text in ("Oslo", "oslo", "Oslo.", "Bergen", "The Oslo")]
     given = answer("a", "right", located=Span((0, 1), "Oslo"))
     with Scripted.saying(*samples).session() as session:
-        assert agreement(session, row, given, whole) == 0.8
+        assert agreement(session, row, answered=given, locate=whole) == 0.8
 
 
 def test_a_missing_extra_is_said_before_anything_is_asked(

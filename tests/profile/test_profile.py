@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import energy_guard
 from energy_guard import Guard, Policy, Profile, Sampling
 from energy_guard.backends import Scripted
 from energy_guard.calibrate.certify import Labelled, certify
@@ -15,7 +16,7 @@ from energy_guard.energy import ReducedRow
 from energy_guard.errors import MismatchError
 from energy_guard.fitted import FittedDetector
 from energy_guard.locate import Span
-from energy_guard.policy import EarlyStop
+from energy_guard.policy import EarlyStop, Rules
 from energy_guard.profile import Certificate, ProfileTraining
 from energy_guard.score import Score
 from energy_guard.trace import Step, Trace
@@ -43,7 +44,9 @@ def certificate(max_risk: float = 0.1, **changes: Any) -> Certificate:
     """The promise holds below 0.5, not below 0.9."""
     risk = np.repeat([0.2, 0.7], 100)
     data = Labelled([str(number) for number in range(200)], risk, risk > 0.5)
-    return certify(data, [0.5, 0.9], max_risk, 0.95, profile(**changes).basis)
+    return certify(
+        data, [0.5, 0.9], max_risk=max_risk, confidence=0.95, basis=profile(**changes).basis
+    )
 
 
 # Refused: what makes other answers come out.
@@ -216,9 +219,7 @@ def test_everything_that_is_recorded_is_read_again(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     scores = rng.random(2000)
     made = profile(
-        calibration=fit_calibration(
-            scores, rng.random(2000) < scores, [3] * 2000, method="isotonic"
-        ),
+        calibration=fit_calibration(scores, rng.random(2000) < scores, lengths=[3] * 2000),
         retries=1,
         early_stop=EarlyStop(window=8, risk=3),
         system_prompt="Kurz, bitte.",
@@ -233,6 +234,55 @@ def test_everything_that_is_recorded_is_read_again(tmp_path: Path) -> None:
     path.write_text(made.model_dump_json(by_alias=True))
     assert Profile.read(path) == made
     assert json.loads(path.read_text())["certificates"][1]["threshold"] is None
+
+
+def test_a_profile_of_an_earlier_version_is_written_as_it_was_and_its_promise_holds() -> None:
+    """Made before its rules were inherited; a digest of its text is in its certificate."""
+    path = Path(__file__).parent / "earlier.json"
+    made = Profile.read(path)
+    assert made.model_dump_json(indent=1, by_alias=True) + "\n" == path.read_text("utf-8")
+    assert made.basis == made.certificates[0].basis == "95461d8e957f6e5a"
+    assert made.promise(made.policy()) == made.certificates[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "basis"),
+    [
+        ("2e79d011feac14746c6d6634376c3ccf-llama-cpp", "bb209f6ab3ef021a"),
+        ("35df3fe10f6ce7093e92c630d89e6d81-transformers", "5384a9f606c1dda7"),
+    ],
+)
+def test_a_certificate_made_for_a_shipped_profile_stays_its_own(name: str, basis: str) -> None:
+    path = Path(energy_guard.__file__).parent / "data" / "profiles" / f"{name}.json"
+    shipped = Profile.read(path)
+    assert shipped.basis == basis
+    assert shipped.model_dump_json(indent=1, by_alias=True) + "\n" == path.read_text("utf-8")
+
+
+def test_policy_and_profile_have_the_same_rules() -> None:
+    rules = {
+        "retries": 3,
+        "retry": ("feedback", "resample"),
+        "retry_temperature": 0.9,
+        "feedback_text": "Sure of {span}?",
+        "early_stop": EarlyStop(window=8, risk=3),
+        "unscored": "show",
+        "nothing_to_check": "withhold",
+    }
+    assert rules.keys() == Rules.model_fields.keys()
+    assert profile(**rules).rules == policy(**rules, detector="nll:max").rules == rules
+    assert profile(**rules).policy().rules == rules
+
+
+def test_every_rule_that_differs_is_named() -> None:
+    one = policy(retries=2, retry=("feedback",), retry_temperature=1.0)
+    other = policy(retries=2, retry=("feedback", "resample"), unscored="show")
+    assert one.differences(other) == [
+        "retry ('feedback', 'feedback'), and this is ('feedback', 'resample')",
+        "retry_temperature 1.0, and this is 0.7",
+        "unscored 'withhold', and this is 'show'",
+    ]
+    assert one.differences(one) == []
 
 
 def test_an_answer_of_another_length_has_no_probability_and_says_so() -> None:

@@ -47,7 +47,7 @@ def same(mine: list[Answered], other: list[Answered]) -> bool:
 
 
 def test_graded_in_the_order_of_the_rows(tmp_path: Path) -> None:
-    answers = collect(scripted(), ROWS, tmp_path / "answers.jsonl")
+    answers = collect(scripted(), ROWS, path=tmp_path / "answers.jsonl")
     assert [a.id for a in answers] == [row.id for row in ROWS]
     assert [a.outcome for a in answers] == ["right", "right", "wrong", "right", "right"]
     assert answers[1].choices == ("cedar", "apple")
@@ -58,7 +58,7 @@ def test_graded_in_the_order_of_the_rows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("after", range(5))
 def test_killed_and_continued_nothing_is_asked_twice(tmp_path: Path, after: int) -> None:
-    whole = collect(scripted(), ROWS, tmp_path / "whole.jsonl")
+    whole = collect(scripted(), ROWS, path=tmp_path / "whole.jsonl")
     path = tmp_path / "answers.jsonl"
     seen = []
 
@@ -68,30 +68,30 @@ def test_killed_and_continued_nothing_is_asked_twice(tmp_path: Path, after: int)
             raise Stopped
 
     with pytest.raises(Stopped):
-        collect(scripted(), ROWS, path, on_answer=kill)
-    resumed = collect(scripted(after + 1), ROWS, path)
+        collect(scripted(), ROWS, path=path, on_answer=kill)
+    resumed = collect(scripted(after + 1), ROWS, path=path)
     assert same(resumed, whole)
 
 
 @pytest.mark.parametrize("cut", range(1, 20))
 def test_a_line_that_was_cut_off_is_asked_again(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "answers.jsonl"
-    whole = collect(scripted(), ROWS, path)
+    whole = collect(scripted(), ROWS, path=path)
     raw = path.read_bytes()
     head = raw.index(b"\n") + 1
     path.write_bytes(raw[: head + (len(raw) - head) * cut // 20])
     left = path.read_bytes().count(b"\n") - 1
-    assert same(collect(scripted(left), ROWS, path), whole)
+    assert same(collect(scripted(left), ROWS, path=path), whole)
 
 
 def test_what_was_asked_otherwise_is_not_mixed_in(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
-    collect(scripted(), ROWS, path)
+    collect(scripted(), ROWS, path=path)
     with pytest.raises(InputError, match="wording"):
-        collect(scripted(), ROWS, path, wording=Wording("Be brief.", ()))
+        collect(scripted(), ROWS, path=path, wording=Wording("Be brief.", ()))
     other = Guard(Scripted.saying([("x", 0.9)]), Policy(detector="nll:max", retries=1, abstain=1))
     with pytest.raises(InputError, match="retries"):
-        collect(other, ROWS, path)
+        collect(other, ROWS, path=path)
 
 
 @pytest.mark.parametrize(
@@ -108,23 +108,23 @@ def test_an_answer_to_another_question_of_this_id_is_not_taken_for_its_own(
     tmp_path: Path, change: dict[str, Any], named: str
 ) -> None:
     path = tmp_path / "answers.jsonl"
-    collect(scripted(), ROWS, path)
+    collect(scripted(), ROWS, path=path)
     stored = path.read_bytes()
     with pytest.raises(InputError, match=f"the id 'a' .* another {named}") as caught:
-        collect(scripted(5), [replace(ROWS[0], **change), *ROWS[1:]], path)
+        collect(scripted(5), [replace(ROWS[0], **change), *ROWS[1:]], path=path)
     assert "new id" in caught.value.hint and "--out" in caught.value.hint
     assert path.read_bytes() == stored
 
 
 def test_corrected_gold_answers_are_graded_by_without_asking(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
-    collect(scripted(), ROWS, path)
+    collect(scripted(), ROWS, path=path)
     bergen = {name: replace(ROWS[name], answers=("Bergen",)) for name in (0, 2)}
     corrected = [bergen.get(number, row) for number, row in enumerate(ROWS)]
-    answers = collect(scripted(5), corrected, path)
+    answers = collect(scripted(5), corrected, path=path)
     assert [a.outcome for a in answers] == ["wrong", "right", "right", "right", "right"]
     assert {a.id: a.outcome for a in read_answers(path)[1]} == {a.id: a.outcome for a in answers}
-    collect(scripted(5), corrected[:1], path)
+    collect(scripted(5), corrected[:1], path=path)
     assert len(read_answers(path)[1]) == 5, "answers to other rows stay"
 
 
@@ -138,35 +138,35 @@ def test_several_attempts_are_graded_again_where_it_is_known_which_was_kept(
         said = [[(text, 0.9)] for text in ("Oslo", "Oslo", "Bergen")]
         return Guard(Scripted.saying(*said), ALWAYS_AGAIN, locator="whole")
 
-    [first] = collect(guard(), [row], path)
+    [first] = collect(guard(), [row], path=path)
     assert first.outcomes == ("right", "right", "wrong")
-    [none] = collect(guard(), [replace(row, answers=("Turku",))], path)
+    [none] = collect(guard(), [replace(row, answers=("Turku",))], path=path)
     assert (none.outcome, none.outcomes) == ("wrong", ("wrong",) * 3)
     with pytest.raises(InputError, match="cannot be graded again"):
-        collect(guard(), [row], path)
+        collect(guard(), [row], path=path)
 
 
 def test_a_file_of_something_else(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     path.write_text('{"id": 1}\n')
     with pytest.raises(InputError, match="holds no answers"):
-        collect(scripted(), ROWS, path)
+        collect(scripted(), ROWS, path=path)
     path.write_text('{"made_with": {}, "schema": 1}\n{"id": "a"}\n')
     with pytest.raises(InputError, match=r"answers\.jsonl, line 1: .*which model"):
         read_answers(path)
     path.write_text("a list of my own")
     with pytest.raises(InputError, match="holds no answers"):
-        collect(scripted(), ROWS, path)
+        collect(scripted(), ROWS, path=path)
     assert path.read_text() == "a list of my own"
 
 
 @pytest.mark.parametrize("left", [0, 1, 13, 14, 100, -1])
 def test_killed_in_its_first_line_a_file_is_begun_anew(tmp_path: Path, left: int) -> None:
     path = tmp_path / "answers.jsonl"
-    whole = collect(scripted(), ROWS, path)
+    whole = collect(scripted(), ROWS, path=path)
     raw = path.read_bytes()
     path.write_bytes(raw[: raw.index(b"\n") + 1][:left])
-    assert same(collect(scripted(), ROWS, path), whole)
+    assert same(collect(scripted(), ROWS, path=path), whole)
     assert path.read_bytes() == raw
 
 
@@ -190,7 +190,7 @@ def set_span(answer: dict[str, Any], tokens: Any) -> None:
 )
 def test_an_answer_that_is_none_is_named_by_its_line(tmp_path: Path, spoil: Any) -> None:
     path = tmp_path / "answers.jsonl"
-    collect(scripted(), ROWS, path)
+    collect(scripted(), ROWS, path=path)
     lines = path.read_text().splitlines()
     answer = json.loads(lines[2])
     spoil(answer)
@@ -204,14 +204,14 @@ def test_an_answer_that_is_none_is_named_by_its_line(tmp_path: Path, spoil: Any)
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(LogError, match="--resume"):
-        collect(scripted(), ROWS, tmp_path / "nowhere" / "answers.jsonl")
+        collect(scripted(), ROWS, path=tmp_path / "nowhere" / "answers.jsonl")
 
 
 def test_a_grader_of_ones_own(tmp_path: Path) -> None:
     def everything(_row: Question, _answer: str) -> Any:
         return "right"
 
-    answers = collect(scripted(), ROWS, tmp_path / "a.jsonl", grader=everything)
+    answers = collect(scripted(), ROWS, path=tmp_path / "a.jsonl", grader=everything)
     assert {a.outcome for a in answers} == {"right"}
     assert (
         "everything"
@@ -234,10 +234,10 @@ def test_a_real_engine_gives_the_same_digits_after_an_interruption(
     def guard() -> Guard:
         return Guard(load(tiny_path, engine, n_ctx=2048, **options), policy, locator="whole")
 
-    whole = collect(guard(), ROWS, tmp_path / "whole.jsonl")
+    whole = collect(guard(), ROWS, path=tmp_path / "whole.jsonl")
     assert all(math.isfinite(a.attempts[0].trace.nll[0]) for a in whole)
     for after in (0, 2, 3):
         path = tmp_path / f"{after}.jsonl"
         lines = (tmp_path / "whole.jsonl").read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join(lines[: after + 1]))
-        assert same(collect(guard(), ROWS, path), whole)
+        assert same(collect(guard(), ROWS, path=path), whole)

@@ -35,6 +35,7 @@ SAMPLES: Final = 5
 def measure(
     guard: Guard,
     pairs: Sequence[tuple[Question, Answered]],
+    *,
     path: Path,
     on_measured: Callable[[Answered], None] = lambda _: None,
 ) -> dict[str, dict[str, float]]:
@@ -51,8 +52,10 @@ def measure(
             if row.id not in done:
                 session.rewind([])
                 done[row.id] = {
-                    "p(true)": p_true(session, row, answered.trace.text),
-                    "agreement": agreement(session, row, answered, guard.judge.locate),
+                    "p(true)": p_true(session, row, answer=answered.trace.text),
+                    "agreement": agreement(
+                        session, row, answered=answered, locate=guard.judge.locate
+                    ),
                 }
                 with path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps({"id": row.id, "measured": done[row.id]}) + "\n")
@@ -74,7 +77,7 @@ def read_measured(path: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def p_true(session: Session, row: Question, answer: str) -> float:
+def p_true(session: Session, row: Question, *, answer: str) -> float:
     """Return P("True") / (P("True") + P("False")) after asking whether the answer is right."""
     asked = Message(
         "user",
@@ -86,7 +89,7 @@ def p_true(session: Session, row: Question, answer: str) -> float:
     return 1 / (1 + math.exp(min(false - true, 700.0)))
 
 
-def agreement(session: Session, row: Question, answered: Answered, locate: Locator) -> float:
+def agreement(session: Session, row: Question, *, answered: Answered, locate: Locator) -> float:
     """Return the share of samples at temperature 1 with the same exact answer, in any spelling.
 
     Where none is located the whole answer counts as it.

@@ -13,13 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from energy_guard.calibrate.detector import folds_of, task_weights
-from energy_guard.energy import Floats
+from energy_guard.energy import Bools, Floats, Ints
 from energy_guard.evaluate.folds import FEWEST, CrossFitted, can_be_fitted, placed
 from energy_guard.evaluate.paired_auroc import Risk
-from energy_guard.evaluate.task_arrays import Flags, Task, examples
+from energy_guard.evaluate.task_arrays import Task, examples
 from energy_guard.extras import needs_extra
 
 PROBE: Final = "hidden-state probe"
@@ -85,9 +84,7 @@ def _out_of_domain(task: Task, others: Sequence[Task]) -> Floats:
     return placed(_fitted(values, wrong, group)(_values(task)), task.fittable)
 
 
-def _fitted(
-    values: Floats, wrong: Flags, group: npt.NDArray[np.int64]
-) -> Callable[[Floats], Floats]:
+def _fitted(values: Floats, wrong: Bools, group: Ints) -> Callable[[Floats], Floats]:
     """Fit a probe; tasks by their evidence, both classes of each alike.
 
     The penalty is the one with the best AUROC on answers that were left out: whole tasks, where

@@ -35,6 +35,7 @@ def showing(backend: Backend) -> ShowsStates:
 def measure_states(
     backend: ShowsStates,
     pairs: Sequence[tuple[Question, Answered]],
+    *,
     folder: Path,
     on_measured: Callable[[Answered], None] = lambda _: None,
 ) -> None:
@@ -59,7 +60,7 @@ def measure_states(
         on_measured(answered)
 
 
-def with_states(answers: Sequence[Answered], folder: Path, model: str) -> list[Answered]:
+def with_states(answers: Sequence[Answered], folder: Path, *, model: str) -> list[Answered]:
     """Put stored states to their answers; model: the fingerprint that answered.
 
     InputError for a file that cannot be read.

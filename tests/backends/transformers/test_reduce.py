@@ -10,9 +10,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from one_row import reduce_row
 
 from energy_guard.backends.transformers.reduce import checked, rows_of
-from energy_guard.energy import ReducedRow, RowReducer, reduce_row
+from energy_guard.energy import ReducedRow, RowReducer
 from energy_guard.errors import RowError
 
 torch.set_num_threads(1)

@@ -271,13 +271,15 @@ def test_states_of_another_place_are_not_taken(
     evaluate([data], out=out, probe=True)
     made_with, found, _ = read_run(out)
     assert all(a.states is not None for a in found)
-    other_model = stored.with_states(found, out / "states", "another")
+    other_model = stored.with_states(found, out / "states", model="another")
     assert all(a.states is None for a in other_model)
     assert made_with["model"]["fingerprint"] != "another"
     trace = replace(found[0].trace, ids=found[0].trace.ids + 1)
     other = replace(found[0], attempts=(replace(found[0].attempts[0], trace=trace),))
     assert (
-        stored.with_states([other], out / "states", made_with["model"]["fingerprint"])[0].states
+        stored.with_states([other], out / "states", model=made_with["model"]["fingerprint"])[
+            0
+        ].states
         is None
     )
     file = next((out / "states").iterdir())
