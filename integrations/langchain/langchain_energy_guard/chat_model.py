@@ -1,6 +1,7 @@
 """A chat model with a guard over it: LangChain's interface around `energy_guard.Guard`.
 
-What is asked is made in `asking`, what comes back in `answer`; here is only how LangChain calls.
+What is asked is made in `chat_request`, what comes back in `answer_stream` and
+`answer_messages`; here is only how LangChain calls.
 """
 
 from __future__ import annotations
@@ -23,15 +24,20 @@ from energy_guard import Guard, Policy, Profile, load
 from energy_guard.errors import InputError
 from energy_guard.log import TraceLog
 from langchain_energy_guard import engine_thread
-from langchain_energy_guard.adopt import engine_of, settings_of
-from langchain_energy_guard.answer import Event, Relay, Streamed, StreamingMode
-from langchain_energy_guard.asking import SAMPLING, Asked, asked
-from langchain_energy_guard.counting import CountingChatModel
-from langchain_energy_guard.identity import identity
-from langchain_energy_guard.listeners import Listeners
-from langchain_energy_guard.structured import structured
+from langchain_energy_guard.answer_messages import (
+    AnswerMessages,
+    StreamingMode,
+)
+from langchain_energy_guard.answer_stream import AnswerStream
+from langchain_energy_guard.cache_key import cache_key
+from langchain_energy_guard.chat_request import SAMPLING, ChatRequest, chat_request
+from langchain_energy_guard.custom_events import CustomEvent
+from langchain_energy_guard.inside_guarded import guard_here
+from langchain_energy_guard.partner_models import engine_of, settings_of
+from langchain_energy_guard.run_handlers import RunHandlers
+from langchain_energy_guard.structured_output import structured
+from langchain_energy_guard.token_counts import CountingChatModel
 from langchain_energy_guard.tools import Tool, chosen, openai_form
-from langchain_energy_guard.trial import guard_here
 
 _NOT_OURS: Final = frozenset({"api_key", "max_retries"})
 """Standard settings of hosted models that mean nothing here; the policy says what is retried."""
@@ -127,7 +133,7 @@ class ChatEnergyGuard(CountingChatModel):
     def _identifying_params(self) -> dict[str, Any]:
         """What an answer depends on: LangChain's cache goes by it."""
         names = (*SAMPLING, "max_tokens", "timeout", "stop")
-        return {name: getattr(self, name) for name in names} | identity(guard_here(self.guard))
+        return {name: getattr(self, name) for name in names} | cache_key(guard_here(self.guard))
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
@@ -137,7 +143,7 @@ class ChatEnergyGuard(CountingChatModel):
     def _get_invocation_params(
         self, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        kwargs.pop("listeners", None)
+        kwargs.pop("handlers", None)
         return super()._get_invocation_params(stop=stop, **kwargs)
 
     # In one call
@@ -150,23 +156,23 @@ class ChatEnergyGuard(CountingChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         question = self._asked(messages, stop, kwargs)
-        listeners = Listeners.of_run(run_manager)
-        relay = self._relay(question, listeners)
+        handlers = RunHandlers.of_run(run_manager)
+        answer = self._answer(question, handlers)
         if run_manager is None or not self._streams_inside(False, run_manager, kwargs):
             result = guard_here(self.guard).ask(question.request)
-            if listeners.handlers:
-                decision = relay.decision(result)
-                listeners.tell(decision.name, decision.data)
-            return _chat_result(relay.message(result), listeners)
-        streamed = Streamed(relay)
+            if handlers.handlers:
+                decision = answer.decision(result)
+                handlers.tell(decision.name, decision.data)
+            return _chat_result(answer.message(result), handlers)
+        streamed = AnswerStream(answer)
         for event in guard_here(self.guard).stream(question.request):
             for item in streamed.feed(event):
-                if isinstance(item, Event):
-                    listeners.tell(item.name, item.data)
+                if isinstance(item, CustomEvent):
+                    handlers.tell(item.name, item.data)
                 else:
-                    chunk = _generation(item, listeners)
+                    chunk = _generation(item, handlers)
                     run_manager.on_llm_new_token(item.text, chunk=chunk)
-        return _chat_result(relay.message(streamed.result), listeners)
+        return _chat_result(answer.message(streamed.result), handlers)
 
     async def _agenerate(
         self,
@@ -176,27 +182,27 @@ class ChatEnergyGuard(CountingChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         question = self._asked(messages, stop, kwargs)
-        listeners = Listeners.of_run(run_manager)
-        relay = self._relay(question, listeners)
+        handlers = RunHandlers.of_run(run_manager)
+        answer = self._answer(question, handlers)
         if run_manager is None or not self._streams_inside(True, run_manager, kwargs):
             guard = guard_here(self.guard)  # the engine's thread knows no `guarded`
             result = await engine_thread.run(
                 guard.backend, lambda: guard.ask(question.request), question.cancel
             )
-            if listeners.handlers:
-                decision = relay.decision(result)
-                await listeners.atell(decision.name, decision.data)
-            return _chat_result(relay.message(result), listeners)
-        streamed = Streamed(relay)
+            if handlers.handlers:
+                decision = answer.decision(result)
+                await handlers.atell(decision.name, decision.data)
+            return _chat_result(answer.message(result), handlers)
+        streamed = AnswerStream(answer)
         async with aclosing(self._events(question)) as events:
             async for event in events:
                 for item in streamed.feed(event):
-                    if isinstance(item, Event):
-                        await listeners.atell(item.name, item.data)
+                    if isinstance(item, CustomEvent):
+                        await handlers.atell(item.name, item.data)
                     else:
-                        chunk = _generation(item, listeners)
+                        chunk = _generation(item, handlers)
                         await run_manager.on_llm_new_token(item.text, chunk=chunk)
-        return _chat_result(relay.message(streamed.result), listeners)
+        return _chat_result(answer.message(streamed.result), handlers)
 
     # In chunks
 
@@ -233,15 +239,15 @@ class ChatEnergyGuard(CountingChatModel):
         stop: list[str] | None = None,
         run_manager: CallbackManagerForLLMRun | None = None,
         *,
-        listeners: Listeners | None = None,
+        handlers: RunHandlers | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         question = self._asked(messages, stop, kwargs)
-        heard_by = listeners or Listeners.of_run(run_manager)
-        streamed = Streamed(self._relay(question, heard_by, run_manager is not None))
+        heard_by = handlers or RunHandlers.of_run(run_manager)
+        streamed = AnswerStream(self._answer(question, heard_by, run_manager is not None))
         for event in guard_here(self.guard).stream(question.request):
             for item in streamed.feed(event):
-                if isinstance(item, Event):
+                if isinstance(item, CustomEvent):
                     heard_by.tell(item.name, item.data)
                 else:
                     yield _generation(item, heard_by)
@@ -252,16 +258,16 @@ class ChatEnergyGuard(CountingChatModel):
         stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         *,
-        listeners: Listeners | None = None,
+        handlers: RunHandlers | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         question = self._asked(messages, stop, kwargs)
-        heard_by = listeners or Listeners.of_run(run_manager)
-        streamed = Streamed(self._relay(question, heard_by, run_manager is not None))
+        heard_by = handlers or RunHandlers.of_run(run_manager)
+        streamed = AnswerStream(self._answer(question, heard_by, run_manager is not None))
         async with aclosing(self._events(question)) as events:
             async for event in events:
                 for item in streamed.feed(event):
-                    if isinstance(item, Event):
+                    if isinstance(item, CustomEvent):
                         await heard_by.atell(item.name, item.data)
                     else:
                         yield _generation(item, heard_by)
@@ -331,17 +337,19 @@ class ChatEnergyGuard(CountingChatModel):
 
     def _asked(
         self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]
-    ) -> Asked:
+    ) -> ChatRequest:
         settings = {name: getattr(self, name) for name in (*SAMPLING, "max_tokens", "timeout")}
         stop = self.stop if stop is None else stop
-        return asked(messages, settings, stop, options, self.guard.backend.takes_tools)
+        return chat_request(messages, settings, stop, options, self.guard.backend.takes_tools)
 
-    def _relay(self, question: Asked, listeners: Listeners, hold: bool = False) -> Relay:
+    def _answer(
+        self, question: ChatRequest, handlers: RunHandlers, hold: bool = False
+    ) -> AnswerMessages:
         """hold: what is streamed becomes a message that others read, as it is."""
         mode = "hold" if hold else self.streaming_mode
-        return Relay(question, mode, guard_here(self.guard).detector, listeners.run_id)
+        return AnswerMessages(question, mode, guard_here(self.guard).detector, handlers.run_id)
 
-    def _events(self, question: Asked) -> Any:
+    def _events(self, question: ChatRequest) -> Any:
         guard = guard_here(self.guard)
         return engine_thread.iterate(
             guard.backend, lambda: guard.stream(question.request), question.cancel
@@ -355,7 +363,7 @@ class ChatEnergyGuard(CountingChatModel):
         if not self._should_stream(async_api=async_api, **{**options, "stream": True}):
             return config, options  # LangChain calls `invoke` instead
         config["run_id"] = config.get("run_id") or uuid.uuid4()
-        return config, options | {"listeners": Listeners.of_config(self, config)}
+        return config, options | {"handlers": RunHandlers.of_config(self, config)}
 
     def _should_stream(
         self,
@@ -381,17 +389,17 @@ class ChatEnergyGuard(CountingChatModel):
         return super()._should_stream(async_api=async_api, run_manager=run_manager, **options)
 
 
-def _generation(chunk: AIMessageChunk, listeners: Listeners) -> ChatGenerationChunk:
-    chunk.id = _message_id(listeners)
+def _generation(chunk: AIMessageChunk, handlers: RunHandlers) -> ChatGenerationChunk:
+    chunk.id = _message_id(handlers)
     return ChatGenerationChunk(message=chunk)
 
 
-def _chat_result(message: AIMessage, listeners: Listeners) -> ChatResult:
-    message.id = _message_id(listeners)
+def _chat_result(message: AIMessage, handlers: RunHandlers) -> ChatResult:
+    message.id = _message_id(handlers)
     info = {"finish_reason": message.response_metadata["finish_reason"]}
     return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)])
 
 
-def _message_id(listeners: Listeners) -> str | None:
+def _message_id(handlers: RunHandlers) -> str | None:
     """The same for the chunks and for the message: LangGraph shows it once then."""
-    return None if listeners.run_id is None else f"lc_run--{listeners.run_id}"
+    return None if handlers.run_id is None else f"lc_run--{handlers.run_id}"

@@ -18,14 +18,14 @@ from langchain_core.runnables.config import patch_config
 
 from energy_guard import Policy, Profile, Result
 from energy_guard.errors import ConfigError
-from langchain_energy_guard import events
+from langchain_energy_guard import custom_events
 from langchain_energy_guard.callback import (
     AsyncEnergyGuardCallbackHandler,
     EnergyGuardCallbackHandler,
     write_metadata,
 )
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
-from langchain_energy_guard.trial import Trial
+from langchain_energy_guard.guarded_call import GuardedCall
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -99,8 +99,8 @@ class Guarded(Runnable[Input, Output]):
             # A plain function in an asynchronous chain is run in a thread, synchronously. The
             # asynchronous one comes last: LangChain leaves those behind it waiting if it raises.
             self._async_handlers = [
-                EnergyGuardCallbackHandler(handler.watcher),
-                AsyncEnergyGuardCallbackHandler(handler.watcher),
+                EnergyGuardCallbackHandler(handler.watched),
+                AsyncEnergyGuardCallbackHandler(handler.watched),
             ]
 
     @property
@@ -130,25 +130,25 @@ class Guarded(Runnable[Input, Output]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> Output:
-        trial, given = self._trial(), asked
+        call, given = self._guarded_call(), asked
         while True:
             try:
                 inner = _with(self._handlers, config, run_manager.get_child())
-                with trial.running():
+                with call.running():
                     return self.runnable.invoke(given, inner, **kwargs)
             except AnswerRetryError as error:
                 withheld: AnswerWithheldError = error
-                if trial.again() and not error.changes.fallback:
-                    events.dispatch(events.RETRY, events.retry(error))
+                if call.again() and not error.changes.fallback:
+                    custom_events.dispatch(custom_events.RETRY, custom_events.retry(error))
                     given = self._more(given, error) if self._more else given
                     continue
             except AnswerWithheldError as error:
                 withheld = error
             fallback = self._fallback(withheld)
             if fallback is None:
-                events.dispatch(events.ABSTAINED, events.withheld(withheld))
+                custom_events.dispatch(custom_events.ABSTAINED, custom_events.withheld(withheld))
                 return self._abstain(withheld)
-            events.dispatch(events.FALLBACK, events.withheld(withheld))
+            custom_events.dispatch(custom_events.FALLBACK, custom_events.withheld(withheld))
             return fallback.invoke(asked, patch_config(config, callbacks=run_manager.get_child()))
 
     async def _ainvoke(
@@ -158,16 +158,16 @@ class Guarded(Runnable[Input, Output]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> Output:
-        trial, given = self._trial(), asked
+        call, given = self._guarded_call(), asked
         while True:
             try:
                 inner = _with(self._async_handlers, config, run_manager.get_child())
-                with trial.running():
+                with call.running():
                     return await self.runnable.ainvoke(given, inner, **kwargs)
             except AnswerRetryError as error:
                 withheld: AnswerWithheldError = error
-                if trial.again() and not error.changes.fallback:
-                    await events.adispatch(events.RETRY, events.retry(error))
+                if call.again() and not error.changes.fallback:
+                    await custom_events.adispatch(custom_events.RETRY, custom_events.retry(error))
                     if self._more:
                         wanted = self._more(given, error)
                         given = await wanted if inspect.isawaitable(wanted) else wanted
@@ -176,14 +176,16 @@ class Guarded(Runnable[Input, Output]):
                 withheld = error
             fallback = self._fallback(withheld)
             if fallback is None:
-                await events.adispatch(events.ABSTAINED, events.withheld(withheld))
+                await custom_events.adispatch(
+                    custom_events.ABSTAINED, custom_events.withheld(withheld)
+                )
                 return self._abstain(withheld)
-            await events.adispatch(events.FALLBACK, events.withheld(withheld))
+            await custom_events.adispatch(custom_events.FALLBACK, custom_events.withheld(withheld))
             inner = patch_config(config, callbacks=run_manager.get_child())
             return await fallback.ainvoke(asked, inner)
 
-    def _trial(self) -> Trial:
-        return Trial(self.policy, asks_more=self._more is not None)
+    def _guarded_call(self) -> GuardedCall:
+        return GuardedCall(self.policy, asks_more=self._more is not None)
 
     def _fallback(self, error: AnswerWithheldError) -> Runnable[Input, Output] | None:
         wanted = isinstance(error, AnswerRetryError) and error.changes.fallback

@@ -7,6 +7,7 @@ to the run around the model, so that a model that is called without a chain has 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, Final
 
 from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
@@ -33,6 +34,14 @@ ABSTAINED: Final = "energy_guard_abstained"
 
 Payload = dict[str, Any]
 """JSON-able."""
+
+
+@dataclass(frozen=True)
+class CustomEvent:
+    """A custom event to send."""
+
+    name: str
+    data: Payload
 
 
 def decision(result: Result, move: Move | None, run_id: object) -> Payload:

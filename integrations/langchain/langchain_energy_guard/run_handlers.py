@@ -23,7 +23,7 @@ from langchain_core.runnables import RunnableConfig
 
 
 @dataclass(frozen=True)
-class Listeners:
+class RunHandlers:
     """The handlers of one run of a model."""
 
     handlers: list[BaseCallbackHandler] = field(default_factory=list)
@@ -34,12 +34,12 @@ class Listeners:
     @classmethod
     def of_run(
         cls, run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None
-    ) -> Listeners:
+    ) -> RunHandlers:
         """Those of a run that LangChain manages."""
         return cls() if run is None else cls(run.handlers, run.run_id, run.tags, run.metadata)
 
     @classmethod
-    def of_config(cls, model: BaseChatModel, config: RunnableConfig) -> Listeners:
+    def of_config(cls, model: BaseChatModel, config: RunnableConfig) -> RunHandlers:
         """Those of the run that a call with this config starts; its `run_id` is set."""
         manager = CallbackManager.configure(
             config.get("callbacks"),

@@ -20,7 +20,7 @@ from energy_guard.decide import Changes
 
 
 @dataclass(frozen=True)
-class Retouch:
+class CallChanges:
     """What a retry changes in the user's own call.
 
     answer: what the model said the last time. number: which retry this is, from 1.
@@ -55,15 +55,15 @@ class Retouch:
         return [*messages, said, {"role": "user", "content": self.changes.feedback}]
 
 
-class Calls:
+class EngineCalls:
     """The calls of one run. `close` waits for the last of them, without blocking anybody."""
 
-    def __init__(self, retouch: Retouch | None) -> None:
+    def __init__(self, changes: CallChanges | None) -> None:
         self.open = 0
         self.streams = 0
         self.closed = False
         self._since = time.monotonic()
-        self._retouch = retouch
+        self._changes = changes
         self._then: Callable[[], None] | None = None
         self._lock = threading.Lock()
 
@@ -74,7 +74,7 @@ class Calls:
                 return
             self.closed = True
             self._then = then
-        self._settle()
+        self._end_if_idle()
 
     @property
     def idle_s(self) -> float:
@@ -97,15 +97,15 @@ class Calls:
         places: list[tuple[object, str, object]] = [
             (engine, "create_completion", self._completion(engine.create_completion))
         ]
-        if self._retouch is not None:
+        if self._changes is not None:
             places.append((engine, "create_chat_completion", self._chat(engine)))
         return places
 
     def _completion(self, before: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(before)
         def create_completion(*args: Any, **kwargs: Any) -> Any:
-            if self._retouch is not None:
-                kwargs = self._retouch.sampling(kwargs)
+            if self._changes is not None:
+                kwargs = self._changes.sampling(kwargs)
             with self._working():
                 out = before(*args, **kwargs)
             return self._stream(out) if isinstance(out, Iterator) else out
@@ -126,7 +126,7 @@ class Calls:
 
         @wraps(before)
         def create_chat_completion(messages: list[Any], *args: Any, **kwargs: Any) -> Any:
-            told = messages if self._retouch is None else self._retouch.told(messages)
+            told = messages if self._changes is None else self._changes.told(messages)
             return before(told, *args, **kwargs)
 
         return create_chat_completion
@@ -134,8 +134,8 @@ class Calls:
     def _generate(self, before: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(before)
         def generate(*args: Any, **kwargs: Any) -> Any:
-            if self._retouch is not None:
-                kwargs = self._retouch.generation(kwargs)
+            if self._changes is not None:
+                kwargs = self._changes.generation(kwargs)
             with self._working():
                 return before(*args, **kwargs)
 
@@ -153,9 +153,9 @@ class Calls:
                 self.open -= 1
                 self._since = time.monotonic()
                 self.streams -= stream
-            self._settle()
+            self._end_if_idle()
 
-    def _settle(self) -> None:
+    def _end_if_idle(self) -> None:
         with self._lock:
             then = self._then if self.open == 0 else None
             if then is not None:
