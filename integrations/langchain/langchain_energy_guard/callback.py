@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent import futures
 from contextlib import ExitStack
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -20,6 +20,7 @@ from energy_guard.backends.locks import DEFAULT_WAIT_S
 from energy_guard.decide import Again
 from energy_guard.errors import ConfigError, EngineBusyError, EngineError
 from langchain_energy_guard import custom_events
+from langchain_energy_guard.custom_events import CustomEvent
 from langchain_energy_guard.engine_queue import Owner, running_here
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
 from langchain_energy_guard.event_origin import in_own_loop, last_origin, note_origin
@@ -97,9 +98,11 @@ class _Handling:
             run.lease.release()
 
     def _concluded(
-        self, run: WatchedRun, generations: Sequence[Generation]
-    ) -> tuple[RunDecision, bool]:
-        """The decision, written into what the model returns, and whether it is a new one."""
+        self, run: WatchedRun, generations: Sequence[Generation], engine_done: bool
+    ) -> tuple[RunDecision, list[CustomEvent]]:
+        """The decision, written into what the model returns; with its events if it is new."""
+        if not engine_done:
+            raise EngineError("the engine goes on although its answer has ended")
         new = run.decided is None
         messages = [g.message for g in generations if isinstance(g, ChatGeneration)]
         with ExitStack() as failing:
@@ -108,9 +111,10 @@ class _Handling:
             failing.pop_all()
         for generation in generations:
             _write(generation, decided)
-        if new:
-            _log(decided)
-        return decided, new
+        if not new:
+            return decided, []
+        _log(decided)
+        return decided, _events(decided, run.run_id)
 
 
 class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
@@ -161,8 +165,6 @@ class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
         """Decide with the last chunk of a stream, so that the verdict travels in it."""
         run = self._runs.get(run_id)
         if run is not None and _is_last(chunk):
-            for pause in _until_engine_done(run):
-                time.sleep(pause)
             self._finish(run, [chunk])
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
@@ -171,8 +173,6 @@ class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
         if run is None:
             return
         try:
-            for pause in _until_engine_done(run):
-                time.sleep(pause)
             self._finish(run, response.generations[0])
         finally:
             self._drop(run_id)
@@ -192,10 +192,11 @@ class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
         self._runs[run.run_id] = run
 
     def _finish(self, run: WatchedRun, generations: Sequence[Generation]) -> None:
-        decided, new = self._concluded(run, generations)
-        if new:
-            for name, payload in _events(decided, run.run_id):
-                custom_events.dispatch(name, payload)
+        done = run.engine_done()
+        futures.wait([done], _ENDING_S)
+        decided, events = self._concluded(run, generations, done.done())
+        for event in events:
+            custom_events.dispatch(event)
         _raise(decided)
 
 
@@ -247,8 +248,6 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
         """Decide with the last chunk of a stream, so that the verdict travels in it."""
         run = self._runs.get(run_id)
         if run is not None and _is_last(chunk) and in_own_loop():
-            for pause in _until_engine_done(run):
-                await asyncio.sleep(pause)
             await self._finish(run, [chunk])
 
     async def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
@@ -257,8 +256,6 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
         if run is None:
             return
         try:
-            for pause in _until_engine_done(run):
-                await asyncio.sleep(pause)
             await self._finish(run, response.generations[0])
         finally:
             self._drop(run_id)
@@ -283,10 +280,11 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
         self._runs[run.run_id] = run
 
     async def _finish(self, run: WatchedRun, generations: Sequence[Generation]) -> None:
-        decided, new = self._concluded(run, generations)
-        if new:
-            for name, payload in _events(decided, run.run_id):
-                await custom_events.adispatch(name, payload)
+        done = asyncio.wrap_future(run.engine_done())
+        await asyncio.wait([done], timeout=_ENDING_S)
+        decided, events = self._concluded(run, generations, done.done())
+        for event in events:
+            await custom_events.adispatch(event)
         _raise(decided)
 
 
@@ -302,15 +300,6 @@ def _is_last(chunk: Any) -> bool:
     return getattr(message, "chunk_position", None) == "last"
 
 
-def _until_engine_done(run: WatchedRun) -> Iterator[float]:
-    """Pauses to make until the engine has done its work."""
-    until = time.monotonic() + _ENDING_S
-    while not run.engine_done():
-        if time.monotonic() >= until:
-            raise EngineError("the engine goes on although its answer has ended")
-        yield 0.002
-
-
 def write_metadata(message: BaseMessage, result: Result) -> None:
     """Put the verdict and the signals where whoever gets the message finds them."""
     message.response_metadata["energy_guard"] = metadata(result)
@@ -324,10 +313,13 @@ def _write(generation: Generation, decided: RunDecision) -> None:
         generation.generation_info = {**info, "energy_guard": metadata(decided.result)}
 
 
-def _events(decided: RunDecision, run_id: UUID) -> Iterator[tuple[str, custom_events.Payload]]:
-    yield custom_events.DECISION, custom_events.decision(decided.result, decided.move, run_id)
-    if isinstance(decided.move, Again) or not decided.result.shown:
-        yield custom_events.RETRACTED, custom_events.retracted(decided.result, run_id)
+def _events(decided: RunDecision, run_id: UUID) -> list[CustomEvent]:
+    result = decided.result
+    events = [custom_events.decision(result, decided.move, run_id)]
+    if isinstance(decided.move, Again) or not result.shown:
+        text = result.attempts[-1].trace.text
+        events.append(custom_events.retracted(text, result.reason, run_id))
+    return events
 
 
 def _log(decided: RunDecision) -> None:

@@ -1,7 +1,7 @@
 """A chat model with a guard over it: LangChain's interface around `energy_guard.Guard`.
 
-What is asked is made in `chat_request`, what comes back in `answer_stream` and
-`answer_messages`; here is only how LangChain calls.
+Here is only how LangChain calls. What is asked is made in `chat_request`; `answer_run` asks it, and
+makes what comes back, with `answer_stream` and `answer_message`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, TypeVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from pydantic import model_validator
@@ -23,15 +23,10 @@ from pydantic import model_validator
 from energy_guard import Guard, Policy, Profile, load
 from energy_guard.errors import InputError
 from energy_guard.log import TraceLog
-from langchain_energy_guard import engine_thread
-from langchain_energy_guard.answer_messages import (
-    AnswerMessages,
-    StreamingMode,
-)
-from langchain_energy_guard.answer_stream import AnswerStream
+from langchain_energy_guard.answer_run import AnswerRun
+from langchain_energy_guard.answer_stream import StreamingMode
 from langchain_energy_guard.cache_key import cache_key
-from langchain_energy_guard.chat_request import SAMPLING, ChatRequest, chat_request
-from langchain_energy_guard.custom_events import CustomEvent
+from langchain_energy_guard.chat_request import SAMPLING, chat_request
 from langchain_energy_guard.inside_guarded import guard_here
 from langchain_energy_guard.partner_models import engine_of, settings_of
 from langchain_energy_guard.run_handlers import RunHandlers
@@ -43,6 +38,8 @@ _NOT_OURS: Final = frozenset({"api_key", "max_retries"})
 """Standard settings of hosted models that mean nothing here; the policy says what is retried."""
 
 Schema = dict[str, Any] | type
+
+Manager = TypeVar("Manager", CallbackManagerForLLMRun, AsyncCallbackManagerForLLMRun)
 
 
 class ChatEnergyGuard(CountingChatModel):
@@ -143,7 +140,7 @@ class ChatEnergyGuard(CountingChatModel):
     def _get_invocation_params(
         self, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        kwargs.pop("handlers", None)
+        kwargs.pop("run_handlers", None)
         return super()._get_invocation_params(stop=stop, **kwargs)
 
     # In one call
@@ -155,24 +152,13 @@ class ChatEnergyGuard(CountingChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        question = self._asked(messages, stop, kwargs)
+        listener = self._listener(run_manager, False, kwargs)
         handlers = RunHandlers.of_run(run_manager)
-        answer = self._answer(question, handlers)
-        if run_manager is None or not self._streams_inside(False, run_manager, kwargs):
-            result = guard_here(self.guard).ask(question.request)
-            if handlers.handlers:
-                decision = answer.decision(result)
-                handlers.tell(decision.name, decision.data)
-            return _chat_result(answer.message(result), handlers)
-        streamed = AnswerStream(answer)
-        for event in guard_here(self.guard).stream(question.request):
-            for item in streamed.feed(event):
-                if isinstance(item, CustomEvent):
-                    handlers.tell(item.name, item.data)
-                else:
-                    chunk = _generation(item, handlers)
-                    run_manager.on_llm_new_token(item.text, chunk=chunk)
-        return _chat_result(answer.message(streamed.result), handlers)
+        run = self._run(messages, stop, kwargs, handlers, whole=listener is None)
+        for chunk in run.chunks():
+            if listener is not None:
+                listener.on_llm_new_token(chunk.text, chunk=chunk)
+        return run.chat_result()
 
     async def _agenerate(
         self,
@@ -181,28 +167,14 @@ class ChatEnergyGuard(CountingChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        question = self._asked(messages, stop, kwargs)
+        listener = self._listener(run_manager, True, kwargs)
         handlers = RunHandlers.of_run(run_manager)
-        answer = self._answer(question, handlers)
-        if run_manager is None or not self._streams_inside(True, run_manager, kwargs):
-            guard = guard_here(self.guard)  # the engine's thread knows no `guarded`
-            result = await engine_thread.run(
-                guard.backend, lambda: guard.ask(question.request), question.cancel
-            )
-            if handlers.handlers:
-                decision = answer.decision(result)
-                await handlers.atell(decision.name, decision.data)
-            return _chat_result(answer.message(result), handlers)
-        streamed = AnswerStream(answer)
-        async with aclosing(self._events(question)) as events:
-            async for event in events:
-                for item in streamed.feed(event):
-                    if isinstance(item, CustomEvent):
-                        await handlers.atell(item.name, item.data)
-                    else:
-                        chunk = _generation(item, handlers)
-                        await run_manager.on_llm_new_token(item.text, chunk=chunk)
-        return _chat_result(answer.message(streamed.result), handlers)
+        run = self._run(messages, stop, kwargs, handlers, whole=listener is None)
+        async with aclosing(run.achunks()) as chunks:
+            async for chunk in chunks:
+                if listener is not None:
+                    await listener.on_llm_new_token(chunk.text, chunk=chunk)
+        return run.chat_result()
 
     # In chunks
 
@@ -239,18 +211,12 @@ class ChatEnergyGuard(CountingChatModel):
         stop: list[str] | None = None,
         run_manager: CallbackManagerForLLMRun | None = None,
         *,
-        handlers: RunHandlers | None = None,
+        run_handlers: RunHandlers | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        question = self._asked(messages, stop, kwargs)
-        heard_by = handlers or RunHandlers.of_run(run_manager)
-        streamed = AnswerStream(self._answer(question, heard_by, run_manager is not None))
-        for event in guard_here(self.guard).stream(question.request):
-            for item in streamed.feed(event):
-                if isinstance(item, CustomEvent):
-                    heard_by.tell(item.name, item.data)
-                else:
-                    yield _generation(item, heard_by)
+        handlers = run_handlers or RunHandlers.of_run(run_manager)
+        run = self._run(messages, stop, kwargs, handlers, hold=run_manager is not None)
+        yield from run.chunks()
 
     async def _astream(
         self,
@@ -258,19 +224,14 @@ class ChatEnergyGuard(CountingChatModel):
         stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         *,
-        handlers: RunHandlers | None = None,
+        run_handlers: RunHandlers | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        question = self._asked(messages, stop, kwargs)
-        heard_by = handlers or RunHandlers.of_run(run_manager)
-        streamed = AnswerStream(self._answer(question, heard_by, run_manager is not None))
-        async with aclosing(self._events(question)) as events:
-            async for event in events:
-                for item in streamed.feed(event):
-                    if isinstance(item, CustomEvent):
-                        await heard_by.atell(item.name, item.data)
-                    else:
-                        yield _generation(item, heard_by)
+        handlers = run_handlers or RunHandlers.of_run(run_manager)
+        run = self._run(messages, stop, kwargs, handlers, hold=run_manager is not None)
+        async with aclosing(run.achunks()) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     # Several
 
@@ -335,25 +296,22 @@ class ChatEnergyGuard(CountingChatModel):
 
     # What they share
 
-    def _asked(
-        self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]
-    ) -> ChatRequest:
+    def _run(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        options: dict[str, Any],
+        handlers: RunHandlers,
+        *,
+        hold: bool = False,
+        whole: bool = False,
+    ) -> AnswerRun:
+        """hold: what is streamed becomes a message that others read, as it is."""
         settings = {name: getattr(self, name) for name in (*SAMPLING, "max_tokens", "timeout")}
         stop = self.stop if stop is None else stop
-        return chat_request(messages, settings, stop, options, self.guard.backend.takes_tools)
-
-    def _answer(
-        self, question: ChatRequest, handlers: RunHandlers, hold: bool = False
-    ) -> AnswerMessages:
-        """hold: what is streamed becomes a message that others read, as it is."""
+        asked = chat_request(messages, settings, stop, options, self.guard.backend.takes_tools)
         mode = "hold" if hold else self.streaming_mode
-        return AnswerMessages(question, mode, guard_here(self.guard).detector, handlers.run_id)
-
-    def _events(self, question: ChatRequest) -> Any:
-        guard = guard_here(self.guard)
-        return engine_thread.iterate(
-            guard.backend, lambda: guard.stream(question.request), question.cancel
-        )
+        return AnswerRun(guard_here(self.guard), asked, handlers, mode=mode, whole=whole)
 
     def _listened(
         self, config: RunnableConfig | None, async_api: bool, options: dict[str, Any]
@@ -363,7 +321,7 @@ class ChatEnergyGuard(CountingChatModel):
         if not self._should_stream(async_api=async_api, **{**options, "stream": True}):
             return config, options  # LangChain calls `invoke` instead
         config["run_id"] = config.get("run_id") or uuid.uuid4()
-        return config, options | {"handlers": RunHandlers.of_config(self, config)}
+        return config, options | {"run_handlers": RunHandlers.of_config(self, config)}
 
     def _should_stream(
         self,
@@ -380,26 +338,9 @@ class ChatEnergyGuard(CountingChatModel):
             return False
         return super()._should_stream(async_api=async_api, run_manager=run_manager, **kwargs)
 
-    def _streams_inside(
-        self,
-        async_api: bool,
-        run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun,
-        options: dict[str, Any],
-    ) -> bool:
-        return super()._should_stream(async_api=async_api, run_manager=run_manager, **options)
-
-
-def _generation(chunk: AIMessageChunk, handlers: RunHandlers) -> ChatGenerationChunk:
-    chunk.id = _message_id(handlers)
-    return ChatGenerationChunk(message=chunk)
-
-
-def _chat_result(message: AIMessage, handlers: RunHandlers) -> ChatResult:
-    message.id = _message_id(handlers)
-    info = {"finish_reason": message.response_metadata["finish_reason"]}
-    return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)])
-
-
-def _message_id(handlers: RunHandlers) -> str | None:
-    """The same for the chunks and for the message: LangGraph shows it once then."""
-    return None if handlers.run_id is None else f"lc_run--{handlers.run_id}"
+    def _listener(
+        self, run_manager: Manager | None, async_api: bool, options: dict[str, Any]
+    ) -> Manager | None:
+        """The run that is told of every chunk of an answer that is returned whole, if any is."""
+        streams = super()._should_stream(async_api=async_api, run_manager=run_manager, **options)
+        return run_manager if streams else None

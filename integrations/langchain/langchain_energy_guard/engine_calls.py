@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -56,7 +57,7 @@ class CallChanges:
 
 
 class EngineCalls:
-    """The calls of one run. `close` waits for the last of them, without blocking anybody."""
+    """The calls of one run. Whoever waits for the last of them to end blocks nobody."""
 
     def __init__(self, changes: CallChanges | None) -> None:
         self.open = 0
@@ -64,17 +65,28 @@ class EngineCalls:
         self.closed = False
         self._since = time.monotonic()
         self._changes = changes
-        self._then: Callable[[], None] | None = None
+        self._at_end: list[Callable[[], None]] = []
         self._lock = threading.Lock()
 
     def close(self, then: Callable[[], None]) -> None:
-        """Call `then` once: now, or at the end of the last open call."""
+        """Call `then` now, or at the end of the last open call; once, however often this is called.
+
+        Generations that are followed step by step end with their next token.
+        """
         with self._lock:
             if self.closed:
                 return
             self.closed = True
-            self._then = then
+            self._at_end.append(then)
         self._end_if_idle()
+
+    def idle(self) -> Future[None]:
+        """Return what is done as soon as no call is open."""
+        future: Future[None] = Future()
+        with self._lock:
+            self._at_end.append(lambda: future.set_result(None))
+        self._end_if_idle()
+        return future
 
     @property
     def idle_s(self) -> float:
@@ -157,8 +169,8 @@ class EngineCalls:
 
     def _end_if_idle(self) -> None:
         with self._lock:
-            then = self._then if self.open == 0 else None
-            if then is not None:
-                self._then = None
-        if then is not None:
+            if self.open:
+                return
+            ready, self._at_end = self._at_end, []
+        for then in ready:  # not under the lock: they look at the calls
             then()

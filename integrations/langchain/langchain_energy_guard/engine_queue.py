@@ -13,6 +13,8 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent import futures
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from typing import Final
 from uuid import UUID
@@ -22,7 +24,8 @@ from energy_guard.errors import ConfigError, EngineBusyError
 from energy_guard.trace import Step
 from langchain_energy_guard.engine_calls import CallChanges, EngineCalls
 
-_POLL_S: Final = 0.005
+_LOOK_AGAIN_S: Final = 0.02
+"""Of a thread that is gone, and of a Guard that has done, nobody tells: that is looked for."""
 
 _LOST_S: Final = 10.0
 """A run whose owner is not known is taken to be lost when it has done nothing for so long."""
@@ -59,6 +62,7 @@ class EngineLease:
         self.traces: list[Trace] = []
         self.held = False
         self.calls = EngineCalls(changes)
+        self.turn: Future[None] = Future()
         self._engine = engine
         self._on_step = on_step
         self._open = ExitStack()
@@ -73,7 +77,7 @@ class EngineLease:
             in_loop = isinstance(running_here(), asyncio.Task)
             while not self._queue.ready(self):
                 _check(until, in_loop)
-                time.sleep(_POLL_S)
+                futures.wait([self.turn], _LOOK_AGAIN_S)
             self._enter(0.0 if in_loop else max(0.0, until - time.monotonic()))
 
     async def wait_async(self, wait_s: float, cancelled: Callable[[], None]) -> None:
@@ -82,10 +86,14 @@ class EngineLease:
         cancelled: called when the run is cancelled later on, of which LangChain says nothing.
         """
         until = time.monotonic() + wait_s
+        turn = asyncio.wrap_future(self.turn)
         with self._queue.queued(self):
-            while not (self._queue.ready(self) and self._entered()):
+            while not self._queue.ready(self):
                 _check(until)
-                await asyncio.sleep(_POLL_S)
+                await asyncio.wait([turn], timeout=_LOOK_AGAIN_S)
+            while not self._entered():
+                _check(until)
+                await asyncio.sleep(_LOOK_AGAIN_S)
         if isinstance(self.owner, asyncio.Task):
             self.owner.add_done_callback(lambda task: self._owner_left(task, cancelled))
 
@@ -159,6 +167,8 @@ class EngineQueue:
                     "Give the handler once: to the model, the chain, or `guarded`.",
                 )
             self._runs.append(lease)
+            if lease is self._runs[0]:
+                lease.turn.set_result(None)
         with ExitStack() as failing:
             failing.callback(lease.release)
             yield
@@ -188,7 +198,11 @@ class EngineQueue:
     def leave(self, lease: EngineLease) -> None:
         """Let the next one in."""
         with self._lock:
+            was_first = lease is self._runs[0]
             self._runs.remove(lease)
+            follows = self._runs[0] if was_first and self._runs else None
+        if follows is not None:
+            follows.turn.set_result(None)
 
     def _first(self) -> EngineLease:
         with self._lock:

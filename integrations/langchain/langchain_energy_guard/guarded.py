@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForChainRun,
@@ -24,6 +25,7 @@ from langchain_energy_guard.callback import (
     EnergyGuardCallbackHandler,
     write_metadata,
 )
+from langchain_energy_guard.custom_events import CustomEvent
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
 from langchain_energy_guard.guarded_call import GuardedCall
 
@@ -136,20 +138,16 @@ class Guarded(Runnable[Input, Output]):
                 inner = _with(self._handlers, config, run_manager.get_child())
                 with call.running():
                     return self.runnable.invoke(given, inner, **kwargs)
-            except AnswerRetryError as error:
-                withheld: AnswerWithheldError = error
-                if call.again() and not error.changes.fallback:
-                    custom_events.dispatch(custom_events.RETRY, custom_events.retry(error))
-                    given = self._more(given, error) if self._more else given
-                    continue
             except AnswerWithheldError as error:
-                withheld = error
-            fallback = self._fallback(withheld)
-            if fallback is None:
-                custom_events.dispatch(custom_events.ABSTAINED, custom_events.withheld(withheld))
-                return self._abstain(withheld)
-            custom_events.dispatch(custom_events.FALLBACK, custom_events.withheld(withheld))
-            return fallback.invoke(asked, patch_config(config, callbacks=run_manager.get_child()))
+                after = self._after(call, error)
+            custom_events.dispatch(after.event)
+            if after.retry is None:
+                break
+            given = self._more(given, after.retry) if self._more else given
+        if after.fallback is None:
+            return self._abstain(after.withheld)
+        inner = patch_config(config, callbacks=run_manager.get_child())
+        return after.fallback.invoke(asked, inner)
 
     async def _ainvoke(
         self,
@@ -164,34 +162,31 @@ class Guarded(Runnable[Input, Output]):
                 inner = _with(self._async_handlers, config, run_manager.get_child())
                 with call.running():
                     return await self.runnable.ainvoke(given, inner, **kwargs)
-            except AnswerRetryError as error:
-                withheld: AnswerWithheldError = error
-                if call.again() and not error.changes.fallback:
-                    await custom_events.adispatch(custom_events.RETRY, custom_events.retry(error))
-                    if self._more:
-                        wanted = self._more(given, error)
-                        given = await wanted if inspect.isawaitable(wanted) else wanted
-                    continue
             except AnswerWithheldError as error:
-                withheld = error
-            fallback = self._fallback(withheld)
-            if fallback is None:
-                await custom_events.adispatch(
-                    custom_events.ABSTAINED, custom_events.withheld(withheld)
-                )
-                return self._abstain(withheld)
-            await custom_events.adispatch(custom_events.FALLBACK, custom_events.withheld(withheld))
-            inner = patch_config(config, callbacks=run_manager.get_child())
-            return await fallback.ainvoke(asked, inner)
+                after = self._after(call, error)
+            await custom_events.adispatch(after.event)
+            if after.retry is None:
+                break
+            if self._more is not None:
+                more = self._more(given, after.retry)
+                given = await more if inspect.isawaitable(more) else more
+        if after.fallback is None:
+            return self._abstain(after.withheld)
+        inner = patch_config(config, callbacks=run_manager.get_child())
+        return await after.fallback.ainvoke(asked, inner)
 
     def _guarded_call(self) -> GuardedCall:
         return GuardedCall(self.policy, asks_more=self._more is not None)
 
-    def _fallback(self, error: AnswerWithheldError) -> Runnable[Input, Output] | None:
-        wanted = isinstance(error, AnswerRetryError) and error.changes.fallback
-        if wanted and self.fallback is None:
-            raise _no_fallback() from error
-        return self.fallback
+    def _after(self, call: GuardedCall, withheld: AnswerWithheldError) -> _After[Input, Output]:
+        """What is done about an answer that is withheld."""
+        retry = withheld if isinstance(withheld, AnswerRetryError) else None
+        if retry is not None and call.again() and not retry.changes.fallback:
+            return _After(withheld, custom_events.retry(retry), retry)
+        if retry is not None and retry.changes.fallback and self.fallback is None:
+            raise _no_fallback() from withheld
+        event = custom_events.ended(withheld, asks_fallback=self.fallback is not None)
+        return _After(withheld, event, fallback=self.fallback)
 
     def _abstain(self, error: AnswerWithheldError) -> Output:
         """What stands for the answer; raises the error where nothing can."""
@@ -206,6 +201,20 @@ class Guarded(Runnable[Input, Output]):
         message = AIMessage(text)
         write_metadata(message, error.result)
         return message  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class _After(Generic[Input, Output]):
+    """What is done about an answer that is withheld.
+
+    event: tells of it. retry: the chain is run again. fallback: is asked; without either the
+    abstention is returned.
+    """
+
+    withheld: AnswerWithheldError
+    event: CustomEvent
+    retry: AnswerRetryError | None = None
+    fallback: Runnable[Input, Output] | None = None
 
 
 def _kind(runnable: Runnable[Any, Any]) -> type | None:

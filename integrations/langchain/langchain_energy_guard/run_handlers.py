@@ -21,6 +21,8 @@ from langchain_core.callbacks import (
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 
+from langchain_energy_guard.custom_events import CustomEvent
+
 
 @dataclass(frozen=True)
 class RunHandlers:
@@ -52,14 +54,14 @@ class RunHandlers:
         )
         return cls(manager.handlers, config["run_id"], manager.tags, manager.metadata)
 
-    def tell(self, name: str, data: dict[str, Any]) -> None:
+    def tell(self, event: CustomEvent) -> None:
         """Call `on_custom_event` of every handler."""
         CallbackManager(
             self.handlers, tags=self.tags, metadata=dict(self.metadata)
-        ).on_custom_event(name, data, self.run_id)
+        ).on_custom_event(event.name, event.data, self.run_id)
 
-    async def atell(self, name: str, data: dict[str, Any]) -> None:
+    async def atell(self, event: CustomEvent) -> None:
         """Call it from an event loop."""
         await AsyncCallbackManager(
             self.handlers, tags=self.tags, metadata=dict(self.metadata)
-        ).on_custom_event(name, data, self.run_id)
+        ).on_custom_event(event.name, event.data, self.run_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -76,9 +77,9 @@ class WatchedRun:
         follow = self._step if needed or _one_by_one(engine) else None
         self.lease = EngineLease(run_id, engine, follow, changed, owner)
 
-    def engine_done(self) -> bool:
-        """Whether the engine has done its work, so that `decide` can be called."""
-        return not self.lease.working
+    def engine_done(self) -> Future[None]:
+        """Return what is done when the engine has done its work, so that `decide` can be called."""
+        return self.lease.calls.idle()
 
     def decide(self, calls_tool: bool) -> RunDecision:
         """Judge what was generated, once; the engine is free afterwards."""
