@@ -13,7 +13,6 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 
 from energy_guard import Guard
 from energy_guard.events import Done, GuardEvent
-from langchain_energy_guard import engine_thread
 from langchain_energy_guard.answer_stream import AnswerStream, StreamingMode
 from langchain_energy_guard.chat_request import ChatRequest
 from langchain_energy_guard.custom_events import CustomEvent
@@ -36,7 +35,7 @@ class AnswerRun:
         whole: bool = False,
     ) -> None:
         self._guard = guard
-        self._asked = asked
+        self._request = asked.request
         self._handlers = handlers
         self._whole = whole
         self._stream = AnswerStream(asked, guard.detector, handlers.run_id, mode)
@@ -76,12 +75,17 @@ class AnswerRun:
 
     def _events(self) -> Generator[GuardEvent, None, None]:
         if self._whole:
-            yield Done(self._guard.ask(self._asked.request))
+            yield Done(self._guard.ask(self._request))
         else:
-            yield from self._guard.stream(self._asked.request)
+            yield from self._guard.stream(self._request)
 
-    def _aevents(self) -> AsyncGenerator[GuardEvent, None]:
-        return engine_thread.iterate(self._guard.backend, self._events, self._asked.cancel)
+    async def _aevents(self) -> AsyncGenerator[GuardEvent, None]:
+        if self._whole:
+            yield Done(await self._guard.aask(self._request))
+            return
+        async with aclosing(self._guard.astream(self._request)) as events:
+            async for event in events:
+                yield event
 
     def _generation(self, chunk: AIMessageChunk) -> ChatGenerationChunk:
         chunk.id = self._id

@@ -50,14 +50,13 @@ class _Handling:
         raise_error: bool = True,
         wait_s: float = DEFAULT_WAIT_S,
     ) -> None:
+        # `guarded` gives a handler for each kind of run, and both the same watched model.
+        self._paired = isinstance(model, WatchedModel)
         self.watched = (
             model
             if isinstance(model, WatchedModel)
             else WatchedModel(model, policy, detector, locator, profile)
         )
-        self._paired = isinstance(
-            model, WatchedModel
-        )  # a handler for the other kind of run is there
         self.raise_error = raise_error
         self._wait_s = wait_s
         self._runs: dict[UUID, WatchedRun] = {}

@@ -10,7 +10,7 @@ from typing import Any, Final
 from langchain_core.messages import BaseMessage
 
 from energy_guard.errors import InputError
-from energy_guard.request import CancelToken, Grammar, JsonSchema, Message, Request, Sampling
+from energy_guard.request import Grammar, JsonSchema, Message, Request, Sampling
 from langchain_energy_guard.inside_guarded import deadline_here
 from langchain_energy_guard.messages import passages_of, turns
 from langchain_energy_guard.tools import call_schema, chosen, instructions, name_of, openai_form
@@ -29,7 +29,6 @@ class ChatRequest:
     """
 
     request: Request
-    cancel: CancelToken
     tools: tuple[str, ...] = ()
     forced: bool = False
     structured: bool = False
@@ -66,7 +65,6 @@ def chat_request(
     if isinstance(constraint, JsonSchema) and not forced:
         told = _instructed(told, f"Answer with JSON that follows this schema: {constraint.schema}")
     sampling = {name: given[name] for name in SAMPLING if given.get(name) is not None}
-    cancel = CancelToken()
     request = Request(
         messages=told,
         context=passages,
@@ -76,10 +74,9 @@ def chat_request(
         stop=tuple(stop or ()),
         max_tokens=given["max_tokens"],
         deadline=deadline_here(given.get("timeout")),
-        cancel=cancel,
     )
     names = tuple(map(name_of, forced or tools))
-    return ChatRequest(request, cancel, names, bool(forced), constraint is not None)
+    return ChatRequest(request, names, bool(forced), constraint is not None)
 
 
 def _constraint(

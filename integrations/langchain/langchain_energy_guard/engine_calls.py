@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,43 +17,39 @@ from functools import wraps
 from typing import Any
 
 from energy_guard.backends.attributes import replaced
-from energy_guard.decide import Changes
+from energy_guard.decide import Attempt, Changes
 
 
 @dataclass(frozen=True)
 class CallChanges:
     """What a retry changes in the user's own call.
 
-    answer: what the model said the last time. number: which retry this is, from 1.
+    attempts: the answers so far, all of them withheld; the feedback is about the last one.
     """
 
     changes: Changes
-    answer: str
-    number: int
+    attempts: Sequence[Attempt]
 
     def sampling(self, given: dict[str, Any]) -> dict[str, Any]:
-        """The settings of llama.cpp in place of the given ones."""
+        """Return the settings of llama.cpp in the place of the given ones."""
         new: dict[str, Any] = {}
         if self.changes.temperature is not None:
             new["temperature"] = self.changes.temperature
         if self.changes.fresh_seed:
-            seed = given.get("seed")
-            # A given seed makes retries repeatable too; without one they are drawn.
-            new["seed"] = secrets.randbits(32) if seed is None else (seed + self.number) % 2**32
+            seed = self.changes.seed(given.get("seed"), retry=len(self.attempts))
+            new["seed"] = secrets.randbits(32) if seed is None else seed
         return given | new
 
     def generation(self, given: dict[str, Any]) -> dict[str, Any]:
-        """The settings of transformers; its random numbers go on by themselves."""
+        """Return the settings of transformers; its random numbers go on by themselves."""
         if self.changes.temperature is None:
             return given
         return given | {"temperature": self.changes.temperature, "do_sample": True}
 
     def told(self, messages: list[Any]) -> list[Any]:
-        """The chat with the last answer and what is wrong with it."""
-        if self.changes.feedback is None:
-            return messages
-        said = {"role": "assistant", "content": self.answer}
-        return [*messages, said, {"role": "user", "content": self.changes.feedback}]
+        """Return the chat with the last answer and what is wrong with it."""
+        turns = self.changes.feedback_turns(self.attempts)
+        return [*messages, *({"role": turn.role, "content": turn.content} for turn in turns)]
 
 
 class EngineCalls:

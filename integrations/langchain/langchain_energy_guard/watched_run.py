@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from energy_guard import Message, Policy, Request, Result, Trace
+from energy_guard import Policy, Request, Result, Trace
 from energy_guard.backends import Backend
 from energy_guard.decide import Again, Attempt, Move
 from energy_guard.judge import Judge
@@ -70,8 +70,8 @@ class WatchedRun:
         changes, earlier = current.changes(self._call), current.earlier(self._call)
         changed = None
         if changes is not None:
-            changed = CallChanges(changes, earlier[-1].trace.text, len(earlier))
-            changed = _fitting(changed, request, backend)
+            changes = changes.that_fit(request, earlier, measure=backend.measure)
+            changed = CallChanges(changes, earlier)
         self._until = current.whole.deadline(judge.policy)
         needed = window is not None or judge.policy.deadline_s is not None
         follow = self._step if needed or _one_by_one(engine) else None
@@ -135,17 +135,6 @@ def _one_by_one(engine: object) -> bool:
         return True
     config = getattr(engine[0], "generation_config", None)
     return (getattr(config, "num_beams", None) or 1) == 1
-
-
-def _fitting(changed: CallChanges, request: Request, backend: Backend) -> CallChanges:
-    """Leave feedback out that the context has no room for."""
-    if changed.changes.feedback is None or request.messages is None:
-        return changed
-    said = Message("assistant", changed.answer)
-    told = (*request.messages, said, Message("user", changed.changes.feedback))
-    if backend.measure(replace(request, messages=told)).room < 1:
-        return replace(changed, changes=replace(changed.changes, feedback=None))
-    return changed
 
 
 def _forced(params: dict[str, Any]) -> bool:
