@@ -13,8 +13,8 @@ from langchain_energy_guard.guarded_call import is_guarded
 def cache_key(guard: Guard) -> dict[str, Any]:
     """Return what a guard's results depend on, as texts.
 
-    Inside `guarded` that is another answer than outside, where an abstention is a text like any
-    other: whoever acts on what is withheld must not get it from a cache.
+    Inside `guarded` an answer that is withheld is an error, and outside a text like any other: one
+    must not come from the cache for the other.
 
     >>> from energy_guard.backends import Scripted
     >>> cache_key(Guard(Scripted.saying()))["detector"]

@@ -63,7 +63,7 @@ class _Handling:
         self.check(self.watched.judge.policy)
 
     def check(self, policy: Policy) -> None:
-        """Raise ConfigError where this handler could not do what the policy asks for."""
+        """Raise ConfigError if this handler could not do what the policy asks for."""
         if not self.raise_error and may_withhold(policy):
             raise ConfigError(
                 "this policy withholds answers, and LangChain swallows what a handler raises "
@@ -86,7 +86,7 @@ class _Handling:
         return run
 
     def _missed(self, run: WatchedRun, error: EngineBusyError) -> None:
-        """Remember a run without the engine: where errors are swallowed, its answer comes."""
+        """Remember a run without the engine: if errors are swallowed, its answer comes."""
         if not self.raise_error:
             run.missed = error.message
             self._runs[run.run_id] = run
@@ -122,10 +122,10 @@ class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
     model: the chain's ChatLlamaCpp, LlamaCpp, HuggingFacePipeline or ChatHuggingFace, or its
     engine; it is left as it was found. policy, detector, locator, profile: as `Guard` takes them.
     wait_s: how long a run waits for the engine. A decision is an event, stands in
-    `response_metadata["energy_guard"]`, and ends the run where the policy withholds the answer:
-    with AnswerWithheldError, or AnswerRetryError where it wants another attempt.
+    `response_metadata["energy_guard"]`, and ends the run if the policy withholds the answer:
+    with AnswerWithheldError, or AnswerRetryError if it wants another attempt.
 
-    Raises ConfigError where it could not abort (see raise_error), MismatchError and InputError
+    Raises ConfigError if it could not abort (see raise_error), MismatchError and InputError
     as `Guard` does. For ainvoke, astream and abatch take AsyncEnergyGuardCallbackHandler.
     """
 

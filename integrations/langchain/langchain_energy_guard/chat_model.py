@@ -47,13 +47,13 @@ class ChatEnergyGuard(CountingChatModel):
 
     guard: with its model and its rules; `ChatEnergyGuard.of` makes it from a model. temperature
     0 is greedy; seed None draws a fresh seed. timeout: for one answer, in seconds. streaming_mode:
-    live gives text at once, with the verdict on the last chunk and a retraction where the text
+    live gives text at once, with the verdict on the last chunk and a retraction if the text
     was not the answer; hold gives nothing before the verdict.
 
     Passages that the answer should rest on are blocks of type "text-plain" of the last message.
 
     An answer that is shown is the message's content, unaltered; one that is withheld is replaced
-    by the policy's abstention, and is an AnswerWithheldError where structured output or a tool
+    by the policy's abstention, and is an AnswerWithheldError if structured output or a tool
     call is expected. The verdict and all numbers are in `response_metadata["energy_guard"]`.
 
     >>> from energy_guard.backends import Scripted

@@ -47,7 +47,7 @@ class CustomEvent:
 def decision(result: Result, move: Move | None, run_id: object) -> CustomEvent:
     """DECISION; its `move` is a verdict, or "retry" with the changes demanded.
 
-    move: None where the result is final.
+    move: None if the result is final.
 
     attempt: the number of this attempt. kept: of the least risky one so far, whose score, span
     and reason these are.

@@ -34,7 +34,7 @@ Owner = threading.Thread | asyncio.Task[object]
 
 
 def running_here() -> Owner:
-    """Who is running here: a task where there is an event loop, else a thread."""
+    """Who is running here: a task if there is an event loop, else a thread."""
     try:
         task = asyncio.current_task()
     except RuntimeError:
@@ -45,8 +45,8 @@ def running_here() -> Owner:
 class EngineLease:
     """One run's time on an engine. `traces` has what was generated, also afterwards.
 
-    on_step: sees each step and may end the generation; None where the engine cannot be followed
-    step by step. owner: who runs, None where LangChain starts runs in passing tasks.
+    on_step: sees each step and may end the generation; None if the engine cannot be followed
+    step by step. owner: who runs, None if LangChain starts runs in passing tasks.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class EngineLease:
         self._queue = _queue_of(engine)
 
     def wait(self, wait_s: float) -> None:
-        """Take the engine. Raises EngineBusyError after `wait_s` seconds, or at once where an
+        """Take the engine. Raises EngineBusyError after `wait_s` seconds, or at once if an
         event loop would have to wait.
         """
         until = time.monotonic() + wait_s
@@ -159,7 +159,7 @@ class EngineQueue:
 
     @contextmanager
     def queued(self, lease: EngineLease) -> Iterator[None]:
-        """Stand in the queue; out of it where the engine was not to be had."""
+        """Stand in the queue; out of it if the engine is not to be had."""
         with self._lock:
             if any(other.run_id == lease.run_id for other in self._runs):
                 raise ConfigError(

@@ -52,14 +52,14 @@ def guarded(
 
     model: the chain's own model object, which is then watched (with detector, locator and profile
     as `Guard` takes them); without, the chain has a handler or a ChatEnergyGuard inside. policy:
-    in the place of theirs, which gives ConfigError or MismatchError in the call where it does not
-    fit their detector or profile. fallback: asked the same where the answer is withheld in the end.
+    in the place of theirs, which gives ConfigError or MismatchError in the call if it does not
+    fit their detector or profile. fallback: asked the same if the answer is withheld in the end.
     more: gives the input of a retry, from the input so far and the error: more passages, say.
     abstention: makes what is returned in the place of an answer. Without it that is a text or
-    an AIMessage where the chain returns one of these, else the AnswerWithheldError is raised.
+    an AIMessage if the chain returns one of these, else the AnswerWithheldError is raised.
 
     Nothing of an answer is returned before its verdict, in `stream` neither. Raises ConfigError
-    where the policy retries with a fallback and there is none, and what Guard raises.
+    if the policy retries with a fallback and there is none, and what Guard raises.
     """
     if model is None and (detector or locator or profile != "auto"):
         raise ConfigError(
@@ -116,7 +116,7 @@ class Guarded(Runnable[Input, Output]):
         return self.runnable.OutputType
 
     def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
-        """Run the chain, again where the policy says so, and return what is to be shown."""
+        """Run the chain, again if the policy says so, and return what is to be shown."""
         return self._call_with_config(self._invoke, input, config, **kwargs)
 
     async def ainvoke(
@@ -189,7 +189,7 @@ class Guarded(Runnable[Input, Output]):
         return _After(withheld, event, fallback=self.fallback)
 
     def _abstain(self, error: AnswerWithheldError) -> Output:
-        """What stands for the answer; raises the error where nothing can."""
+        """What stands for the answer; raises the error if nothing can."""
         if self._abstention is not None:
             return self._abstention(error.result)
         kind = _kind(self.runnable)
@@ -218,7 +218,7 @@ class _After(Generic[Input, Output]):
 
 
 def _kind(runnable: Runnable[Any, Any]) -> type | None:
-    """Whether a chain returns a text or a message; None where it is neither or not said."""
+    """Whether a chain returns a text or a message; None if it is neither or not said."""
     try:
         output: Any = runnable.OutputType
         if isinstance(output, str):  # a function's annotation in a module that postpones them

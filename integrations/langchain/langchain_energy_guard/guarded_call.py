@@ -23,7 +23,7 @@ ModelCall = tuple[Hashable, int]
 class GuardedCall:
     """All attempts of one call of a guarded chain.
 
-    policy: in the place of the handlers' own, where it is given. asks_more: a retry gets other
+    policy: in the place of the handlers' own, if it is given. asks_more: a retry gets other
     input.
     """
 
@@ -64,7 +64,7 @@ class ChainRun:
     """One run of the chain, which may call its model several times, also at once.
 
     A retry runs the whole chain again, and branches come in another order then: a call finds its
-    earlier attempts by what it is asked. Where each retry has other input, by its place.
+    earlier attempts by what it is asked. If each retry has other input, by its place.
     """
 
     def __init__(self, whole: GuardedCall, before: ChainRun | None) -> None:
@@ -121,7 +121,7 @@ class ChainRun:
         """The judge for this way of asking, under the policy of the guarded call if it has one.
 
         Rules that nobody gave make room for thresholds on scores, as in `Judge.assemble`. Raises
-        ConfigError and MismatchError where the policy does not fit detector or profile.
+        ConfigError and MismatchError if the policy does not fit detector or profile.
         """
         if self.policy is None:
             return judge.for_asking(mode)
@@ -143,7 +143,7 @@ class ChainRun:
         return other
 
     def _go_on(self, call: ModelCall) -> None:
-        """Let a call with a new prompt go on where the call in its place was withheld."""
+        """Let a call with a new prompt continue the call in its place, if that was withheld."""
         before = self._before._calls if self._before else []
         old = before[len(self._calls)] if len(self._calls) < len(before) else call
         if old in self.whole.withheld:

@@ -11,10 +11,10 @@ from langchain_energy_guard.guarded_call import GuardedCall, current_run
 
 
 def guard_here(guard: Guard) -> Guard:
-    """The guard, under the policy of the `guarded` around it where that gives one.
+    """The guard, under the policy of the `guarded` around it if that gives one.
 
     It retries by itself, save what `guarded` does: asking its fallback, and asking with other
-    input. Raises what `Guard` raises where the policy does not fit.
+    input. Raises what `Guard` raises if the policy does not fit.
     """
     whole = current_run().whole
     if whole.policy is None:

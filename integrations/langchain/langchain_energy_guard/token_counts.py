@@ -37,7 +37,7 @@ class CountingChatModel(BaseChatModel):
         return super().get_token_ids(text)
 
     def get_num_tokens(self, text: str) -> int:
-        """Count the tokens of a text, with the one that begins a text where the model has one.
+        """Count the tokens of a text, with the one that begins a text if the model has one.
 
         Of text that is all spaces each counts as one: an engine takes no empty prompt.
         """

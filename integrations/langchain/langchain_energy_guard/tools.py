@@ -50,7 +50,7 @@ def name_of(tool: dict[str, Any]) -> str:
 
 
 def chosen(tools: Sequence[dict[str, Any]], choice: Any) -> list[dict[str, Any]]:
-    """Return the tools among which the model must choose; none where it may answer in words.
+    """Return the tools among which the model must choose; none if it may answer in words.
 
     choice: None, "auto", "none", "any", "required", True, a name, or OpenAI's form of a name.
     Raises InputError for a name that no tool has, and for a form that is another one.
@@ -90,7 +90,7 @@ def call_schema(tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def instructions(tools: Sequence[dict[str, Any]], forced: bool) -> str:
-    """What the model is told where its chat template has no place for tools."""
+    """What the model is told if its chat template has no place for tools."""
     listed = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
     when = "Call one of these functions" if forced else "You can call these functions"
     return (

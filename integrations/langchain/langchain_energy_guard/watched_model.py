@@ -52,7 +52,7 @@ class WatchedModel:
         given: dict[str, Any],
         owner: Owner | None,
     ) -> WatchedRun | None:
-        """Begin to watch a run; None where another model is asked. The engine is not held yet.
+        """Begin to watch a run; None if another model is asked. The engine is not held yet.
 
         given: the keyword arguments of LangChain's start events. owner: see `EngineLease`.
         """
@@ -85,7 +85,7 @@ class _Described:
         return cls(type(model).__name__, {k: v for k, v in found.items() if v is not None})
 
     def matches(self, serialized: dict[str, Any] | None, params: dict[str, Any]) -> bool:
-        """Whether a run is one of this model; where that is not said, it is taken to be."""
+        """Whether a run is one of this model; if that is not said, it is taken to be."""
         path = (serialized or {}).get("id")
         if self.kind is None or not path:
             return True
