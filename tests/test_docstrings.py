@@ -6,18 +6,23 @@ import inspect
 import pkgutil
 from pathlib import Path
 
+import langchain_energy_guard
 import pytest
 
 import energy_guard
 from energy_guard import backends
 
 MODULES = [
-    "energy_guard",
-    *(
-        module.name
-        for module in pkgutil.walk_packages(energy_guard.__path__, "energy_guard.")
-        if not module.name.endswith("__main__")
-    ),
+    name
+    for package in (energy_guard, langchain_energy_guard)
+    for name in (
+        package.__name__,
+        *(
+            module.name
+            for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+            if not module.name.endswith("__main__")
+        ),
+    )
 ]
 PUBLIC_CLASSES = {
     f"{package.__name__}.{name}": getattr(package, name)
@@ -30,6 +35,7 @@ PUBLIC_CLASSES = {
 def test_there_is_something_to_run() -> None:
     assert "energy_guard.backends.llama_cpp.backend" in MODULES
     assert "energy_guard.cli.app" in MODULES
+    assert "langchain_energy_guard.chat_model" in MODULES
 
 
 @pytest.mark.model

@@ -7,21 +7,34 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import langchain_energy_guard
 import pytest
 
 import energy_guard
 
-PACKAGE = Path(energy_guard.__file__).parent
-HEAVY = (
-    "torch",
-    "transformers",
-    "llama_cpp",
-    "langchain",
-    "sklearn",
-    "scipy",
-    "matplotlib",
-    "typer",
-)
+PACKAGES = [Path(package.__file__).parent for package in (energy_guard, langchain_energy_guard)]
+LEAVES = {
+    "accelerate": ["energy_guard.backends.transformers"],
+    "gguf": ["energy_guard.backends"],
+    "huggingface_hub": ["energy_guard.backends"],
+    "jinja2": ["energy_guard.backends", "energy_guard.report.page", "energy_guard.cli"],
+    "langchain": [],
+    "langchain_community": [],
+    "langchain_core": ["langchain_energy_guard"],
+    "langchain_huggingface": [],
+    "llama_cpp": ["energy_guard.backends.llama_cpp"],
+    "llguidance": ["energy_guard.backends.transformers"],
+    "matplotlib": ["energy_guard.report.plots", "energy_guard.cli"],
+    "safetensors": ["energy_guard.backends.transformers"],
+    "scipy": ["energy_guard.estimates", "energy_guard.calibrate", "energy_guard.cli"],
+    "sklearn": ["energy_guard.calibrate", "energy_guard.evaluate", "energy_guard.cli"],
+    "tokenizers": ["energy_guard.backends.transformers"],
+    "torch": ["energy_guard.backends.transformers"],
+    "transformers": ["energy_guard.backends.transformers"],
+    "typer": ["energy_guard.cli"],
+}
+"""Heavy packages, and the only modules (with those below them) that may import each."""
+
 LAYERS = (
     ("data", "errors"),
     ("config", "energy", "extras", "files", "text"),
@@ -48,38 +61,66 @@ LAYERS = (
 )
 """Imports run downwards: from a later layer to an earlier one."""
 
+LANGCHAIN_LAYERS = (
+    (
+        "engine_thread",
+        "engine_calls",
+        "errors",
+        "event_origin",
+        "messages",
+        "metadata",
+        "partner_models",
+        "tools",
+    ),
+    ("custom_events", "engine_queue", "guarded_call", "structured_output"),
+    ("cache_key", "inside_guarded", "run_handlers", "watched_run"),
+    ("chat_request", "watched_model"),
+    ("answer_message", "callback", "token_counts"),
+    ("answer_stream", "guarded"),
+    ("answer_run",),
+    ("chat_model",),
+)
+"""The same for the LangChain package, all of which is above the core."""
 
-def module_name(path: Path) -> str:
-    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+
+def module_name(path: Path, package: Path) -> str:
+    parts = path.relative_to(package.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+MODULES = {
+    module_name(path, package): path
+    for package in PACKAGES
+    for path in sorted(package.rglob("*.py"))
+}
 
 
 def parse(module: str) -> ast.Module:
     return ast.parse(MODULES[module].read_text(encoding="utf-8"))
 
 
-def import_nodes(tree: ast.AST, functions: bool) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Import statements that run, those inside functions too where asked for."""
+def import_nodes(tree: ast.AST, *, functions: bool, types: bool) -> Iterator[ast.stmt]:
+    """Import statements of a module.
+
+    functions: those inside functions, too. types: those that only a type checker sees, too.
+    """
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield node
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            for branch in node.orelse:
-                yield from import_nodes(ast.Module([branch], []), functions)
+            branches = [*node.body, *node.orelse] if types else node.orelse
+            yield from import_nodes(ast.Module(branches, []), functions=functions, types=types)
         elif functions or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            yield from import_nodes(node, functions)
+            yield from import_nodes(node, functions=functions, types=types)
 
 
-def imported(module: str, functions: bool) -> set[str]:
+def imported(module: str, *, functions: bool = True, types: bool = True) -> set[str]:
     """Names of the modules that `module` imports; a name from a package is its submodule."""
     found = set()
-    for node in import_nodes(parse(module), functions):
+    for node in import_nodes(parse(module), functions=functions, types=types):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        else:
+        elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module} has a relative import, which this test does not read"
             assert node.module is not None
             for alias in node.names:
@@ -88,7 +129,7 @@ def imported(module: str, functions: bool) -> set[str]:
     return found
 
 
-GRAPH = {module: imported(module, functions=False) & MODULES.keys() for module in MODULES}
+GRAPH = {module: imported(module) & MODULES.keys() for module in MODULES}
 
 
 def run(code: str) -> str:
@@ -98,13 +139,21 @@ def run(code: str) -> str:
     return done.stdout
 
 
-def test_the_import_loads_nothing_heavy() -> None:
-    loaded = run("import energy_guard, sys; print(*sys.modules)").split()
-    assert "energy_guard.trace" in loaded
-    assert {name.split(".")[0] for name in loaded} & set(HEAVY) == set()
+@pytest.mark.parametrize(
+    ("package", "part", "allowed"),
+    [
+        ("energy_guard", "energy_guard.trace", set()),
+        ("langchain_energy_guard", "langchain_energy_guard.chat_model", {"langchain_core"}),
+    ],
+)
+def test_the_import_loads_nothing_heavy(package: str, part: str, allowed: set[str]) -> None:
+    loaded = run(f"import {package}, sys; print(*sys.modules)").split()
+    assert part in loaded
+    assert {name.split(".")[0] for name in loaded} & LEAVES.keys() == allowed
 
 
 def test_there_is_no_import_cycle() -> None:
+    """Imports inside functions and those for type checkers count, too."""
     assert any(GRAPH.values())
     try:
         TopologicalSorter(GRAPH).prepare()
@@ -112,39 +161,64 @@ def test_there_is_no_import_cycle() -> None:
         pytest.fail(f"a cycle: {' ← '.join(error.args[1])}")
 
 
+def test_an_import_for_type_checkers_is_seen() -> None:
+    """The test above would pass if it saw none of them."""
+    capture = "energy_guard.backends.transformers.capture"
+    assert "torch" in imported(capture, functions=False)
+    assert "torch" not in imported(capture, functions=False, types=False)
+
+
 def layer(module: str) -> int | None:
-    parts = module.split(".")
-    names = [index for index, layer in enumerate(LAYERS) if len(parts) > 1 and parts[1] in layer]
-    return names[0] if names else None
+    """The number of a module's layer; None for the root of a package, which is above all."""
+    package, *inner = module.split(".")
+    below = 0 if package == "energy_guard" else len(LAYERS)
+    layers = LAYERS if package == "energy_guard" else LANGCHAIN_LAYERS
+    names = [index for index, layer in enumerate(layers) if inner and inner[0] in layer]
+    return below + names[0] if names else None
 
 
 def test_every_module_has_its_layer() -> None:
-    assert [name for name in MODULES if layer(name) is None] == ["energy_guard"]
+    roots = ["energy_guard", "langchain_energy_guard"]
+    assert [name for name in MODULES if layer(name) is None] == roots
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if layer(name) is not None])
 def test_imports_run_downwards(module: str) -> None:
-    upwards = [
-        other
-        for other in imported(module, functions=True) & MODULES.keys()
-        if other == "energy_guard" or (layer(other) or 0) > (layer(module) or 0)
-    ]
+    own = layer(module)
+    assert own is not None
+    upwards = []
+    for other in imported(module, types=False) & MODULES.keys():
+        theirs = layer(other)
+        is_public_core = other == "energy_guard" and own >= len(LAYERS)
+        if not is_public_core and (theirs is None or theirs > own):
+            upwards.append(other)
     assert upwards == []
 
 
-@pytest.mark.parametrize(
-    "module", [name for name in MODULES if not name.startswith("energy_guard.backends.llama_cpp")]
-)
-def test_llama_cpp_is_imported_only_by_its_backend(module: str) -> None:
-    roots = {name.split(".")[0] for name in imported(module, functions=True)}
-    assert "llama_cpp" not in roots
+def may_import(module: str, package: str) -> bool:
+    leaves = LEAVES.get(package)
+    return leaves is None or any(f"{module}.".startswith(f"{leaf}.") for leaf in leaves)
 
 
-def test_the_backend_is_seen_to_import_llama_cpp() -> None:
+@pytest.mark.parametrize("module", MODULES)
+def test_heavy_packages_are_imported_only_in_their_leaves(module: str) -> None:
+    roots = {name.split(".")[0] for name in imported(module)}
+    assert [root for root in sorted(roots) if not may_import(module, root)] == []
+
+
+@pytest.mark.parametrize("package", ["llama_cpp", "torch", "transformers"])
+def test_a_backend_imports_its_engine_when_it_needs_it(package: str) -> None:
     """The test above would pass if it saw no import at all."""
-    load = "energy_guard.backends.llama_cpp.load"
-    assert "llama_cpp" in imported(load, functions=True)
-    assert "llama_cpp" not in imported(load, functions=False)
+    [room] = LEAVES[package]
+    inside = [module for module in MODULES if module.startswith(f"{room}.")]
+    roots = {name.split(".")[0] for module in inside for name in imported(module)}
+    at_once = {
+        name.split(".")[0]
+        for module in inside
+        for name in imported(module, functions=False, types=False)
+    }
+    assert package in roots
+    assert package not in at_once
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -9,18 +9,25 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_energy_guard import ChatEnergyGuard, guarded
-from langchain_energy_guard.identity import identity
+from langchain_energy_guard.cache_key import cache_key
 
 from energy_guard import Guard, Policy, Profile
-from energy_guard.backends import Scripted
+from energy_guard.backends import ModelInfo, Scripted
 from energy_guard.profile import Calibration
+
+
+class FlashAttention(Scripted):
+    @property
+    def info(self) -> ModelInfo:
+        return replace(super().info, engine={"flash_attn": True})
+
 
 SHOWING = Policy(detector="nll:max", warn=1.0, unscored="show")
 WITHHOLDING = Policy(detector="nll:max", warn=0.0, abstain=0.0)
 
 
-def paris(times: int = 4) -> Scripted:
-    return Scripted.saying(*[[("Par", 0.97), ("is", 0.9)]] * times)
+def paris(times: int = 4, backend: type[Scripted] = Scripted) -> Scripted:
+    return backend.saying(*[[("Par", 0.97), ("is", 0.9)]] * times)
 
 
 def asked(model: Any, **options: Any) -> dict[str, Any]:
@@ -28,9 +35,9 @@ def asked(model: Any, **options: Any) -> dict[str, Any]:
 
 
 def test_options_of_the_engine_that_move_its_numbers_are_in_the_key() -> None:
-    plain, flash = paris(), paris()
-    flash.info = replace(flash.info, engine={"flash_attn": True})
-    one, same, other = (identity(Guard(backend, SHOWING)) for backend in (plain, paris(), flash))
+    plain, flash = paris(), paris(backend=FlashAttention)
+    assert flash.info.fingerprint == plain.info.fingerprint
+    one, same, other = (cache_key(Guard(backend, SHOWING)) for backend in (plain, paris(), flash))
     assert one == same
     assert one != other
 

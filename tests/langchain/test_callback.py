@@ -434,7 +434,7 @@ def test_no_thread_is_left(chain: Any, model: Any) -> None:
 def test_the_models_own_profile_is_found(chain: Any, model: Any) -> None:
     handler = EnergyGuardCallbackHandler(model)
     judged = Guard(model.client)
-    assert handler.watcher.judge.policy == judged.policy
+    assert handler.watched.judge.policy == judged.policy
     assert judged.policy.on == "p_wrong"
     question = {"question": "Is water wet? Answer yes or no."}
     try:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent import futures
+from contextlib import ExitStack
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -21,11 +19,14 @@ from energy_guard import Policy, Profile, Result
 from energy_guard.backends.locks import DEFAULT_WAIT_S
 from energy_guard.decide import Again
 from energy_guard.errors import ConfigError, EngineBusyError, EngineError
-from langchain_energy_guard import events
+from langchain_energy_guard import custom_events
+from langchain_energy_guard.custom_events import CustomEvent
+from langchain_energy_guard.engine_queue import Owner, running_here
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
+from langchain_energy_guard.event_origin import in_own_loop, last_origin, note_origin
 from langchain_energy_guard.metadata import metadata
-from langchain_energy_guard.turns import Owner, running_here
-from langchain_energy_guard.watch import Decided, Run, Watcher, may_withhold
+from langchain_energy_guard.watched_model import WatchedModel
+from langchain_energy_guard.watched_run import RunDecision, WatchedRun, may_withhold
 
 logger = logging.getLogger("langchain_energy_guard")
 
@@ -49,19 +50,20 @@ class _Handling:
         raise_error: bool = True,
         wait_s: float = DEFAULT_WAIT_S,
     ) -> None:
-        self.watcher = (
+        # `guarded` gives a handler for each kind of run, and both the same watched model.
+        self._paired = isinstance(model, WatchedModel)
+        self.watched = (
             model
-            if isinstance(model, Watcher)
-            else Watcher(model, policy, detector, locator, profile)
+            if isinstance(model, WatchedModel)
+            else WatchedModel(model, policy, detector, locator, profile)
         )
-        self._paired = isinstance(model, Watcher)  # a handler for the other kind of run is there
         self.raise_error = raise_error
         self._wait_s = wait_s
-        self._runs: dict[UUID, Run] = {}
-        self.check(self.watcher.judge.policy)
+        self._runs: dict[UUID, WatchedRun] = {}
+        self.check(self.watched.judge.policy)
 
     def check(self, policy: Policy) -> None:
-        """Raise ConfigError where this handler could not do what the policy asks for."""
+        """Raise ConfigError if this handler could not do what the policy asks for."""
         if not self.raise_error and may_withhold(policy):
             raise ConfigError(
                 "this policy withholds answers, and LangChain swallows what a handler raises "
@@ -77,14 +79,14 @@ class _Handling:
         prompt: str | Sequence[BaseMessage],
         given: dict[str, Any],
         owner: Owner | None,
-    ) -> Run | None:
-        run = self.watcher.start(run_id, serialized, prompt, given, owner)
+    ) -> WatchedRun | None:
+        run = self.watched.start(run_id, serialized, prompt, given, owner)
         if run is not None:
             self.check(run.judge.policy)
         return run
 
-    def _missed(self, run: Run, error: EngineBusyError) -> None:
-        """Remember a run without the engine: where errors are swallowed, its answer comes."""
+    def _missed(self, run: WatchedRun, error: EngineBusyError) -> None:
+        """Remember a run without the engine: if errors are swallowed, its answer comes."""
         if not self.raise_error:
             run.missed = error.message
             self._runs[run.run_id] = run
@@ -92,10 +94,14 @@ class _Handling:
     def _drop(self, run_id: UUID) -> None:
         run = self._runs.pop(run_id, None)
         if run is not None:
-            run.hold.release()
+            run.lease.release()
 
-    def _concluded(self, run: Run, generations: Sequence[Generation]) -> tuple[Decided, bool]:
-        """The decision, written into what the model returns, and whether it is a new one."""
+    def _concluded(
+        self, run: WatchedRun, generations: Sequence[Generation], engine_done: bool
+    ) -> tuple[RunDecision, list[CustomEvent]]:
+        """The decision, written into what the model returns; with its events if it is new."""
+        if not engine_done:
+            raise EngineError("the engine goes on although its answer has ended")
         new = run.decided is None
         messages = [g.message for g in generations if isinstance(g, ChatGeneration)]
         with ExitStack() as failing:
@@ -104,9 +110,10 @@ class _Handling:
             failing.pop_all()
         for generation in generations:
             _write(generation, decided)
-        if new:
-            _log(decided)
-        return decided, new
+        if not new:
+            return decided, []
+        _log(decided)
+        return decided, _events(decided, run.run_id)
 
 
 class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
@@ -115,10 +122,10 @@ class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
     model: the chain's ChatLlamaCpp, LlamaCpp, HuggingFacePipeline or ChatHuggingFace, or its
     engine; it is left as it was found. policy, detector, locator, profile: as `Guard` takes them.
     wait_s: how long a run waits for the engine. A decision is an event, stands in
-    `response_metadata["energy_guard"]`, and ends the run where the policy withholds the answer:
-    with AnswerWithheldError, or AnswerRetryError where it wants another attempt.
+    `response_metadata["energy_guard"]`, and ends the run if the policy withholds the answer:
+    with AnswerWithheldError, or AnswerRetryError if it wants another attempt.
 
-    Raises ConfigError where it could not abort (see raise_error), MismatchError and InputError
+    Raises ConfigError if it could not abort (see raise_error), MismatchError and InputError
     as `Guard` does. For ainvoke, astream and abatch take AsyncEnergyGuardCallbackHandler.
     """
 
@@ -157,8 +164,6 @@ class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
         """Decide with the last chunk of a stream, so that the verdict travels in it."""
         run = self._runs.get(run_id)
         if run is not None and _is_last(chunk):
-            for pause in _until_settled(run):
-                time.sleep(pause)
             self._finish(run, [chunk])
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
@@ -167,8 +172,6 @@ class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
         if run is None:
             return
         try:
-            for pause in _until_settled(run):
-                time.sleep(pause)
             self._finish(run, response.generations[0])
         finally:
             self._drop(run_id)
@@ -177,21 +180,22 @@ class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
         """Give the engine back."""
         self._drop(run_id)
 
-    def _hold(self, run: Run | None) -> None:
+    def _hold(self, run: WatchedRun | None) -> None:
         if run is None:
             return
         try:
-            run.hold.wait(self._wait_s)
+            run.lease.wait(self._wait_s)
         except EngineBusyError as error:
             self._missed(run, error)
             raise
         self._runs[run.run_id] = run
 
-    def _finish(self, run: Run, generations: Sequence[Generation]) -> None:
-        decided, new = self._concluded(run, generations)
-        if new:
-            for name, payload in _events(decided, run.run_id):
-                events.dispatch(name, payload)
+    def _finish(self, run: WatchedRun, generations: Sequence[Generation]) -> None:
+        done = run.engine_done()
+        futures.wait([done], _ENDING_S)
+        decided, events = self._concluded(run, generations, done.done())
+        for event in events:
+            custom_events.dispatch(event)
         _raise(decided)
 
 
@@ -205,19 +209,19 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
     @property
     def ignore_chat_model(self) -> bool:
         """Whether the run is a synchronous one: there is no event loop; ConfigError if alone."""
-        synchronous = _asked_here().loop is None
+        synchronous = note_origin().loop is None
         if synchronous and not self._paired:
-            raise _misused()
+            raise _misused_error()
         return synchronous
 
     @property
     def ignore_llm(self) -> bool:
         """As for chat models; raises the error of a run that could not be guarded."""
-        before = _asked.get()
+        before = last_origin()
         if before is not None and before.error is not None:
             error, before.error = before.error, None
             raise error
-        return _asked_here().loop is None and self._paired
+        return note_origin().loop is None and self._paired
 
     async def on_chat_model_start(
         self,
@@ -242,9 +246,7 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
     ) -> None:
         """Decide with the last chunk of a stream, so that the verdict travels in it."""
         run = self._runs.get(run_id)
-        if run is not None and _is_last(chunk) and _in_own_loop():
-            for pause in _until_settled(run):
-                await asyncio.sleep(pause)
+        if run is not None and _is_last(chunk) and in_own_loop():
             await self._finish(run, [chunk])
 
     async def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
@@ -253,8 +255,6 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
         if run is None:
             return
         try:
-            for pause in _until_settled(run):
-                await asyncio.sleep(pause)
             await self._finish(run, response.generations[0])
         finally:
             self._drop(run_id)
@@ -263,61 +263,31 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
         """Give the engine back."""
         self._drop(run_id)
 
-    async def _hold(self, run: Run | None) -> None:
+    async def _hold(self, run: WatchedRun | None) -> None:
         if run is None:
             return
-        if not _in_own_loop():
-            error = _misused()
-            if (asked := _asked.get()) is not None:
-                asked.error = error  # LangChain swallows what is raised here
+        if not in_own_loop():
+            error = _misused_error()
+            if (origin := last_origin()) is not None:
+                origin.error = error  # LangChain swallows what is raised here
             raise error
         try:
-            await run.hold.wait_async(self._wait_s, lambda: self._drop(run.run_id))
+            await run.lease.wait_async(self._wait_s, lambda: self._drop(run.run_id))
         except EngineBusyError as error:
             self._missed(run, error)
             raise
         self._runs[run.run_id] = run
 
-    async def _finish(self, run: Run, generations: Sequence[Generation]) -> None:
-        decided, new = self._concluded(run, generations)
-        if new:
-            for name, payload in _events(decided, run.run_id):
-                await events.adispatch(name, payload)
+    async def _finish(self, run: WatchedRun, generations: Sequence[Generation]) -> None:
+        done = asyncio.wrap_future(run.engine_done())
+        await asyncio.wait([done], timeout=_ENDING_S)
+        decided, events = self._concluded(run, generations, done.done())
+        for event in events:
+            await custom_events.adispatch(event)
         _raise(decided)
 
 
-@dataclass
-class _Asked:
-    """Where LangChain asked an asynchronous handler whether an event is for it.
-
-    It asks in the run's own context. A synchronous run then has the event handled in a loop made
-    for that, which sees the same object: it leaves here what the run is to fail with.
-    """
-
-    loop: asyncio.AbstractEventLoop | None
-    error: ConfigError | None = None
-
-
-_asked: ContextVar[_Asked | None] = ContextVar("energy_guard_asked", default=None)
-
-
-def _asked_here() -> _Asked:
-    """Note where we are: a loop; or none in a synchronous run, and in a thread that streams."""
-    loop = None
-    with suppress(RuntimeError):
-        loop = asyncio.get_running_loop()
-    asked = _Asked(loop)
-    _asked.set(asked)
-    return asked
-
-
-def _in_own_loop() -> bool:
-    """Whether an event is handled in the loop in which its run is."""
-    asked = _asked.get()
-    return asked is not None and asked.loop is asyncio.get_running_loop()
-
-
-def _misused() -> ConfigError:
+def _misused_error() -> ConfigError:
     return ConfigError(
         "an asynchronous handler cannot stop a synchronous run",
         "Use EnergyGuardCallbackHandler for invoke, stream and batch.",
@@ -329,21 +299,12 @@ def _is_last(chunk: Any) -> bool:
     return getattr(message, "chunk_position", None) == "last"
 
 
-def _until_settled(run: Run) -> Iterator[float]:
-    """Pauses to make until the engine has done its work."""
-    until = time.monotonic() + _ENDING_S
-    while not run.settled():
-        if time.monotonic() >= until:
-            raise EngineError("the engine goes on although its answer has ended")
-        yield 0.002
-
-
 def write_metadata(message: BaseMessage, result: Result) -> None:
     """Put the verdict and the signals where whoever gets the message finds them."""
     message.response_metadata["energy_guard"] = metadata(result)
 
 
-def _write(generation: Generation, decided: Decided) -> None:
+def _write(generation: Generation, decided: RunDecision) -> None:
     if isinstance(generation, ChatGeneration):
         write_metadata(generation.message, decided.result)
     else:
@@ -351,13 +312,16 @@ def _write(generation: Generation, decided: Decided) -> None:
         generation.generation_info = {**info, "energy_guard": metadata(decided.result)}
 
 
-def _events(decided: Decided, run_id: UUID) -> Iterator[tuple[str, events.Payload]]:
-    yield events.DECISION, events.decision(decided.result, decided.move, run_id)
-    if isinstance(decided.move, Again) or not decided.result.shown:
-        yield events.RETRACTED, events.retracted(decided.result, run_id)
+def _events(decided: RunDecision, run_id: UUID) -> list[CustomEvent]:
+    result = decided.result
+    events = [custom_events.decision(result, decided.move, run_id)]
+    if isinstance(decided.move, Again) or not result.shown:
+        text = result.attempts[-1].trace.text
+        events.append(custom_events.retracted(text, result.reason, run_id))
+    return events
 
 
-def _log(decided: Decided) -> None:
+def _log(decided: RunDecision) -> None:
     result = decided.result
     if isinstance(decided.move, Again):
         logger.info("another attempt: %s", decided.move.reason)
@@ -367,7 +331,7 @@ def _log(decided: Decided) -> None:
         logger.warning("%s (%s)", result.warning, result.reason)
 
 
-def _raise(decided: Decided) -> None:
+def _raise(decided: RunDecision) -> None:
     if isinstance(decided.move, Again):
         raise AnswerRetryError(decided.result, decided.move, structured=decided.structured)
     if not decided.result.shown:

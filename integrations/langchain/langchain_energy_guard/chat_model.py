@@ -1,6 +1,7 @@
 """A chat model with a guard over it: LangChain's interface around `energy_guard.Guard`.
 
-What is asked is made in `asking`, what comes back in `answer`; here is only how LangChain calls.
+Here is only how LangChain calls. What is asked is made in `chat_request`; `answer_run` asks it, and
+makes what comes back, with `answer_stream` and `answer_message`.
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, TypeVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from pydantic import model_validator
@@ -22,21 +23,23 @@ from pydantic import model_validator
 from energy_guard import Guard, Policy, Profile, load
 from energy_guard.errors import InputError
 from energy_guard.log import TraceLog
-from langchain_energy_guard import engine_thread
-from langchain_energy_guard.adopt import engine_of, settings_of
-from langchain_energy_guard.answer import Event, Relay, Streamed, StreamingMode
-from langchain_energy_guard.asking import SAMPLING, Asked, asked
-from langchain_energy_guard.counting import CountingChatModel
-from langchain_energy_guard.identity import identity
-from langchain_energy_guard.listeners import Listeners
-from langchain_energy_guard.structured import structured
+from langchain_energy_guard.answer_run import AnswerRun
+from langchain_energy_guard.answer_stream import StreamingMode
+from langchain_energy_guard.cache_key import cache_key
+from langchain_energy_guard.chat_request import SAMPLING, chat_request
+from langchain_energy_guard.inside_guarded import guard_here
+from langchain_energy_guard.partner_models import engine_of, settings_of
+from langchain_energy_guard.run_handlers import RunHandlers
+from langchain_energy_guard.structured_output import structured
+from langchain_energy_guard.token_counts import CountingChatModel
 from langchain_energy_guard.tools import Tool, chosen, openai_form
-from langchain_energy_guard.trial import guard_here
 
 _NOT_OURS: Final = frozenset({"api_key", "max_retries"})
 """Standard settings of hosted models that mean nothing here; the policy says what is retried."""
 
 Schema = dict[str, Any] | type
+
+Manager = TypeVar("Manager", CallbackManagerForLLMRun, AsyncCallbackManagerForLLMRun)
 
 
 class ChatEnergyGuard(CountingChatModel):
@@ -44,13 +47,13 @@ class ChatEnergyGuard(CountingChatModel):
 
     guard: with its model and its rules; `ChatEnergyGuard.of` makes it from a model. temperature
     0 is greedy; seed None draws a fresh seed. timeout: for one answer, in seconds. streaming_mode:
-    live gives text at once, with the verdict on the last chunk and a retraction where the text
+    live gives text at once, with the verdict on the last chunk and a retraction if the text
     was not the answer; hold gives nothing before the verdict.
 
     Passages that the answer should rest on are blocks of type "text-plain" of the last message.
 
     An answer that is shown is the message's content, unaltered; one that is withheld is replaced
-    by the policy's abstention, and is an AnswerWithheldError where structured output or a tool
+    by the policy's abstention, and is an AnswerWithheldError if structured output or a tool
     call is expected. The verdict and all numbers are in `response_metadata["energy_guard"]`.
 
     >>> from energy_guard.backends import Scripted
@@ -127,7 +130,7 @@ class ChatEnergyGuard(CountingChatModel):
     def _identifying_params(self) -> dict[str, Any]:
         """What an answer depends on: LangChain's cache goes by it."""
         names = (*SAMPLING, "max_tokens", "timeout", "stop")
-        return {name: getattr(self, name) for name in names} | identity(guard_here(self.guard))
+        return {name: getattr(self, name) for name in names} | cache_key(guard_here(self.guard))
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
@@ -137,7 +140,7 @@ class ChatEnergyGuard(CountingChatModel):
     def _get_invocation_params(
         self, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        kwargs.pop("listeners", None)
+        kwargs.pop("run_handlers", None)
         return super()._get_invocation_params(stop=stop, **kwargs)
 
     # In one call
@@ -149,24 +152,13 @@ class ChatEnergyGuard(CountingChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        question = self._asked(messages, stop, kwargs)
-        listeners = Listeners.of_run(run_manager)
-        relay = self._relay(question, listeners)
-        if run_manager is None or not self._streams_inside(False, run_manager, kwargs):
-            result = guard_here(self.guard).ask(question.request)
-            if listeners.handlers:
-                decision = relay.decision(result)
-                listeners.tell(decision.name, decision.data)
-            return _chat_result(relay.message(result), listeners)
-        streamed = Streamed(relay)
-        for event in guard_here(self.guard).stream(question.request):
-            for item in streamed.feed(event):
-                if isinstance(item, Event):
-                    listeners.tell(item.name, item.data)
-                else:
-                    chunk = _generation(item, listeners)
-                    run_manager.on_llm_new_token(item.text, chunk=chunk)
-        return _chat_result(relay.message(streamed.result), listeners)
+        listener = self._listener(run_manager, False, kwargs)
+        handlers = RunHandlers.of_run(run_manager)
+        run = self._run(messages, stop, kwargs, handlers, whole=listener is None)
+        for chunk in run.chunks():
+            if listener is not None:
+                listener.on_llm_new_token(chunk.text, chunk=chunk)
+        return run.chat_result()
 
     async def _agenerate(
         self,
@@ -175,28 +167,14 @@ class ChatEnergyGuard(CountingChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        question = self._asked(messages, stop, kwargs)
-        listeners = Listeners.of_run(run_manager)
-        relay = self._relay(question, listeners)
-        if run_manager is None or not self._streams_inside(True, run_manager, kwargs):
-            guard = guard_here(self.guard)  # the engine's thread knows no `guarded`
-            result = await engine_thread.run(
-                guard.backend, lambda: guard.ask(question.request), question.cancel
-            )
-            if listeners.handlers:
-                decision = relay.decision(result)
-                await listeners.atell(decision.name, decision.data)
-            return _chat_result(relay.message(result), listeners)
-        streamed = Streamed(relay)
-        async with aclosing(self._events(question)) as events:
-            async for event in events:
-                for item in streamed.feed(event):
-                    if isinstance(item, Event):
-                        await listeners.atell(item.name, item.data)
-                    else:
-                        chunk = _generation(item, listeners)
-                        await run_manager.on_llm_new_token(item.text, chunk=chunk)
-        return _chat_result(relay.message(streamed.result), listeners)
+        listener = self._listener(run_manager, True, kwargs)
+        handlers = RunHandlers.of_run(run_manager)
+        run = self._run(messages, stop, kwargs, handlers, whole=listener is None)
+        async with aclosing(run.achunks()) as chunks:
+            async for chunk in chunks:
+                if listener is not None:
+                    await listener.on_llm_new_token(chunk.text, chunk=chunk)
+        return run.chat_result()
 
     # In chunks
 
@@ -233,18 +211,12 @@ class ChatEnergyGuard(CountingChatModel):
         stop: list[str] | None = None,
         run_manager: CallbackManagerForLLMRun | None = None,
         *,
-        listeners: Listeners | None = None,
+        run_handlers: RunHandlers | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        question = self._asked(messages, stop, kwargs)
-        heard_by = listeners or Listeners.of_run(run_manager)
-        streamed = Streamed(self._relay(question, heard_by, run_manager is not None))
-        for event in guard_here(self.guard).stream(question.request):
-            for item in streamed.feed(event):
-                if isinstance(item, Event):
-                    heard_by.tell(item.name, item.data)
-                else:
-                    yield _generation(item, heard_by)
+        handlers = run_handlers or RunHandlers.of_run(run_manager)
+        run = self._run(messages, stop, kwargs, handlers, hold=run_manager is not None)
+        yield from run.chunks()
 
     async def _astream(
         self,
@@ -252,19 +224,14 @@ class ChatEnergyGuard(CountingChatModel):
         stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         *,
-        listeners: Listeners | None = None,
+        run_handlers: RunHandlers | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        question = self._asked(messages, stop, kwargs)
-        heard_by = listeners or Listeners.of_run(run_manager)
-        streamed = Streamed(self._relay(question, heard_by, run_manager is not None))
-        async with aclosing(self._events(question)) as events:
-            async for event in events:
-                for item in streamed.feed(event):
-                    if isinstance(item, Event):
-                        await heard_by.atell(item.name, item.data)
-                    else:
-                        yield _generation(item, heard_by)
+        handlers = run_handlers or RunHandlers.of_run(run_manager)
+        run = self._run(messages, stop, kwargs, handlers, hold=run_manager is not None)
+        async with aclosing(run.achunks()) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     # Several
 
@@ -329,23 +296,22 @@ class ChatEnergyGuard(CountingChatModel):
 
     # What they share
 
-    def _asked(
-        self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]
-    ) -> Asked:
+    def _run(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        options: dict[str, Any],
+        handlers: RunHandlers,
+        *,
+        hold: bool = False,
+        whole: bool = False,
+    ) -> AnswerRun:
+        """hold: what is streamed becomes a message that others read, as it is."""
         settings = {name: getattr(self, name) for name in (*SAMPLING, "max_tokens", "timeout")}
         stop = self.stop if stop is None else stop
-        return asked(messages, settings, stop, options, self.guard.backend.takes_tools)
-
-    def _relay(self, question: Asked, listeners: Listeners, hold: bool = False) -> Relay:
-        """hold: what is streamed becomes a message that others read, as it is."""
+        asked = chat_request(messages, settings, stop, options, self.guard.backend.takes_tools)
         mode = "hold" if hold else self.streaming_mode
-        return Relay(question, mode, guard_here(self.guard).detector, listeners.run_id)
-
-    def _events(self, question: Asked) -> Any:
-        guard = guard_here(self.guard)
-        return engine_thread.iterate(
-            guard.backend, lambda: guard.stream(question.request), question.cancel
-        )
+        return AnswerRun(guard_here(self.guard), asked, handlers, mode=mode, whole=whole)
 
     def _listened(
         self, config: RunnableConfig | None, async_api: bool, options: dict[str, Any]
@@ -355,7 +321,7 @@ class ChatEnergyGuard(CountingChatModel):
         if not self._should_stream(async_api=async_api, **{**options, "stream": True}):
             return config, options  # LangChain calls `invoke` instead
         config["run_id"] = config.get("run_id") or uuid.uuid4()
-        return config, options | {"listeners": Listeners.of_config(self, config)}
+        return config, options | {"run_handlers": RunHandlers.of_config(self, config)}
 
     def _should_stream(
         self,
@@ -372,26 +338,9 @@ class ChatEnergyGuard(CountingChatModel):
             return False
         return super()._should_stream(async_api=async_api, run_manager=run_manager, **kwargs)
 
-    def _streams_inside(
-        self,
-        async_api: bool,
-        run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun,
-        options: dict[str, Any],
-    ) -> bool:
-        return super()._should_stream(async_api=async_api, run_manager=run_manager, **options)
-
-
-def _generation(chunk: AIMessageChunk, listeners: Listeners) -> ChatGenerationChunk:
-    chunk.id = _message_id(listeners)
-    return ChatGenerationChunk(message=chunk)
-
-
-def _chat_result(message: AIMessage, listeners: Listeners) -> ChatResult:
-    message.id = _message_id(listeners)
-    info = {"finish_reason": message.response_metadata["finish_reason"]}
-    return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)])
-
-
-def _message_id(listeners: Listeners) -> str | None:
-    """The same for the chunks and for the message: LangGraph shows it once then."""
-    return None if listeners.run_id is None else f"lc_run--{listeners.run_id}"
+    def _listener(
+        self, run_manager: Manager | None, async_api: bool, options: dict[str, Any]
+    ) -> Manager | None:
+        """The run that is told of every chunk of an answer that is returned whole, if any is."""
+        streams = super()._should_stream(async_api=async_api, run_manager=run_manager, **options)
+        return run_manager if streams else None

@@ -1,7 +1,7 @@
 """What this package raises on purpose, beside the errors of `energy_guard.errors`.
 
 EnergyGuardError
-└── AnswerWithheldError      the policy withholds the answer; also a ModelRefusalError where
+└── AnswerWithheldError      the policy withholds the answer; also a ModelRefusalError if
     │                        langchain-core has that class (from 1.7.5)
     └── AnswerRetryError     the same, and the policy wants another attempt
 """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForChainRun,
@@ -18,14 +19,15 @@ from langchain_core.runnables.config import patch_config
 
 from energy_guard import Policy, Profile, Result
 from energy_guard.errors import ConfigError
-from langchain_energy_guard import events
+from langchain_energy_guard import custom_events
 from langchain_energy_guard.callback import (
     AsyncEnergyGuardCallbackHandler,
     EnergyGuardCallbackHandler,
     write_metadata,
 )
+from langchain_energy_guard.custom_events import CustomEvent
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
-from langchain_energy_guard.trial import Trial
+from langchain_energy_guard.guarded_call import GuardedCall
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -50,14 +52,14 @@ def guarded(
 
     model: the chain's own model object, which is then watched (with detector, locator and profile
     as `Guard` takes them); without, the chain has a handler or a ChatEnergyGuard inside. policy:
-    in the place of theirs, which gives ConfigError or MismatchError in the call where it does not
-    fit their detector or profile. fallback: asked the same where the answer is withheld in the end.
+    in the place of theirs, which gives ConfigError or MismatchError in the call if it does not
+    fit their detector or profile. fallback: asked the same if the answer is withheld in the end.
     more: gives the input of a retry, from the input so far and the error: more passages, say.
     abstention: makes what is returned in the place of an answer. Without it that is a text or
-    an AIMessage where the chain returns one of these, else the AnswerWithheldError is raised.
+    an AIMessage if the chain returns one of these, else the AnswerWithheldError is raised.
 
     Nothing of an answer is returned before its verdict, in `stream` neither. Raises ConfigError
-    where the policy retries with a fallback and there is none, and what Guard raises.
+    if the policy retries with a fallback and there is none, and what Guard raises.
     """
     if model is None and (detector or locator or profile != "auto"):
         raise ConfigError(
@@ -99,8 +101,8 @@ class Guarded(Runnable[Input, Output]):
             # A plain function in an asynchronous chain is run in a thread, synchronously. The
             # asynchronous one comes last: LangChain leaves those behind it waiting if it raises.
             self._async_handlers = [
-                EnergyGuardCallbackHandler(handler.watcher),
-                AsyncEnergyGuardCallbackHandler(handler.watcher),
+                EnergyGuardCallbackHandler(handler.watched),
+                AsyncEnergyGuardCallbackHandler(handler.watched),
             ]
 
     @property
@@ -114,7 +116,7 @@ class Guarded(Runnable[Input, Output]):
         return self.runnable.OutputType
 
     def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
-        """Run the chain, again where the policy says so, and return what is to be shown."""
+        """Run the chain, again if the policy says so, and return what is to be shown."""
         return self._call_with_config(self._invoke, input, config, **kwargs)
 
     async def ainvoke(
@@ -130,26 +132,22 @@ class Guarded(Runnable[Input, Output]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> Output:
-        trial, given = self._trial(), asked
+        call, given = self._guarded_call(), asked
         while True:
             try:
                 inner = _with(self._handlers, config, run_manager.get_child())
-                with trial.running():
+                with call.running():
                     return self.runnable.invoke(given, inner, **kwargs)
-            except AnswerRetryError as error:
-                withheld: AnswerWithheldError = error
-                if trial.again() and not error.changes.fallback:
-                    events.dispatch(events.RETRY, events.retry(error))
-                    given = self._more(given, error) if self._more else given
-                    continue
             except AnswerWithheldError as error:
-                withheld = error
-            fallback = self._fallback(withheld)
-            if fallback is None:
-                events.dispatch(events.ABSTAINED, events.withheld(withheld))
-                return self._abstain(withheld)
-            events.dispatch(events.FALLBACK, events.withheld(withheld))
-            return fallback.invoke(asked, patch_config(config, callbacks=run_manager.get_child()))
+                after = self._after(call, error)
+            custom_events.dispatch(after.event)
+            if after.retry is None:
+                break
+            given = self._more(given, after.retry) if self._more else given
+        if after.fallback is None:
+            return self._abstain(after.withheld)
+        inner = patch_config(config, callbacks=run_manager.get_child())
+        return after.fallback.invoke(asked, inner)
 
     async def _ainvoke(
         self,
@@ -158,41 +156,40 @@ class Guarded(Runnable[Input, Output]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> Output:
-        trial, given = self._trial(), asked
+        call, given = self._guarded_call(), asked
         while True:
             try:
                 inner = _with(self._async_handlers, config, run_manager.get_child())
-                with trial.running():
+                with call.running():
                     return await self.runnable.ainvoke(given, inner, **kwargs)
-            except AnswerRetryError as error:
-                withheld: AnswerWithheldError = error
-                if trial.again() and not error.changes.fallback:
-                    await events.adispatch(events.RETRY, events.retry(error))
-                    if self._more:
-                        wanted = self._more(given, error)
-                        given = await wanted if inspect.isawaitable(wanted) else wanted
-                    continue
             except AnswerWithheldError as error:
-                withheld = error
-            fallback = self._fallback(withheld)
-            if fallback is None:
-                await events.adispatch(events.ABSTAINED, events.withheld(withheld))
-                return self._abstain(withheld)
-            await events.adispatch(events.FALLBACK, events.withheld(withheld))
-            inner = patch_config(config, callbacks=run_manager.get_child())
-            return await fallback.ainvoke(asked, inner)
+                after = self._after(call, error)
+            await custom_events.adispatch(after.event)
+            if after.retry is None:
+                break
+            if self._more is not None:
+                more = self._more(given, after.retry)
+                given = await more if inspect.isawaitable(more) else more
+        if after.fallback is None:
+            return self._abstain(after.withheld)
+        inner = patch_config(config, callbacks=run_manager.get_child())
+        return await after.fallback.ainvoke(asked, inner)
 
-    def _trial(self) -> Trial:
-        return Trial(self.policy, asks_more=self._more is not None)
+    def _guarded_call(self) -> GuardedCall:
+        return GuardedCall(self.policy, asks_more=self._more is not None)
 
-    def _fallback(self, error: AnswerWithheldError) -> Runnable[Input, Output] | None:
-        wanted = isinstance(error, AnswerRetryError) and error.changes.fallback
-        if wanted and self.fallback is None:
-            raise _no_fallback() from error
-        return self.fallback
+    def _after(self, call: GuardedCall, withheld: AnswerWithheldError) -> _After[Input, Output]:
+        """What is done about an answer that is withheld."""
+        retry = withheld if isinstance(withheld, AnswerRetryError) else None
+        if retry is not None and call.again() and not retry.changes.fallback:
+            return _After(withheld, custom_events.retry(retry), retry)
+        if retry is not None and retry.changes.fallback and self.fallback is None:
+            raise _no_fallback() from withheld
+        event = custom_events.ended(withheld, asks_fallback=self.fallback is not None)
+        return _After(withheld, event, fallback=self.fallback)
 
     def _abstain(self, error: AnswerWithheldError) -> Output:
-        """What stands for the answer; raises the error where nothing can."""
+        """What stands for the answer; raises the error if nothing can."""
         if self._abstention is not None:
             return self._abstention(error.result)
         kind = _kind(self.runnable)
@@ -206,8 +203,22 @@ class Guarded(Runnable[Input, Output]):
         return message  # type: ignore[return-value]
 
 
+@dataclass(frozen=True)
+class _After(Generic[Input, Output]):
+    """What is done about an answer that is withheld.
+
+    event: tells of it. retry: the chain is run again. fallback: is asked; without either the
+    abstention is returned.
+    """
+
+    withheld: AnswerWithheldError
+    event: CustomEvent
+    retry: AnswerRetryError | None = None
+    fallback: Runnable[Input, Output] | None = None
+
+
 def _kind(runnable: Runnable[Any, Any]) -> type | None:
-    """Whether a chain returns a text or a message; None where it is neither or not said."""
+    """Whether a chain returns a text or a message; None if it is neither or not said."""
     try:
         output: Any = runnable.OutputType
         if isinstance(output, str):  # a function's annotation in a module that postpones them

@@ -26,7 +26,7 @@ _TAGGED: Final = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Calls:
+class ToolCalls:
     """What an answer calls. details: for the metadata, one a call, with its arguments' scores."""
 
     calls: tuple[ToolCall, ...] = ()
@@ -50,7 +50,7 @@ def name_of(tool: dict[str, Any]) -> str:
 
 
 def chosen(tools: Sequence[dict[str, Any]], choice: Any) -> list[dict[str, Any]]:
-    """Return the tools among which the model must choose; none where it may answer in words.
+    """Return the tools among which the model must choose; none if it may answer in words.
 
     choice: None, "auto", "none", "any", "required", True, a name, or OpenAI's form of a name.
     Raises InputError for a name that no tool has, and for a form that is another one.
@@ -90,7 +90,7 @@ def call_schema(tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def instructions(tools: Sequence[dict[str, Any]], forced: bool) -> str:
-    """What the model is told where its chat template has no place for tools."""
+    """What the model is told if its chat template has no place for tools."""
     listed = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
     when = "Call one of these functions" if forced else "You can call these functions"
     return (
@@ -99,7 +99,7 @@ def instructions(tools: Sequence[dict[str, Any]], forced: bool) -> str:
     )
 
 
-def read_calls(trace: Trace, names: Sequence[str], scorer: Scorer, forced: bool) -> Calls:
+def read_calls(trace: Trace, names: Sequence[str], scorer: Scorer, forced: bool) -> ToolCalls:
     """Find the calls in an answer: JSON with a name and arguments, bare or between tags."""
     text = trace.text
     places = [match.span(1) for match in _TAGGED.finditer(text)]
@@ -120,7 +120,7 @@ def read_calls(trace: Trace, names: Sequence[str], scorer: Scorer, forced: bool)
                 invalid.append(_invalid(text[start:end], f"no tool is named {name!r}"))
     if forced and not calls and not invalid:
         invalid.append(_invalid(text, f"the call is not complete ({trace.finish_reason})"))
-    return Calls(tuple(calls), tuple(invalid), tuple(details), plain if calls else text)
+    return ToolCalls(tuple(calls), tuple(invalid), tuple(details), plain if calls else text)
 
 
 def _objects(text: str) -> list[tuple[tuple[str, ...], dict[str, Any]]]:

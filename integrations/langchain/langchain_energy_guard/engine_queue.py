@@ -2,7 +2,7 @@
 
 LangChain says when a run starts and ends, not what happens between. So a run holds the engine
 from one to the other: its rows are captured, and what it asks can be changed. Runs that never
-come to an end (cancelled, or another handler raised) lose the engine, see `Turns.ready`.
+come to an end (cancelled, or another handler raised) lose the engine, see `EngineQueue.ready`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent import futures
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from typing import Final
 from uuid import UUID
@@ -20,9 +22,10 @@ from uuid import UUID
 from energy_guard import Trace, capture
 from energy_guard.errors import ConfigError, EngineBusyError
 from energy_guard.trace import Step
-from langchain_energy_guard.calls import Calls, Retouch
+from langchain_energy_guard.engine_calls import CallChanges, EngineCalls
 
-_POLL_S: Final = 0.005
+_LOOK_AGAIN_S: Final = 0.02
+"""Of a thread that is gone, and of a Guard that has done, nobody tells: that is looked for."""
 
 _LOST_S: Final = 10.0
 """A run whose owner is not known is taken to be lost when it has done nothing for so long."""
@@ -31,7 +34,7 @@ Owner = threading.Thread | asyncio.Task[object]
 
 
 def running_here() -> Owner:
-    """Who is running here: a task where there is an event loop, else a thread."""
+    """Who is running here: a task if there is an event loop, else a thread."""
     try:
         task = asyncio.current_task()
     except RuntimeError:
@@ -39,11 +42,11 @@ def running_here() -> Owner:
     return task or threading.current_thread()
 
 
-class Hold:
+class EngineLease:
     """One run's time on an engine. `traces` has what was generated, also afterwards.
 
-    on_step: sees each step and may end the generation; None where the engine cannot be followed
-    step by step. owner: who runs, None where LangChain starts runs in passing tasks.
+    on_step: sees each step and may end the generation; None if the engine cannot be followed
+    step by step. owner: who runs, None if LangChain starts runs in passing tasks.
     """
 
     def __init__(
@@ -51,29 +54,30 @@ class Hold:
         run_id: UUID,
         engine: object,
         on_step: Callable[[Step], bool] | None,
-        retouch: Retouch | None,
+        changes: CallChanges | None,
         owner: Owner | None,
     ) -> None:
         self.run_id = run_id
         self.owner = owner
         self.traces: list[Trace] = []
         self.held = False
-        self.calls = Calls(retouch)
+        self.calls = EngineCalls(changes)
+        self.turn: Future[None] = Future()
         self._engine = engine
         self._on_step = on_step
         self._open = ExitStack()
-        self._turns = _turns_of(engine)
+        self._queue = _queue_of(engine)
 
     def wait(self, wait_s: float) -> None:
-        """Take the engine. Raises EngineBusyError after `wait_s` seconds, or at once where an
+        """Take the engine. Raises EngineBusyError after `wait_s` seconds, or at once if an
         event loop would have to wait.
         """
         until = time.monotonic() + wait_s
-        with self._turns.queued(self):
+        with self._queue.queued(self):
             in_loop = isinstance(running_here(), asyncio.Task)
-            while not self._turns.ready(self):
+            while not self._queue.ready(self):
                 _check(until, in_loop)
-                time.sleep(_POLL_S)
+                futures.wait([self.turn], _LOOK_AGAIN_S)
             self._enter(0.0 if in_loop else max(0.0, until - time.monotonic()))
 
     async def wait_async(self, wait_s: float, cancelled: Callable[[], None]) -> None:
@@ -82,10 +86,14 @@ class Hold:
         cancelled: called when the run is cancelled later on, of which LangChain says nothing.
         """
         until = time.monotonic() + wait_s
-        with self._turns.queued(self):
-            while not (self._turns.ready(self) and self._entered()):
+        turn = asyncio.wrap_future(self.turn)
+        with self._queue.queued(self):
+            while not self._queue.ready(self):
                 _check(until)
-                await asyncio.sleep(_POLL_S)
+                await asyncio.wait([turn], timeout=_LOOK_AGAIN_S)
+            while not self._entered():
+                _check(until)
+                await asyncio.sleep(_LOOK_AGAIN_S)
         if isinstance(self.owner, asyncio.Task):
             self.owner.add_done_callback(lambda task: self._owner_left(task, cancelled))
 
@@ -139,43 +147,45 @@ class Hold:
 
     def _leave(self) -> None:
         self._open.close()
-        self._turns.leave(self)
+        self._queue.leave(self)
 
 
-class Turns:
-    """The runs that hold or want one engine, in order; the first one holds it."""
+class EngineQueue:
+    """The runs that lease or want one engine, in order; the first one holds it."""
 
     def __init__(self) -> None:
-        self._runs: deque[Hold] = deque()
+        self._runs: deque[EngineLease] = deque()
         self._lock = threading.Lock()
 
     @contextmanager
-    def queued(self, hold: Hold) -> Iterator[None]:
-        """Stand in the queue; out of it where the engine was not to be had."""
+    def queued(self, lease: EngineLease) -> Iterator[None]:
+        """Stand in the queue; out of it if the engine is not to be had."""
         with self._lock:
-            if any(other.run_id == hold.run_id for other in self._runs):
+            if any(other.run_id == lease.run_id for other in self._runs):
                 raise ConfigError(
                     "two handlers watch the same run",
                     "Give the handler once: to the model, the chain, or `guarded`.",
                 )
-            self._runs.append(hold)
+            self._runs.append(lease)
+            if lease is self._runs[0]:
+                lease.turn.set_result(None)
         with ExitStack() as failing:
-            failing.callback(hold.release)
+            failing.callback(lease.release)
             yield
             failing.pop_all()
 
-    def ready(self, hold: Hold) -> bool:
+    def ready(self, lease: EngineLease) -> bool:
         """Whether it is this run's turn.
 
         Takes the engine from a run before that is lost: nobody is there any more, or who is
         there has gone on to this run.
         """
         first = self._first()
-        if first is hold:
+        if first is lease:
             return True
         if first.calls.closed or not first.held:  # ends with its next token; waits for a Guard
             return False
-        mine = first.owner is not None and first.owner is hold.owner
+        mine = first.owner is not None and first.owner is lease.owner
         if mine and first.streaming:
             raise EngineBusyError(
                 "a stream of this model is still open here",
@@ -183,14 +193,18 @@ class Turns:
             )
         if mine or first.lost:
             first.release()
-        return self._first() is hold
+        return self._first() is lease
 
-    def leave(self, hold: Hold) -> None:
+    def leave(self, lease: EngineLease) -> None:
         """Let the next one in."""
         with self._lock:
-            self._runs.remove(hold)
+            was_first = lease is self._runs[0]
+            self._runs.remove(lease)
+            follows = self._runs[0] if was_first and self._runs else None
+        if follows is not None:
+            follows.turn.set_result(None)
 
-    def _first(self) -> Hold:
+    def _first(self) -> EngineLease:
         with self._lock:
             return self._runs[0]
 
@@ -208,11 +222,11 @@ def _check(until: float, in_loop: bool = False) -> None:
         )
 
 
-_all_turns: Final[weakref.WeakKeyDictionary[object, Turns]] = weakref.WeakKeyDictionary()
+_queues: Final[weakref.WeakKeyDictionary[object, EngineQueue]] = weakref.WeakKeyDictionary()
 _registry: Final = threading.Lock()
 
 
-def _turns_of(engine: object) -> Turns:
+def _queue_of(engine: object) -> EngineQueue:
     key = engine[0] if isinstance(engine, tuple) else engine
     with _registry:
-        return _all_turns.setdefault(key, Turns())
+        return _queues.setdefault(key, EngineQueue())

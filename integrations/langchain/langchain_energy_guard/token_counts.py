@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 
 from energy_guard import Guard, Request
 from energy_guard.errors import InputError, PromptError
-from langchain_energy_guard.asking import asked
+from langchain_energy_guard.chat_request import chat_request
 
 
 class CountingChatModel(BaseChatModel):
@@ -37,7 +37,7 @@ class CountingChatModel(BaseChatModel):
         return super().get_token_ids(text)
 
     def get_num_tokens(self, text: str) -> int:
-        """Count the tokens of a text, with the one that begins a text where the model has one.
+        """Count the tokens of a text, with the one that begins a text if the model has one.
 
         Of text that is all spaces each counts as one: an engine takes no empty prompt.
         """
@@ -59,7 +59,9 @@ class CountingChatModel(BaseChatModel):
         if self.custom_get_token_ids is None:
             options = {"tools": tools or ()}
             try:
-                question = asked(messages, {"max_tokens": 1}, None, options, backend.takes_tools)
+                question = chat_request(
+                    messages, {"max_tokens": 1}, None, options, backend.takes_tools
+                )
                 return backend.measure(question.request).tokens
             except PromptError:
                 pass

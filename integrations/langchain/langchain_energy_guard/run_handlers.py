@@ -21,9 +21,11 @@ from langchain_core.callbacks import (
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 
+from langchain_energy_guard.custom_events import CustomEvent
+
 
 @dataclass(frozen=True)
-class Listeners:
+class RunHandlers:
     """The handlers of one run of a model."""
 
     handlers: list[BaseCallbackHandler] = field(default_factory=list)
@@ -34,12 +36,12 @@ class Listeners:
     @classmethod
     def of_run(
         cls, run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None
-    ) -> Listeners:
+    ) -> RunHandlers:
         """Those of a run that LangChain manages."""
         return cls() if run is None else cls(run.handlers, run.run_id, run.tags, run.metadata)
 
     @classmethod
-    def of_config(cls, model: BaseChatModel, config: RunnableConfig) -> Listeners:
+    def of_config(cls, model: BaseChatModel, config: RunnableConfig) -> RunHandlers:
         """Those of the run that a call with this config starts; its `run_id` is set."""
         manager = CallbackManager.configure(
             config.get("callbacks"),
@@ -52,14 +54,14 @@ class Listeners:
         )
         return cls(manager.handlers, config["run_id"], manager.tags, manager.metadata)
 
-    def tell(self, name: str, data: dict[str, Any]) -> None:
+    def tell(self, event: CustomEvent) -> None:
         """Call `on_custom_event` of every handler."""
         CallbackManager(
             self.handlers, tags=self.tags, metadata=dict(self.metadata)
-        ).on_custom_event(name, data, self.run_id)
+        ).on_custom_event(event.name, event.data, self.run_id)
 
-    async def atell(self, name: str, data: dict[str, Any]) -> None:
+    async def atell(self, event: CustomEvent) -> None:
         """Call it from an event loop."""
         await AsyncCallbackManager(
             self.handlers, tags=self.tags, metadata=dict(self.metadata)
-        ).on_custom_event(name, data, self.run_id)
+        ).on_custom_event(event.name, event.data, self.run_id)

@@ -10,10 +10,10 @@ from typing import Any, Final
 from langchain_core.messages import BaseMessage
 
 from energy_guard.errors import InputError
-from energy_guard.request import CancelToken, Grammar, JsonSchema, Message, Request, Sampling
+from energy_guard.request import Grammar, JsonSchema, Message, Request, Sampling
+from langchain_energy_guard.inside_guarded import deadline_here
 from langchain_energy_guard.messages import passages_of, turns
 from langchain_energy_guard.tools import call_schema, chosen, instructions, name_of, openai_form
-from langchain_energy_guard.trial import deadline_here
 
 SAMPLING: Final = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "seed")
 _OWN: Final = ("max_tokens", "timeout")
@@ -21,7 +21,7 @@ _OTHERS: Final = ("stream", "tools", "tool_choice", "response_format", "grammar"
 
 
 @dataclass(frozen=True)
-class Asked:
+class ChatRequest:
     """A request, and what its answer has to be.
 
     tools: names of the functions that the answer may call. forced: it must call one.
@@ -29,19 +29,18 @@ class Asked:
     """
 
     request: Request
-    cancel: CancelToken
     tools: tuple[str, ...] = ()
     forced: bool = False
     structured: bool = False
 
 
-def asked(
+def chat_request(
     messages: Sequence[BaseMessage],
     settings: Mapping[str, Any],
     stop: Sequence[str] | None,
     options: Mapping[str, Any],
     takes_tools: bool,
-) -> Asked:
+) -> ChatRequest:
     """Return what is asked; `options` of the call count more than `settings` of the model.
 
     Raises InputError for an option that there is not, and for messages that are not text.
@@ -66,7 +65,6 @@ def asked(
     if isinstance(constraint, JsonSchema) and not forced:
         told = _instructed(told, f"Answer with JSON that follows this schema: {constraint.schema}")
     sampling = {name: given[name] for name in SAMPLING if given.get(name) is not None}
-    cancel = CancelToken()
     request = Request(
         messages=told,
         context=passages,
@@ -76,10 +74,9 @@ def asked(
         stop=tuple(stop or ()),
         max_tokens=given["max_tokens"],
         deadline=deadline_here(given.get("timeout")),
-        cancel=cancel,
     )
     names = tuple(map(name_of, forced or tools))
-    return Asked(request, cancel, names, bool(forced), constraint is not None)
+    return ChatRequest(request, names, bool(forced), constraint is not None)
 
 
 def _constraint(

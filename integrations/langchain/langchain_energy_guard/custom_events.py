@@ -7,6 +7,7 @@ to the run around the model, so that a model that is called without a chain has 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, Final
 
 from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
@@ -35,16 +36,24 @@ Payload = dict[str, Any]
 """JSON-able."""
 
 
-def decision(result: Result, move: Move | None, run_id: object) -> Payload:
-    """What DECISION carries; `move` is a verdict, or "retry" with the changes demanded.
+@dataclass(frozen=True)
+class CustomEvent:
+    """A custom event to send."""
 
-    move: None where the result is final.
+    name: str
+    data: Payload
+
+
+def decision(result: Result, move: Move | None, run_id: object) -> CustomEvent:
+    """DECISION; its `move` is a verdict, or "retry" with the changes demanded.
+
+    move: None if the result is final.
 
     attempt: the number of this attempt. kept: of the least risky one so far, whose score, span
     and reason these are.
     """
     again = move if isinstance(move, Again) else None
-    return {
+    data = {
         "run_id": str(run_id),
         "move": "retry" if again else result.verdict,
         "shown": result.shown and again is None,
@@ -57,17 +66,43 @@ def decision(result: Result, move: Move | None, run_id: object) -> Payload:
         "kept": 1 + [attempt is result.kept for attempt in result.attempts].index(True),
         "finish_reason": result.attempts[-1].trace.finish_reason,
         "tokens_saved": result.attempts[-1].tokens_saved,
-        "changes": again and changes(again),
+        "changes": again and _changes(again),
     }
+    return CustomEvent(DECISION, data)
 
 
-def retracted(result: Result, run_id: object) -> Payload:
-    """What RETRACTED carries."""
-    text = result.attempts[-1].trace.text
-    return {"run_id": str(run_id), "text": text, "reason": result.reason}
+def retracted(text: str, reason: str, run_id: object) -> CustomEvent:
+    """RETRACTED: this text is not the answer, and why."""
+    return CustomEvent(RETRACTED, {"run_id": str(run_id), "text": text, "reason": reason})
 
 
-def changes(again: Again) -> Payload:
+def retry(error: AnswerRetryError) -> CustomEvent:
+    """RETRY; its `attempt` is the number of the one that was withheld."""
+    attempt, again = len(error.result.attempts), error.again
+    data = {"attempt": attempt, "reason": again.reason, "changes": _changes(again)}
+    return CustomEvent(RETRY, data)
+
+
+def ended(error: AnswerWithheldError, asks_fallback: bool) -> CustomEvent:
+    """FALLBACK or ABSTAINED: no attempt is made any more."""
+    result = error.result
+    data = {"verdict": result.verdict, "reason": result.reason, "attempts": len(result.attempts)}
+    return CustomEvent(FALLBACK if asks_fallback else ABSTAINED, data)
+
+
+def dispatch(event: CustomEvent) -> None:
+    """Send an event from the run around; nobody can hear it if there is none."""
+    if _heard():
+        dispatch_custom_event(event.name, event.data)
+
+
+async def adispatch(event: CustomEvent) -> None:
+    """Send an event as `dispatch` does."""
+    if _heard():
+        await adispatch_custom_event(event.name, event.data)
+
+
+def _changes(again: Again) -> Payload:
     """The changes of a retry, as RETRY and DECISION carry them."""
     asked = again.changes
     return {
@@ -76,30 +111,6 @@ def changes(again: Again) -> Payload:
         "feedback": asked.feedback,
         "fallback": asked.fallback,
     }
-
-
-def retry(error: AnswerRetryError) -> Payload:
-    """What RETRY carries: `attempt` is the number of the one that was withheld."""
-    attempt = len(error.result.attempts)
-    return {"attempt": attempt, "reason": error.again.reason, "changes": changes(error.again)}
-
-
-def withheld(error: AnswerWithheldError) -> Payload:
-    """What FALLBACK and ABSTAINED carry."""
-    result = error.result
-    return {"verdict": result.verdict, "reason": result.reason, "attempts": len(result.attempts)}
-
-
-def dispatch(name: str, payload: Payload) -> None:
-    """Send an event from the run around; nobody can hear it where there is none."""
-    if _heard():
-        dispatch_custom_event(name, payload)
-
-
-async def adispatch(name: str, payload: Payload) -> None:
-    """Send an event as `dispatch` does."""
-    if _heard():
-        await adispatch_custom_event(name, payload)
 
 
 def _heard() -> bool:

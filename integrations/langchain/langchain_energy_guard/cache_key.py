@@ -7,17 +7,17 @@ import json
 from typing import Any
 
 from energy_guard import Guard, Profile
-from langchain_energy_guard.trial import is_guarded
+from langchain_energy_guard.guarded_call import is_guarded
 
 
-def identity(guard: Guard) -> dict[str, Any]:
+def cache_key(guard: Guard) -> dict[str, Any]:
     """Return what a guard's results depend on, as texts.
 
-    Inside `guarded` that is another answer than outside, where an abstention is a text like any
-    other: whoever acts on what is withheld must not get it from a cache.
+    Inside `guarded` an answer that is withheld is an error, and outside a text like any other: one
+    must not come from the cache for the other.
 
     >>> from energy_guard.backends import Scripted
-    >>> identity(Guard(Scripted.saying()))["detector"]
+    >>> cache_key(Guard(Scripted.saying()))["detector"]
     'nll:max'
     """
     return _of(guard) | {"guarded": is_guarded()}

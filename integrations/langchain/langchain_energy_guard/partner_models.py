@@ -105,7 +105,7 @@ _RENAMED: Final = {
 }
 
 _DRAWN: Final = {"temperature": 1.0, "top_p": 1.0, "top_k": 50, "min_p": 0.0}
-"""What transformers samples with where nothing else is said."""
+"""What transformers samples with if nothing else is said."""
 
 
 def _from_transformers(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _from_transformers(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _generation(pipeline: object) -> dict[str, Any]:
-    """What a pipeline of transformers generates with: many sample where nobody says otherwise."""
+    """What a pipeline of transformers generates with: many sample if nobody says otherwise."""
     own = getattr(pipeline, "generation_config", None)  # of older releases
     config = own or getattr(getattr(pipeline, "model", None), "generation_config", None)
     prepare = getattr(pipeline, "_prepare_generate_kwargs", None)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from langchain_core.language_models import FakeListChatModel
-from langchain_energy_guard.adopt import engine_of, settings_of
+from langchain_energy_guard.partner_models import engine_of, settings_of
 from tiny_models import byte_tokenizer, tiny_model
 
 from energy_guard import Guard

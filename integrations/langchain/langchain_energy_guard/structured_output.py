@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from langchain_core.exceptions import OutputParserException
-from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
@@ -15,14 +15,11 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap, Runn
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
-if TYPE_CHECKING:
-    from langchain_energy_guard.chat_model import ChatEnergyGuard
-
 Method = Literal["json_schema", "json_mode", "function_calling"]
 
 
 def structured(
-    model: ChatEnergyGuard, schema: dict[str, Any] | type, method: Method, include_raw: bool
+    model: BaseChatModel, schema: dict[str, Any] | type, method: Method, include_raw: bool
 ) -> Runnable[LanguageModelInput, Any]:
     """Return a chain of the model, bound to the schema, and of what reads its answer.
 

@@ -9,72 +9,80 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
 from energy_guard.backends.attributes import replaced
-from energy_guard.decide import Changes
+from energy_guard.decide import Attempt, Changes
 
 
 @dataclass(frozen=True)
-class Retouch:
+class CallChanges:
     """What a retry changes in the user's own call.
 
-    answer: what the model said the last time. number: which retry this is, from 1.
+    attempts: the answers so far, all of them withheld; the feedback is about the last one.
     """
 
     changes: Changes
-    answer: str
-    number: int
+    attempts: Sequence[Attempt]
 
     def sampling(self, given: dict[str, Any]) -> dict[str, Any]:
-        """The settings of llama.cpp in place of the given ones."""
+        """Return the settings of llama.cpp in the place of the given ones."""
         new: dict[str, Any] = {}
         if self.changes.temperature is not None:
             new["temperature"] = self.changes.temperature
         if self.changes.fresh_seed:
-            seed = given.get("seed")
-            # A given seed makes retries repeatable too; without one they are drawn.
-            new["seed"] = secrets.randbits(32) if seed is None else (seed + self.number) % 2**32
+            seed = self.changes.seed(given.get("seed"), retry=len(self.attempts))
+            new["seed"] = secrets.randbits(32) if seed is None else seed
         return given | new
 
     def generation(self, given: dict[str, Any]) -> dict[str, Any]:
-        """The settings of transformers; its random numbers go on by themselves."""
+        """Return the settings of transformers; its random numbers go on by themselves."""
         if self.changes.temperature is None:
             return given
         return given | {"temperature": self.changes.temperature, "do_sample": True}
 
     def told(self, messages: list[Any]) -> list[Any]:
-        """The chat with the last answer and what is wrong with it."""
-        if self.changes.feedback is None:
-            return messages
-        said = {"role": "assistant", "content": self.answer}
-        return [*messages, said, {"role": "user", "content": self.changes.feedback}]
+        """Return the chat with the last answer and what is wrong with it."""
+        turns = self.changes.feedback_turns(self.attempts)
+        return [*messages, *({"role": turn.role, "content": turn.content} for turn in turns)]
 
 
-class Calls:
-    """The calls of one run. `close` waits for the last of them, without blocking anybody."""
+class EngineCalls:
+    """The calls of one run. Whoever waits for the last of them to end blocks nobody."""
 
-    def __init__(self, retouch: Retouch | None) -> None:
+    def __init__(self, changes: CallChanges | None) -> None:
         self.open = 0
         self.streams = 0
         self.closed = False
         self._since = time.monotonic()
-        self._retouch = retouch
-        self._then: Callable[[], None] | None = None
+        self._changes = changes
+        self._at_end: list[Callable[[], None]] = []
         self._lock = threading.Lock()
 
     def close(self, then: Callable[[], None]) -> None:
-        """Call `then` once: now, or at the end of the last open call."""
+        """Call `then` now, or at the end of the last open call; once, however often this is called.
+
+        Generations that are followed step by step end with their next token.
+        """
         with self._lock:
             if self.closed:
                 return
             self.closed = True
-            self._then = then
-        self._settle()
+            self._at_end.append(then)
+        self._end_if_idle()
+
+    def idle(self) -> Future[None]:
+        """Return what is done as soon as no call is open."""
+        future: Future[None] = Future()
+        with self._lock:
+            self._at_end.append(lambda: future.set_result(None))
+        self._end_if_idle()
+        return future
 
     @property
     def idle_s(self) -> float:
@@ -97,15 +105,15 @@ class Calls:
         places: list[tuple[object, str, object]] = [
             (engine, "create_completion", self._completion(engine.create_completion))
         ]
-        if self._retouch is not None:
+        if self._changes is not None:
             places.append((engine, "create_chat_completion", self._chat(engine)))
         return places
 
     def _completion(self, before: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(before)
         def create_completion(*args: Any, **kwargs: Any) -> Any:
-            if self._retouch is not None:
-                kwargs = self._retouch.sampling(kwargs)
+            if self._changes is not None:
+                kwargs = self._changes.sampling(kwargs)
             with self._working():
                 out = before(*args, **kwargs)
             return self._stream(out) if isinstance(out, Iterator) else out
@@ -126,7 +134,7 @@ class Calls:
 
         @wraps(before)
         def create_chat_completion(messages: list[Any], *args: Any, **kwargs: Any) -> Any:
-            told = messages if self._retouch is None else self._retouch.told(messages)
+            told = messages if self._changes is None else self._changes.told(messages)
             return before(told, *args, **kwargs)
 
         return create_chat_completion
@@ -134,8 +142,8 @@ class Calls:
     def _generate(self, before: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(before)
         def generate(*args: Any, **kwargs: Any) -> Any:
-            if self._retouch is not None:
-                kwargs = self._retouch.generation(kwargs)
+            if self._changes is not None:
+                kwargs = self._changes.generation(kwargs)
             with self._working():
                 return before(*args, **kwargs)
 
@@ -153,12 +161,12 @@ class Calls:
                 self.open -= 1
                 self._since = time.monotonic()
                 self.streams -= stream
-            self._settle()
+            self._end_if_idle()
 
-    def _settle(self) -> None:
+    def _end_if_idle(self) -> None:
         with self._lock:
-            then = self._then if self.open == 0 else None
-            if then is not None:
-                self._then = None
-        if then is not None:
+            if self.open:
+                return
+            ready, self._at_end = self._at_end, []
+        for then in ready:  # not under the lock: they look at the calls
             then()

@@ -1,0 +1,92 @@
+"""One run of a ChatEnergyGuard, from its request to its chunks and its message.
+
+What is streamed and what is not takes the same path, in a thread and in an event loop alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, closing
+
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+
+from energy_guard import Guard
+from energy_guard.events import Done, GuardEvent
+from langchain_energy_guard.answer_stream import AnswerStream, StreamingMode
+from langchain_energy_guard.chat_request import ChatRequest
+from langchain_energy_guard.custom_events import CustomEvent
+from langchain_energy_guard.run_handlers import RunHandlers
+
+
+class AnswerRun:
+    """One answer, and those who hear of it.
+
+    whole: nobody listens before the end, so that only the last chunk comes.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        asked: ChatRequest,
+        handlers: RunHandlers,
+        *,
+        mode: StreamingMode,
+        whole: bool = False,
+    ) -> None:
+        self._guard = guard
+        self._request = asked.request
+        self._handlers = handlers
+        self._whole = whole
+        self._stream = AnswerStream(asked, guard.detector, handlers.run_id, mode)
+        # The same for the chunks and for the message: LangGraph shows it once then.
+        self._id = None if handlers.run_id is None else f"lc_run--{handlers.run_id}"
+
+    def chunks(self) -> Generator[ChatGenerationChunk, None, None]:
+        """Ask, tell the handlers what happens, and yield the answer's chunks.
+
+        Raises:
+            AnswerWithheldError: if the answer is withheld and no text can stand for it.
+        """
+        with closing(self._events()) as events:
+            for event in events:
+                for item in self._stream.feed(event):
+                    if isinstance(item, CustomEvent):
+                        self._handlers.tell(item)
+                    else:
+                        yield self._generation(item)
+
+    async def achunks(self) -> AsyncGenerator[ChatGenerationChunk, None]:
+        """Yield what `chunks` yields; a task that is cancelled stops the engine."""
+        async with aclosing(self._aevents()) as events:
+            async for event in events:
+                for item in self._stream.feed(event):
+                    if isinstance(item, CustomEvent):
+                        await self._handlers.atell(item)
+                    else:
+                        yield self._generation(item)
+
+    def chat_result(self) -> ChatResult:
+        """Return the whole answer, after its last chunk."""
+        message = self._stream.answer.message()
+        message.id = self._id
+        info = {"finish_reason": message.response_metadata["finish_reason"]}
+        return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)])
+
+    def _events(self) -> Generator[GuardEvent, None, None]:
+        if self._whole:
+            yield Done(self._guard.ask(self._request))
+        else:
+            yield from self._guard.stream(self._request)
+
+    async def _aevents(self) -> AsyncGenerator[GuardEvent, None]:
+        if self._whole:
+            yield Done(await self._guard.aask(self._request))
+            return
+        async with aclosing(self._guard.astream(self._request)) as events:
+            async for event in events:
+                yield event
+
+    def _generation(self, chunk: AIMessageChunk) -> ChatGenerationChunk:
+        chunk.id = self._id
+        return ChatGenerationChunk(message=chunk)

@@ -1,0 +1,69 @@
+"""A guard's events → chunks and custom events, the same for every way of calling.
+
+Knows no threads and no LangChain runs: `answer_run` carries out what comes from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Literal
+from uuid import UUID
+
+from langchain_core.messages import AIMessageChunk
+
+from energy_guard.errors import EngineError
+from energy_guard.events import Done, GuardEvent, Retracted, Text
+from energy_guard.score import Scorer
+from langchain_energy_guard import custom_events
+from langchain_energy_guard.answer_message import AnswerMessage
+from langchain_energy_guard.chat_request import ChatRequest
+from langchain_energy_guard.custom_events import CustomEvent
+from langchain_energy_guard.guarded_call import is_guarded
+
+StreamingMode = Literal["live", "hold"]
+
+_BREAK: Final = "\n\n"
+"""Between a text that is withdrawn and what takes its place."""
+
+
+class AnswerStream:
+    """What has been streamed of one answer so far."""
+
+    def __init__(
+        self, asked: ChatRequest, scorer: Scorer, run_id: UUID | None, mode: StreamingMode
+    ) -> None:
+        self._asked = asked
+        self._scorer = scorer
+        self._run_id = run_id
+        held = mode == "hold" or asked.structured or bool(asked.tools)
+        self._live = not held and not is_guarded()
+        self._said = False
+        self._attempt = ""
+        self._answer: AnswerMessage | None = None
+
+    @property
+    def answer(self) -> AnswerMessage:
+        """What came in the end; EngineError if nothing did."""
+        if self._answer is None:
+            raise EngineError("the stream ended without a result")
+        return self._answer
+
+    def feed(self, event: GuardEvent) -> Iterator[AIMessageChunk | CustomEvent]:
+        """Take the guard's next event, and yield what follows from it.
+
+        Raises:
+            AnswerWithheldError: as `AnswerMessage.of` does, after the decision was told.
+        """
+        if isinstance(event, Text) and self._live:
+            lead = _BREAK if self._said and not self._attempt else ""
+            self._attempt += event.text
+            self._said = True
+            yield AIMessageChunk(content=lead + event.text)
+        elif isinstance(event, Retracted) and self._attempt:
+            text, self._attempt = self._attempt, ""
+            yield custom_events.retracted(text, event.reason, self._run_id)
+        elif isinstance(event, Done):
+            yield custom_events.decision(event.result, None, self._run_id)
+            self._answer = AnswerMessage.of(event.result, self._asked, self._scorer)
+            after = _BREAK if self._said else ""
+            yield self._answer.last_chunk(None if self._attempt else after)
