@@ -22,15 +22,11 @@ if TYPE_CHECKING:
 PWrongFrom = Literal["profile", "other models", "traffic"]
 """What turned a score into P(wrong); only a profile is calibrated for the model that answered."""
 
-<<<<<<< HEAD
-@dataclass(frozen=True, eq=False, kw_only=True)
-=======
 Level = Literal["full", "summary", "none"]
 """How much of a result is written out, see `Result.to_dict`."""
 
 
-@dataclass(frozen=True, eq=False, repr=False)
->>>>>>> result
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Result:
     """The outcome of one question.
 

@@ -69,11 +69,7 @@ class Step:
         return self.signal("nll", None)
 
 
-<<<<<<< HEAD
-@dataclass(frozen=True, eq=False, kw_only=True)  # arrays have no one truth value
-=======
-@dataclass(frozen=True, eq=False, repr=False)  # arrays have no one truth value
->>>>>>> result
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)  # arrays have no one truth value
 class Trace:
     """One generated sequence of T tokens with the numbers of its rows.
 
