@@ -38,6 +38,7 @@ from energy_guard.cli.options import (
 )
 from energy_guard.conversation import Conversation
 from energy_guard.errors import EnergyGuardError, InputError, PromptError
+from energy_guard.files import OWNER_ONLY
 from energy_guard.guard import Guard
 from energy_guard.report.terminal import (
     details,
@@ -260,7 +261,8 @@ class Chat:
 
 def _write_new(path: Path, text: str) -> None:
     """Write a file that did not exist, the whole of it or nothing."""
-    with path.open("x", encoding="utf-8") as file:
+    path.touch(OWNER_ONLY, exist_ok=False)
+    with path.open("w", encoding="utf-8") as file:
         try:
             file.write(text)
             file.flush()

@@ -44,7 +44,7 @@ from energy_guard.evaluate.references.hidden_states import measure_states, showi
 from energy_guard.evaluate.references.told_the_rule import TOLD, rule_of
 from energy_guard.evaluate.summary import summarise
 from energy_guard.extras import needs_extra
-from energy_guard.files import held
+from energy_guard.files import held, write_whole
 from energy_guard.guard import Guard
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
@@ -118,7 +118,7 @@ def evaluate(
     results = _results(from_traces or folder.path, detector, told_locator, tried)
     folder.start(resume=True)  # scored again, there is something to put there only now
     folder.write_results(results)
-    folder.report.write_text(evaluation_page(results), "utf-8")
+    write_whole(folder.report, evaluation_page(results))
     if as_json:
         typer.echo(json.dumps(results, ensure_ascii=False, allow_nan=False))
         return

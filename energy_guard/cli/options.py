@@ -12,7 +12,7 @@ import typer
 from energy_guard.backends import Backend, load
 from energy_guard.backends.load import BACKENDS, backend_for
 from energy_guard.backends.transformers.load import DTYPES
-from energy_guard.errors import ConfigError, PromptError
+from energy_guard.errors import ConfigError, LogError, PromptError
 from energy_guard.locate import LOCATORS
 from energy_guard.locate import locator as locator_named
 from energy_guard.log import TraceLog
@@ -140,11 +140,9 @@ def open_log(path: str | None, private: bool) -> TraceLog | None:
         return None
     log = TraceLog(Path(path), texts=not private)
     try:
-        log.path.open("a").close()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write to the log {path}: {error.strerror}", "Give another file."
-        ) from error
+        log.make()
+    except LogError as error:  # here nothing has failed yet: it is the option that is wrong
+        raise ConfigError(error.message, "Give another file.") from error
     return log
 
 

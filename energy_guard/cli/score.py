@@ -95,7 +95,8 @@ def score(
 def _score_log(path: str, settings: dict[str, Any], as_json: bool) -> None:
     scored = []
     judges: dict[ModelInfo, Judge] = {}
-    for entry in read_log(path):
+    log = read_log(path)
+    for entry in log:
         info = entry.model_info
         if info not in judges:
             judges[info] = Judge.assemble(**settings, info=info)
@@ -103,6 +104,8 @@ def _score_log(path: str, settings: dict[str, Any], as_json: bool) -> None:
         judge = judges[info].for_asking(entry.mode, scoring=entry.scoring, alone=True)
         attempts = [judge.assess_stored(entry, relocate=settings["locator"] is not None)]
         scored.append((entry, judge.conclude(attempts, judge.final(attempts), info=info)))
+    for warning in log.warnings:
+        typer.echo(f"warning: {warning}", err=True)
     if as_json:
         results = [result.to_dict() | {"label": entry.label} for entry, result in scored]
         typer.echo(json.dumps({"results": results}, ensure_ascii=False, allow_nan=False))
