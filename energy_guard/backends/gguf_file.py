@@ -1,8 +1,8 @@
 """GGUF files without an engine: is it one, and which one is it?
 
 Reads the header and a few blocks, never the whole file: 8 GB take well under a second. The walk
-over the header is our own: `gguf.GGUFReader` makes an object of every token and tensor (some fifty
-times as slow for 49,152 tokens), and it is no part of a bare install.
+over the header is our own: `gguf.GGUFReader` makes an object of every token and tensor (for 49,152
+tokens at least fifty times as slow), and it is no part of a bare install.
 """
 
 from __future__ import annotations
