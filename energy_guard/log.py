@@ -9,9 +9,8 @@ texts nor token ids: numbers and positions only.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, m
 
 from energy_guard.backends.base import ModelInfo
 from energy_guard.config import Config
-from energy_guard.errors import ConfigError, InputError, LogError
+from energy_guard.errors import InputError
+from energy_guard.files import JsonLines
 from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
 from energy_guard.policy import Verdict
 from energy_guard.request import Request
@@ -49,7 +49,7 @@ class TraceLog:
     texts: bool = True
 
     def append(self, request: Request, result: Result, locator: str, scoring: Scoring) -> None:
-        """Append one line; LogError where it cannot be written."""
+        """Append one line, which is on disk when this returns; LogError if that fails."""
         kept = result.kept
         line = {
             "schema": SCHEMA,
@@ -66,24 +66,11 @@ class TraceLog:
             "trace": json.loads((result.trace if self.texts else _bare(result.trace)).to_json()),
             "label": None,
         }
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                if self._broken_off():
-                    file.write("\n")
-                file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
-        except OSError as error:
-            raise LogError(
-                f"cannot write to the log {self.path}: {error.strerror}",
-                "Make room, or give another file.",
-            ) from error
+        JsonLines(self.path).append(line)
 
-    def _broken_off(self) -> bool:
-        """Whether the last line was not written to its end."""
-        if not self.path.is_file() or not self.path.stat().st_size:
-            return False
-        with self.path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) != b"\n"
+    def make(self) -> None:
+        """Make the file if it does not exist; LogError if it cannot be written."""
+        JsonLines(self.path).make()
 
 
 class _StoredModel(BaseModel):
@@ -155,28 +142,47 @@ class LogEntry(Config):
         return Span(self.stored.span.tokens, self.stored.span.text or "")
 
 
-def read_log(path: str | Path) -> Iterator[LogEntry]:
-    """Yield the entries of a log; InputError names the file and the line that is wrong."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")  # not at U+2028 and the like
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the log {path}: {error}") from error
-    for number, line in enumerate(lines, 1):
-        if line.strip():
+@dataclass(frozen=True)
+class LogReader:
+    """The entries of a log, read one after the other as often as they are iterated over.
+
+    warnings: which lines were passed over, and why; complete when the last entry has been read.
+    Iterating raises InputError, which names the file and the line, for a line that is no entry, and
+    for a log without one whole entry.
+    """
+
+    path: Path
+    warnings: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[LogEntry]:
+        """Read the log from its beginning."""
+        self.warnings.clear()
+        file, cut = JsonLines(self.path), None
+        is_empty = True
+        for line in file.lines():
+            if line.data is None:
+                cut = cut or file.wrong(line.number, "this was not written to its end")
+                self.warnings.append(f"{self.path}, line {line.number}: {_CUT}")
+                continue
             try:
-                yield _entry(line)
+                yield LogEntry(**line.data)
             except InputError as error:
-                raise InputError(f"{path}, line {number}: {error.message}", error.hint) from error
+                raise file.wrong(line.number, error.message, error.hint) from error
+            is_empty = False
+        if is_empty and cut is not None:
+            raise cut
 
 
-def _entry(line: str) -> LogEntry:
-    try:
-        data = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"this is not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigError("this is not an object")
-    return LogEntry(**data)
+_CUT: Final = "this was not written to its end, and is passed over"
+
+
+def read_log(path: str | Path) -> LogReader:
+    """Return a reader of the entries of a log.
+
+    Args:
+        path: A file that a `TraceLog` wrote, labels added or not.
+    """
+    return LogReader(Path(path))
 
 
 def _result(result: Result, texts: bool) -> dict[str, Any]:

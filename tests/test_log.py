@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -130,6 +131,34 @@ def test_a_wrong_line_is_named_with_its_file_and_number(log: TraceLog, case: str
 def test_a_line_that_is_no_entry_is_named(log: TraceLog, text: str) -> None:
     log.path.write_text(f"\n{text}\n")
     with pytest.raises(InputError, match=r"log\.jsonl, line 2"):
+        list(read_log(log.path))
+
+
+@pytest.mark.parametrize("behind", [b"", b"\n"], ids=["fused", "on its own line"])
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9, 0.999])
+def test_a_half_written_line_is_a_warning_and_the_other_entries_are_read(
+    log: TraceLog, share: float, behind: bytes
+) -> None:
+    logged(log, SURE, DOUBTFUL)
+    first, second = log.path.read_bytes().splitlines()
+    half = second[: max(12, int(len(second) * share))]
+    log.path.write_bytes(first + b"\n" + half + behind + second + b"\n" + half)
+    reader = read_log(log.path)
+    assert [entry.trace.text for entry in reader] == ["Paris", "Lyon"]
+    last = 4 if behind else 3
+    assert [warning.partition(": ")[0] for warning in reader.warnings] == [
+        f"{log.path}, line 2",
+        f"{log.path}, line {last}",
+    ]
+    assert len(list(reader)) == len(reader.warnings) == 2, "read twice, it is warned about once"
+    logged(log, GUESSED)
+    assert [entry.trace.text for entry in read_log(log.path)] == ["Paris", "Lyon", "Nice"]
+
+
+def test_a_log_of_one_half_written_line_is_no_log(log: TraceLog) -> None:
+    logged(log, SURE)
+    log.path.write_bytes(log.path.read_bytes()[:300])
+    with pytest.raises(InputError, match=r"log\.jsonl, line 1: .* to its end"):
         list(read_log(log.path))
 
 
@@ -325,6 +354,18 @@ def test_ask_writes_a_log_that_score_judges_alike(model: Path, tmp_path: Path) -
     assert table.returncode == 0
     assert "cat" in table.stdout and "dog" in table.stdout
     assert run("score", "--from-log", path, "--locator", "whole").returncode == 0
+
+
+def test_scoring_a_log_says_which_line_was_cut_off(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    assert run("ask", "cat", "--model", model, "--max-tokens", "8", "--log", path).returncode == 0
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with path.open("ab") as file:
+        file.write(path.read_bytes()[:200])
+    done = run("score", "--from-log", path, "--json")
+    assert done.returncode == 0
+    assert len(json.loads(done.stdout)["results"]) == 1
+    assert f"{path}, line 2: this was not written to its end" in done.stderr
 
 
 def test_score_prints_the_object_of_ask_and_exits_with_3_where_it_abstains(

@@ -1,6 +1,8 @@
 """GGUF files without an engine: is it one, and which one is it?
 
-Reads the header and a few blocks, never the whole file: 8 GB take well under a second.
+Reads the header and a few blocks, never the whole file: 8 GB take well under a second. The walk
+over the header is our own: `gguf.GGUFReader` makes an object of every token and tensor (for 49,152
+tokens at least fifty times as slow), and it is no part of a bare install.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import mmap
 import re
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -17,8 +20,28 @@ from typing import Final
 from energy_guard.errors import ModelFileError
 
 _MAGIC: Final = b"GGUF"
-_SCALAR_BYTES: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-_UINT32, _STRING, _ARRAY = 4, 8, 9
+_VERSIONS: Final = (2, 3)
+"""Of the format; the first one had shorter lengths, and engines load it no longer."""
+
+_SCALARS: Final = {
+    kind: struct.Struct(f"<{code}")
+    for kind, code in {
+        **{0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q"},
+        12: "d",
+    }.items()
+}
+_UINT32, _STRING, _ARRAY, _UINT64 = 4, 8, 9, 10
+_LONGEST_NAME: Final = 2**16 - 1
+"""Bytes of a key or of a short text; the format's own limit for keys."""
+
+_MOST_ITEMS: Final = 4_000_000
+"""Keys, texts in lists and tensors of one header: five times what the largest vocabularies have.
+
+A file of many gigabytes may claim a number that is possible and would take minutes to walk over.
+"""
+
+_PAST_THE_END: Final = "it runs past the end of the file"
+_CHUNK: Final = 2**20
 _BLOCK: Final = 64 * 1024
 _SAMPLES: Final = 64
 _SHARD = re.compile(r"-\d{5}-of-(\d{5})(?=\.gguf$)")
@@ -42,7 +65,39 @@ def check_file(path: Path) -> None:
             f"{path} is not a GGUF file",
             "llama.cpp reads GGUF: look for a file that ends in .gguf (or convert the model).",
         )
-    _header(path)
+    read_facts(path)
+
+
+@dataclass(frozen=True)
+class GgufFacts:
+    """What the header of a GGUF file says.
+
+    header_bytes: the length of metadata and tensor list, before the tensors' data.
+    trained_context: how many tokens of context the model was trained with. pre_tokenizer: how text
+    is split before it is encoded, by llama.cpp's name. None if the file does not say.
+    """
+
+    header_bytes: int
+    trained_context: int | None
+    pre_tokenizer: str | None
+
+
+def read_facts(path: Path) -> GgufFacts:
+    """Read the header of a GGUF file.
+
+    Raises:
+        ModelFileError: The file cannot be read, is cut off, or its header is not one.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            return _Header(view).facts()
+    except OSError as error:
+        raise ModelFileError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ModelFileError(
+            f"{path} is cut off or damaged: its header cannot be read ({error})",
+            "Download the file again and compare its size with the original's.",
+        ) from error
 
 
 def fingerprint(path: Path, adapters: Mapping[Path, float] = MappingProxyType({})) -> str:
@@ -54,14 +109,15 @@ def fingerprint(path: Path, adapters: Mapping[Path, float] = MappingProxyType({}
     digest = hashlib.sha256()
     parts = dict.fromkeys(_shards(path), 1.0) | dict(adapters)
     for part, scale in parts.items():
-        header = _header(part)
+        header_bytes = read_facts(part).header_bytes
         size = part.stat().st_size
-        digest.update(struct.pack("<QQd", size, len(header), scale))
-        digest.update(header)
-        body = size - len(header)
+        digest.update(struct.pack("<QQd", size, header_bytes, scale))
+        body = size - header_bytes
         with part.open("rb") as file:
+            for start in range(0, header_bytes, _CHUNK):
+                digest.update(file.read(min(_CHUNK, header_bytes - start)))
             for sample in range(_SAMPLES):
-                file.seek(len(header) + max(0, body - _BLOCK) * sample // (_SAMPLES - 1))
+                file.seek(header_bytes + max(0, body - _BLOCK) * sample // (_SAMPLES - 1))
                 digest.update(file.read(_BLOCK))
     return digest.hexdigest()[:32]
 
@@ -81,74 +137,106 @@ def _shards(path: Path) -> list[Path]:
     return [path.with_name(name) for name in names]
 
 
-def _header(path: Path) -> bytes:
-    """The bytes before the tensor data: metadata and the list of tensors."""
-    try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            end = _header_end(view)
-            if end > len(view):
-                raise struct.error("the header runs past the end of the file")
-            return view[:end]
-    except OSError as error:
-        raise ModelFileError(f"cannot read {path}: {error.strerror}") from error
-    except (struct.error, ValueError, KeyError) as error:
-        raise ModelFileError(
-            f"{path} is cut off or damaged: its header cannot be read ({error})",
-            "Download the file again and compare its size with the original's.",
-        ) from error
+class _Header:
+    """A walk over a header, in bounded time, that never leaves the file.
 
+    Every length is held against what is left of the file before anything is read or skipped.
+    Raises ValueError for a header that cannot be one.
+    """
 
-def trained_context(path: Path) -> int | None:
-    """How many tokens of context the model was trained with; None where the file does not say."""
-    header = _header(path)
-    key = b".context_length"
-    at = header.find(key)
-    if at < 0:
+    def __init__(self, view: mmap.mmap) -> None:
+        self._view = view
+        self._at = len(_MAGIC)
+        self._items = 0
+
+    def facts(self) -> GgufFacts:
+        """Walk from the first byte to the last."""
+        if self._view[: len(_MAGIC)] != _MAGIC:
+            raise ValueError("it does not begin as a GGUF file does")
+        version = self._integer(_UINT32)
+        if version not in _VERSIONS:
+            raise ValueError(f"version {version} of the format is not known")
+        tensors, pairs = self._integer(_UINT64), self._integer(_UINT64)
+        values: dict[str, int | float | slice] = {}
+        self._count(pairs)
+        for _ in range(pairs):
+            key = self._name(self._text())
+            value = self._value(self._integer(_UINT32))
+            if value is not None:
+                values.setdefault(key, value)
+        self._count(tensors)
+        for _ in range(tensors):
+            self._text()
+            dimensions = self._integer(_UINT32)
+            self._skip(8 * dimensions + 4 + 8)  # sizes, type, offset
+        architecture = self._named(values.get("general.architecture"))
+        context = values.get(f"{architecture}.context_length")
+        is_length = isinstance(context, int) and not isinstance(context, bool) and context > 0
+        return GgufFacts(
+            header_bytes=self._at,
+            trained_context=context if is_length else None,
+            pre_tokenizer=self._named(values.get("tokenizer.ggml.pre")),
+        )
+
+    def _value(self, kind: int) -> int | float | slice | None:
+        """A number, or where a text is; None for a list, which is skipped."""
+        if kind == _STRING:
+            return self._text()
+        if kind != _ARRAY:
+            return self._scalar(kind)
+        item, count = self._integer(_UINT32), self._integer(_UINT64)
+        if item == _STRING:
+            self._skip_texts(count)
+        else:  # lists of lists are none of the format's kinds: engines refuse them, too
+            self._skip(self._struct(item).size * count)
         return None
-    kind, value = struct.unpack_from("<II", header, at + len(key))
-    return int(value) if kind == _UINT32 else None
 
+    def _text(self) -> slice:
+        size = self._integer(_UINT64)
+        start = self._at
+        self._skip(size)
+        return slice(start, self._at)
 
-def pre_tokenizer(path: Path) -> str | None:
-    """How text is split before it is encoded, by llama.cpp's name; None where that is not said."""
-    header = _header(path)
-    key = b"tokenizer.ggml.pre"
-    at = header.find(struct.pack("<Q", len(key)) + key)
-    if at < 0:
-        return None
-    start = at + 8 + len(key) + 4 + 8  # after the key: its type, the length of the text
-    (length,) = struct.unpack_from("<Q", header, start - 8)
-    return header[start : start + length].decode()
+    def _skip_texts(self, count: int) -> None:
+        """Pass over a vocabulary: nearly all of the time goes here, so it calls nothing of ours."""
+        self._count(count)
+        length, at, end = _SCALARS[_UINT64], self._at, len(self._view)
+        for _ in range(count):
+            if end - at < length.size:
+                raise ValueError(_PAST_THE_END)
+            at += length.size + length.unpack_from(self._view, at)[0]
+        self._skip(at - self._at)
 
+    def _integer(self, kind: int) -> int:
+        return int(self._scalar(kind))
 
-def _header_end(view: mmap.mmap) -> int:
-    tensors, pairs = struct.unpack_from("<QQ", view, 8)
-    at = 24
-    for _ in range(pairs):
-        at = _skip_string(view, at)
-        (kind,) = struct.unpack_from("<I", view, at)
-        at = _skip_value(view, at + 4, kind)
-    for _ in range(tensors):
-        at = _skip_string(view, at)
-        (dimensions,) = struct.unpack_from("<I", view, at)
-        at += 4 + 8 * dimensions + 4 + 8  # sizes, type, offset
-    return at
+    def _scalar(self, kind: int) -> int | float:
+        scalar = self._struct(kind)
+        start = self._at
+        self._skip(scalar.size)
+        value: int | float = scalar.unpack_from(self._view, start)[0]
+        return value
 
+    def _struct(self, kind: int) -> struct.Struct:
+        if kind not in _SCALARS:
+            raise ValueError(f"there is no kind of value {kind}")
+        return _SCALARS[kind]
 
-def _skip_string(view: mmap.mmap, at: int) -> int:
-    (size,) = struct.unpack_from("<Q", view, at)
-    return int(at + 8 + size)
+    def _skip(self, size: int) -> None:
+        if size > len(self._view) - self._at:
+            raise ValueError(_PAST_THE_END)
+        self._at += size
 
+    def _count(self, items: int) -> None:
+        """Refuse, before the first of them, more items than any header has."""
+        self._items += items
+        if self._items > _MOST_ITEMS:
+            raise ValueError(f"it claims {self._items} items")
 
-def _skip_value(view: mmap.mmap, at: int, kind: int) -> int:
-    if kind == _STRING:
-        return _skip_string(view, at)
-    if kind != _ARRAY:
-        return at + _SCALAR_BYTES[kind]
-    item, count = struct.unpack_from("<IQ", view, at)
-    at += 12
-    if item in _SCALAR_BYTES:
-        return int(at + _SCALAR_BYTES[item] * count)
-    for _ in range(count):
-        at = _skip_value(view, at, item)
-    return at
+    def _named(self, value: int | float | slice | None) -> str | None:
+        return self._name(value) if isinstance(value, slice) else None
+
+    def _name(self, where: slice) -> str:
+        if where.stop - where.start > _LONGEST_NAME:
+            raise ValueError("a name in it is too long")
+        return self._view[where].decode()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TextIO
+from importlib.metadata import version
+from typing import Annotated, TextIO
 
 import typer
 
@@ -36,6 +37,24 @@ app.command()(calibrate)
 app.command("eval")(evaluate)
 app.command()(doctor)
 app.command()(bench)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"energy-guard {version('energy-guard')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    """Take what stands before a command."""
 
 
 def main() -> None:

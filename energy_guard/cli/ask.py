@@ -8,57 +8,33 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from energy_guard.cli.bundle import bundled
 from energy_guard.cli.live import show_live
 from energy_guard.cli.options import (
     ABSTAINED,
-    BackendName,
-    DetectorName,
-    Device,
-    DType,
     EngineOptions,
     Json,
-    LocatorName,
+    JudgingOptions,
     LogFile,
     LogPrivate,
-    MaxTokens,
-    Model,
-    NCtx,
-    NGpuLayers,
-    NThreads,
-    PolicyFile,
-    ProfileFile,
-    Seed,
-    Stop,
-    Temperature,
-    guard_settings,
+    SamplingOptions,
     open_log,
     read_prompt,
 )
 from energy_guard.errors import LogError
 from energy_guard.guard import Guard
 from energy_guard.report.terminal import details, remarks, verdict_line
-from energy_guard.request import Request, Sampling
 from energy_guard.result import Result
 
 
+@bundled()
 def ask(
     question: Annotated[str, typer.Argument(help="What to ask; - reads standard input.")],
-    model: Model = "demo",
-    backend: BackendName = None,
+    *,
+    engine: EngineOptions,
+    sampling: SamplingOptions,
+    judging: JudgingOptions,
     raw: Annotated[bool, typer.Option("--raw", help="Plain completion, no template.")] = False,
-    max_tokens: MaxTokens = 256,
-    temperature: Temperature = 0.0,
-    seed: Seed = None,
-    stop: Stop = None,
-    detector: DetectorName = None,
-    locator: LocatorName = None,
-    policy: PolicyFile = None,
-    profile: ProfileFile = None,
-    n_ctx: NCtx = None,
-    n_gpu_layers: NGpuLayers = None,
-    n_threads: NThreads = None,
-    device: Device = None,
-    dtype: DType = None,
     log: LogFile = None,
     log_private: LogPrivate = False,
     as_json: Json = False,
@@ -69,16 +45,9 @@ def ask(
     to show goes to standard output, and the verdict to standard error. Exit status: 0 shown,
     3 abstained.
     """
-    make = Request.raw if raw else Request.chat
-    request = make(  # checked before any model is loaded
-        read_prompt(question),
-        max_tokens=max_tokens,
-        sampling=Sampling(temperature=temperature, seed=seed),
-        stop=tuple(stop or ()),
-    )
-    options = EngineOptions(model, backend, n_ctx, n_threads, n_gpu_layers, device, dtype)
-    settings = guard_settings(policy, detector, locator, profile)
-    guard = Guard(options.open(), **settings, log=open_log(log, log_private)).for_request(request)
+    request = sampling.request(read_prompt(question), raw=raw)
+    settings = judging.settings()
+    guard = Guard(engine.open(), **settings, log=open_log(log, log_private)).for_request(request)
     console = Console()
     not_logged: LogError | None = None
     try:

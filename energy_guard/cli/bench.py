@@ -17,17 +17,8 @@ from rich.table import Table
 
 from energy_guard.backends.speed import Comparison, interleaved
 from energy_guard.cli.bench_engines import BENCHES
-from energy_guard.cli.options import (
-    BAD_INPUT,
-    BackendName,
-    Device,
-    DType,
-    EngineOptions,
-    Json,
-    Model,
-    NGpuLayers,
-    NThreads,
-)
+from energy_guard.cli.bundle import bundled
+from energy_guard.cli.options import BAD_INPUT, EngineOptions, Json
 from energy_guard.errors import EngineError, InputError
 
 MEMORY_TOKENS: Final = 2000
@@ -35,17 +26,14 @@ MEMORY_TOKENS: Final = 2000
 Item = TypeVar("Item")
 
 
+@bundled(without=("n_ctx",))
 def bench(
-    model: Model = "demo",
-    backend: BackendName = None,
+    engine: EngineOptions,
+    *,
     pairs: Annotated[
         int | None, typer.Option(help="Rounds; each runs every way once.", min=2)
     ] = None,
     tokens: Annotated[int | None, typer.Option(help="Length of an answer.", min=16)] = None,
-    n_gpu_layers: NGpuLayers = None,
-    n_threads: NThreads = None,
-    device: Device = None,
-    dtype: DType = None,
     as_json: Json = False,
 ) -> None:
     """Measure the guard's cost: time a token beside bare generation, a retry, peak memory.
@@ -53,21 +41,20 @@ def bench(
     Every round runs all ways one after the other, so that what disturbs the machine disturbs
     all of them. Ratios carry over to other days; absolute times do not.
     """
-    options = EngineOptions(model, backend, None, n_threads, n_gpu_layers, device, dtype)
-    kind = BENCHES[options.kind]
+    kind = BENCHES[engine.kind]
     pairs, tokens = pairs or kind.rounds, tokens or kind.tokens
     # First: a child's peak begins with what its parent had, and engines make the parent large.
-    memory = {way: _peak_memory(options, way) for way in kind.memory_ways}
-    engine = kind(options, tokens)
+    memory = {way: _peak_memory(engine, way) for way in kind.memory_ways}
+    measured = kind(engine, tokens)
     timed = [
         (comparison, _shown(interleaved(comparison, pairs), comparison.title, pairs))
-        for comparison in engine.comparisons()
+        for comparison in measured.comparisons()
     ]
-    retries = _shown(engine.retries(pairs), "a retry", pairs)
+    retries = _shown(measured.retries(pairs), "a retry", pairs)
     if as_json:
         report = {
-            "model": engine.name,
-            "backend": options.kind,
+            "model": measured.name,
+            "backend": engine.kind,
             "pairs": pairs,
             "tokens": tokens,
             "seconds_a_token": {comparison.title: rounds for comparison, rounds in timed},
@@ -78,7 +65,7 @@ def bench(
         typer.echo(json.dumps(report))
         return
     console = Console()
-    console.print(f"{engine.name}: {pairs} interleaved rounds of {tokens} tokens, greedy")
+    console.print(f"{measured.name}: {pairs} interleaved rounds of {tokens} tokens, greedy")
     console.print(_table(timed, retries))
     bare, *others = kind.memory_ways
     more = (f"{way} {(memory[way] - memory[bare]) / 1024:+.1f} MiB" for way in others)

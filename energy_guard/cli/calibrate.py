@@ -20,20 +20,8 @@ from energy_guard.calibrate.make_profile_with_retries import (
     make_retried,
 )
 from energy_guard.calibrate.split import split_of
-from energy_guard.cli.options import (
-    BackendName,
-    DetectorName,
-    Device,
-    DType,
-    EngineOptions,
-    Json,
-    LocatorName,
-    Model,
-    NCtx,
-    NGpuLayers,
-    NThreads,
-    PolicyFile,
-)
+from energy_guard.cli.bundle import bundled
+from energy_guard.cli.options import DetectorName, EngineOptions, Json, LocatorName, PolicyFile
 from energy_guard.cli.progress import bars
 from energy_guard.errors import ConfigError, InputError
 from energy_guard.estimates.estimate import Measured, NotDefined
@@ -54,12 +42,13 @@ SYSTEM: Final = "Answer in one short sentence."
 _MAX_TOKENS: Final = 48
 
 
+@bundled()
 def calibrate(
     data: Annotated[
         list[Path] | None, typer.Argument(help="Labelled questions (JSONL); the built-in quiz.")
     ] = None,
-    model: Model = "demo",
-    backend: BackendName = None,
+    *,
+    engine: EngineOptions,
     max_risk: Annotated[
         float | None,
         typer.Option(help="Promise that at most this share of shown answers is wrong."),
@@ -76,11 +65,6 @@ def calibrate(
         Path | None, typer.Option(help="Where to put the profile; where it is found by itself.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after an interruption.")] = False,
-    n_ctx: NCtx = None,
-    n_gpu_layers: NGpuLayers = None,
-    n_threads: NThreads = None,
-    device: Device = None,
-    dtype: DType = None,
     as_json: Json = False,
 ) -> None:
     """Ask the model labelled questions, and make its profile: a score's P(wrong), and thresholds.
@@ -101,13 +85,12 @@ def calibrate(
     if rules is not None:
         check_policy(rules, wish)
     rows = _rows(data)
-    options = EngineOptions(model, backend, n_ctx, n_threads, n_gpu_layers, device, dtype)
-    engine = options.open()
-    path = out or user_path(engine.info)
-    asker = _Asker(engine, path, Wording(system, (), _MAX_TOKENS), resume)
+    backend = engine.open()
+    path = out or user_path(backend.info)
+    asker = _Asker(backend, path, Wording(system, (), _MAX_TOKENS), resume)
     rows = asker.fitting(rows)
     guard = Guard(
-        engine,
+        backend,
         Policy(model=rules.model) if rules else None,
         detector=detector,
         locator=locator,
@@ -117,8 +100,8 @@ def calibrate(
         earlier = Profile.read(path).certificates if path.exists() else ()
         if rules is None:
             made = make_profile(
-                asker.ask(guard, rows, "asking"),
-                engine.info,
+                asker.ask(guard, rows, what="asking"),
+                backend.info,
                 locator=guard.judge.locator,
                 detector=detector,
                 wish=wish,
@@ -127,7 +110,15 @@ def calibrate(
                 earlier=earlier,
             )
         else:
-            made = _as_it_runs(asker, guard, rows, rules, wish, detector, earlier)
+            made = _as_it_runs(
+                asker,
+                guard,
+                rows=rows,
+                policy=rules,
+                wish=wish,
+                detector=detector,
+                earlier=earlier,
+            )
         store(made.profile, path)
     if as_json:
         typer.echo(made.profile.model_dump_json(by_alias=True))
@@ -157,23 +148,23 @@ def _rows(data: list[Path] | None) -> list[Question]:
 class _Asker:
     """Asks, and keeps answers beside the profile as they come."""
 
-    engine: Backend
+    backend: Backend
     path: Path
     wording: Wording
     resume: bool
 
     def fitting(self, rows: list[Question]) -> list[Question]:
         """Return those that fit the context, and say how many do not, before any is asked."""
-        short = [row for row in rows if fits_context(row, self.engine, wording=self.wording)]
+        short = [row for row in rows if fits_context(row, self.backend, wording=self.wording)]
         if not short:
-            raise InputError("no question fits_context the context", "Give more of it: --n-ctx.")
+            raise InputError("no question fits the context", "Give more of it: --n-ctx.")
         if len(short) < len(rows):
             count = f"{len(rows) - len(short)} of {len(rows)} questions"
             typer.echo(f"{count} do not fit the context and are left out", err=True)
         return short
 
     def ask(
-        self, guard: Guard, rows: list[Question], what: str, kept: str = "answers"
+        self, guard: Guard, rows: list[Question], *, what: str, kept: str = "answers"
     ) -> list[Answered]:
         """Ask what is not answered yet; kept: what the file is called."""
         file = self.path.with_name(f"{self.path.stem}.{kept}.jsonl")
@@ -191,6 +182,7 @@ class _Asker:
 def _as_it_runs(
     asker: _Asker,
     guard: Guard,
+    *,
     rows: list[Question],
     policy: Policy,
     wish: Wish,
@@ -200,7 +192,7 @@ def _as_it_runs(
     """Ask some questions once, to fit the detector, and the others as often as the policy may."""
     fit = [row for row in rows if split_of(row.question, row.context) == "fit"]
     others = [row for row in rows if split_of(row.question, row.context) != "fit"]
-    fitted = asker.ask(guard, fit, "asking")
+    fitted = asker.ask(guard, fit, what="asking")
     asking = asking_profile(
         fitted,
         guard.backend.info,
@@ -210,8 +202,8 @@ def _as_it_runs(
         system_prompt=asker.wording.system,
         sampling=Sampling(),
     )
-    under = Guard(asker.engine, profile=asking)
-    asked = asker.ask(under, others, "with retries", "attempts")
+    under = Guard(asker.backend, profile=asking)
+    asked = asker.ask(under, others, what="with retries", kept="attempts")
     return make_retried(fitted, asked, asking=asking, policy=policy, wish=wish, earlier=earlier)
 
 

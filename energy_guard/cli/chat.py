@@ -14,30 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from energy_guard.backends import Backend
+from energy_guard.cli.bundle import bundled
 from energy_guard.cli.lines import Read, piped_line, stoppable, typed_line
 from energy_guard.cli.live import show_live
-from energy_guard.cli.options import (
-    BackendName,
-    DetectorName,
-    Device,
-    DType,
-    EngineOptions,
-    LocatorName,
-    MaxTokens,
-    Model,
-    NCtx,
-    NGpuLayers,
-    NThreads,
-    PolicyFile,
-    ProfileFile,
-    Seed,
-    Stop,
-    Temperature,
-    guard_settings,
-    open_log,
-)
+from energy_guard.cli.options import EngineOptions, JudgingOptions, SamplingOptions, open_log
 from energy_guard.conversation import Conversation
 from energy_guard.errors import EnergyGuardError, InputError, PromptError
+from energy_guard.files import OWNER_ONLY
 from energy_guard.guard import Guard
 from energy_guard.report.terminal import (
     details,
@@ -48,7 +31,7 @@ from energy_guard.report.terminal import (
     rules,
     verdict_line,
 )
-from energy_guard.request import CancelToken, Message, Request, Sampling
+from energy_guard.request import CancelToken, Message, Request
 from energy_guard.result import Result
 
 COMMANDS: Final = {
@@ -59,27 +42,17 @@ COMMANDS: Final = {
 }
 
 
+@bundled()
 def chat(
-    model: Model = "demo",
-    backend: BackendName = None,
+    *,
+    engine: EngineOptions,
+    sampling: SamplingOptions,
+    judging: JudgingOptions,
     system: Annotated[str | None, typer.Option(help="Instructions before the chat.")] = None,
-    max_tokens: MaxTokens = 256,
-    temperature: Temperature = 0.0,
-    seed: Seed = None,
-    stop: Stop = None,
-    detector: DetectorName = None,
-    locator: LocatorName = None,
-    policy: PolicyFile = None,
-    profile: ProfileFile = None,
     log: Annotated[str | None, typer.Option(help="Append every result (JSON lines).")] = None,
     log_private: Annotated[
         bool, typer.Option("--log-private", help="Log numbers only, no texts.")
     ] = False,
-    n_ctx: NCtx = None,
-    n_gpu_layers: NGpuLayers = None,
-    n_threads: NThreads = None,
-    device: Device = None,
-    dtype: DType = None,
 ) -> None:
     """Chat in the terminal; every answer is coloured by risk as it is written, and judged.
 
@@ -91,18 +64,12 @@ def chat(
     go to standard output and everything about them to standard error.
     """
     opening = () if system is None else (Message("system", system),)
-    settings = Request.chat(  # checked before any model is loaded
-        (*opening, Message("user", "?")),
-        max_tokens=max_tokens,
-        sampling=Sampling(temperature=temperature, seed=seed),
-        stop=tuple(stop or ()),
-    )
-    options = EngineOptions(model, backend, n_ctx, n_threads, n_gpu_layers, device, dtype)
-    guard_options = guard_settings(policy, detector, locator, profile)
+    settings = sampling.request((*opening, Message("user", "?")))
+    guard_options = judging.settings()
     trace_log = open_log(log, log_private)
-    engine = options.open()
-    _check_opening(engine, settings)
-    guard = Guard(engine, **guard_options, log=trace_log)
+    backend = engine.open()
+    _check_opening(backend, settings)
+    guard = Guard(backend, **guard_options, log=trace_log)
     if sys.stdin.isatty() and sys.stdout.isatty():
         with suppress(KeyboardInterrupt):  # in the moments between reading and answering
             Chat(guard, settings).run(typed_line, typed=True)
@@ -110,9 +77,9 @@ def chat(
         Chat(guard, settings).run(piped_line, typed=False)
 
 
-def _check_opening(engine: Backend, settings: Request) -> None:
+def _check_opening(backend: Backend, settings: Request) -> None:
     """Refuse at once what would be refused at every question."""
-    if engine.measure(settings).room < 1:
+    if backend.measure(settings).room < 1:
         raise PromptError(
             "the system message leaves no room for a question",
             "Shorten it, or load the model with a larger context (--n-ctx).",
@@ -260,7 +227,8 @@ class Chat:
 
 def _write_new(path: Path, text: str) -> None:
     """Write a file that did not exist, the whole of it or nothing."""
-    with path.open("x", encoding="utf-8") as file:
+    path.touch(OWNER_ONLY, exist_ok=False)
+    with path.open("w", encoding="utf-8") as file:
         try:
             file.write(text)
             file.flush()

@@ -36,7 +36,7 @@ _MAX_TOKENS: Final = 64
 def demo() -> None:
     """Ask the embedded model eight questions, and show what the guard makes of the answers."""
     console = Console(width=None if Console().is_terminal else 100)
-    guard = Guard(EngineOptions("demo").open())
+    guard = Guard(EngineOptions().open())
     console.print(
         f"[bold]{guard.backend.info.name}[/] with a guard: detector {guard.detector.name}"
     )

@@ -25,17 +25,8 @@ from energy_guard.backends.selfcheck import SelfCheck
 from energy_guard.backends.transformers import Transformers
 from energy_guard.backends.transformers.load import devices
 from energy_guard.backends.transformers.selfcheck import self_check as check_transformers
-from energy_guard.cli.options import (
-    BackendName,
-    Device,
-    DType,
-    EngineOptions,
-    Json,
-    Model,
-    NCtx,
-    NGpuLayers,
-    NThreads,
-)
+from energy_guard.cli.bundle import bundled
+from energy_guard.cli.options import EngineOptions, Json
 from energy_guard.errors import EnergyGuardError
 from energy_guard.request import Request
 
@@ -58,14 +49,10 @@ class Finding:
     detail: str
 
 
+@bundled()
 def doctor(
-    model: Model = "demo",
-    backend: BackendName = None,
-    n_ctx: NCtx = None,
-    n_gpu_layers: NGpuLayers = None,
-    n_threads: NThreads = None,
-    device: Device = None,
-    dtype: DType = None,
+    engine: EngineOptions,
+    *,
     as_json: Json = False,
 ) -> None:
     """Check the installation with a model: versions, one token, right rows, time a token.
@@ -74,8 +61,7 @@ def doctor(
     """
     console = Console(soft_wrap=True)
     findings = []
-    options = EngineOptions(model, backend, n_ctx, n_threads, n_gpu_layers, device, dtype)
-    for finding in _examine(options):
+    for finding in _examine(engine):
         findings.append(finding)
         if not as_json:
             mark, style = _MARKS[finding.ok]

@@ -14,20 +14,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from energy_guard.cli.options import (
-    BackendName,
-    DetectorName,
-    Device,
-    DType,
-    EngineOptions,
-    Json,
-    LocatorName,
-    Model,
-    NCtx,
-    NGpuLayers,
-    NThreads,
-    guard_settings,
-)
+from energy_guard.cli.bundle import bundled
+from energy_guard.cli.options import DetectorName, EngineOptions, Json, JudgingOptions, LocatorName
 from energy_guard.cli.progress import bars
 from energy_guard.errors import InputError
 from energy_guard.evaluate.folder import (
@@ -44,7 +32,7 @@ from energy_guard.evaluate.references.hidden_states import measure_states, showi
 from energy_guard.evaluate.references.told_the_rule import TOLD, rule_of
 from energy_guard.evaluate.summary import summarise
 from energy_guard.extras import needs_extra
-from energy_guard.files import held
+from energy_guard.files import held, write_whole
 from energy_guard.guard import Guard
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
@@ -56,9 +44,11 @@ from energy_guard.report.page import evaluation_page
 DEFAULT_OUT: Final = Path("evaluation")
 
 
+@bundled()
 def evaluate(
     data: Annotated[list[Path] | None, typer.Argument(help="Labelled questions, JSONL.")] = None,
-    model: Model = "demo",
+    *,
+    engine: EngineOptions,
     rows: Annotated[int, typer.Option("-n", help="Questions of each task.", min=1)] = 300,
     out: Annotated[
         Path | None, typer.Option(help=f"Folder for everything; {DEFAULT_OUT} unless given.")
@@ -76,17 +66,11 @@ def evaluate(
     probe: Annotated[
         bool, typer.Option("--probe", help="Read hidden states for a probe (transformers only).")
     ] = False,
-    backend: BackendName = None,
     detector: DetectorName = None,
     locator: LocatorName = None,
     profile: Annotated[
         str | None, typer.Option(help="A profile to try as it is, beside fitted ones.")
     ] = None,
-    n_ctx: NCtx = None,
-    n_gpu_layers: NGpuLayers = None,
-    n_threads: NThreads = None,
-    device: Device = None,
-    dtype: DType = None,
     as_json: Json = False,
 ) -> None:
     """Ask labelled questions, and measure what every detector and the guard are worth on them.
@@ -94,7 +78,9 @@ def evaluate(
     Writes answers.jsonl (with all traces, as they come), results.json and report.html. --detector
     is for the guard's figures, which are those of a fitted one otherwise.
     """
-    guard_settings(detector=detector, locator=locator)  # checked before anything is loaded
+    JudgingOptions(
+        detector=detector, locator=locator
+    ).settings()  # checked before anything is loaded
     tried = Profile.read(profile) if profile else None
     if from_traces is not None:
         if data or resume or baselines or told or probe:
@@ -107,18 +93,24 @@ def evaluate(
                 "Give JSONL files, or --from-traces DIR to score an evaluation again.",
             )
         asked = read_rows(data)
-        options = EngineOptions(model, backend, n_ctx, n_threads, n_gpu_layers, device, dtype)
         _check_extra()
         folder = Folder(out or DEFAULT_OUT)
         folder.start(resume)
         with held(folder.lock):
-            guard = Guard(options.open(), locator=locator, profile=None)
-            _ask(guard, _Wanted(rows, baselines, told, probe), asked, folder)
+            guard = Guard(engine.open(), locator=locator, profile=None)
+            _ask(
+                guard,
+                _Wanted(rows=rows, baselines=baselines, told=told, probe=probe),
+                asked,
+                folder,
+            )
     told_locator = locator if from_traces else None
-    results = _results(from_traces or folder.path, detector, told_locator, tried)
+    results = _results(
+        from_traces or folder.path, detector=detector, locator=told_locator, profile=tried
+    )
     folder.start(resume=True)  # scored again, there is something to put there only now
     folder.write_results(results)
-    folder.report.write_text(evaluation_page(results), "utf-8")
+    write_whole(folder.report, evaluation_page(results))
     if as_json:
         typer.echo(json.dumps(results, ensure_ascii=False, allow_nan=False))
         return
@@ -128,7 +120,7 @@ def evaluate(
 
 
 def _results(
-    traces: Path, detector: str | None, locator: str | None, profile: Profile | None
+    traces: Path, *, detector: str | None, locator: str | None, profile: Profile | None
 ) -> dict[str, Any]:
     """Score what is stored. locator: to find the answers anew."""
     made_with, answers, run = read_run(traces)
@@ -157,7 +149,7 @@ def _check_extra() -> None:
         import sklearn  # noqa: F401
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Wanted:
     """How many questions of each task: in all, for the baselines, and with a rule.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -12,12 +13,13 @@ import typer
 from energy_guard.backends import Backend, load
 from energy_guard.backends.load import BACKENDS, backend_for
 from energy_guard.backends.transformers.load import DTYPES
-from energy_guard.errors import ConfigError, PromptError
+from energy_guard.errors import ConfigError, LogError, PromptError
 from energy_guard.locate import LOCATORS
 from energy_guard.locate import locator as locator_named
 from energy_guard.log import TraceLog
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
+from energy_guard.request import Message, Request, Sampling
 from energy_guard.score import Detector
 
 Model = Annotated[
@@ -72,13 +74,14 @@ class EngineOptions:
     Raises ConfigError for an option of the backend that does not load this model.
     """
 
-    model: str
-    backend: str | None = None
-    n_ctx: int | None = None
-    n_threads: int | None = None
-    n_gpu_layers: int | None = None
-    device: str | None = None
-    dtype: str | None = None
+    model: Model = "demo"
+    _: KW_ONLY
+    backend: BackendName = None
+    n_ctx: NCtx = None
+    n_gpu_layers: NGpuLayers = None
+    n_threads: NThreads = None
+    device: Device = None
+    dtype: DType = None
 
     def __post_init__(self) -> None:
         for name, owner in _OF_ONE_BACKEND.items():
@@ -107,23 +110,47 @@ _OF_ONE_BACKEND: Final = {
 }
 
 
-def guard_settings(
-    policy: str | None = None,
-    detector: str | None = None,
-    locator: str | None = None,
-    profile: str | None = None,
-) -> dict[str, Any]:
-    """Read and check a Guard's settings, before any time is spent on loading a model."""
-    if detector is not None:
-        Detector.parse(detector)
-    if locator is not None:
-        locator_named(locator)
-    return {
-        "policy": Policy.read(policy) if policy else None,
-        "detector": detector,
-        "locator": locator,
-        "profile": _profile(profile),
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingOptions:
+    """How answers are written."""
+
+    max_tokens: MaxTokens = 256
+    temperature: Temperature = 0.0
+    seed: Seed = None
+    stop: Stop = None
+
+    def request(self, prompt: str | Sequence[Message], *, raw: bool = False) -> Request:
+        """Return the request, checked before any model is loaded; PromptError, ConfigError."""
+        make = Request.raw if raw else Request.chat
+        return make(
+            prompt,
+            max_tokens=self.max_tokens,
+            sampling=Sampling(temperature=self.temperature, seed=self.seed),
+            stop=tuple(self.stop or ()),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgingOptions:
+    """How answers are judged."""
+
+    detector: DetectorName = None
+    locator: LocatorName = None
+    policy: PolicyFile = None
+    profile: ProfileFile = None
+
+    def settings(self) -> dict[str, Any]:
+        """Read and check a Guard's settings, before any time is spent on loading a model."""
+        if self.detector is not None:
+            Detector.parse(self.detector)
+        if self.locator is not None:
+            locator_named(self.locator)
+        return {
+            "policy": Policy.read(self.policy) if self.policy else None,
+            "detector": self.detector,
+            "locator": self.locator,
+            "profile": _profile(self.profile),
+        }
 
 
 def _profile(given: str | None) -> Profile | Literal["auto"] | None:
@@ -140,11 +167,9 @@ def open_log(path: str | None, private: bool) -> TraceLog | None:
         return None
     log = TraceLog(Path(path), texts=not private)
     try:
-        log.path.open("a").close()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write to the log {path}: {error.strerror}", "Give another file."
-        ) from error
+        log.make()
+    except LogError as error:  # here nothing has failed yet: it is the option that is wrong
+        raise ConfigError(error.message, "Give another file.") from error
     return log
 
 

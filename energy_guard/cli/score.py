@@ -12,24 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from energy_guard.backends import ModelInfo
+from energy_guard.cli.bundle import bundled
 from energy_guard.cli.options import (
     ABSTAINED,
-    BackendName,
-    DetectorName,
-    Device,
-    DType,
     EngineOptions,
     Json,
-    LocatorName,
+    JudgingOptions,
     LogFile,
     LogPrivate,
-    Model,
-    NCtx,
-    NGpuLayers,
-    NThreads,
-    PolicyFile,
-    ProfileFile,
-    guard_settings,
     open_log,
     read_prompt,
 )
@@ -46,25 +36,18 @@ FromLog = Annotated[
 ]
 
 
+@bundled()
 def score(
     prompt: Annotated[str | None, typer.Option(help="What was asked.")] = None,
     answer: Annotated[str | None, typer.Option(help="What was answered; - reads input.")] = None,
+    *,
     from_log: FromLog = None,
-    model: Model = "demo",
-    backend: BackendName = None,
+    engine: EngineOptions,
+    judging: JudgingOptions,
     raw: Annotated[bool, typer.Option("--raw", help="Plain completion, no template.")] = False,
     fast: Annotated[
         bool, typer.Option("--fast", help="Many tokens at once; other numbers.")
     ] = False,
-    detector: DetectorName = None,
-    locator: LocatorName = None,
-    policy: PolicyFile = None,
-    profile: ProfileFile = None,
-    n_ctx: NCtx = None,
-    n_gpu_layers: NGpuLayers = None,
-    n_threads: NThreads = None,
-    device: Device = None,
-    dtype: DType = None,
     log: LogFile = None,
     log_private: LogPrivate = False,
     as_json: Json = False,
@@ -73,16 +56,15 @@ def score(
 
     Exit status: 0 shown, 3 abstained (of a log: 0).
     """
-    settings = guard_settings(policy, detector, locator, profile)
+    settings = judging.settings()
     if from_log is not None:
         _score_log(from_log, settings, as_json)
         return
     if prompt is None or answer is None:
         raise InputError("score needs --prompt and --answer, or --from-log FILE")
     request = (Request.raw if raw else Request.chat)(prompt)
-    options = EngineOptions(model, backend, n_ctx, n_threads, n_gpu_layers, device, dtype)
     text = read_prompt(answer)
-    guard = Guard(options.open(), **settings, log=open_log(log, log_private))
+    guard = Guard(engine.open(), **settings, log=open_log(log, log_private))
     result = guard.score(request, text, fast=fast)
     if as_json:
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False))
@@ -95,7 +77,8 @@ def score(
 def _score_log(path: str, settings: dict[str, Any], as_json: bool) -> None:
     scored = []
     judges: dict[ModelInfo, Judge] = {}
-    for entry in read_log(path):
+    log = read_log(path)
+    for entry in log:
         info = entry.model_info
         if info not in judges:
             judges[info] = Judge.assemble(**settings, info=info)
@@ -103,6 +86,8 @@ def _score_log(path: str, settings: dict[str, Any], as_json: bool) -> None:
         judge = judges[info].for_asking(entry.mode, scoring=entry.scoring, alone=True)
         attempts = [judge.assess_stored(entry, relocate=settings["locator"] is not None)]
         scored.append((entry, judge.conclude(attempts, judge.final(attempts), info=info)))
+    for warning in log.warnings:
+        typer.echo(f"warning: {warning}", err=True)
     if as_json:
         results = [result.to_dict() | {"label": entry.label} for entry, result in scored]
         typer.echo(json.dumps({"results": results}, ensure_ascii=False, allow_nan=False))

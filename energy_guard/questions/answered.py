@@ -7,16 +7,15 @@ written as it comes. A line that was not written to its end is dropped when the 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self, get_args
 
 from energy_guard.backends.base import HiddenStates
 from energy_guard.decide import Attempt
-from energy_guard.errors import InputError, LogError
-from energy_guard.files import write_whole
+from energy_guard.errors import InputError
+from energy_guard.files import JsonLines
 from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
 from energy_guard.policy import differences
 from energy_guard.questions.grade import Outcome
@@ -97,37 +96,32 @@ class Answered:
         stored = self.stored_states
         return stored if stored is not None and stored.token == self.last_token else None
 
-    def to_json(self) -> str:
-        """One line of the file."""
-        return json.dumps(
-            {
-                "id": self.id,
-                "task": self.task,
-                "question": self.question,
-                "context": self.context,
-                "choices": list(self.choices),
-                "answerable": self.answerable,
-                "outcome": self.outcome,
-                "outcomes": list(self.outcomes),
-                "measured": dict(self.measured),
-                "attempts": [
-                    {
-                        "trace": json.loads(attempt.trace.to_json()),
-                        "located": _located_to_json(attempt.located),
-                        "stopped": attempt.stopped,
-                    }
-                    for attempt in self.attempts
-                ],
-            },
-            ensure_ascii=False,
-            allow_nan=False,
-        )
+    def to_dict(self) -> dict[str, Any]:
+        """Return the object that is one line of the file."""
+        return {
+            "id": self.id,
+            "task": self.task,
+            "question": self.question,
+            "context": self.context,
+            "choices": list(self.choices),
+            "answerable": self.answerable,
+            "outcome": self.outcome,
+            "outcomes": list(self.outcomes),
+            "measured": dict(self.measured),
+            "attempts": [
+                {
+                    "trace": json.loads(attempt.trace.to_json()),
+                    "located": _located_to_json(attempt.located),
+                    "stopped": attempt.stopped,
+                }
+                for attempt in self.attempts
+            ],
+        }
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote; InputError where it is something else."""
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` made; InputError if it is something else."""
         try:
-            data = json.loads(text)
             answered = cls(
                 id=str(data["id"]),
                 task=str(data["task"]),
@@ -161,47 +155,32 @@ class AnswerFile:
 
     def __init__(self, path: Path, made_with: Mapping[str, Any]) -> None:
         self.path = path
-        self._head = json.dumps({"schema": SCHEMA, "made_with": dict(made_with)}, sort_keys=True)
+        head = {"schema": SCHEMA, "made_with": dict(made_with)}
+        self._head = json.loads(json.dumps(head, sort_keys=True))  # as it is when it is read again
+        self._lines = JsonLines(path, "Make room, or give another place; --resume goes on here.")
 
     def start(self) -> list[Answered]:
         """Begin a new file, or go on with one; return what it holds already."""
         if not begun(self.path):
-            self._write(self._head, "w")
+            self._lines.rewrite([self._head])
             return []
-        head, answers, whole = _read(self.path)
-        if head != json.loads(self._head):
+        head, answers = _read(self.path)
+        if head != self._head:
             raise InputError(
                 f"{self.path} holds answers that were asked in another way: "
-                f"{_difference(head, json.loads(self._head))}",
+                f"{_difference(head, self._head)}",
                 "Ask as then, or give another place.",
             )
-        os.truncate(self.path, whole)
+        self._lines.drop_cut_end()
         return answers
 
     def append(self, answered: Answered) -> None:
         """Add one answer; it is on disk when this returns."""
-        self._write(answered.to_json(), "a")
+        self._lines.append(answered.to_dict())
 
     def rewrite(self, answers: Sequence[Answered]) -> None:
         """Put these in the place of those that are there, all or nothing."""
-        lines = (self._head, *(answered.to_json() for answered in answers))
-        try:
-            write_whole(self.path, "".join(f"{line}\n" for line in lines))
-        except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _write(self, line: str, mode: str) -> None:
-        try:
-            with self.path.open(mode, encoding="utf-8") as file:
-                file.write(line + "\n")
-        except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> LogError:
-        return LogError(
-            f"cannot write to {self.path}: {error.strerror}",
-            "Make room, or give another place; --resume goes on from here.",
-        )
+        self._lines.rewrite([self._head, *(answered.to_dict() for answered in answers)])
 
 
 def begun(path: Path) -> bool:
@@ -222,41 +201,42 @@ _BEGINNING: Final = b'{"made_with": {'
 
 def read_answers(path: Path) -> tuple[dict[str, Any], list[Answered]]:
     """Read how answers were asked, and the answers; InputError names file and line."""
-    head, answers, _ = _read(path)
+    head, answers = _read(path)
     return head["made_with"], answers
 
 
-def _read(path: Path) -> tuple[dict[str, Any], list[Answered], int]:
-    """The head, the answers, and where the last line that is whole ends."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    whole = raw.rfind(b"\n") + 1
-    lines = raw[:whole].decode(errors="replace").split("\n")[:-1]
-    try:
-        head = json.loads(lines[0])
-        if head["schema"] != SCHEMA or not isinstance(head["made_with"], dict):
-            raise InputError(f"{path} has another schema")
-    except (IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} holds no answers", "Give the answers.jsonl of an evaluation."
-        ) from error
+def _read(path: Path) -> tuple[dict[str, Any], list[Answered]]:
+    """The head, and the answers."""
+    file = JsonLines(path)
+    objects = file.objects()
+    head = _head(path, objects)
     if not _says_how(head["made_with"]):
-        raise InputError(f"{path}, line 1: this does not say which model answered, and how")
+        raise file.wrong(1, "this does not say which model answered, and how")
     answers: dict[str, Answered] = {}
-    for number, line in enumerate(lines[1:], 2):
+    for number, data in objects:
         try:
-            answered = Answered.from_json(line)
+            answered = Answered.from_dict(data)
         except InputError as error:
-            raise InputError(f"{path}, line {number}: {error.message}") from error
+            raise file.wrong(number, error.message) from error
         if answered.id in answers:
-            raise InputError(
-                f"{path}, line {number}: {answered.id!r} is answered a second time",
-                "Delete one of the lines.",
-            )
+            what = f"{answered.id!r} is answered a second time"
+            raise file.wrong(number, what, "Delete one of the lines.")
         answers[answered.id] = answered
-    return head, list(answers.values()), whole
+    return head, list(answers.values())
+
+
+def _head(path: Path, objects: Iterator[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
+    """The first object of a file, which says how its answers were asked."""
+    hint = "Give the answers.jsonl of an evaluation."
+    try:
+        _, head = next(objects, (1, {}))
+    except InputError as error:
+        raise InputError(f"{path} holds no answers: {error.message}", hint) from error
+    if not isinstance(head.get("made_with"), dict):
+        raise InputError(f"{path} holds no answers", hint)
+    if head.get("schema") != SCHEMA:
+        raise InputError(f"{path} has another schema", hint)
+    return head
 
 
 def _says_how(made_with: Mapping[str, Any]) -> bool:

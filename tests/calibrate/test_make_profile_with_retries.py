@@ -372,14 +372,14 @@ def test_attempts_are_graded_one_by_one(asked: Asked) -> None:
             single = chain.alone(number)
             expected = {"right!!": "right", "wrong!!": "wrong"}.get(attempt.trace.text, "refused")
             assert (single.outcome, single.trace) == (expected, attempt.trace)
-        assert Answered.from_json(chain.to_json()).to_json() == chain.to_json()
+        assert Answered.from_dict(chain.to_dict()).to_dict() == chain.to_dict()
 
 
 def test_an_answer_without_an_outcome_for_every_attempt_is_none(asked: Asked) -> None:
-    data = json.loads(asked.chains[0].to_json())
+    data = asked.chains[0].to_dict()
     for outcomes in (["right"], ["right", "wrong", "perhaps"]):
         with pytest.raises(InputError, match="this is no answer"):
-            Answered.from_json(json.dumps(data | {"outcomes": outcomes}))
+            Answered.from_dict(data | {"outcomes": outcomes})
 
 
 # The command.

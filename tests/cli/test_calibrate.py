@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,3 +75,9 @@ def test_two_at_once_are_refused(calibrate: Calibrate, tmp_path: Path) -> None:
     with held(tmp_path / "p.lock"), pytest.raises(InputError, match="another run"):
         calibrate(items(), asked=0)
     assert calibrate(items())
+
+
+def test_profile_and_answers_are_their_owners_alone(calibrate: Calibrate, tmp_path: Path) -> None:
+    calibrate(items())
+    modes = {f.name: stat.S_IMODE(f.stat().st_mode) for f in tmp_path.glob("p.*json*")}
+    assert modes == {"p.json": 0o600, "p.answers.jsonl": 0o600}

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,7 @@ def test_save_writes_one_json_object_and_never_over_a_file(talk: Talk, tmp_path:
     save = f"/save {path}"
     chat = talk(backend, "one?", "two?", save, save, "/save", "/save /nowhere/x", system=system)
     saved = json.loads(path.read_text())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600, "it holds what was asked"
     assert (saved["schema"], saved["system"]) == (1, "Be short.")
     assert [exchange["question"] for exchange in saved["exchanges"]] == ["one?", "two?"]
     results = [exchange["result"] for exchange in saved["exchanges"]]

@@ -43,7 +43,7 @@ def scripted(start: int = 0) -> Guard:
 
 
 def same(mine: list[Answered], other: list[Answered]) -> bool:
-    return [a.to_json() for a in mine] == [a.to_json() for a in other]
+    return [a.to_dict() for a in mine] == [a.to_dict() for a in other]
 
 
 def test_graded_in_the_order_of_the_rows(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_graded_in_the_order_of_the_rows(tmp_path: Path) -> None:
     assert answers[1].choices == ("cedar", "apple")
     head, again = read_answers(tmp_path / "answers.jsonl")
     assert head["model"]["backend"] == "scripted"
-    assert {a.to_json() for a in again} == {a.to_json() for a in answers}
+    assert {a.id: a.to_dict() for a in again} == {a.id: a.to_dict() for a in answers}
 
 
 @pytest.mark.parametrize("after", range(5))

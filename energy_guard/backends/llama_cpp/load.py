@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from energy_guard.backends.gguf_file import check_file, is_first_shard, trained_context
+from energy_guard.backends.gguf_file import check_file, is_first_shard, read_facts
 from energy_guard.backends.installed import missing
 from energy_guard.backends.llama_cpp.logs import ERROR_LEVEL, listening
 from energy_guard.errors import ConfigError, MissingExtraError, ModelFileError
@@ -37,7 +37,7 @@ def load_llama(path: Path, **options: Any) -> Llama:
         )
     if options.get("n_threads") is not None:  # of the prompt, too: idle threads would spin
         options.setdefault("n_threads_batch", options["n_threads"])
-    n_ctx = min(DEFAULT_N_CTX, trained_context(path) or DEFAULT_N_CTX)
+    n_ctx = min(DEFAULT_N_CTX, read_facts(path).trained_context or DEFAULT_N_CTX)
     defaults = {"n_ctx": n_ctx, "verbose": False}
     said: list[str] = []
 

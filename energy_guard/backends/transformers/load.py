@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from energy_guard.backends.attributes import replaced
-from energy_guard.backends.gguf_file import check_file, pre_tokenizer
+from energy_guard.backends.gguf_file import check_file, read_facts
 from energy_guard.backends.installed import missing
 from energy_guard.backends.transformers.check import check_config
 from energy_guard.errors import ConfigError, ModelFileError
@@ -65,7 +65,7 @@ def load_pair(source: str | Path, **options: Any) -> tuple[Any, Any]:
         check_config(config, type(config).__name__.removesuffix("Config"))
     with _Naming("tokenizer", source), _quiet():
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, **both)
-        if gguf is not None and pre_tokenizer(gguf) in _SINGLE_DIGITS:
+        if gguf is not None and read_facts(gguf).pre_tokenizer in _SINGLE_DIGITS:
             _split_digits(tokenizer)
     with _Naming("model", source), _quiet():
         model, found = transformers.AutoModelForCausalLM.from_pretrained(

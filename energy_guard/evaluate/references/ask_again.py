@@ -7,16 +7,15 @@ Agreement: the share of sampled answers that say the same as the one that was gr
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from energy_guard.backends import Session
-from energy_guard.errors import EngineError, InputError
+from energy_guard.errors import EngineError
+from energy_guard.files import JsonLines
 from energy_guard.guard import Guard
 from energy_guard.locate import Asked, Locator, Span
 from energy_guard.questions.answered import Answered
@@ -43,10 +42,11 @@ def measure(
 
     Each is on disk before the next is begun, and depends on its own row alone.
     """
+    file = JsonLines(path)
     done = {}
     if path.exists():
         done = read_measured(path)
-        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+        file.drop_cut_end()
     with guard.backend.session() as session:
         for row, answered in pairs:
             if row.id not in done:
@@ -57,23 +57,20 @@ def measure(
                         session, row, answered=answered, locate=guard.judge.locate
                     ),
                 }
-                with path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"id": row.id, "measured": done[row.id]}) + "\n")
+                file.append({"id": row.id, "measured": done[row.id]})
             on_measured(answered)
     return done
 
 
 def read_measured(path: Path) -> dict[str, dict[str, float]]:
     """Read what `measure` wrote; a last line that was cut off is passed over."""
-    raw = path.read_bytes()
-    whole = raw[: raw.rfind(b"\n") + 1]
+    file = JsonLines(path)
     found = {}
-    for number, line in enumerate(whole.decode(errors="replace").splitlines(), 1):
+    for number, data in file.objects():
         try:
-            data = json.loads(line)
             found[str(data["id"])] = {name: float(data["measured"][name]) for name in MEASURES}
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}, line {number}: this is no measurement") from error
+            raise file.wrong(number, "this is no measurement") from error
     return found
 
 

@@ -7,6 +7,7 @@ answer it is of, so that states are never put to another one.
 from __future__ import annotations
 
 import hashlib
+import io
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ import numpy as np
 from energy_guard.backends import Backend
 from energy_guard.backends.base import HiddenStates, ShowsStates
 from energy_guard.errors import InputError, LogError
+from energy_guard.files import write_whole
 from energy_guard.questions.answered import Answered
 from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import request_of
@@ -75,19 +77,18 @@ def _file(folder: Path, answered: Answered) -> Path:
 def _store(folder: Path, answered: Answered, model: str, states: HiddenStates) -> None:
     """Write a file, whole or not at all."""
     path = _file(folder, answered)
-    part = path.with_suffix(".part")
+    raw = io.BytesIO()
+    np.savez(
+        raw,
+        values=states.values,
+        layers=np.array(states.layers, dtype=np.int64),
+        token=np.array(states.token, dtype=np.int64),
+        answer=answered.trace.ids,
+        model=np.array(model),
+    )
     try:
         folder.mkdir(exist_ok=True)
-        with part.open("wb") as file:
-            np.savez(
-                file,
-                values=states.values,
-                layers=np.array(states.layers, dtype=np.int64),
-                token=np.array(states.token, dtype=np.int64),
-                answer=answered.trace.ids,
-                model=np.array(model),
-            )
-        part.replace(path)
+        write_whole(path, raw.getvalue())
     except OSError as error:
         raise LogError(
             f"cannot write to {path}: {error.strerror}", "Make room; --resume goes on from here."

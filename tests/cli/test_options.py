@@ -1,0 +1,123 @@
+"""Every command has the options that scripts know, and none can be given in another's place."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from dataclasses import dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from energy_guard.cli.app import app
+from energy_guard.cli.bundle import bundled
+from energy_guard.cli.options import EngineOptions, JudgingOptions, SamplingOptions
+
+ENGINE = "--model/-m --backend --n-ctx --n-gpu-layers --n-threads --device --dtype"
+SAMPLING = "--max-tokens --temperature --seed --stop"
+JUDGING = "--detector --locator --policy --profile"
+
+OPTIONS = {
+    "demo": "",
+    "ask": f"question {ENGINE} {SAMPLING} {JUDGING} --raw --log --log-private --json",
+    "chat": f"{ENGINE} {SAMPLING} {JUDGING} --system --log --log-private",
+    "score": f"{ENGINE} {JUDGING} --prompt --answer --from-log --raw --fast --log --log-private "
+    "--json",
+    "calibrate": f"data {ENGINE} --max-risk --confidence --target --policy --system --detector "
+    "--locator --out --resume --json",
+    "eval": f"data {ENGINE} -n --out --resume --from-traces --baselines --told --probe --detector "
+    "--locator --profile --json",
+    "doctor": f"{ENGINE} --json",
+    "bench": f"{ENGINE.replace('--n-ctx ', '')} --pairs --tokens --json",
+}
+
+
+def test_the_commands_and_their_options() -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    found = {
+        name: sorted("/".join(parameter.opts) for parameter in command.params)
+        for name, command in group.commands.items()
+    }
+    assert found == {name: sorted(options.split()) for name, options in OPTIONS.items()}
+
+
+def test_options_that_several_commands_have_say_the_same_in_all() -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    helps: dict[str, set[str | None]] = {}
+    for command in group.commands.values():
+        for parameter in command.params:
+            if parameter.opts[0] in f"{ENGINE} {SAMPLING}".replace("/", " ").split():
+                helps.setdefault(parameter.opts[0], set()).add(parameter.help)
+    assert len(helps) == 11
+    assert all(len(said) == 1 and None not in said for said in helps.values()), helps
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name != "demo"])
+def test_only_two_parameters_of_a_command_can_be_given_without_names(name: str) -> None:
+    commands = {
+        info.name or info.callback.__name__: info.callback
+        for info in app.registered_commands
+        if info.callback
+    }
+    parameters = list(inspect.signature(commands[name]).parameters.values())
+    assert all(parameter.kind == parameter.KEYWORD_ONLY for parameter in parameters[2:])
+
+
+@pytest.mark.parametrize("kind", [EngineOptions, SamplingOptions, JudgingOptions])
+def test_options_of_a_bundle_cannot_be_swapped_in_silence(kind: type) -> None:
+    positional = [field.name for field in fields(kind) if not field.kw_only]
+    assert positional in ([], ["model"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tea:
+    """How tea is made."""
+
+    minutes: Annotated[int, typer.Option(help="How long.", min=1)] = 3
+    leaves: Annotated[str, typer.Option("--leaves", "-l")] = "green"
+
+
+def test_a_bundle_arrives_as_the_program_was_told() -> None:
+    made: list[tuple[Tea, str]] = []
+    program = typer.Typer()
+
+    @program.command()
+    @bundled()
+    def make(
+        tea: Tea,
+        *,
+        cup: str = "white",
+    ) -> None:
+        made.append((tea, cup))
+
+    for line in ("", "--minutes 5 -l black", "--cup blue"):
+        assert CliRunner().invoke(program, line.split()).exit_code == 0
+    assert CliRunner().invoke(program, ["--minutes", "0"]).exit_code == 2
+    assert made == [(Tea(), "white"), (Tea(minutes=5, leaves="black"), "white"), (Tea(), "blue")]
+
+
+def test_a_field_that_is_left_out_is_no_option_and_keeps_its_default() -> None:
+    made = []
+
+    @bundled(without=("minutes",))
+    def make(tea: Tea) -> None:
+        made.append(tea)
+
+    program = typer.Typer()
+    program.command()(make)
+    assert CliRunner().invoke(program, ["-l", "red"]).exit_code == 0
+    assert CliRunner().invoke(program, ["--minutes", "5"]).exit_code == 2
+    assert made == [Tea(leaves="red")]
+
+
+def test_the_version_is_printed() -> None:
+    program = Path(sys.executable).with_name("energy-guard")
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"energy-guard {version('energy-guard')}\n"
