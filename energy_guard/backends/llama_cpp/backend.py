@@ -49,7 +49,7 @@ _FAST_BATCH: Final = 32
 class LlamaCpp(Backend):
     """A backend over one `llama_cpp.Llama`, which stays the user's and is left as found.
 
-    chat_template: Jinja text, where the file has none or another is wanted. last_row: decode_tokens
+    chat_template: Jinja text, where the file has none or another is wanted. last_row: evaluate
     the row after the last token where the generation did not (one extra decode), so that the
     last token has energies too. wait_s: how long to wait for an engine in use.
     """
