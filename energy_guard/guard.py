@@ -33,11 +33,11 @@ class Guard:
     backend: anything that `load` takes. detector: as `Detector.parse` reads it. locator: as
     `energy_guard.locate.locator` reads it. policy: the profile's, or hand-set thresholds, unless
     given. profile: turns scores into P(wrong); the one that was made for this model is found
-    by itself, where no detector, locator or thresholds on scores are given; None uses none.
+    by itself if no detector, locator or thresholds on scores are given; None uses none.
     fallback: another guard, with its own model and policy, for policies that retry with it.
     log: where every result is appended.
 
-    Raises MismatchError where policy or profile belong to another model, detector or locator.
+    Raises MismatchError if policy or profile belong to another model, detector or locator.
 
     >>> from energy_guard.backends import Scripted
     >>> guard = Guard(Scripted.saying([("Par", 0.97), ("is", 0.99)]))

@@ -46,7 +46,7 @@ def bare(backend: Transformers, requests: list[Request], **options: Any) -> Run:
     """`generate` as users call it, with the same ids and settings, and further options of it."""
     import torch
 
-    jobs = [backend._job(i, request, None) for i, request in enumerate(requests)]
+    jobs = [backend._engine.job(i, request, None) for i, request in enumerate(requests)]
     width, limit = max(len(job.prompt) for job in jobs), max(job.limit for job in jobs)
     padding = [width - len(job.prompt) for job in jobs]
     ids = [[0] * pad + job.prompt for pad, job in zip(padding, jobs, strict=True)]
@@ -62,7 +62,7 @@ def bare(backend: Transformers, requests: list[Request], **options: Any) -> Run:
             do_sample=False,
             eos_token_id=sorted(backend.ends) or None,
             pad_token_id=0,
-            **backend.generation,
+            **backend._engine.generation,
             **options,
         )
         return int(getattr(out, "sequences", out)[:, width:].numel())
