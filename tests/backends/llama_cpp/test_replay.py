@@ -9,7 +9,7 @@ import pytest
 
 from energy_guard import Guard, Policy, Profile, Request, load
 from energy_guard.backends.llama_cpp import LlamaCpp
-from energy_guard.backends.llama_cpp import decode_tokens as evaluate_module
+from energy_guard.backends.llama_cpp import evaluate as evaluate_module
 from energy_guard.backends.locks import lock_of
 from energy_guard.errors import MismatchError, PromptError
 from energy_guard.trace import SIGNALS, Trace
