@@ -41,7 +41,7 @@ def guard_figures(graded: Graded, p_wrong: Floats) -> dict[str, Any]:
             for risk in RISKS
         },
         "risk_coverage": _risk_coverage(p_wrong, wrong),
-        "brier_skill": measured(brier_skill(*of_known, tasks)),
+        "brier_skill": measured(brier_skill(*of_known, tasks=tasks)),
         "calibration_error": measured(calibration_error(*of_known)),
         "reliability": [
             {"p_wrong": each.p_wrong, "wrong": measured(each.wrong)}
