@@ -148,7 +148,7 @@ def make_retried(
     scorer = asking.scorer
     parts = {name: [a.scored_by(scorer) for a in part] for name, part in unscored.items()}
     fitted = [a.scored_by(scorer) for a in fitted]
-    chains = Chains.of(to_learn_from(parts, promised=promised), fitted, name=asking.policy())
+    chains = Chains.of(to_learn_from(parts, promised=promised), fitted, policy=asking.policy())
     profile = asking.model_copy(update={"certificates": tuple(earlier)})
     certificate = None
     if wish.max_risk is None:
