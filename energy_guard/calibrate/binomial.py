@@ -41,7 +41,7 @@ def answers_needed(error_rate: float, max_risk: float, *, level: float) -> int |
     is ln(1/level) / −ln(1 − max_risk), rounded up. Between whole numbers of errors the binomial
     distribution is continued by the incomplete beta function.
 
-    >>> [answers_needed(0, risk, 0.05 / 10) for risk in (0.10, 0.05, 0.01)]
+    >>> [answers_needed(0, risk, level=0.05 / 10) for risk in (0.10, 0.05, 0.01)]
     [51, 104, 528]
     """
     if not (0 < max_risk < 1 and 0 < level < 1):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -40,6 +40,7 @@ from energy_guard.questions.ask import collect
 from energy_guard.questions.rows import Question, read_rows
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.report.page import evaluation_page
+from energy_guard.report.results import Results
 
 DEFAULT_OUT: Final = Path("evaluation")
 
@@ -121,7 +122,7 @@ def evaluate(
 
 def _results(
     traces: Path, *, detector: str | None, locator: str | None, profile: Profile | None
-) -> dict[str, Any]:
+) -> Results:
     """Score what is stored. locator: to find the answers anew."""
     made_with, answers, run = read_run(traces)
     if locator is not None:
@@ -131,7 +132,8 @@ def _results(
         profile.check(model=model["fingerprint"], backend=model["backend"])
         profile.check(locator=made_with["locator"], mode="chat", scoring="token-by-token")
         profile.check_policy(Policy(on="p_wrong", abstain=profile.abstain))
-    return summarise(answers, detector, told=read_told(traces), profile=profile) | {
+    return {
+        **summarise(answers, detector, told=read_told(traces), profile=profile),
         "command": run.command if run else _command(),
         "versions": versions(),
         "made_with": made_with,

@@ -5,8 +5,7 @@ p_wrong is the guard's P(wrong) of every row, NaN where it has none: such an ans
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from energy_guard.estimates.calibration_quality import brier_skill, calibration_
 from energy_guard.estimates.confidence_targets import Graded, TargetRow, target_table
 from energy_guard.estimates.estimate import Measured, NotDefined
 from energy_guard.extras import needs_extra
+from energy_guard.report.results import GuardFigures, Histogram, Number, Points, Target
 
 RISKS: Final = (0.1, 0.2)
 """Risks at which coverage is reported."""
@@ -26,7 +26,7 @@ _POINTS: Final = 150
 _BINS: Final = 20
 
 
-def guard_figures(graded: Graded, p_wrong: Floats) -> dict[str, Any]:
+def guard_figures(graded: Graded, p_wrong: Floats) -> GuardFigures:
     """Return risk and coverage, calibration, and what answering earns, for n rows."""
     wrong, known = graded.wrong, np.isfinite(p_wrong)
     tasks = None if graded.tasks is None else graded.tasks[known]
@@ -52,15 +52,22 @@ def guard_figures(graded: Graded, p_wrong: Floats) -> dict[str, Any]:
     }
 
 
-def measured(number: Measured) -> dict[str, Any]:
+def measured(number: Measured) -> Number:
     """Return a number with its interval and n, or null with the reason."""
     if isinstance(number, NotDefined):
         return {"value": None, "reason": number.reason, "n": number.n}
-    found = {"value": number.value, "low": number.low, "high": number.high, "n": number.n}
-    return found | ({"note": number.note} if number.note else {})
+    found: Number = {
+        "value": number.value,
+        "low": number.low,
+        "high": number.high,
+        "n": number.n,
+    }
+    if number.note:
+        found["note"] = number.note
+    return found
 
 
-def roc(risk: Floats, wrong: Bools) -> list[list[float]]:
+def roc(risk: Floats, wrong: Bools) -> Points:
     """Return the curve as points (right answers, wrong answers) above a threshold, as shares."""
     with needs_extra("eval"):
         from sklearn.metrics import roc_curve
@@ -68,13 +75,13 @@ def roc(risk: Floats, wrong: Bools) -> list[list[float]]:
     return _thinned(np.column_stack([false_alarms, caught]))
 
 
-def _risk_coverage(p_wrong: Floats, wrong: Bools) -> list[list[float]]:
+def _risk_coverage(p_wrong: Floats, wrong: Bools) -> Points:
     """Points (coverage, risk, low, high), from the least risky answers on."""
     curve = ranking.risk_coverage(p_wrong, wrong)
     return _thinned(np.column_stack([curve.coverage, curve.risk, curve.low, curve.high]))
 
 
-def _histogram(p_wrong: Floats, wrong: Bools) -> dict[str, list[int]]:
+def _histogram(p_wrong: Floats, wrong: Bools) -> Histogram:
     """How many right and wrong answers have their P(wrong) in each of equal parts of 0 to 1."""
     edges = np.linspace(0, 1, _BINS + 1)
     return {
@@ -83,15 +90,22 @@ def _histogram(p_wrong: Floats, wrong: Bools) -> dict[str, list[int]]:
     }
 
 
-def _target(row: TargetRow) -> dict[str, Any]:
-    numbers = {field.name: getattr(row, field.name) for field in fields(row)}
+def _target(row: TargetRow) -> Target:
     return {
-        name: value if isinstance(value, float) else measured(value)
-        for name, value in numbers.items()
+        "target": row.target,
+        "penalty": row.penalty,
+        "always": measured(row.always),
+        "guard": measured(row.guard),
+        "oracle": measured(row.oracle),
+        "gain": measured(row.gain),
+        "share": measured(row.share),
+        "coverage": measured(row.coverage),
+        "accuracy": measured(row.accuracy),
+        "abstained_unanswerable": measured(row.abstained_unanswerable),
     }
 
 
-def _thinned(points: Floats) -> list[list[float]]:
+def _thinned(points: Floats) -> Points:
     kept = np.unique(np.linspace(0, max(len(points) - 1, 0), _POINTS).astype(int))
-    thinned: list[list[float]] = points[kept[: len(points)]].tolist()
+    thinned: Points = points[kept[: len(points)]].tolist()
     return thinned

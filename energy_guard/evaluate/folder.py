@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +24,7 @@ from energy_guard.locate import locator as locator_named
 from energy_guard.questions.answered import Answered, begun, read_answers
 from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import fits_context, request_of
+from energy_guard.report.results import Results
 from energy_guard.trace import SCHEMA
 
 PACKAGES: Final = (
@@ -114,11 +115,11 @@ class Folder:
             },
         )
 
-    def write_results(self, results: dict[str, Any]) -> None:
+    def write_results(self, results: Results) -> None:
         """Write the results."""
         self._write(self.results, results)
 
-    def _write(self, path: Path, data: dict[str, Any]) -> None:
+    def _write(self, path: Path, data: Mapping[str, Any]) -> None:
         try:
             write_whole(path, json.dumps(data, ensure_ascii=False, allow_nan=False))
         except OSError as error:

@@ -16,11 +16,12 @@ from energy_guard.evaluate.figures import measured
 from energy_guard.evaluate.task_arrays import Task
 from energy_guard.profile import Profile
 from energy_guard.questions.wording import WORDINGS
+from energy_guard.report.results import ProfileFigures, ProfileRow
 from energy_guard.request import Sampling
 from energy_guard.score import Score
 
 
-def profile_figures(tasks: Sequence[Task], profile: Profile) -> dict[str, Any]:
+def profile_figures(tasks: Sequence[Task], profile: Profile) -> ProfileFigures:
     """Return how a profile ranks, what its rule shows, and how right its P(wrong) is.
 
     For all tasks together and for each. certificates: what it promised about such answers.
@@ -37,7 +38,9 @@ def profile_figures(tasks: Sequence[Task], profile: Profile) -> dict[str, Any]:
         "detector": profile.detector,
         "abstain": profile.abstain,
         "notes": _notes(profile),
-        "promise": promise and {"max_risk": promise.max_risk, "confidence": promise.confidence},
+        "promise": {"max_risk": promise.max_risk, "confidence": promise.confidence}
+        if promise
+        else None,
         "rows": rows,
     }
 
@@ -73,7 +76,7 @@ def _figures(
     right: Bools,
     wrong: Bools,
     tasks: np.ndarray[Any, Any] | None = None,
-) -> dict[str, Any]:
+) -> ProfileRow:
     scored, known = np.isfinite(risk), np.isfinite(p_wrong)
     told = None if tasks is None else tasks[known]
     return {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -46,6 +46,18 @@ from energy_guard.evaluate.task_arrays import PARTS, SINGLES, Task, tasks_of
 from energy_guard.locate import NothingToCheck, NotLocated
 from energy_guard.profile import Profile
 from energy_guard.questions.answered import Answered
+from energy_guard.report.results import (
+    Compared,
+    Gains,
+    Means,
+    NoBaselines,
+    NoFigures,
+    Numbers,
+    Pooled,
+    Probe,
+    Summary,
+    TaskFigures,
+)
 from energy_guard.score import Detector
 from energy_guard.trace import SCHEMA
 
@@ -85,7 +97,7 @@ def summarise(
     *,
     told: Mapping[float, Sequence[Answered]] | None = None,
     profile: Profile | None = None,
-) -> dict[str, Any]:
+) -> Summary:
     """Return the results of an evaluation; the same answers give the same results.
 
     detector: what the guard's figures are for, instead of the fitted one. told: answers after the
@@ -112,7 +124,7 @@ def summarise(
         "gauge": _gains(rankings, [(f"span.centred_{n}", f"span.{n}") for n in CENTRED]),
         "pooled": guards.pooled(best),
         "told": told_figures(answers, told or {}),
-        "profile": profile and profile_figures(tasks, profile),
+        "profile": profile_figures(tasks, profile) if profile else None,
         "examples": examples_of(tasks, guards.together),
     }
 
@@ -139,7 +151,7 @@ class _Guards:
                 one_a_task[each.task.name] = p_wrong(own, [each.task])
         return cls(tasks, one_a_task, p_wrong(risk, tasks))
 
-    def pooled(self, best: Sequence[str]) -> dict[str, Any]:
+    def pooled(self, best: Sequence[str]) -> Pooled | NoFigures:
         """Figures over all rows; each task a share of them, as large as it is."""
         if self.together is None:
             return {"reason": f"no task has {FEWEST} right and {FEWEST} wrong answers to fit to"}
@@ -202,10 +214,10 @@ def _by(task: Task, detector: Detector) -> Floats:
     return np.where(task.ranked, values if detector.riskier == "high" else -values, np.nan)
 
 
-def _task(each: _Scored, p: Floats | None, best: Sequence[str]) -> dict[str, Any]:
+def _task(each: _Scored, p: Floats | None, best: Sequence[str]) -> TaskFigures:
     task, ranking = each.task, each.ranking
     located = Counter(type(answered.located) for answered in task.answers)
-    found: dict[str, Any] = {
+    found: TaskFigures = {
         "n": len(task.answers),
         "outcomes": _outcomes(task.answers),
         "unanswerable": sum(not answered.answerable for answered in task.answers),
@@ -215,7 +227,8 @@ def _task(each: _Scored, p: Floats | None, best: Sequence[str]) -> dict[str, Any
         "wrong_of_ranked": int(task.wrong[task.ranked].sum()),
     }
     if isinstance(ranking, NotDefined):
-        return found | {"reason": ranking.reason}
+        found["reason"] = ranking.reason
+        return found
     names = [*ranking.values, *ranking.missing]
     found["auroc"] = {name: measured(ranking.measured(name)) for name in names}
     kept = task.fittable
@@ -228,39 +241,42 @@ def _task(each: _Scored, p: Floats | None, best: Sequence[str]) -> dict[str, Any
         found["guard"] = {"reason": f"fewer than {FEWEST} answers of a class to fit to"}
     else:
         found["guard"] = guard_figures(graded_of(task.answers), p)
-    return found | _baselines(each, best) | _probe(each, ranking, best)
+    baselines, probe = _baselines(each, best), _probe(each, ranking, best)
+    if baselines is not None:
+        found["baselines"] = baselines
+    if probe is not None:
+        found["probe"] = probe
+    return found
 
 
-def _probe(each: _Scored, ranking: Aurocs, best: Sequence[str]) -> dict[str, Any]:
+def _probe(each: _Scored, ranking: Aurocs, best: Sequence[str]) -> Probe | None:
     """How far probes on hidden states are above signals and fitted detectors, or why not known."""
     found = about(each.task)
-    if found and each.probes:
+    if found is not None and each.probes:
         found["gain"] = _above([ranking], list(each.probes), [*best, *each.fitted])
-    return {"probe": found} if found else {}
+    return found
 
 
-def _baselines(each: _Scored, best: Sequence[str]) -> dict[str, Any]:
+def _baselines(each: _Scored, best: Sequence[str]) -> Numbers | NoBaselines | None:
     """p(true) and agreement beside others, on the rows that they were measured on."""
     task = each.task
     has = np.array([all(m in a.measured for m in MEASURES) for a in task.answers], dtype=bool)
     kept = has & task.ranked
     wrong = task.wrong[kept]
     if not has.any():
-        return {}
+        return None
     if wrong.all() or not wrong.any():
-        return {"baselines": {"n": int(kept.sum()), "reason": "one class only"}}
+        return {"n": int(kept.sum()), "reason": "one class only"}
     risks: dict[str, Risk] = {
         **{m: np.array([1 - a.measured.get(m, np.nan) for a in task.answers]) for m in MEASURES},
         **{name: _risk(task, name) for name in best},
         **each.fitted,
     }
     ranking = aurocs({name: risk[kept] for name, risk in risks.items()}, wrong)
-    return {"baselines": {name: measured(ranking.measured(name)) for name in risks}}
+    return {name: measured(ranking.measured(name)) for name in risks}
 
 
-def _means(
-    counting: Sequence[_Scored], rankings: Sequence[Aurocs], best: Sequence[str]
-) -> dict[str, Any]:
+def _means(counting: Sequence[_Scored], rankings: Sequence[Aurocs], best: Sequence[str]) -> Means:
     """Means over the tasks with enough answers of each class, each task counting the same."""
     if not rankings:
         reason = f"no task has {OF_EACH} right and {OF_EACH} wrong answers that were located"
@@ -278,9 +294,7 @@ def _means(
     }
 
 
-def _above(
-    rankings: Sequence[Aurocs], names: Sequence[str], best: Sequence[str]
-) -> dict[str, dict[str, Any]]:
+def _above(rankings: Sequence[Aurocs], names: Sequence[str], best: Sequence[str]) -> Gains:
     """How much the AUROC of each name is above that of each of the best single signals."""
     return {
         name: {other: measured(mean_auroc(rankings, name, other=other)) for other in best}
@@ -288,7 +302,7 @@ def _above(
     }
 
 
-def _gains(rankings: Sequence[Aurocs], pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+def _gains(rankings: Sequence[Aurocs], pairs: Sequence[tuple[str, str]]) -> list[Compared]:
     """Mean AUROC of each pair, and of the first above the second."""
     return [
         {

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from energy_guard.report.sheet import Results, Sheet, number
+from energy_guard.report.results import GuardFigures, Results
+from energy_guard.report.sheet import Sheet, number
 
 
 def profile(results: Results) -> Sheet:
@@ -23,9 +23,17 @@ def profile(results: Results) -> Sheet:
     found = results.get("profile")
     if not found:
         return Sheet("", headings, ())
-    keys = ("auroc", "wrong", "coverage", "risk", "brier_skill", "calibration_error")
     rows = [
-        (name, str(row["n"]), *(number(row[key]) for key in keys))
+        (
+            name,
+            str(row["n"]),
+            number(row["auroc"]),
+            number(row["wrong"]),
+            number(row["coverage"]),
+            number(row["risk"]),
+            number(row["brier_skill"]),
+            number(row["calibration_error"]),
+        )
         for name, row in found["rows"].items()
     ]
     note = (
@@ -68,21 +76,25 @@ def guards(results: Results) -> Sheet:
     )
 
 
-def _guards_of(results: Results) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _guards_of(results: Results) -> Iterator[tuple[str, GuardFigures]]:
     """Every guard that was made, with a name."""
     pooled = results["pooled"]
     if "reason" not in pooled:
         yield "one for all tasks", pooled["one_for_all"]
         yield "one for each task", pooled["one_a_task"]
     for name, task in results["tasks"].items():
-        if "reason" not in task.get("guard", {"reason": ""}):
-            yield name, task["guard"]
+        guard = task.get("guard")
+        if guard is not None and "reason" not in guard:
+            yield name, guard
 
 
-def _guard_cells(guard: Mapping[str, Any]) -> tuple[str, ...]:
+def _guard_cells(guard: GuardFigures) -> tuple[str, ...]:
     return (
-        *(number(guard["coverage_at_risk"][risk]) for risk in ("0.1", "0.2")),
-        *(number(guard[key]) for key in ("aurc_excess", "brier_skill", "calibration_error")),
+        number(guard["coverage_at_risk"]["0.1"]),
+        number(guard["coverage_at_risk"]["0.2"]),
+        number(guard["aurc_excess"]),
+        number(guard["brier_skill"]),
+        number(guard["calibration_error"]),
     )
 
 
@@ -98,9 +110,17 @@ def targets(results: Results) -> Sheet:
         "right of those",
         "silent on unanswerable",
     )
-    keys = ("always", "guard", "oracle", "share", "coverage", "accuracy", "abstained_unanswerable")
     rows = [
-        (f"{name}, {row['target']:g}", *(number(row[key]) for key in keys))
+        (
+            f"{name}, {row['target']:g}",
+            number(row["always"]),
+            number(row["guard"]),
+            number(row["oracle"]),
+            number(row["share"]),
+            number(row["coverage"]),
+            number(row["accuracy"]),
+            number(row["abstained_unanswerable"]),
+        )
         for name, guard in list(_guards_of(results))[:2]
         for row in guard["targets"]
     ]

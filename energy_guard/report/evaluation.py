@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from rich.cells import cell_len
 from rich.console import (
@@ -18,17 +18,18 @@ from rich.console import (
 from rich.table import Table
 from rich.text import Text
 
+from energy_guard.report.results import Results
 from energy_guard.report.sheet import Sheet
 from energy_guard.report.sheets import sheets
 from energy_guard.report.terminal import printable
 
 
-def evaluation_view(results: Mapping[str, Any]) -> RenderableType:
+def evaluation_view(results: Results) -> RenderableType:
     """Every table, with what to know about it."""
     return Group(Text(headline(results), "bold"), *map(_View, sheets(results)))
 
 
-def headline(results: Mapping[str, Any]) -> str:
+def headline(results: Results) -> str:
     """The model and how many answers there are."""
     model = results["made_with"].get("model", {})
     tasks = results["tasks"]

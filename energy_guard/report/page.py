@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
-from typing import Any
 
 from energy_guard.extras import needs_extra
 from energy_guard.report import plots
 from energy_guard.report.evaluation import headline
 from energy_guard.report.html import answer_html, legend_html
+from energy_guard.report.results import GuardFigures, Points, Results
 from energy_guard.report.sheets import sheets
 
 
-def evaluation_page(results: Mapping[str, Any]) -> str:
+def evaluation_page(results: Results) -> str:
     """Tables, plots, and heat maps of the best catches and the worst misses."""
     with needs_extra("eval"):
         from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -25,7 +25,7 @@ def evaluation_page(results: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pooled = results["pooled"]
+    pooled, examples = results["pooled"], results["examples"]
     page: str = environment.get_template("page.html.j2").render(
         headline=headline(results),
         legend=Markup(legend_html()),  # noqa: S704
@@ -35,21 +35,21 @@ def evaluation_page(results: Mapping[str, Any]) -> str:
         pooled=[] if "reason" in pooled else _guard(pooled["one_for_all"], pooled["roc"]),
         tasks=_tasks(results),
         examples=[
-            (title, note, [(each, Markup(answer_html(each))) for each in results["examples"][key]])  # noqa: S704
-            for title, note, key in (
-                ("Best catches", "Wrong answers with the highest risk.", "catches"),
-                ("Worst misses", "Wrong answers with the lowest risk.", "misses"),
+            (title, note, [(each, Markup(answer_html(each))) for each in found])  # noqa: S704
+            for title, note, found in (
+                ("Best catches", "Wrong answers with the highest risk.", examples["catches"]),
+                ("Worst misses", "Wrong answers with the lowest risk.", examples["misses"]),
             )
         ],
     )
     return page
 
 
-def _any_auroc(results: Mapping[str, Any]) -> bool:
+def _any_auroc(results: Results) -> bool:
     return any("auroc" in task for task in results["tasks"].values())
 
 
-def _tasks(results: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+def _tasks(results: Results) -> list[tuple[str, list[tuple[str, str]]]]:
     """The plots of each task that has any."""
     found = [
         (name, _guard(task["guard"], task["roc"]))
@@ -59,7 +59,7 @@ def _tasks(results: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]
     return found if len(results["tasks"]) > 1 else []
 
 
-def _guard(guard: Mapping[str, Any], curves: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _guard(guard: GuardFigures, curves: Mapping[str, Points]) -> list[tuple[str, str]]:
     """The four plots of a guard: what each shows, and its address."""
     return [
         ("ROC curves", _source(plots.roc_plot(curves))),

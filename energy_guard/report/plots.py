@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.extras import needs_extra
+from energy_guard.report.results import GuardFigures, Number, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,23 +29,21 @@ _SIZE: Final = (4.2, 3.4)
 """Inches."""
 
 
-def auroc_plot(results: Mapping[str, Any]) -> str:
+def auroc_plot(results: Results) -> str:
     """Each task's AUROC with its interval: the best single signals and the fitted detectors."""
     tasks = {name: task for name, task in results["tasks"].items() if "auroc" in task}
     best = results["means"].get("best_singles", ["span.nll:max"])
     names = [*best, "fitted in domain", "fitted out of domain"]
     with _drawn((7.2, 1.2 + 0.42 * len(tasks))) as (axes, out):
         for at, (name, colour) in enumerate(zip(names, _COLOURS, strict=False)):
-            points = [(row, of["auroc"].get(name)) for row, of in enumerate(tasks.values())]
-            known = [
-                (row + 0.16 * (at - 1.5), m) for row, m in points if m and m["value"] is not None
-            ]
+            points = [_with_ends(of["auroc"].get(name)) for of in tasks.values()]
+            known = [(row + 0.16 * (at - 1.5), *ends) for row, ends in enumerate(points) if ends]
             axes.errorbar(
-                [m["value"] for _, m in known],
-                [row for row, _ in known],
+                [value for _, value, _, _ in known],
+                [row for row, _, _, _ in known],
                 xerr=[
-                    [m["value"] - m["low"] for _, m in known],
-                    [m["high"] - m["value"] for _, m in known],
+                    [value - low for _, value, low, _ in known],
+                    [high - value for _, value, _, high in known],
                 ],
                 fmt="o",
                 markersize=3.5,
@@ -71,7 +70,7 @@ def roc_plot(curves: Mapping[str, Sequence[Sequence[float]]]) -> str:
     return out[0]
 
 
-def risk_coverage_plot(guard: Mapping[str, Any]) -> str:
+def risk_coverage_plot(guard: GuardFigures) -> str:
     """Risk against coverage, with its pointwise interval as a band."""
     with _drawn() as (axes, out):
         if guard["risk_coverage"]:
@@ -88,18 +87,21 @@ def risk_coverage_plot(guard: Mapping[str, Any]) -> str:
     return out[0]
 
 
-def reliability_plot(guard: Mapping[str, Any]) -> str:
+def reliability_plot(guard: GuardFigures) -> str:
     """The share of wrong answers against P(wrong), in bins with as many answers each."""
-    bins = guard["reliability"]
-    values = [each["wrong"]["value"] for each in bins]
+    bins = [
+        (each["p_wrong"], *ends)
+        for each in guard["reliability"]
+        if (ends := _with_ends(each["wrong"])) is not None
+    ]
     with _drawn() as (axes, out):
         axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
         axes.errorbar(
-            [each["p_wrong"] for each in bins],
-            values,
+            [p for p, _, _, _ in bins],
+            [share for _, share, _, _ in bins],
             yerr=[
-                [v - each["wrong"]["low"] for v, each in zip(values, bins, strict=True)],
-                [each["wrong"]["high"] - v for v, each in zip(values, bins, strict=True)],
+                [share - low for _, share, low, _ in bins],
+                [high - share for _, share, _, high in bins],
             ],
             fmt="o",
             markersize=4,
@@ -116,22 +118,31 @@ def reliability_plot(guard: Mapping[str, Any]) -> str:
     return out[0]
 
 
-def histogram_plot(guard: Mapping[str, Any]) -> str:
+def histogram_plot(guard: GuardFigures) -> str:
     """How P(wrong) is distributed over right and over wrong answers."""
     counts = guard["histogram"]
     width = 1 / len(counts["right"])
     places = [(at + 0.5) * width for at in range(len(counts["right"]))]
     with _drawn() as (axes, out):
-        for outcome, colour in (("right", _GREEN), ("wrong", _ORANGE)):
-            total = max(sum(counts[outcome]), 1)
-            heights = [count / total for count in counts[outcome]]
-            label = f"{outcome} (n = {sum(counts[outcome])})"
+        for outcome, of_it, colour in (
+            ("right", counts["right"], _GREEN),
+            ("wrong", counts["wrong"], _ORANGE),
+        ):
+            heights = [count / max(sum(of_it), 1) for count in of_it]
+            label = f"{outcome} (n = {sum(of_it)})"
             axes.bar(places, heights, width, color=colour, alpha=0.5, label=label)
         axes.set(
             title="P(wrong) by outcome", xlabel="P(wrong)", ylabel="share of each", xlim=(0, 1)
         )
         axes.legend(loc="upper left")
     return out[0]
+
+
+def _with_ends(measured: Number | None) -> tuple[float, float, float] | None:
+    """A number and the ends of its interval; None if there is no such number."""
+    if measured is None or measured["value"] is None:
+        return None
+    return measured["value"], measured["low"], measured["high"]
 
 
 @contextmanager

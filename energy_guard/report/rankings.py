@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
-from energy_guard.report.sheet import NONE, Results, Sheet, best_singles, number
+from energy_guard.report.results import Gains, Means, Numbers, Results, TaskFigures
+from energy_guard.report.sheet import NONE, Sheet, best_singles, number
 
 _FITTED: Final = ("fitted in domain", "fitted out of domain")
 _PROBES: Final = ("hidden-state probe", "hidden-state probe, other tasks")
@@ -56,7 +57,7 @@ def detectors(results: Results) -> Sheet:
     )
 
 
-def _auroc_cells(found: Mapping[str, Any], best: Sequence[str]) -> tuple[str, ...]:
+def _auroc_cells(found: TaskFigures | Means, best: Sequence[str]) -> tuple[str, ...]:
     auroc, gain = found["auroc"], found["gain"].get(_FITTED[0], {})
     singles = [number(auroc.get(name)) for name in best]
     first = number(gain.get(best[0]) if best else None, signed=True)
@@ -180,7 +181,7 @@ def probes(results: Results) -> Sheet:
     )
 
 
-def _probe_cells(auroc: Mapping[str, Any], gain: Mapping[str, Any], first: str) -> tuple[str, ...]:
+def _probe_cells(auroc: Numbers, gain: Gains, first: str) -> tuple[str, ...]:
     above = gain.get(_PROBES[0], {}).get(_FITTED[0])
     probe, elsewhere = (number(auroc.get(name)) for name in _PROBES)
     return (

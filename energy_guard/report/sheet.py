@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-Results = Mapping[str, Any]
-"""The object of results.json."""
+from energy_guard.report.results import Number, Results
 
 NONE: Final = "–"
 
@@ -22,12 +20,13 @@ class Sheet:
     note: str = ""
 
 
-def number(measured: Mapping[str, Any] | None, signed: bool = False) -> str:
+def number(measured: Number | None, signed: bool = False) -> str:
     """A number with its interval; a dash where there is none, a star where it is from too few."""
     if measured is None or measured["value"] is None:
         return NONE
     form = "+.3f" if signed else ".3f"
-    value, low, high = (format(measured[key], form) for key in ("value", "low", "high"))
+    ends = measured["value"], measured["low"], measured["high"]
+    value, low, high = (format(end, form) for end in ends)
     star = "*" if measured.get("note", "").startswith("only") else ""
     dash = " to " if signed or "-" in low else "–"
     return f"{value}{star} ({low}{dash}{high})"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from energy_guard.report import decisions, rankings
-from energy_guard.report.sheet import NONE, Results, Sheet
+from energy_guard.report.results import Results, TaskFigures
+from energy_guard.report.sheet import NONE, Sheet
 
 
 def sheets(results: Results) -> list[Sheet]:
@@ -43,7 +43,14 @@ def _answers(results: Results) -> Sheet:
         (name, *_counts(task), str(too_long.get(name, 0)))
         for name, task in results["tasks"].items()
     ]
-    rows.append(("all", *_counts(_everything(results)), str(sum(too_long.values()))))
+    tasks = list(results["tasks"].values())
+    everything = _counted(
+        sum(task["n"] for task in tasks),
+        results["outcomes"],
+        not_located=sum(task["not_located"] for task in tasks),
+        nothing_to_check=sum(task["nothing_to_check"] for task in tasks),
+    )
+    rows.append(("all", *everything, str(sum(too_long.values()))))
     return Sheet(
         "What the model answered",
         (
@@ -64,14 +71,17 @@ def _answers(results: Results) -> Sheet:
     )
 
 
-def _counts(task: Mapping[str, Any]) -> list[str]:
-    outcomes = [task["outcomes"][key] for key in ("right", "wrong", "refused", "declined")]
-    return [str(n) for n in (task["n"], *outcomes, task["not_located"], task["nothing_to_check"])]
+def _counts(task: TaskFigures) -> list[str]:
+    return _counted(
+        task["n"],
+        task["outcomes"],
+        not_located=task["not_located"],
+        nothing_to_check=task["nothing_to_check"],
+    )
 
 
-def _everything(results: Results) -> dict[str, Any]:
-    tasks = results["tasks"].values()
-    keys = ("n", "not_located", "nothing_to_check")
-    return {key: sum(task[key] for task in tasks) for key in keys} | {
-        "outcomes": results["outcomes"]
-    }
+def _counted(
+    n: int, outcomes: Mapping[str, int], *, not_located: int, nothing_to_check: int
+) -> list[str]:
+    of_each = [outcomes[key] for key in ("right", "wrong", "refused", "declined")]
+    return [str(count) for count in (n, *of_each, not_located, nothing_to_check)]

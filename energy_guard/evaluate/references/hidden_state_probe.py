@@ -10,7 +10,7 @@ answers that a probe is fitted to.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from energy_guard.evaluate.folds import FEWEST, CrossFitted, can_be_fitted, plac
 from energy_guard.evaluate.paired_auroc import Risk
 from energy_guard.evaluate.task_arrays import Task, examples
 from energy_guard.extras import needs_extra
+from energy_guard.report.results import Probe
 
 PROBE: Final = "hidden-state probe"
 ELSEWHERE: Final = "hidden-state probe, other tasks"
@@ -47,13 +48,16 @@ def probes(task: Task, others: Sequence[Task]) -> dict[str, Risk]:
     return found
 
 
-def about(task: Task) -> dict[str, Any]:
-    """Say what the probe of a task is made from, or why there is none; empty without states."""
+def about(task: Task) -> Probe | None:
+    """Say what the probe of a task is made from, or why there is none; None without states."""
     has = [a.stored_states for a in task.answers if a.stored_states is not None]
     if not has:
-        return {}
+        return None
+    found: Probe = {"layers": list(has[0].layers)}
     reason = lacking(task)
-    return {"layers": list(has[0].layers)} | ({} if reason is None else {"reason": reason})
+    if reason is not None:
+        found["reason"] = reason
+    return found
 
 
 def lacking(task: Task) -> str | None:

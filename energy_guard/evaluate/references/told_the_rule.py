@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from energy_guard.estimates.confidence_targets import TARGETS, Graded, penalty, target_score
 from energy_guard.evaluate.figures import measured
 from energy_guard.questions.answered import Answered
+from energy_guard.report.results import Told
 
 TOLD: Final = tuple(target for target in TARGETS if target > 0)
 """At target 0 an error costs nothing, and there is no rule to tell."""
@@ -29,10 +30,10 @@ def rule_of(target: float) -> str:
 
 def told_figures(
     untold: Sequence[Answered], told: Mapping[float, Sequence[Answered]]
-) -> list[dict[str, Any]]:
+) -> list[Told]:
     """Return S_t of each target's answers, and of the same questions without the rule."""
     by_id = {answered.id: answered for answered in untold}
-    found = []
+    found: list[Told] = []
     for target, answers in sorted(told.items()):
         pairs = [(by_id[a.id], a) for a in answers if a.id in by_id]
         if pairs:
