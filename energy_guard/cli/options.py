@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -19,7 +18,7 @@ from energy_guard.locate import locator as locator_named
 from energy_guard.log import TraceLog
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
-from energy_guard.request import Message, Request, Sampling
+from energy_guard.request import Sampling
 from energy_guard.score import Detector
 
 Model = Annotated[
@@ -119,15 +118,13 @@ class SamplingOptions:
     seed: Seed = None
     stop: Stop = None
 
-    def request(self, prompt: str | Sequence[Message], *, raw: bool = False) -> Request:
-        """Return the request, checked before any model is loaded; PromptError, ConfigError."""
-        make = Request.raw if raw else Request.chat
-        return make(
-            prompt,
-            max_tokens=self.max_tokens,
-            sampling=Sampling(temperature=self.temperature, seed=self.seed),
-            stop=tuple(self.stop or ()),
-        )
+    def settings(self) -> dict[str, Any]:
+        """Check and return what a Request takes by these names; ConfigError names a wrong value."""
+        return {
+            "max_tokens": self.max_tokens,
+            "sampling": Sampling(temperature=self.temperature, seed=self.seed),
+            "stop": tuple(self.stop or ()),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
