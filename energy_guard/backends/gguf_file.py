@@ -171,10 +171,11 @@ class _Header:
             self._skip(8 * dimensions + 4 + 8)  # sizes, type, offset
         architecture = self._named(values.get("general.architecture"))
         context = values.get(f"{architecture}.context_length")
-        is_length = isinstance(context, int) and not isinstance(context, bool) and context > 0
+        if not isinstance(context, int) or isinstance(context, bool) or context < 1:
+            context = None
         return GgufFacts(
             header_bytes=self._at,
-            trained_context=context if is_length else None,
+            trained_context=context,
             pre_tokenizer=self._named(values.get("tokenizer.ggml.pre")),
         )
 

@@ -24,6 +24,7 @@ from energy_guard.cli.options import (
 from energy_guard.errors import LogError
 from energy_guard.guard import Guard
 from energy_guard.report.terminal import details, remarks, verdict_line
+from energy_guard.request import Request
 from energy_guard.result import Result
 
 
@@ -45,7 +46,8 @@ def ask(
     to show goes to standard output, and the verdict to standard error. Exit status: 0 shown,
     3 abstained.
     """
-    request = sampling.request(read_prompt(question), raw=raw)
+    make = Request.raw if raw else Request.chat
+    request = make(read_prompt(question), **sampling.settings())  # checked before loading a model
     settings = judging.settings()
     guard = Guard(engine.open(), **settings, log=open_log(log, log_private)).for_request(request)
     console = Console()

@@ -28,7 +28,11 @@ def bundled(*, without: Collection[str] = ()) -> Callable[[Command], Command]:
 
     def spread(command: Command) -> Command:
         own = inspect.signature(command, eval_str=True).parameters.values()
-        bundles = {p.name: p.annotation for p in own if is_dataclass(p.annotation)}
+        bundles = {
+            p.name: p.annotation
+            for p in own
+            if isinstance(p.annotation, type) and is_dataclass(p.annotation)
+        }
         parts = {
             name: [part for part in _parameters(kind) if part.name not in without]
             for name, kind in bundles.items()

@@ -64,7 +64,8 @@ def chat(
     go to standard output and everything about them to standard error.
     """
     opening = () if system is None else (Message("system", system),)
-    settings = sampling.request((*opening, Message("user", "?")))
+    messages = (*opening, Message("user", "?"))
+    settings = Request.chat(messages, **sampling.settings())  # checked before loading a model
     guard_options = judging.settings()
     trace_log = open_log(log, log_private)
     backend = engine.open()

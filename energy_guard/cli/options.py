@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -13,13 +12,13 @@ import typer
 from energy_guard.backends import Backend, load
 from energy_guard.backends.load import BACKENDS, backend_for
 from energy_guard.backends.transformers.load import DTYPES
-from energy_guard.errors import ConfigError, InputError, LogError, PromptError
+from energy_guard.errors import ConfigError, LogError, PromptError
 from energy_guard.locate import LOCATORS
 from energy_guard.locate import locator as locator_named
 from energy_guard.log import TraceLog
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
-from energy_guard.request import Message, Request, RequestOptions, Sampling
+from energy_guard.request import RequestOptions, Sampling
 from energy_guard.score import Detector
 
 Model = Annotated[
@@ -119,18 +118,13 @@ class SamplingOptions:
     seed: Seed = None
     stop: Stop = None
 
-    def request(self, prompt: str | Sequence[Message], *, raw: bool = False) -> Request:
-        """Return the request, checked before any model is loaded; PromptError, ConfigError."""
-        options: RequestOptions = {
+    def settings(self) -> RequestOptions:
+        """Check and return what a Request takes by these names; ConfigError names a wrong value."""
+        return {
             "max_tokens": self.max_tokens,
             "sampling": Sampling(temperature=self.temperature, seed=self.seed),
             "stop": tuple(self.stop or ()),
         }
-        if not raw:
-            return Request.chat(prompt, **options)
-        if not isinstance(prompt, str):
-            raise InputError("the turns of a chat are no raw text", "Leave --raw out.")
-        return Request.raw(prompt, **options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
