@@ -59,7 +59,7 @@ def entry_values(entry: LogEntry) -> dict[str, Any]:
 def answered_values(
     answered: Answered, scorer: Scorer, profile: Profile | None = None
 ) -> dict[str, Any]:
-    return json.loads(answered.to_json()) | {
+    return answered.to_dict() | {
         "texts": [attempt.trace.text for attempt in answered.attempts],
         "scores": [score_values(a, scorer, profile) for a in answered.attempts],
     }

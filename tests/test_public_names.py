@@ -130,6 +130,10 @@ NOT_CALLED = {"Finished", "Partition", "Text", "RequestOptions"}
 """Records with more than two fields that callers read and do not make, and a type of options."""
 
 
+FIXED_BY_CONTRACT = {"grade", "locate_text"}
+"""Functions whose parameters scripts outside the project may give by their places."""
+
+
 def public_callables() -> Iterator[tuple[str, object]]:
     """The functions and classes that users call, with the classes' public methods."""
     for module in (energy_guard, backends, events, request):
@@ -143,8 +147,12 @@ def public_callables() -> Iterator[tuple[str, object]]:
                 yield from ((f"{name}.{method}", function) for method, function in methods)
 
 
-@pytest.mark.parametrize(("name", "function"), dict(public_callables()).items())
-def test_parameters_beyond_the_second_are_named(name: str, function: object) -> None:
+CALLABLES = dict(public_callables())
+
+
+@pytest.mark.parametrize("name", sorted(CALLABLES.keys() - FIXED_BY_CONTRACT))
+def test_parameters_beyond_the_second_are_named(name: str) -> None:
+    function = CALLABLES[name]
     positional = parameters(function)
     positional = positional[: positional.index("*")] if "*" in positional else positional
     kinds = inspect.signature(function).parameters  # type: ignore[arg-type]
