@@ -24,7 +24,7 @@ NORMALISED_TOLERANCE: Final = 1e-4
 """Rows whose log-partition is all within this of 0 are log-probabilities, not logits."""
 
 
-class ReducedRow(NamedTuple):
+class Row(NamedTuple):
     """What is kept of one row of logits f over the vocabulary.
 
     log_partition: log Σ exp f. mean: the mean of the finite entries of f, its gauge.
@@ -36,9 +36,6 @@ class ReducedRow(NamedTuple):
     entropy: float
     margin: float
 
-
-Row = ReducedRow
-"""The older name, by which scripts outside the project build traces."""
 
 _LANES: Final = 1024
 """Sums go over lanes of this width first: faster than over one long row, and as exact."""
@@ -66,7 +63,7 @@ class RowReducer:
         self._shifted = self._shifted_lanes.reshape(-1)[:size]
         self._exp = self._exp_lanes.reshape(-1)[:size]
 
-    def reduce(self, row: npt.NDArray[Any]) -> ReducedRow:
+    def reduce(self, row: npt.NDArray[Any]) -> Row:
         """Reduce `row`, shape (size,), raw logits; −inf is zero mass.
 
         Raises RowError for NaN, +inf, or a row without any mass.
@@ -100,7 +97,7 @@ class RowReducer:
             energy = float((exp[finite] * shifted[finite]).sum())
             mean = float(row[finite].mean())
         log_mass = math.log(mass)
-        return ReducedRow(
+        return Row(
             log_partition=beta * float(top) + log_mass,
             mean=beta * mean,
             entropy=max(0.0, log_mass - energy / mass),

@@ -26,9 +26,9 @@ def features(trace: Trace, span: Span, names: Iterable[str]) -> Floats:
 
     Raises ConfigError for an unknown name, NormalisedRowsError as `Trace.signal` does.
 
-    >>> from energy_guard.energy import ReducedRow
+    >>> from energy_guard.energy import Row
     >>> from energy_guard.trace import Step
-    >>> trace = Trace.from_steps([Step(0, b"Hi", 1.5, ReducedRow(2.0, 0.0, 0.1, 1.0))])
+    >>> trace = Trace.from_steps([Step(0, b"Hi", 1.5, Row(2.0, 0.0, 0.1, 1.0))])
     >>> features(trace, Span((0,), "Hi"), ["span.nll:max", "span.tokens"]).tolist()
     [0.5, 1.0]
     """

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from energy_guard.config import Config, read_config
-from energy_guard.energy import Floats, ReducedRow
+from energy_guard.energy import Floats, Row
 from energy_guard.errors import NormalisedRowsError
 from energy_guard.features import check_name, features
 from energy_guard.locate import Located, Span
@@ -158,7 +158,7 @@ class FittedDetector(Config):
         """The nll grows with risk as it is."""
         return value
 
-    def token_risk(self, step: Step, next_row: ReducedRow | None) -> float | None:
+    def token_risk(self, step: Step, next_row: Row | None) -> float | None:
         """Return the nll of one token while text streams."""
         value = step.signal(self.signal, next_row)
         return value if math.isfinite(value) else None

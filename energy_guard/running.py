@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 
-from energy_guard.energy import ReducedRow
+from energy_guard.energy import Row
 from energy_guard.errors import EngineError
 from energy_guard.events import Text
 from energy_guard.policy import EarlyStop
@@ -61,7 +61,7 @@ class Running:
                 self._stops.push(piece)
                 yield from self._texts(self._stream.push(piece, self._stops.held_back()))
         else:
-            self._catch_up(ReducedRow(event.log_partition, event.row_mean, 0.0, 0.0))
+            self._catch_up(Row(event.log_partition, event.row_mean, 0.0, 0.0))
 
     @property
     def trace(self) -> Trace:
@@ -76,7 +76,7 @@ class Running:
         ended = self._window is not None and self.trace.finish_reason == "stopped"
         return self._window.tripped if self._window and ended else None
 
-    def _catch_up(self, next_row: ReducedRow | None) -> None:
+    def _catch_up(self, next_row: Row | None) -> None:
         """The row after the last token is known, or known to be missing."""
         if len(self._risks) == len(self._steps):
             return

@@ -10,7 +10,7 @@ from typing import Final, Literal, Protocol, Self
 
 import numpy as np
 
-from energy_guard.energy import Floats, ReducedRow
+from energy_guard.energy import Floats, Row
 from energy_guard.errors import ConfigError, NormalisedRowsError
 from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
 from energy_guard.trace import SIGNALS, Step, Trace
@@ -60,7 +60,7 @@ class Scorer(Protocol):
         """Turn a value of the signal so that it grows with risk."""
         ...
 
-    def token_risk(self, step: Step, next_row: ReducedRow | None) -> float | None:
+    def token_risk(self, step: Step, next_row: Row | None) -> float | None:
         """Return the risk of one token while text streams; None where its next row is missing."""
         ...
 
@@ -165,7 +165,7 @@ class Detector:
         """Turn a value of the signal so that it grows with risk."""
         return value if self.riskier == "high" else -value
 
-    def token_risk(self, step: Step, next_row: ReducedRow | None) -> float | None:
+    def token_risk(self, step: Step, next_row: Row | None) -> float | None:
         """Return the risk of one token while text streams; None where its next row is missing."""
         value = step.signal(self.signal, next_row)
         return self.risk(value) if math.isfinite(value) else None

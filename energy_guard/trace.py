@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from energy_guard import energy
-from energy_guard.energy import Floats, Numbers, ReducedRow
+from energy_guard.energy import Floats, Numbers, Row
 from energy_guard.errors import ConfigError, InputError, NormalisedRowsError
 from energy_guard.text import Alignment, align, quoted
 
@@ -42,7 +42,7 @@ NEEDS_RAW_ROWS: Final = frozenset(name for name in SIGNALS if "energy" in name) 
 class Step:
     """A chosen token with the numbers of the row that chose it.
 
-    >>> step = Step(7, b" Paris", token_logit=9.0, row=ReducedRow(9.5, 0.0, 0.2, 3.0))
+    >>> step = Step(7, b" Paris", token_logit=9.0, row=Row(9.5, 0.0, 0.2, 3.0))
     >>> step.nll
     0.5
     """
@@ -50,9 +50,9 @@ class Step:
     id: int
     piece: bytes
     token_logit: float
-    row: ReducedRow
+    row: Row
 
-    def signal(self, name: str, next_row: ReducedRow | None) -> float:
+    def signal(self, name: str, next_row: Row | None) -> float:
         """Return a signal of this token; NaN where it needs a next row and there is none."""
         after = (
             (math.nan, math.nan) if next_row is None else (next_row.log_partition, next_row.mean)
@@ -80,7 +80,7 @@ class Trace:
     extras: further arrays, first axis T. The signals of docs/decisions/0001 are attributes of
     shape (T,), NaN where the row after the token is missing.
 
-    >>> row = ReducedRow(log_partition=2.0, mean=0.0, entropy=0.1, margin=1.0)
+    >>> row = Row(log_partition=2.0, mean=0.0, entropy=0.1, margin=1.0)
     >>> trace = Trace.from_steps([Step(0, b"Hi", 1.5, row)], last_row=row)
     >>> trace.text, trace.spilled_energy.tolist()
     ('Hi', [0.5])
@@ -104,7 +104,7 @@ class Trace:
     def from_steps(
         cls,
         steps: list[Step],
-        last_row: ReducedRow | None = None,
+        last_row: Row | None = None,
         *,
         content_bytes: int | None = None,
         finish_reason: FinishReason = "eos",

@@ -20,7 +20,7 @@ from energy_guard.decide import (
     Warn,
     next_move,
 )
-from energy_guard.energy import ReducedRow
+from energy_guard.energy import Row
 from energy_guard.locate import NotLocated, Span
 from energy_guard.request import Message, Request, Sampling
 from energy_guard.score import Detector, Score, Unscored
@@ -37,7 +37,7 @@ def attempt(
     weak: str = " Paris",
 ) -> Attempt:
     """An answer of three tokens, the middle one the riskiest; unscored where risk is None."""
-    row = ReducedRow(10.0, 0.0, 0.1, 1.0)
+    row = Row(10.0, 0.0, 0.1, 1.0)
     pieces = ["It is", weak, " surely"]
     steps = [Step(i, piece.encode(), 9.0, row) for i, piece in enumerate(pieces)]
     trace = Trace.from_steps(steps, row, finish_reason=finish)

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from one_row import reduce_row
 
-from energy_guard.energy import ReducedRow, RowReducer
+from energy_guard.energy import Row, RowReducer
 from energy_guard.errors import RowError
 from energy_guard.trace import Step, Trace
 
@@ -43,14 +43,14 @@ def raw(trace: Trace) -> Trace:
     return trace
 
 
-def by_definition(row: Any) -> ReducedRow:
+def by_definition(row: Any) -> Row:
     """Every number from its definition, in the order of the definition, without shared code."""
     finite = [float(value) for value in row if value != -INF]
     top = max(finite)
     log_partition = top + math.log(math.fsum(math.exp(value - top) for value in finite))
     log_p = [value - log_partition for value in finite]
     first, second = sorted(row, reverse=True)[:2]
-    return ReducedRow(
+    return Row(
         log_partition,
         math.fsum(finite) / len(finite),
         -math.fsum(math.exp(value) * value for value in log_p),

@@ -8,28 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_guard.calibrate.detector import FEATURES
-from energy_guard.energy import ReducedRow
+from energy_guard.energy import Row
 from energy_guard.errors import ConfigError, NormalisedRowsError
 from energy_guard.features import PLAIN, features
 from energy_guard.locate import Span
 from energy_guard.trace import Step, Trace
 
 ROWS = [
-    ReducedRow(9.0, -1.0, 0.4, 2.0),
-    ReducedRow(8.0, -2.0, 0.2, 3.0),
-    ReducedRow(7.0, -1.5, 0.9, 0.5),
+    Row(9.0, -1.0, 0.4, 2.0),
+    Row(8.0, -2.0, 0.2, 3.0),
+    Row(7.0, -1.5, 0.9, 0.5),
 ]
-LAST = ReducedRow(6.0, -3.0, 0.1, 4.0)
+LAST = Row(6.0, -3.0, 0.1, 4.0)
 
 
-def trace(last: ReducedRow | None = LAST, offset: float = 0.0) -> Trace:
+def trace(last: Row | None = LAST, offset: float = 0.0) -> Trace:
     """Three tokens with p = 1/2, e⁻¹ and e^(−1/4), the first of them outside the span."""
-    rows = [
-        ReducedRow(r.log_partition + offset, r.mean + offset, r.entropy, r.margin) for r in ROWS
-    ]
-    after = last and ReducedRow(
-        last.log_partition + offset, last.mean + offset, last.entropy, last.margin
-    )
+    rows = [Row(r.log_partition + offset, r.mean + offset, r.entropy, r.margin) for r in ROWS]
+    after = last and Row(last.log_partition + offset, last.mean + offset, last.entropy, last.margin)
     nlls = (math.log(2) + 1e-9, 1.0, 0.25)
     steps = [
         Step(i, f" w{i}".encode(), row.log_partition - nll, row)
@@ -74,7 +70,7 @@ def test_an_unknown_name_is_an_error(name: str) -> None:
 
 
 def test_energies_of_log_probabilities_are_refused() -> None:
-    rows = [ReducedRow(0.0, -12.0, 0.2, 1.0)] * 2
+    rows = [Row(0.0, -12.0, 0.2, 1.0)] * 2
     flat = Trace.from_steps([Step(i, b"x", -0.1, row) for i, row in enumerate(rows)], rows[0])
     with pytest.raises(NormalisedRowsError):
         features(flat, Span((0,), "x"), ["span.spilled_energy:mean"])

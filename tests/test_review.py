@@ -165,6 +165,6 @@ def test_what_follows_an_end_token_is_no_content(tiny_path: Path) -> None:
 
 
 def _reduced() -> object:
-    from energy_guard.energy import ReducedRow
+    from energy_guard.energy import Row
 
-    return ReducedRow(2.0, 0.0, 0.1, 1.0)
+    return Row(2.0, 0.0, 0.1, 1.0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from energy_guard.backends import Script, Scripted
-from energy_guard.energy import ReducedRow
+from energy_guard.energy import Row
 from energy_guard.errors import ConfigError
 from energy_guard.locate import NotLocated, Span
 from energy_guard.request import Finished, Request
@@ -15,18 +15,18 @@ from energy_guard.score import POOLINGS, Detector, Score, Unscored
 from energy_guard.trace import SIGNALS, Step, Trace
 
 ROWS = [
-    ReducedRow(12.0, 1.0, 0.5, 3.0),
-    ReducedRow(11.0, 0.5, 1.5, 0.25),
-    ReducedRow(14.0, 2.0, 0.1, 6.0),
-    ReducedRow(13.0, -1.0, 0.9, 2.0),
+    Row(12.0, 1.0, 0.5, 3.0),
+    Row(11.0, 0.5, 1.5, 0.25),
+    Row(14.0, 2.0, 0.1, 6.0),
+    Row(13.0, -1.0, 0.9, 2.0),
 ]
-LAST = ReducedRow(10.0, 0.0, 0.3, 1.0)
+LAST = Row(10.0, 0.0, 0.3, 1.0)
 LOGITS = [11.5, 8.0, 13.9, 12.0]
 NLL = [0.5, 3.0, 0.1, 1.0]
 SPILLED = [-0.5, 6.0, -0.9, -2.0]  # the next row's log-partition less the token's logit
 
 
-def trace_of(last_row: ReducedRow | None = LAST) -> Trace:
+def trace_of(last_row: Row | None = LAST) -> Trace:
     steps = [
         Step(i, b"x", logit, row) for i, (logit, row) in enumerate(zip(LOGITS, ROWS, strict=True))
     ]

@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from one_row import reduce_row
 
-from energy_guard.energy import NORMALISED_TOLERANCE, ReducedRow
+from energy_guard.energy import NORMALISED_TOLERANCE, Row
 from energy_guard.errors import ConfigError, InputError, NormalisedRowsError
 from energy_guard.trace import SIGNALS, FinishReason, Step, Trace
 
@@ -259,6 +259,6 @@ def test_an_empty_trace_works(last: bool) -> None:
 
 @pytest.mark.parametrize(("content", "end"), [(0, 0), (1, 1), (2, 1), (3, 4), (4, 4)])
 def test_content_ends_after_the_last_token_with_content(content: int, end: int) -> None:
-    row = ReducedRow(2.0, 0.0, 0.1, 1.0)
+    row = Row(2.0, 0.0, 0.1, 1.0)
     steps = [Step(t, piece, 1.5, row) for t, piece in enumerate([b"ab", b"", b"", b"cd", b""])]
     assert Trace.from_steps(steps, content_bytes=content).content_end == end

@@ -5,7 +5,7 @@ Every backend uses this, so stop strings, limits and the last row mean the same 
 
 from __future__ import annotations
 
-from energy_guard.energy import ReducedRow
+from energy_guard.energy import Row
 from energy_guard.errors import EngineError
 from energy_guard.request import Event, Finished, Partition, Request, Token
 from energy_guard.text import StopStrings
@@ -82,14 +82,14 @@ class Recorder:
         """
         return bool(self._steps) and self.reason in ("stop", "length", "closed")
 
-    def finish(self, last_row: ReducedRow | None = None) -> list[Event]:
+    def finish(self, last_row: Row | None = None) -> list[Event]:
         """Close the sequence, with the row after the last token where it was evaluated."""
         if self.reason is None:
             raise EngineError("the engine ended the sequence without a reason")
         events: list[Event] = [self._partition(last_row)] if last_row is not None else []
         return [*events, Finished(self.number, self.reason, self.trace(last_row))]
 
-    def trace(self, last_row: ReducedRow | None) -> Trace:
+    def trace(self, last_row: Row | None) -> Trace:
         """Return what was collected."""
         return Trace.from_steps(
             self._steps,
@@ -101,5 +101,5 @@ class Recorder:
             reasoning_open=self._reasoning_open,
         )
 
-    def _partition(self, row: ReducedRow) -> Partition:
+    def _partition(self, row: Row) -> Partition:
         return Partition(self.number, len(self._steps) - 1, row.log_partition, row.mean)

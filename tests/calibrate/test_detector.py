@@ -8,7 +8,7 @@ import pytest
 
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.calibrate.detector import FEATURES, Examples, adapt, fit, folds_of
-from energy_guard.energy import ReducedRow
+from energy_guard.energy import Row
 from energy_guard.errors import ConfigError, InputError
 from energy_guard.features import features
 from energy_guard.fitted import DetectorTraining, FittedDetector, Term
@@ -129,8 +129,8 @@ def test_bad_files_are_refused() -> None:
         Term(**term | {"feature": "span.nll:middle"})  # type: ignore[arg-type]
 
 
-def short(last: ReducedRow | None) -> Trace:
-    rows = [ReducedRow(9.0, 0.0, 0.4, 2.0), ReducedRow(8.0, 0.0, 0.2, 3.0)]
+def short(last: Row | None) -> Trace:
+    rows = [Row(9.0, 0.0, 0.4, 2.0), Row(8.0, 0.0, 0.2, 3.0)]
     steps = [Step(0, b"Par", 8.5, rows[0]), Step(1, b"is", 7.9, rows[1])]
     return Trace.from_steps(steps, last, finish_reason="length")
 
@@ -157,7 +157,7 @@ def test_what_is_missing_is_unscored_with_its_reason() -> None:
     assert "span.spilled_energy:last is missing" in unscored.reason
     assert detector.score(short(None), NotLocated("empty")) == Unscored("no answer found: empty")
     flat = Trace.from_steps(
-        [Step(0, b"x", -0.1, ReducedRow(0.0, -9.0, 0.1, 1.0))], ReducedRow(0.0, -9.0, 0.1, 1.0)
+        [Step(0, b"x", -0.1, Row(0.0, -9.0, 0.1, 1.0))], Row(0.0, -9.0, 0.1, 1.0)
     )
     refused = detector.score(flat, Span((0,), "x"))
     assert isinstance(refused, Unscored)

@@ -17,7 +17,7 @@ from energy_guard.calibrate.make_profile import Wish, make_profile, scored
 from energy_guard.calibrate.make_profile_with_retries import asking_profile
 from energy_guard.calibrate.split import split_of
 from energy_guard.decide import Attempt
-from energy_guard.energy import ReducedRow
+from energy_guard.energy import Row
 from energy_guard.errors import ConfigError, InputError, MismatchError
 from energy_guard.fitted import FittedDetector
 from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
@@ -38,9 +38,9 @@ def answered(number: int, wrong: bool, nll: float, outcome: str | None = None) -
     for t in range(3):
         surprise = nll if t == 1 else float(rng.uniform(0.01, 0.2))
         partition, mean = float(rng.normal(20, 1)), float(rng.normal(5, 0.1))
-        row = ReducedRow(partition, mean, entropy=surprise + 0.1, margin=1 / (surprise + 0.1))
+        row = Row(partition, mean, entropy=surprise + 0.1, margin=1 / (surprise + 0.1))
         steps.append(Step(65 + t, b"abc"[t : t + 1], partition - surprise, row))
-    trace = Trace.from_steps(steps, ReducedRow(20.0, 5.0, 0.1, 1.0))
+    trace = Trace.from_steps(steps, Row(20.0, 5.0, 0.1, 1.0))
     attempt = Attempt(trace, Span((0, 1, 2), "abc"), Unscored("stored"))
     result: Any = outcome or ("wrong" if wrong else "right")
     return Answered(
@@ -237,7 +237,7 @@ def test_p_wrong_is_for_answers_like_those_that_were_seen() -> None:
     ]
     assert None not in inside
     trace = answers[0].trace
-    rows = [ReducedRow(p, m - 1000, e, g) for p, m, e, g in zip(*_rows_of(trace), strict=True)]
+    rows = [Row(p, m - 1000, e, g) for p, m, e, g in zip(*_rows_of(trace), strict=True)]
     steps = [
         Step(i, piece, logit, row)
         for i, piece, logit, row in zip(

@@ -19,7 +19,7 @@ from energy_guard.backends import Scripted
 from energy_guard.calibrate.detector import folds_of
 from energy_guard.cli import evaluate as module
 from energy_guard.decide import Attempt
-from energy_guard.energy import Bools, Floats, ReducedRow
+from energy_guard.energy import Bools, Floats, Row
 from energy_guard.errors import InputError, MissingExtraError
 from energy_guard.estimates.confidence_targets import Graded
 from energy_guard.estimates.estimate import Estimate, NotDefined
@@ -48,7 +48,7 @@ from energy_guard.trace import Step, Trace
 
 
 def trace(nlls: Sequence[float]) -> Trace:
-    rows = [ReducedRow(9.0 + t, 0.1 * t, 0.3 + nll / 9, 1.0) for t, nll in enumerate([*nlls, 0.0])]
+    rows = [Row(9.0 + t, 0.1 * t, 0.3 + nll / 9, 1.0) for t, nll in enumerate([*nlls, 0.0])]
     steps = [
         Step(t, f" w{t}".encode(), row.log_partition - nll, row)
         for t, (row, nll) in enumerate(zip(rows, nlls, strict=False))
@@ -192,7 +192,7 @@ def test_log_probabilities_leave_what_needs_no_energies() -> None:
 
 
 def _normalised() -> Trace:
-    row = ReducedRow(0.0, -9.0, 0.1, 1.0)
+    row = Row(0.0, -9.0, 0.1, 1.0)
     return Trace.from_steps([Step(0, b"a", -0.1, row), Step(1, b"b", -0.2, row)], row)
 
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energy_guard.energy import ReducedRow
+from energy_guard.energy import Row
 from energy_guard.errors import ConfigError, PromptError
 from energy_guard.locate import Asked, Located, NotLocated, Span, locator
 from energy_guard.locate.quote import MOST_TRIES, prompt
 from energy_guard.trace import Step, Trace
 
-ROW = ReducedRow(log_partition=2.0, mean=0.0, entropy=0.1, margin=1.0)
+ROW = Row(log_partition=2.0, mean=0.0, entropy=0.1, margin=1.0)
 
 
 def characters(text: str) -> Trace:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy_guard.energy import ReducedRow
+from energy_guard.energy import Row
 from energy_guard.errors import ConfigError, InputError
 from energy_guard.locate import (
     LOCATORS,
@@ -48,7 +48,7 @@ SPECS = [
 TAKE_PLAIN_TEXT = ["automatic", "whole", "first-line", "first-sentence", "quote", "regex:(?s)(.+)"]
 TAKE_PLAIN_TEXT += ["labels:yes,Paris"]
 
-ROW = ReducedRow(log_partition=2.0, mean=0.0, entropy=0.1, margin=1.0)
+ROW = Row(log_partition=2.0, mean=0.0, entropy=0.1, margin=1.0)
 
 
 def trace_of(*pieces: str | bytes, content_bytes: int | None = None) -> Trace:

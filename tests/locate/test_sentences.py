@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energy_guard.energy import ReducedRow
+from energy_guard.energy import Row
 from energy_guard.locate import NotLocated, Span, first_sentence, sentences
 from energy_guard.locate.sentences import sentence_ranges
 from energy_guard.trace import Step, Trace
 
-ROW = ReducedRow(log_partition=2.0, mean=0.0, entropy=0.1, margin=1.0)
+ROW = Row(log_partition=2.0, mean=0.0, entropy=0.1, margin=1.0)
 
 
 def characters(text: str) -> Trace:

@@ -12,7 +12,7 @@ from energy_guard import Guard, Policy, Profile, Sampling
 from energy_guard.backends import Scripted
 from energy_guard.calibrate.certify import Labelled, certify
 from energy_guard.calibrate.probability import fit_calibration
-from energy_guard.energy import ReducedRow
+from energy_guard.energy import Row
 from energy_guard.errors import MismatchError
 from energy_guard.fitted import FittedDetector
 from energy_guard.locate import Span
@@ -196,7 +196,7 @@ def test_there_is_no_p_wrong_far_from_the_answers_that_are_known() -> None:
     made = profile(detector=fitted.name, fitted=fitted)
 
     def answer(nll: float, n: int = 2) -> Score:
-        steps = [Step(t, b"a", 9.0 - nll, ReducedRow(9.0, 0.0, 0.1, 1.0)) for t in range(n)]
+        steps = [Step(t, b"a", 9.0 - nll, Row(9.0, 0.0, 0.1, 1.0)) for t in range(n)]
         found = made.scorer.score(Trace.from_steps(steps), Span(tuple(range(n)), "a" * n))
         assert isinstance(found, Score)
         return found

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from energy_guard.backends.llama_cpp.vocabulary import vocabulary_of
-from energy_guard.energy import ReducedRow, RowReducer
+from energy_guard.energy import Row, RowReducer
 from energy_guard.errors import EngineError
 from energy_guard.trace import Step
 
@@ -32,7 +32,7 @@ class _Seen(NamedTuple):
 
     token: int
     token_logit: float
-    row: ReducedRow
+    row: Row
     context: bytes
 
 
@@ -97,12 +97,12 @@ class RowTap:
         written.add(token, seen.context)
         return Step(token, self.vocabulary.piece(token), seen.token_logit, seen.row)
 
-    def take_row(self, written: Written) -> ReducedRow | None:
+    def take_row(self, written: Written) -> Row | None:
         """Return the row of a token that was sampled and then dropped by the engine."""
         seen, self.seen = self.seen, None
         return seen.row if seen and written.leads_on(seen.context) else None
 
-    def next_row(self, token: int, written: Written) -> ReducedRow | None:
+    def next_row(self, token: int, written: Written) -> Row | None:
         """Evaluate `token`, the last one taken, and reduce its row: one extra decode.
 
         The token stays in the context: ids, cache and count agree, and the next prompt's

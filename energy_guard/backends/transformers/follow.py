@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from energy_guard.backends.recorder import Recorder
 from energy_guard.backends.transformers.read_along import Choice
 from energy_guard.backends.transformers.reduce import checked
-from energy_guard.energy import ReducedRow
+from energy_guard.energy import Row
 from energy_guard.request import Event
 from energy_guard.trace import INCOMPLETE, FinishReason, Step
 
@@ -70,7 +70,7 @@ class Following:
         """Whether a sequence still waits for the row after its last token."""
         return any(self._wants_row(i) for i in self._open)
 
-    def finish(self, rows: Sequence[ReducedRow] | None) -> None:
+    def finish(self, rows: Sequence[Row] | None) -> None:
         """Close what is open, with the rows after the last tokens where they were evaluated."""
         events: list[Event] = []
         for i in list(self._open):
@@ -95,7 +95,7 @@ class Following:
     def _wants_row(self, i: int) -> bool:
         return self._last_row and self.recorders[i].wants_last_row
 
-    def _close(self, i: int, row: ReducedRow | None) -> list[Event]:
+    def _close(self, i: int, row: Row | None) -> list[Event]:
         del self._open[i]
         return self.recorders[i].finish(row)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.attributes import own_method, standing_in
 from energy_guard.backends.transformers.reduce import RowsReducer
-from energy_guard.energy import ReducedRow
+from energy_guard.energy import Row
 from energy_guard.errors import EngineError
 from energy_guard.trace import FinishReason
 
@@ -36,7 +36,7 @@ class Choice:
 
     token: int
     token_logit: float
-    row: ReducedRow
+    row: Row
     done: FinishReason | None
 
 
@@ -92,7 +92,7 @@ class Watch:
         """The key-value cache of the call that was followed; None where there is none."""
         return None if self._last is None else self._last.cache
 
-    def row_after(self, tokens: Sequence[int], leave_cache: bool) -> list[ReducedRow] | None:
+    def row_after(self, tokens: Sequence[int], leave_cache: bool) -> list[Row] | None:
         """Evaluate the last tokens, one a sequence, and reduce their rows: one more pass.
 
         None where the cache cannot take them: it is full, or somebody else has used it since, or

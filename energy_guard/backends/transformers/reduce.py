@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from energy_guard.energy import ReducedRow, RowReducer
+from energy_guard.energy import Row, RowReducer
 from energy_guard.errors import RowError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _NO_MASS: Final = -1e4
 """Below the logarithm of any float32: what is here has no mass, and 0 times it is 0."""
 
 
-_BROKEN: Final = ReducedRow(math.nan, math.nan, math.nan, math.nan)
+_BROKEN: Final = Row(math.nan, math.nan, math.nan, math.nan)
 
 
 class RowsReducer:
@@ -31,9 +31,7 @@ class RowsReducer:
         self._reducer: RowReducer | None = None
         self._size = 0
 
-    def rows_of(
-        self, rows: Tensor, tokens: Tensor | None = None
-    ) -> tuple[list[ReducedRow], list[float]]:
+    def rows_of(self, rows: Tensor, tokens: Tensor | None = None) -> tuple[list[Row], list[float]]:
         """Return the numbers of float32 rows, and the logits of the tokens chosen from them.
 
         rows: shape (N, vocabulary). tokens: shape (N,). What is not finite stays so: `checked`
@@ -49,7 +47,7 @@ class RowsReducer:
         return [_reduced(self._reducer, row) for row in table], [float(r[t]) for r, t in chosen]
 
 
-def _reduced(reducer: RowReducer, row: npt.NDArray[np.float32]) -> ReducedRow:
+def _reduced(reducer: RowReducer, row: npt.NDArray[np.float32]) -> Row:
     """A row that cannot be reduced is refused only where it is wanted: not where it is padding."""
     try:
         return reducer.reduce(row)
@@ -58,7 +56,7 @@ def _reduced(reducer: RowReducer, row: npt.NDArray[np.float32]) -> ReducedRow:
 
 
 def reduce_rows(rows: Tensor) -> Tensor:
-    """Reduce float32 rows, shape (N, vocabulary), to shape (N, 4): the fields of `ReducedRow`.
+    """Reduce float32 rows, shape (N, vocabulary), to shape (N, 4): the fields of `Row`.
 
     The mean of a row with −inf entries comes out as −inf; `rows_of` mends it.
     """
@@ -85,7 +83,7 @@ def reduce_rows(rows: Tensor) -> Tensor:
     )
 
 
-def rows_of(rows: Tensor, tokens: Tensor | None = None) -> tuple[list[ReducedRow], list[float]]:
+def rows_of(rows: Tensor, tokens: Tensor | None = None) -> tuple[list[Row], list[float]]:
     """In PyTorch, with one transfer from the device; see `RowsReducer.rows_of`."""
     import torch
 
@@ -98,12 +96,10 @@ def rows_of(rows: Tensor, tokens: Tensor | None = None) -> tuple[list[ReducedRow
         means = torch.where(finite, rows, 0.0).sum(-1) / finite.sum(-1)
         for line, mean in zip(table, means.tolist(), strict=True):
             line[1] = mean
-    return [ReducedRow(*line[:4]) for line in table], [
-        line[4] for line in table if tokens is not None
-    ]
+    return [Row(*line[:4]) for line in table], [line[4] for line in table if tokens is not None]
 
 
-def checked(row: ReducedRow, token_logit: float = 0.0, token: int = -1) -> ReducedRow:
+def checked(row: Row, token_logit: float = 0.0, token: int = -1) -> Row:
     """Return the row; RowError where it, or the chosen token's logit, is not finite."""
     if not math.isfinite(row.log_partition) or not math.isfinite(row.mean):
         raise RowError(

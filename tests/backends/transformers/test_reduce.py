@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from one_row import reduce_row
 
 from energy_guard.backends.transformers.reduce import checked, rows_of
-from energy_guard.energy import ReducedRow, RowReducer
+from energy_guard.energy import Row, RowReducer
 from energy_guard.errors import RowError
 
 torch.set_num_threads(1)
@@ -34,12 +34,12 @@ def tables(entries: st.SearchStrategy[float]) -> st.SearchStrategy[np.ndarray]:
     return st.integers(1, 40).flatmap(of_width)
 
 
-def reduced(table: np.ndarray) -> list[ReducedRow]:
+def reduced(table: np.ndarray) -> list[Row]:
     rows, _ = rows_of(torch.from_numpy(table.copy()))
     return [checked(row) for row in rows]
 
 
-def assert_rows(mine: list[ReducedRow], theirs: list[ReducedRow], size: float = 1.0) -> None:
+def assert_rows(mine: list[Row], theirs: list[Row], size: float = 1.0) -> None:
     for ours, other in zip(mine, theirs, strict=True):
         assert tuple(ours) == pytest.approx(tuple(other), rel=CLOSE, abs=CLOSE * size)
 
@@ -59,7 +59,7 @@ def test_the_numbers_are_those_of_float64(table: np.ndarray) -> None:
 def test_a_constant_moves_the_partition_and_the_mean_alone(table: np.ndarray, c: int) -> None:
     """Quarters and whole constants: float32 adds them exactly, so the shifted row is the same."""
     for before, after in zip(reduced(table), reduced(table + np.float32(c)), strict=True):
-        moved = ReducedRow(before.log_partition + c, before.mean + c, before.entropy, before.margin)
+        moved = Row(before.log_partition + c, before.mean + c, before.entropy, before.margin)
         assert tuple(after) == pytest.approx(tuple(moved), rel=CLOSE, abs=CLOSE)
 
 
@@ -83,12 +83,12 @@ def test_a_row_is_the_same_alone_and_among_others(table: np.ndarray) -> None:
 
 
 def test_a_vocabulary_of_one_and_of_two() -> None:
-    assert reduced(np.array([[3.5]], np.float32)) == [ReducedRow(3.5, 3.5, 0.0, INF)]
-    assert reduce_row(np.array([3.5], np.float32)) == ReducedRow(3.5, 3.5, 0.0, INF)
+    assert reduced(np.array([[3.5]], np.float32)) == [Row(3.5, 3.5, 0.0, INF)]
+    assert reduce_row(np.array([3.5], np.float32)) == Row(3.5, 3.5, 0.0, INF)
     (two,) = reduced(np.array([[1.0, 1.0]], np.float32))
     assert tuple(two) == pytest.approx((1 + math.log(2), 1.0, math.log(2), 0.0))
     (masked,) = reduced(np.array([[1.0, -INF]], np.float32))
-    assert masked == ReducedRow(1.0, 1.0, 0.0, INF)
+    assert masked == Row(1.0, 1.0, 0.0, INF)
 
 
 @pytest.mark.parametrize("row", [[1000.0, -1000.0], [-1000.0, -1000.0], [1000.0, 999.0, -INF]])

@@ -22,7 +22,7 @@ from energy_guard.calibrate.detector import folds_of
 from energy_guard.cli import evaluate as module
 from energy_guard.cli.evaluate import evaluate
 from energy_guard.decide import Attempt
-from energy_guard.energy import ReducedRow
+from energy_guard.energy import Row
 from energy_guard.errors import InputError
 from energy_guard.evaluate.folder import read_run
 from energy_guard.evaluate.folds import CrossFitted
@@ -44,7 +44,7 @@ WIDTH = 24
 
 def answer(name: str, wrong: bool, values: Any, task: str = "t") -> Answered:
     rng = np.random.default_rng(sum(name.encode()))
-    rows = [ReducedRow(9.0 + t, 0.1 * t, 0.5 + rng.random(), 1.0) for t in range(3)]
+    rows = [Row(9.0 + t, 0.1 * t, 0.5 + rng.random(), 1.0) for t in range(3)]
     steps = [Step(t, f" w{t}".encode(), 8.5 + t - rng.random(), rows[t]) for t in range(2)]
     attempt = Attempt(Trace.from_steps(steps, rows[-1]), Span((0, 1), "w"), Unscored(""))
     states = HiddenStates(1, (1, 2), np.asarray(values, dtype=np.float32))
