@@ -12,7 +12,7 @@ from energy_guard.energy import Floats
 from energy_guard.evaluate.task_arrays import Task
 from energy_guard.locate import Span
 from energy_guard.questions.answered import Answered
-from energy_guard.report.results import Examples
+from energy_guard.report.results import ExampleAnswers
 
 _MOST: Final = 8
 _OF_A_TASK: Final = 2
@@ -20,7 +20,7 @@ _QUESTION: Final = 400
 """Characters of a question that are kept."""
 
 
-def examples_of(tasks: Sequence[Task], p_wrong: Floats | None) -> Examples:
+def examples_of(tasks: Sequence[Task], p_wrong: Floats | None) -> ExampleAnswers:
     """Return the wrong answers with the highest risk (catches) and with the lowest (misses).
 
     p_wrong: of all rows in the order of the tasks; where there is none, the risk is nll:max. A few

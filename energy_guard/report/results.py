@@ -182,7 +182,7 @@ class ProfileFigures(TypedDict):
     rows: dict[str, ProfileRow]
 
 
-class Examples(TypedDict):
+class ExampleAnswers(TypedDict):
     """Wrong answers with the highest risk and with the lowest, as `answer_html` takes them."""
 
     catches: list[dict[str, Any]]
@@ -203,7 +203,7 @@ class Summary(TypedDict):
     pooled: Pooled | NoFigures
     told: list[Told]
     profile: ProfileFigures | None
-    examples: Examples
+    examples: ExampleAnswers
 
 
 class Results(Summary):
