@@ -243,7 +243,7 @@ def test_any_limit_is_one_on_which_scores_and_probabilities_agree(asked: Asked) 
         [a.scored_by(asked.asking.scorer) for a in part]
         for part in (of_split(asked, "calibrate"), asked.fitted)
     )
-    chains = Chains.of(answers, fitted, name=asked.asking.policy())
+    chains = Chains.of(answers, fitted, policy=asked.asking.policy())
     calibrations = set()
     for limit in np.linspace(0.05, 0.7, 30).tolist():
         made = chains.at_limit(limit)
