@@ -1,53 +1,225 @@
-"""Whether a model declines to answer by itself, in English."""
+"""Whether a model declines to answer by itself: an "I don't know" or "the passage does not say".
+
+Decided by what a text asserts, a clause at a time. It is a refusal if one clause refuses, no
+clause before it asserts anything and nothing after it gives an answer all the same. The words
+of each language are data: energy_guard/data/refusals.toml. What is refused in another
+language, or in words that are not there, is not seen.
+"""
 
 from __future__ import annotations
 
-import re
-from typing import Final
+import tomllib
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
 
-_REFUSAL: Final = re.compile(
-    r"""
-      \bi\s(?:really\s|honestly\s)?(?:do\snot|don't|dont|cannot|can't|can\snot|could\snot|couldn't
-        |am\snot\sable\sto|am\sunable\sto|'m\snot\sable\sto|'m\sunable\sto)\s(?:really\s)?
-        (?:know|answer|say|tell|determine|provide|find|have\s(?:any\s|enough\s|the\s|access|that\s
-        |real|specific\s|information))
-    | \bi(?:'m|\sam)\s(?:not\s(?:sure|certain|aware|familiar|provided|given)|unsure|unaware
-        |sorry,?\s(?:but\s)?i\b)
-    | \b(?:it|this|that|the\s(?:answer|question|information))\s(?:is|was)\s(?:not\s|un)
-        (?:known|clear|answerable|stated|specified|mentioned|given|provided|possible\sto
-        |explicitly|in\sthe\s(?:passage|text))
-    | \b(?:passages?|texts?|contexts?|articles?|information|paragraph)\s
-        (?:given\s|provided\s|above\s)?
-        (?:does|do|did|is|was|has|have)(?:\snot|n't)\s(?:\w+ly\s|directly\s)?(?:say|state|mention|specify
-        |specified|give|provide|provided|contain|hold|tell|include|answer|have|indicate|sufficient
-        |enough|explain|describe|name|list|there|available)
-    | \bnot\s(?:explicitly\s|directly\s)?(?:mentioned|stated|specified|given|provided|said|answered)
-        \s(?:in|by)\s(?:the|this)\s(?:\w+\s)?(?:passages?|texts?|contexts?|article|question|information)
-    | \b(?:not\senough|insufficient|no)\sinformation\b
-    | \bcannot\sbe\s(?:determined|answered|known|inferred)
-    | ^\W*(?:unanswerable|unknown|no\sanswer|none\sof\sthe\s(?:above|passages?)|n/a)\W*$
-    | ^\W*unanswerable\b
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-_GUESSES: Final = re.compile(
-    r"\bbut\s(?:i\s(?:think|believe|guess|would)|it\s(?:is|was|could|might|may)|my\s(?:best\s)?guess)",
-    re.IGNORECASE,
-)
+import regex
 
 
-def is_refusal(answer: str) -> bool:
-    """Whether an answer's first sentence says that the model does not know or may not tell.
+def is_refusal(answer: str, question: str = "") -> bool:
+    """Whether an answer only says that the model does not know or may not tell.
 
-    A guess after it ("I am not sure, but I think it is Oslo") is an answer.
+    Args:
+        answer: what the model wrote, without its reasoning.
+        question: what it was asked, if known. It tells a title ("I Don't Know") from a refusal,
+            and "the text mentions no injury" as the answer to a question about the text.
+
+    Returns:
+        True for a refusal. A guess ("I am not sure, but I think it is Oslo"), a quoted refusal
+        and a correction ("The text does not speak of Paris; it speaks of Rome") are answers.
 
     >>> is_refusal("I don't know."), is_refusal("It is not known as Oslo but as Bergen.")
     (True, False)
     """
-    text = " ".join(answer.replace("’", "'").split())
-    first = re.split(r"(?<=[.!?])\s", text, maxsplit=2)
-    head = " ".join(first[: 2 if first[0].lower().startswith(("i'm sorry", "sorry")) else 1])
-    found = _REFUSAL.search(head)
-    if found is None or _GUESSES.search(text[found.end() :]):
+    text, quoted = _unquoted(_plain(answer))
+    sentences = [list(_clauses(sentence)) for sentence in _SENTENCE_END.split(text)]
+    sentences = [clauses for clauses in sentences if clauses]
+    asked = _plain(question).lower()
+    return any(
+        language.declines(text, sentences, asked, quoted)
+        for language in _languages()
+        if language.hint.search(text.lower())
+    )
+
+
+_SENTENCE_END: Final = regex.compile(r"(?<=[.!?…])\s+|(?<=[.!?…]\p{Pf})\s+|[。！？।؟]|\s*\n\s*")
+_CLAUSE_END: Final = regex.compile(r"[,،;:؛]\s+|[，、；：]|\s[-–—]\s|\s*—\s*|[()\[\]]")
+_MARKUP: Final = regex.compile(r"[*_`#>~|]+")
+_EDGES: Final = regex.compile(r"^[^\w\p{M}]+|[^\w\p{M}]+$")
+_QUOTED: Final = regex.compile(
+    r"\"[^\"]*\"|“[^”]*”|„[^“”]*[“”]|«[^»]*»|「[^」]*」|『[^』]*』|(?<![\w.])'[^']*'(?!\w)"
+)
+_WORD: Final = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]|[\p{L}\p{M}\p{N}]+")
+
+
+def _plain(text: str) -> str:
+    """The text without markup, its apostrophes and blanks in one form."""
+    text = unicodedata.normalize("NFC", text).replace("’", "'").replace("‘", "'")
+    return regex.sub(r"[^\S\n]+", " ", _MARKUP.sub("", text)).strip()
+
+
+def _unquoted(text: str) -> tuple[str, bool]:
+    """The text with others' words taken out, and whether it was one quotation."""
+    whole = _QUOTED.fullmatch(text.rstrip("., "))
+    if whole:
+        return whole[0][1:-1].strip(), True
+    return _QUOTED.sub("…quoted…", text), False
+
+
+def _clauses(sentence: str) -> Iterator[str]:
+    for part in _CLAUSE_END.split(sentence):
+        clause = _EDGES.sub("", part)
+        if clause:
+            yield clause
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
+
+
+@dataclass(frozen=True)
+class _Language:
+    """One language's patterns, compiled; what each is for is said at the head of the table."""
+
+    hint: Any
+    rewrite: tuple[tuple[Any, str], ...]
+    skip: Any
+    unknown: Any
+    unsaid: Any
+    label: Any
+    frame: Any
+    guess: Any
+    correct: Any
+    but: Any
+    so: Any
+    no: Any
+    source: Any
+    wh: Any
+    work: Any
+
+    def declines(
+        self, text: str, sentences: Sequence[Sequence[str]], question: str, quoted: bool
+    ) -> bool:
+        """Whether a text, divided into sentences and clauses, is a refusal in this language."""
+        asserted = False
+        denied = False
+        flat = [clause for clauses in sentences for clause in clauses]
+        position = 0
+        for clauses in sentences:
+            led = False
+            open_clauses: list[str] = []
+            for clause in clauses:
+                position += 1
+                plain = self._bare(clause)
+                kind = self._kind(plain)
+                concluding = self.so.match(plain) is not None and position > 1
+                if kind and (not (asserted or open_clauses) or concluding):
+                    about_text = kind == "unsaid" and self._asks_about_text(question)
+                    polar = kind == "unsaid" and denied and not self.wh.search(question)
+                    named = self._is_name(text, flat, kind, question, quoted)
+                    after = flat[position:]
+                    return not (
+                        about_text or polar or named or self._answers(plain, after, question)
+                    )
+                if self.no.fullmatch(plain):
+                    denied = denied or position == 1
+                elif self.frame.match(plain) or not plain:
+                    led = True
+                elif not led and not _echoes(plain, question):
+                    open_clauses.append(clause)
+            asserted = asserted or bool(open_clauses)
         return False
-    return not re.match(r"\s(?:as|for)\b", head[found.end() :])
+
+    def _bare(self, clause: str) -> str:
+        """The clause in the words that the patterns are written for."""
+        return " ".join(self.skip.sub(" ", self._rewritten(clause)).split())
+
+    def _rewritten(self, text: str) -> str:
+        text = text.lower()
+        for pattern, replacement in self.rewrite:
+            text = pattern.sub(replacement, text)
+        return text
+
+    def _kind(self, clause: str) -> str | None:
+        """How a clause refuses: "label", "unknown" or "unsaid"; None if it does not."""
+        if self.label.fullmatch(clause):
+            return "label"
+        if self.unknown.match(clause):
+            return "unknown"
+        return "unsaid" if self.unsaid.match(clause) else None
+
+    def _asks_about_text(self, question: str) -> bool:
+        """Whether a yes or no is asked about what the source says."""
+        return bool(self.source.search(question)) and not self.wh.search(question)
+
+    def _is_name(
+        self, text: str, flat: Sequence[str], kind: str, question: str, quoted: bool
+    ) -> bool:
+        """Whether the text is a title, or the words that were asked for."""
+        if len(flat) > 1:
+            return False
+        long = regex.findall(r"\p{L}[\p{L}'’]{2,}", text)
+        titled = len(long) > 1 and all(word[0].isupper() for word in long)
+        if self.work.search(question):
+            return quoted or titled
+        return titled and kind != "label" and not text.isupper()
+
+    def _answers(self, refusal: str, after: Sequence[str], question: str) -> bool:
+        """Whether an answer follows a refusal."""
+        following = [self._rewritten(clause) for clause in after]
+        if self.guess.search(", ".join([refusal, *following])):
+            return True
+        precise = self.wh.search(refusal)
+        for plain in following[:2]:
+            if self.correct.match(plain):
+                return not precise
+            if self.but.match(plain) and _new_number(plain, question):
+                return True
+        return False
+
+
+def _echoes(clause: str, question: str) -> bool:
+    """Whether most words of a clause are words of the question."""
+    said, asked = _words(clause), set(_words(question))
+    return sum(word in asked for word in said) > 0.6 * len(said)
+
+
+def _new_number(clause: str, question: str) -> bool:
+    return bool(set(regex.findall(r"\d+", clause)) - set(regex.findall(r"\d+", question)))
+
+
+@cache
+def _languages() -> tuple[_Language, ...]:
+    table = tomllib.loads((files("energy_guard.data") / "refusals.toml").read_text("utf-8"))
+    return tuple(map(_language, table.values()))
+
+
+def _language(entries: dict[str, Any]) -> _Language:
+    """Compile one language's table."""
+
+    def spelt(pattern: str) -> str:
+        """The pattern, with the entries that it names put in."""
+        return regex.sub(r"\{([a-z]+)\}", lambda name: spelt(entries[name[1]]), pattern)
+
+    def compiled(pattern: str) -> Any:
+        return regex.compile(spelt(pattern))
+
+    def begun(patterns: Sequence[str]) -> Any:
+        """At the beginning of a clause, after words that may lead to it."""
+        either = "|".join(f"(?:{pattern})" for pattern in patterns)
+        return compiled(rf"(?:{entries['lead']}\b\W*)*(?:{either})")
+
+    single = ("hint", "frame", "guess", "correct", "no", "source", "wh", "work")
+    return _Language(
+        rewrite=tuple((regex.compile(old), new) for old, new in entries.get("rewrite", ())),
+        skip=compiled(rf"(?<!\w)(?:{entries['skip']})(?!\w)"),
+        unknown=begun(entries["unknown"]),
+        unsaid=begun(entries["unsaid"]),
+        label=compiled(rf"(?:{entries['lead']}\b\W*)*{entries['label']}"),
+        but=compiled(rf"{entries['but']}\b"),
+        so=compiled(rf"{entries['so']}\b"),
+        **{name: compiled(entries[name]) for name in single},
+    )
