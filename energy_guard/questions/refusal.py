@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tomllib
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -33,16 +33,31 @@ def is_refusal(answer: str, question: str = "") -> bool:
 
     >>> is_refusal("I don't know."), is_refusal("It is not known as Oslo but as Bergen.")
     (True, False)
+
     """
     text, quoted = _unquoted(_plain(answer))
-    sentences = [list(_clauses(sentence)) for sentence in _SENTENCE_END.split(text)]
-    sentences = [clauses for clauses in sentences if clauses]
-    asked = _plain(question).lower()
-    return any(
-        language.declines(text, sentences, asked, quoted)
-        for language in _languages()
-        if language.hint.search(text.lower())
-    )
+    sentences = tuple(filter(None, map(_clauses, _SENTENCE_END.split(text))))
+    said = _Said(text, sentences, _plain(question).lower(), quoted)
+    lower = text.lower()
+    return any(language.declines(said) for language in _languages() if language.hint.search(lower))
+
+
+@dataclass(frozen=True)
+class _Said:
+    """A text to decide on: its clauses by sentences, and the question in lower case.
+
+    quoted: the whole text was one quotation.
+    """
+
+    text: str
+    sentences: tuple[tuple[str, ...], ...]
+    question: str
+    quoted: bool
+
+    @property
+    def clauses(self) -> tuple[str, ...]:
+        """All clauses, in order."""
+        return tuple(clause for sentence in self.sentences for clause in sentence)
 
 
 _SENTENCE_END: Final = regex.compile(r"(?<=[.!?…])\s+|(?<=[.!?…]\p{Pf})\s+|[。！？।؟]|\s*\n\s*")
@@ -52,6 +67,7 @@ _EDGES: Final = regex.compile(r"^[^\w\p{M}]+|[^\w\p{M}]+$")
 _QUOTED: Final = regex.compile(
     r"\"[^\"]*\"|“[^”]*”|„[^“”]*[“”]|«[^»]*»|「[^」]*」|『[^』]*』|(?<![\w.])'[^']*'(?!\w)"
 )
+_NUMBER: Final = regex.compile(r"\d+")
 _WORD: Final = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]|[\p{L}\p{M}\p{N}]+")
 
 
@@ -69,11 +85,8 @@ def _unquoted(text: str) -> tuple[str, bool]:
     return _QUOTED.sub("…quoted…", text), False
 
 
-def _clauses(sentence: str) -> Iterator[str]:
-    for part in _CLAUSE_END.split(sentence):
-        clause = _EDGES.sub("", part)
-        if clause:
-            yield clause
+def _clauses(sentence: str) -> tuple[str, ...]:
+    return tuple(filter(None, (_EDGES.sub("", part) for part in _CLAUSE_END.split(sentence))))
 
 
 def _words(text: str) -> list[str]:
@@ -90,6 +103,7 @@ class _Language:
     unknown: Any
     unsaid: Any
     label: Any
+    disclaimer: Any
     frame: Any
     guess: Any
     correct: Any
@@ -100,38 +114,47 @@ class _Language:
     wh: Any
     work: Any
 
-    def declines(
-        self, text: str, sentences: Sequence[Sequence[str]], question: str, quoted: bool
-    ) -> bool:
-        """Whether a text, divided into sentences and clauses, is a refusal in this language."""
-        asserted = False
-        denied = False
-        flat = [clause for clauses in sentences for clause in clauses]
+    def declines(self, said: _Said) -> bool:
+        """Whether a text is a refusal in this language."""
+        asserted = disclaimed = denied = False
         position = 0
-        for clauses in sentences:
-            led = False
-            open_clauses: list[str] = []
-            for clause in clauses:
+        for sentence in said.sentences:
+            led = claims = details = False
+            for clause in sentence:
                 position += 1
                 plain = self._bare(clause)
                 kind = self._kind(plain)
-                concluding = self.so.match(plain) is not None and position > 1
-                if kind and (not (asserted or open_clauses) or concluding):
-                    about_text = kind == "unsaid" and self._asks_about_text(question)
-                    polar = kind == "unsaid" and denied and not self.wh.search(question)
-                    named = self._is_name(text, flat, kind, question, quoted)
-                    after = flat[position:]
-                    return not (
-                        about_text or polar or named or self._answers(plain, after, question)
-                    )
-                if self.no.fullmatch(plain):
+                if kind and not (asserted or claims or (disclaimed and details)):
+                    if kind != "unknown" or not self.disclaimer.search(plain):
+                        return self._stands(said, plain, kind, position, denied)
+                    disclaimed = led = True
+                elif kind and position > 1 and self.so.match(plain):
+                    return self._stands(said, plain, kind, position, denied)
+                elif self.no.fullmatch(plain):
                     denied = denied or position == 1
-                elif self.frame.match(plain) or not plain:
+                elif self.frame.match(plain):
                     led = True
-                elif not led and not _echoes(plain, question):
-                    open_clauses.append(clause)
-            asserted = asserted or bool(open_clauses)
-        return False
+                elif plain and not _echoes(clause, said.question):
+                    claims, details = claims or not led, details or led
+            asserted = asserted or claims or (disclaimed and details)
+        return disclaimed and not asserted and not self.guess.search(self._rewritten(said.text))
+
+    def _stands(self, said: _Said, refusal: str, kind: str, position: int, denied: bool) -> bool:
+        """Whether a refusing clause, the `position`th, is what the text comes to."""
+        if kind == "unsaid" and self._answers_about_text(said.question, denied):
+            return False
+        if self._is_name(said, kind):
+            return False
+        return not self._answers(refusal, said.clauses[position:], said.question)
+
+    def _answers_about_text(self, question: str, denied: bool) -> bool:
+        """Whether "the text does not say so" is the answer to a question of yes or no.
+
+        denied: the text begins with a no.
+        """
+        if self.wh.search(question):
+            return False
+        return denied or self.source.search(question) is not None
 
     def _bare(self, clause: str) -> str:
         """The clause in the words that the patterns are written for."""
@@ -145,27 +168,23 @@ class _Language:
 
     def _kind(self, clause: str) -> str | None:
         """How a clause refuses: "label", "unknown" or "unsaid"; None if it does not."""
+        if not self.hint.search(clause):
+            return None
         if self.label.fullmatch(clause):
             return "label"
         if self.unknown.match(clause):
             return "unknown"
         return "unsaid" if self.unsaid.match(clause) else None
 
-    def _asks_about_text(self, question: str) -> bool:
-        """Whether a yes or no is asked about what the source says."""
-        return bool(self.source.search(question)) and not self.wh.search(question)
-
-    def _is_name(
-        self, text: str, flat: Sequence[str], kind: str, question: str, quoted: bool
-    ) -> bool:
+    def _is_name(self, said: _Said, kind: str) -> bool:
         """Whether the text is a title, or the words that were asked for."""
-        if len(flat) > 1:
+        if len(said.clauses) > 1:
             return False
-        long = regex.findall(r"\p{L}[\p{L}'’]{2,}", text)
+        long = regex.findall(r"\p{L}[\p{L}']{2,}", said.text)
         titled = len(long) > 1 and all(word[0].isupper() for word in long)
-        if self.work.search(question):
-            return quoted or titled
-        return titled and kind != "label" and not text.isupper()
+        if self.work.search(said.question):
+            return said.quoted or titled
+        return titled and kind != "label" and not said.text.isupper()
 
     def _answers(self, refusal: str, after: Sequence[str], question: str) -> bool:
         """Whether an answer follows a refusal."""
@@ -182,13 +201,16 @@ class _Language:
 
 
 def _echoes(clause: str, question: str) -> bool:
-    """Whether most words of a clause are words of the question."""
-    said, asked = _words(clause), set(_words(question))
-    return sum(word in asked for word in said) > 0.6 * len(said)
+    """Whether a clause only says the question again: most of its words, no new name or number."""
+    asked = set(_words(question))
+    said = _WORD.findall(clause)
+    new = [word for word in said if word.lower() not in asked]
+    fresh = any(word[0].isupper() or word[0].isdigit() for word in new if word != said[0])
+    return not fresh and len(new) < 0.4 * len(said)
 
 
 def _new_number(clause: str, question: str) -> bool:
-    return bool(set(regex.findall(r"\d+", clause)) - set(regex.findall(r"\d+", question)))
+    return bool(set(_NUMBER.findall(clause)) - set(_NUMBER.findall(question)))
 
 
 @cache
@@ -212,7 +234,7 @@ def _language(entries: dict[str, Any]) -> _Language:
         either = "|".join(f"(?:{pattern})" for pattern in patterns)
         return compiled(rf"(?:{entries['lead']}\b\W*)*(?:{either})")
 
-    single = ("hint", "frame", "guess", "correct", "no", "source", "wh", "work")
+    single = ("hint", "disclaimer", "frame", "guess", "correct", "no", "source", "wh", "work")
     return _Language(
         rewrite=tuple((regex.compile(old), new) for old, new in entries.get("rewrite", ())),
         skip=compiled(rf"(?<!\w)(?:{entries['skip']})(?!\w)"),
