@@ -108,6 +108,8 @@ class _Language:
     guess: Any
     correct: Any
     but: Any
+    turn: Any
+    topic: Any
     so: Any
     no: Any
     source: Any
@@ -116,36 +118,46 @@ class _Language:
 
     def declines(self, said: _Said) -> bool:
         """Whether a text is a refusal in this language."""
-        asserted = disclaimed = denied = False
-        position = 0
-        for sentence in said.sentences:
+        sentences = [
+            [turn for clause in sentence for turn in self.turn.split(clause)]
+            for sentence in said.sentences
+        ]
+        rest = [clause for sentence in sentences for clause in sentence]
+        asserted = disclaimed = denied = begun = False
+        for sentence in sentences:
             led = claims = details = False
             for clause in sentence:
-                position += 1
+                rest = rest[1:]
                 plain = self._bare(clause)
                 kind = self._kind(plain)
-                if kind and not (asserted or claims or (disclaimed and details)):
-                    if kind != "unknown" or not self.disclaimer.search(plain):
-                        return self._stands(said, plain, kind, position, denied)
+                free = not (asserted or claims or (disclaimed and details))
+                if kind == "unknown" and free and self.disclaimer.search(plain):
                     disclaimed = led = True
-                elif kind and position > 1 and self.so.match(plain):
-                    return self._stands(said, plain, kind, position, denied)
+                elif kind and (free or self.so.match(plain)):
+                    return self._stands(said, plain, kind, rest, denied)
                 elif self.no.fullmatch(plain):
-                    denied = denied or position == 1
-                elif self.frame.match(plain):
+                    denied = denied or not begun
+                elif self._frames(plain):
                     led = True
                 elif plain and not _echoes(clause, said.question):
                     claims, details = claims or not led, details or led
+                begun = True
             asserted = asserted or claims or (disclaimed and details)
         return disclaimed and not asserted and not self.guess.search(self._rewritten(said.text))
 
-    def _stands(self, said: _Said, refusal: str, kind: str, position: int, denied: bool) -> bool:
-        """Whether a refusing clause, the `position`th, is what the text comes to."""
+    def _stands(
+        self, said: _Said, refusal: str, kind: str, rest: Sequence[str], denied: bool
+    ) -> bool:
+        """Whether a refusing clause is what the text comes to; `rest` are the clauses after it."""
         if kind == "unsaid" and self._answers_about_text(said.question, denied):
             return False
         if self._is_name(said, kind):
             return False
-        return not self._answers(refusal, said.clauses[position:], said.question)
+        return not self._answers(refusal, rest, said.question)
+
+    def _frames(self, clause: str) -> bool:
+        """Whether a clause asserts no answer, by its beginning or as one about the source."""
+        return bool(self.frame.match(clause) or self.topic.match(clause))
 
     def _answers_about_text(self, question: str, denied: bool) -> bool:
         """Whether "the text does not say so" is the answer to a question of yes or no.
@@ -242,6 +254,8 @@ def _language(entries: dict[str, Any]) -> _Language:
         unsaid=begun(entries["unsaid"]),
         label=compiled(rf"(?:{entries['lead']}\b\W*)*{entries['label']}"),
         but=compiled(rf"{entries['but']}\b"),
+        turn=regex.compile(rf"(?i)\s+(?={spelt(entries['but'])}\b)"),
+        topic=compiled(r"(?:\S+ ){0,2}\S{0,3}{source}"),
         so=compiled(rf"{entries['so']}\b"),
         **{name: compiled(entries[name]) for name in single},
     )
