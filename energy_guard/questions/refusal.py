@@ -62,7 +62,7 @@ class _Said:
 
 _SENTENCE_END: Final = regex.compile(r"(?<=[.!?…])\s+|(?<=[.!?…]\p{Pf})\s+|[。！？।؟]|\s*\n\s*")
 _CLAUSE_END: Final = regex.compile(r"[,،;:؛]\s+|[，、；：]|\s[-–—]\s|\s*—\s*|[()\[\]]")
-_MARKUP: Final = regex.compile(r"[*_`#>~|]+")
+_MARKUP: Final = regex.compile(r"[*_`#>~|{}]+|\\\w+(?=\{)|(?m:^\s*\(?[A-H]\)\s)")
 _EDGES: Final = regex.compile(r"^[^\w\p{M}]+|[^\w\p{M}]+$")
 _QUOTED: Final = regex.compile(
     r"\"[^\"]*\"|“[^”]*”|„[^“”]*[“”]|«[^»]*»|「[^」]*」|『[^』]*』|(?<![\w.])'[^']*'(?!\w)"
@@ -122,26 +122,26 @@ class _Language:
             [turn for clause in sentence for turn in self.turn.split(clause)]
             for sentence in said.sentences
         ]
-        rest = [clause for sentence in sentences for clause in sentence]
-        asserted = disclaimed = denied = begun = False
+        clauses = [clause for sentence in sentences for clause in sentence]
+        count = 0
+        asserted = disclaimed = denied = False
         for sentence in sentences:
             led = claims = details = False
             for clause in sentence:
-                rest = rest[1:]
+                count += 1
                 plain = self._bare(clause)
                 kind = self._kind(plain)
                 free = not (asserted or claims or (disclaimed and details))
                 if kind == "unknown" and free and self.disclaimer.search(plain):
                     disclaimed = led = True
                 elif kind and (free or self.so.match(plain)):
-                    return self._stands(said, plain, kind, rest, denied)
+                    return self._stands(said, plain, kind, clauses[count:], denied)
                 elif self.no.fullmatch(plain):
-                    denied = denied or not begun
+                    denied = denied or count == 1
                 elif self._frames(plain):
                     led = True
                 elif plain and not _echoes(clause, said.question):
                     claims, details = claims or not led, details or led
-                begun = True
             asserted = asserted or claims or (disclaimed and details)
         return disclaimed and not asserted and not self.guess.search(self._rewritten(said.text))
 
@@ -192,11 +192,13 @@ class _Language:
         """Whether the text is a title, or the words that were asked for."""
         if len(said.clauses) > 1:
             return False
-        long = regex.findall(r"\p{L}[\p{L}']{2,}", said.text)
-        titled = len(long) > 1 and all(word[0].isupper() for word in long)
+        words = said.text.split()
+        names = [word for word in words if word in (words[0], words[-1]) or len(word) > 3]
+        titled = len(words) > 1 and all(word[0].isupper() for word in names)
         if self.work.search(said.question):
             return said.quoted or titled
-        return titled and kind != "label" and not said.text.isupper()
+        sentence = said.text.isupper() or said.text.endswith((".", "!"))
+        return titled and kind != "label" and not sentence
 
     def _answers(self, refusal: str, after: Sequence[str], question: str) -> bool:
         """Whether an answer follows a refusal."""
@@ -227,7 +229,9 @@ def _new_number(clause: str, question: str) -> bool:
 
 @cache
 def _languages() -> tuple[_Language, ...]:
-    table = tomllib.loads((files("energy_guard.data") / "refusals.toml").read_text("utf-8"))
+    """All languages of the table, in the form (NFC) that texts are brought to."""
+    text = (files("energy_guard.data") / "refusals.toml").read_text("utf-8")
+    table = tomllib.loads(unicodedata.normalize("NFC", text))
     return tuple(map(_language, table.values()))
 
 
