@@ -3,7 +3,7 @@
 Decided by what a text asserts, a clause at a time. It is a refusal if one clause refuses, no
 clause before it asserts anything and nothing after it gives an answer all the same. The words
 of each language are data: energy_guard/data/refusals.toml. What is refused in another
-language, or in words that are not there, is not seen.
+language, or in words that are not there, is not seen: how often, docs/languages.md says.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ _WORD: Final = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]|[\p{L}\p{M}\p{N
 def _plain(text: str) -> str:
     """The text without markup, its apostrophes and blanks in one form."""
     text = unicodedata.normalize("NFC", text).replace("’", "'").replace("‘", "'")
-    return regex.sub(r"[^\S\n]+", " ", _MARKUP.sub("", text)).strip()
+    spaced: str = regex.sub(r"[^\S\n]+", " ", _MARKUP.sub("", text))
+    return spaced.strip()
 
 
 def _unquoted(text: str) -> tuple[str, bool]:
@@ -90,7 +91,8 @@ def _clauses(sentence: str) -> tuple[str, ...]:
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(text.lower())
+    found: list[str] = _WORD.findall(text.lower())
+    return found
 
 
 @dataclass(frozen=True)
@@ -240,7 +242,8 @@ def _language(entries: dict[str, Any]) -> _Language:
 
     def spelt(pattern: str) -> str:
         """The pattern, with the entries that it names put in."""
-        return regex.sub(r"\{([a-z]+)\}", lambda name: spelt(entries[name[1]]), pattern)
+        whole: str = regex.sub(r"\{([a-z]+)\}", lambda name: spelt(entries[name[1]]), pattern)
+        return whole
 
     def compiled(pattern: str) -> Any:
         return regex.compile(spelt(pattern))
