@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from energy_guard.backends import Backend
-from energy_guard.questions.grade import calculated
+from energy_guard.questions.grading.numbers import calculated
 from energy_guard.questions.rows import Question
 from energy_guard.request import Message, Request, Sampling
 
