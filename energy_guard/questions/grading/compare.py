@@ -38,17 +38,16 @@ def compared(reply: Reply, answers: tuple[str, ...], question: str) -> Finding:
     for answer in answers:
         parts = listed(answer)
         if parts:
-            listing = _all_said(reply, parts, question)
-            if listing.holds == "yes":
-                return listing
-            if listing.holds == "doubt":
-                best = listing
+            finding = _all_said(reply, parts, question)
+            if finding.holds == "yes":
+                return finding
+            best = min(best, finding, key=lambda f: _ORDER.index(f.holds))
+            continue
         for gold in golds(answer):
             finding = _against(reply, gold, question, joined)
             if finding.holds == "yes":
                 return finding
-            if _ORDER.index(finding.holds) < _ORDER.index(best.holds):
-                best = finding
+            best = min(best, finding, key=lambda f: _ORDER.index(f.holds))
     return best
 
 

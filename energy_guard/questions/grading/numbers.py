@@ -173,10 +173,10 @@ def _equal(said: Quantity, wanted: Quantity) -> bool:
 
 def _rounded(said: float, gold: float) -> bool:
     """Whether a number is a large or broken gold one, rounded to three digits or more."""
-    if float(gold).is_integer() and abs(gold) < 1e6 or not gold:
+    if (float(gold).is_integer() and abs(gold) < 1e6) or not gold:
         return False
     digits = len(f"{abs(said):.12g}".replace(".", "").strip("0"))
-    return 3 <= digits and f"{said:.{digits}g}" == f"{gold:.{digits}g}"
+    return digits >= 3 and f"{said:.{digits}g}" == f"{gold:.{digits}g}"
 
 
 def _scaled(

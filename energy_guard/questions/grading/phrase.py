@@ -10,7 +10,7 @@ import regex
 
 from energy_guard.questions.grading.claims import claimed, offered
 from energy_guard.questions.grading.finding import Finding
-from energy_guard.questions.grading.gold import FILLERS, GENERIC, TITLES, Gold
+from energy_guard.questions.grading.gold import FILLERS, GENERIC, Gold
 from energy_guard.questions.grading.kin import kin
 from energy_guard.questions.grading.names import asks_person, person
 from energy_guard.questions.grading.reply import Place, Reply

@@ -21,7 +21,7 @@ _SHORT: Final = (
     "|bros|etc|eg|ie|approx|ca|c|vol|op|ed|jan|feb|mar|apr|jun|jul|aug|sep|sept|oct|nov|dec"
 )
 _END: Final = regex.compile(
-    rf"(?<=[.!?][\"')\]]*)\s+(?=[\"'(\[]*[\p{{Lu}}\p{{Lo}}\d])|[。！？]|\n+|(?<=[.!?])\s+(?=(?:but|wait|no|actually)\b)"
+    r"(?<=[.!?][\"')\]]*)\s+(?=[\"'(\[]*[\p{Lu}\p{Lo}\d])|[。！？]|\n+|(?<=[.!?])\s+(?=(?:but|wait|no|actually)\b)"
 )
 _OPEN: Final = regex.compile(rf"(?i)(?:\b(?:{_SHORT})|(?<!\p{{L}})\p{{L}}(?:\.\p{{L}})*)\.$")
 """What ends with a dot that ends no sentence: an abbreviation, an initial."""
