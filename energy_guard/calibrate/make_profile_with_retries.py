@@ -36,6 +36,7 @@ from energy_guard.errors import ConfigError
 from energy_guard.fitted import FittedDetector
 from energy_guard.policy import Policy
 from energy_guard.profile import Certificate, Profile
+from energy_guard.questions.unsure import sure
 from energy_guard.questions.answered import Answered
 from energy_guard.request import Sampling
 from energy_guard.score import Score
@@ -142,6 +143,8 @@ def make_retried(
     right or wrong answers to learn from.
     """
     wish = wish or Wish()
+    unsure = sum(answered.unsure for answered in (*fitted, *asked))
+    fitted, asked = sure(fitted), sure(asked)
     unscored = in_splits(asked)
     promised = wish.max_risk is not None
     asking = _knowing(asking, [*fitted, *to_learn_from(unscored, promised=promised)])
@@ -164,7 +167,8 @@ def make_retried(
         profile.model_copy(update={"warn": warn, "training": said}),
         certificate,
         *ranking(out["certify"]),
-        outcomes=Counter(answered.outcome for part in out.values() for answered in part),
+        outcomes=Counter(answered.outcome for part in out.values() for answered in part)
+        + Counter(unsure=unsure),
         asked=sum(len(runs[name]) for name in _ASKED),
         retried=sum(r.attempts > 1 for name in _ASKED for r in runs[name]),
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, get_args
 
 import typer
 from rich.console import Console
@@ -33,7 +33,9 @@ from energy_guard.profile import Certificate, Profile
 from energy_guard.profile.store import store, user_path
 from energy_guard.questions.answered import Answered
 from energy_guard.questions.ask import collect
+from energy_guard.questions.grade import Outcome
 from energy_guard.questions.rows import Question, read_rows
+from energy_guard.questions.unsure import list_unsure
 from energy_guard.questions.wording import Wording, fits_context
 from energy_guard.request import Sampling
 from energy_guard.score import Detector
@@ -176,7 +178,9 @@ class _Asker:
                 )
             file.unlink()  # its profile was made
         with bars(what, rows) as advance:
-            return collect(guard, rows, path=file, wording=self.wording, on_answer=advance)
+            answers = collect(guard, rows, path=file, wording=self.wording, on_answer=advance)
+        list_unsure(answers, file.with_suffix(".unsure.jsonl"))
+        return answers
 
 
 def _as_it_runs(
@@ -209,8 +213,11 @@ def _as_it_runs(
 
 def _print(console: Console, made: Made, path: Path) -> None:
     profile = made.profile
-    counts = ", ".join(f"{made.outcomes[o]} {o}" for o in ("right", "wrong", "refused"))
+    counts = ", ".join(f"{made.outcomes[o]} {o}" for o in get_args(Outcome))
     console.print(f"{sum(made.outcomes.values())} answers: {counts}")
+    if made.outcomes["unsure"]:
+        listed = path.with_name(f"{path.stem}.*.unsure.jsonl")
+        console.print(f"What is unsure is left out, for a person to read: {listed}", soft_wrap=True)
     console.print(
         f"On questions that the detector was not fitted on: AUROC {_text(made.auroc)}; "
         f"nll:max alone {_text(made.baseline)}"

@@ -36,8 +36,10 @@ from energy_guard.files import held, write_whole
 from energy_guard.guard import Guard
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
+from energy_guard.questions.answered import Answered
 from energy_guard.questions.ask import collect
 from energy_guard.questions.rows import Question, read_rows
+from energy_guard.questions.unsure import list_unsure
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.report.page import evaluation_page
 from energy_guard.report.results import Results
@@ -76,7 +78,8 @@ def evaluate(
 ) -> None:
     """Ask labelled questions, and measure what every detector and the guard are worth on them.
 
-    Writes answers.jsonl (with all traces, as they come), results.json and report.html. --detector
+    Writes answers.jsonl (with all traces, as they come), results.json and report.html, and
+    unsure.jsonl with the answers that a person should grade: they stand in no figure. --detector
     is for the guard's figures, which are those of a fitted one otherwise.
     """
     JudgingOptions(
@@ -106,11 +109,12 @@ def evaluate(
                 folder,
             )
     told_locator = locator if from_traces else None
-    results = _results(
+    results, answers = _results(
         from_traces or folder.path, detector=detector, locator=told_locator, profile=tried
     )
     folder.start(resume=True)  # scored again, there is something to put there only now
     folder.write_results(results)
+    list_unsure(answers, folder.unsure)
     write_whole(folder.report, evaluation_page(results))
     if as_json:
         typer.echo(json.dumps(results, ensure_ascii=False, allow_nan=False))
@@ -122,8 +126,8 @@ def evaluate(
 
 def _results(
     traces: Path, *, detector: str | None, locator: str | None, profile: Profile | None
-) -> Results:
-    """Score what is stored. locator: to find the answers anew."""
+) -> tuple[Results, Sequence[Answered]]:
+    """Score what is stored, and return the answers, too. locator: to find the answers anew."""
     made_with, answers, run = read_run(traces)
     if locator is not None:
         answers, made_with = relocated(answers, locator), made_with | {"locator": locator}
@@ -132,13 +136,14 @@ def _results(
         profile.check(model=model["fingerprint"], backend=model["backend"])
         profile.check(locator=made_with["locator"], mode="chat", scoring="token-by-token")
         profile.check_policy(Policy(on="p_wrong", abstain=profile.abstain))
-    return {
+    results: Results = {
         **summarise(answers, detector, told=read_told(traces), profile=profile),
         "command": run.command if run else _command(),
         "versions": versions(),
         "made_with": made_with,
         "too_long": run.too_long if run else {},
     }
+    return results, answers
 
 
 def _check_extra() -> None:

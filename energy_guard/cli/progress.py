@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import get_args
 
 from rich.console import Console
 from rich.progress import (
@@ -16,6 +17,7 @@ from rich.progress import (
 )
 
 from energy_guard.questions.answered import Answered
+from energy_guard.questions.grade import Outcome
 from energy_guard.questions.rows import Question
 
 
@@ -37,7 +39,7 @@ def bars(what: str, rows: Sequence[Question]) -> Iterator[Callable[[Answered], N
             name: progress.add_task(f"  {name}", total=names.count(name), counts="", start=False)
             for name in dict.fromkeys(names)
         }
-        counts = {name: dict.fromkeys(("right", "wrong", "refused"), 0) for name in tasks}
+        counts = {name: dict.fromkeys(get_args(Outcome), 0) for name in tasks}
 
         def advance(answered: Answered) -> None:
             of_task = counts[answered.task]

@@ -60,6 +60,11 @@ class Folder:
         return self.path / "answers.jsonl"
 
     @property
+    def unsure(self) -> Path:
+        """Answers that a person should grade; see `questions.unsure`."""
+        return self.path / "unsure.jsonl"
+
+    @property
     def measured(self) -> Path:
         """p(true) and agreement; see `references.ask_again`."""
         return self.path / "baselines.jsonl"

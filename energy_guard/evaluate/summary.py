@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 
@@ -46,6 +46,8 @@ from energy_guard.evaluate.task_arrays import PARTS, SINGLES, Task, tasks_of
 from energy_guard.locate import NothingToCheck, NotLocated
 from energy_guard.profile import Profile
 from energy_guard.questions.answered import Answered
+from energy_guard.questions.grade import Outcome
+from energy_guard.questions.unsure import sure
 from energy_guard.report.results import (
     Compared,
     Gains,
@@ -102,8 +104,11 @@ def summarise(
 
     detector: what the guard's figures are for, instead of the fitted one. told: answers after the
     model was told the rule of a confidence target, by target. profile: one to try as it is.
+    Answers whose grade is unsure are counted, and stand in no other figure.
     """
-    tasks = tasks_of(answers)
+    graded = sure(answers)
+    unsure = Counter(answered.task for answered in answers if answered.unsure)
+    tasks = tasks_of(graded)
     fitting = [task for task in tasks if can_be_fitted(task)]
     scored = [_scored(task, fitting) for task in tasks]
     counting = [each.ranking for each in scored if each.counts]
@@ -116,14 +121,14 @@ def summarise(
         "outcomes": _outcomes(answers),
         "detector": detector or "fitted",
         "tasks": {
-            each.task.name: _task(each, guards.one_a_task.get(each.task.name), best)
+            each.task.name: _task(each, guards.one_a_task.get(each.task.name), best, unsure[each.task.name])
             for each in scored
         },
         "means": _means([each for each in scored if each.counts], rankings, best),
         "localisation": _gains(rankings, [(f"span.{n}", f"answer.{n}") for n in SINGLES]),
         "gauge": _gains(rankings, [(f"span.centred_{n}", f"span.{n}") for n in CENTRED]),
         "pooled": guards.pooled(best),
-        "told": told_figures(answers, told or {}),
+        "told": told_figures(graded, {target: sure(those) for target, those in (told or {}).items()}),
         "profile": profile_figures(tasks, profile) if profile else None,
         "examples": examples_of(tasks, guards.together),
     }
@@ -214,12 +219,12 @@ def _by(task: Task, detector: Detector) -> Floats:
     return np.where(task.ranked, values if detector.riskier == "high" else -values, np.nan)
 
 
-def _task(each: _Scored, p: Floats | None, best: Sequence[str]) -> TaskFigures:
+def _task(each: _Scored, p: Floats | None, best: Sequence[str], unsure: int) -> TaskFigures:
     task, ranking = each.task, each.ranking
     located = Counter(type(answered.located) for answered in task.answers)
     found: TaskFigures = {
         "n": len(task.answers),
-        "outcomes": _outcomes(task.answers),
+        "outcomes": _outcomes(task.answers) | {"unsure": unsure},
         "unanswerable": sum(not answered.answerable for answered in task.answers),
         "not_located": located[NotLocated],
         "nothing_to_check": located[NothingToCheck],
@@ -321,4 +326,4 @@ def _outcomes(answers: Sequence[Answered]) -> dict[str, int]:
     said = Counter(
         "declined" if a.declined and a.outcome == "right" else a.outcome for a in answers
     )
-    return {outcome: said[outcome] for outcome in ("right", "wrong", "refused", "declined")}
+    return {outcome: said[outcome] for outcome in (*get_args(Outcome), "declined")}

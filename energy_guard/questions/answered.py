@@ -53,6 +53,11 @@ class Answered:
         return self.outcome == "wrong"
 
     @property
+    def unsure(self) -> bool:
+        """Whether a person should say how it came out: nothing is learnt from it till then."""
+        return "unsure" in (self.outcome, *self.outcomes)
+
+    @property
     def declined(self) -> bool:
         """Whether the model itself said that it does not know: nothing can be wrong about that."""
         return self.outcome == "refused" or (not self.answerable and self.outcome == "right")

@@ -60,13 +60,15 @@ def _answers(results: Results) -> Sheet:
             "wrong",
             "refused",
             "declined",
+            "unsure",
             "not located",
             "nothing to check",
             "too long",
         ),
         tuple(rows),
         "refused: the model declined a question that has an answer; declined: one that has none. "
-        "Both are counted apart, neither right nor wrong. too long: left out, the context is "
+        "Both are counted apart, neither right nor wrong. unsure: left out and listed in "
+        "unsure.jsonl, for a person. too long: left out, the context is "
         "too small.",
     )
 
@@ -83,5 +85,5 @@ def _counts(task: TaskFigures) -> list[str]:
 def _counted(
     n: int, outcomes: Mapping[str, int], *, not_located: int, nothing_to_check: int
 ) -> list[str]:
-    of_each = [outcomes[key] for key in ("right", "wrong", "refused", "declined")]
+    of_each = [outcomes[key] for key in ("right", "wrong", "refused", "declined", "unsure")]
     return [str(count) for count in (n, *of_each, not_located, nothing_to_check)]
