@@ -25,8 +25,8 @@ from energy_guard.features import features
 from energy_guard.fitted import FittedDetector
 from energy_guard.locate import NothingToCheck, Span
 from energy_guard.profile import Calibration, Certificate, Profile, ProfileTraining
-from energy_guard.questions.unsure import sure
 from energy_guard.questions.answered import Answered
+from energy_guard.questions.unsure import sure
 from energy_guard.request import Sampling
 from energy_guard.score import Detector, Score, Scorer
 
@@ -88,7 +88,9 @@ def make_profile(
     detector: a single signal, instead of one that is fitted here. earlier: certificates that
     were made with these questions before, each a look.
 
-    Answers whose grade is unsure are counted and left out. Raises InputError where there are too few right or wrong answers to learn from.
+    Answers whose grade is unsure are counted and left out.
+
+    Raises InputError where there are too few right or wrong answers to learn from.
     """
     wish = wish or Wish()
     promised = wish.max_risk is not None

@@ -36,8 +36,8 @@ from energy_guard.errors import ConfigError
 from energy_guard.fitted import FittedDetector
 from energy_guard.policy import Policy
 from energy_guard.profile import Certificate, Profile
-from energy_guard.questions.unsure import sure
 from energy_guard.questions.answered import Answered
+from energy_guard.questions.unsure import sure
 from energy_guard.request import Sampling
 from energy_guard.score import Score
 

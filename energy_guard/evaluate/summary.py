@@ -121,14 +121,18 @@ def summarise(
         "outcomes": _outcomes(answers),
         "detector": detector or "fitted",
         "tasks": {
-            each.task.name: _task(each, guards.one_a_task.get(each.task.name), best, unsure[each.task.name])
+            each.task.name: _task(
+                each, guards.one_a_task.get(each.task.name), best, unsure[each.task.name]
+            )
             for each in scored
         },
         "means": _means([each for each in scored if each.counts], rankings, best),
         "localisation": _gains(rankings, [(f"span.{n}", f"answer.{n}") for n in SINGLES]),
         "gauge": _gains(rankings, [(f"span.centred_{n}", f"span.{n}") for n in CENTRED]),
         "pooled": guards.pooled(best),
-        "told": told_figures(graded, {target: sure(those) for target, those in (told or {}).items()}),
+        "told": told_figures(
+            graded, {target: sure(those) for target, those in (told or {}).items()}
+        ),
         "profile": profile_figures(tasks, profile) if profile else None,
         "examples": examples_of(tasks, guards.together),
     }

@@ -54,7 +54,8 @@ _HAN_DIGITS: Final = "〇零一二三四五六七八九十百千万億亿两"
 _TOKEN: Final = regex.compile(
     rf"(?<![\p{{Latin}}\d.,])(?<!\w)-(?:{_NUMBER})(?![\p{{Latin}}\d])"
     rf"|(?<![\p{{Latin}}\d]|\d[.])(?:{_NUMBER})(?![\p{{Latin}}\d])"
-    rf"|[{_HAN_DIGITS}]{{2,}}|(?:(?![{_HAN_DIGITS}]{{2}})[{_BLOCK}ー])+|(?:\p{{L}}\.)+(?=\p{{L}}\b)\p{{L}}"
+    rf"|[{_HAN_DIGITS}]{{2,}}|(?:(?![{_HAN_DIGITS}]{{2}})[{_BLOCK}ー])+"
+    rf"|(?:\p{{L}}\.)+(?=\p{{L}}\b)\p{{L}}"
     rf"|(?:(?![{_BLOCK}])[\p{{L}}\p{{M}}\p{{N}}])+(?:'(?:(?![{_BLOCK}])[\p{{L}}\p{{M}}])+)*|[%$€£¥]"
 )
 _DIGITS: Final = regex.compile(r"-?\d[\d.,/ ]*(?:e-?\d+)?")
@@ -237,15 +238,15 @@ def _numbers(found: Sequence[Word], text: str) -> list[Word]:
         word = found[at]
         if word.text in _ORDINALS:
             n = _ORDINALS[word.text]
-            last = out[-1] if out else None
+            tens = out[-1] if out else None
             if (
-                last
-                and last.values
+                tens
+                and tens.values
                 and n < 10
-                and last.values[0] in range(20, 100, 10)
-                and text[last.end : word.start] in ("-", " ")
+                and tens.values[0] in range(20, 100, 10)
+                and text[tens.end : word.start] in ("-", " ")
             ):
-                n += int(last.values[0])
+                n += int(tens.values[0])
                 start = out.pop().start
             else:
                 start = word.start

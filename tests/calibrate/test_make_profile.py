@@ -172,6 +172,15 @@ def test_another_look_is_counted() -> None:
     assert len(same.profile.certificates) == 1, "the same look again is none"
 
 
+def test_unsure_answers_are_counted_and_nothing_is_learnt_from_them() -> None:
+    answers = many(600)
+    unsure = [answered(i, False, 9.0, "unsure") for i in range(600, 700)]
+    with_them = make_profile([*answers, *unsure], INFO, locator="automatic")
+    without = make_profile(answers, INFO, locator="automatic")
+    assert with_them.outcomes["unsure"] == 100
+    assert with_them.profile == without.profile
+
+
 def test_a_target_is_the_limit() -> None:
     profile = make_profile(many(600), INFO, locator="automatic", wish=Wish(target=0.75)).profile
     assert (profile.warn, profile.abstain) == (0.25, 0.25)

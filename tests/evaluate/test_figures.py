@@ -211,6 +211,17 @@ def test_p_wrong_sees_no_label_of_its_own_fold() -> None:
     assert np.isnan(p).sum() < 12, "outside the range of the other folds there is none"
 
 
+def test_unsure_answers_are_counted_and_stand_in_no_other_figure() -> None:
+    answers = mixed(40)
+    unsure = [answer(f"u{n}", "unsure", [9.0]) for n in range(10)]
+    with_them, without = summarise([*answers, *unsure]), summarise(answers)
+    task = with_them["tasks"]["t"]
+    assert (task["outcomes"].pop("unsure"), with_them["outcomes"]["unsure"]) == (10, 10)
+    assert without["tasks"]["t"]["outcomes"].pop("unsure") == 0
+    assert task == without["tasks"]["t"]
+    assert with_them["pooled"] == without["pooled"]
+
+
 def test_answers_that_the_model_declined_are_counted_apart() -> None:
     answers = [
         *mixed(40),

@@ -26,9 +26,7 @@ _SENTENCE: Final = 30
 """Characters from which a choice is a sentence, and what else is said more than a frame."""
 
 
-def chosen(
-    reply: Reply, choices: Sequence[str], answers: Sequence[str], question: str
-) -> Finding:
+def chosen(reply: Reply, choices: Sequence[str], answers: Sequence[str], question: str) -> Finding:
     """Return whether an answer picks exactly one choice, and that is a gold one.
 
     Args:
@@ -79,9 +77,7 @@ def _by_letter(text: str, offered: Sequence[str]) -> int | None:
     return at if at < len(offered) else None
 
 
-def _by_text(
-    reply: Reply, offered: Sequence[str], question: str
-) -> tuple[list[int], list[int]]:
+def _by_text(reply: Reply, offered: Sequence[str], question: str) -> tuple[list[int], list[int]]:
     """The choices whose words are claimed, and those that are denied; longer choices first."""
     taken: set[int] = set()
     claims: set[int] = set()

@@ -5,7 +5,7 @@ Words of eleven languages; what none of the rules knows counts as claimed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Final
 
 import regex
@@ -14,51 +14,69 @@ from energy_guard.questions.grading.reply import Place, Reply
 from energy_guard.questions.grading.spelling import alike
 
 _NOT: Final = (
-    r"not|never|isnt|wasnt|arent|werent|dont|doesnt|didnt|cannot|cant|couldnt|wont|hasnt|neither|nor"
-    r"|nicht|kein(?:e[nmrs]?)?|niemals|weder|n'est pas|n'était pas|ne|pas|jamais|nunca|non|nao|não|niet|geen"
+    r"not|never|isnt|wasnt|arent|werent|dont|doesnt|didnt|cannot|cant|couldnt|wont|hasnt"
+    r"|neither|nor"
+    r"|nicht|kein(?:e[nmrs]?)?|niemals|weder|n'est pas|n'était pas|ne|pas|jamais|nunca"
+    r"|non|nao|não|niet|geen"
     r"|inte|ikke|ei|nie|не|ни|nem|değil|tampoco"
 )
 _DENIES: Final = regex.compile(rf"(?<!\w)(?:{_NOT})(?!\w)")
 _CONTRACTED: Final = regex.compile(r"(?<=\w)n't\b")
 _AFFIRMS: Final = regex.compile(
-    r"\b(?:not only|not just|not merely|not least|nicht nur|non seulement|no solo|no sólo|non solo|não só"
-    r"|why not|whether or not|if not|not (?:\w+ )?(?:sure|certain|know|remember|positive)|not until|not to mention"
-    r"|without (?:a |any )?doubt|no doubt|not a secret|nichts anderes? als|none other than|no other than"
+    r"\b(?:not only|not just|not merely|not least|nicht nur|non seulement|no solo"
+    r"|no sólo|non solo|não só"
+    r"|why not|whether or not|if not|not (?:\w+ )?(?:sure|certain|know|remember"
+    r"|positive)|not until|not to mention"
+    r"|without (?:a |any )?doubt|no doubt|not a secret|nichts anderes? als"
+    r"|none other than|no other than"
     r"|not unlike|not (?:surprisingly|unexpectedly))\b"
 )
 _TURN: Final = regex.compile(
-    r"\b(?:but|rather|instead|sondern|mais|sino|bensì|ma|mas|maar|utan|ale|lecz|а|но|hanem|vielmehr)\b|[;:]| - | — "
+    r"\b(?:but|rather|instead|sondern|mais|sino|bensì|ma|mas|maar|utan|ale|lecz|а|но"
+    r"|hanem|vielmehr)\b|[;:]| - | — "
 )
 _BEFORE: Final = regex.compile(
-    r"\b(?:instead of|(?<!none other )(?<!no other )than|rather than|(?<!none )(?<!no )other than|no longer|as opposed to|except(?: for)?|unlike|contrary to"
+    r"\b(?:instead of|(?<!none other )(?<!no other )than|rather than"
+    r"|(?<!none )(?<!no )other than|no longer|as opposed to|except(?: for)?|unlike|contrary to"
     r"|(?:not to be |often |sometimes |commonly )?(?:confused|mistaken) (?:with|for)"
-    r"|mis(?:taken|attributed) (?:to|for)|anstatt|anstelle von|statt|au lieu de|en lugar de|en vez de"
+    r"|mis(?:taken|attributed) (?:to|for)|anstatt|anstelle von|statt|au lieu de"
+    r"|en lugar de|en vez de"
     r"|invece di|em vez de|in plaats van|вместо|zamiast|i stället för|yerine)\s+(?:\w+\s+){0,2}$"
 )
 _AFTER: Final = regex.compile(
-    r"^\s*(?:,\s*)?(?:(?:is|was|are|were|did|does|do|has|had|can|could|would)\s*(?:not\b(?! only)|never\b|n't)|(?:isn|wasn|didn|doesn|aren|weren|can|couldn)'t"
-    r"|never\b|ist (?:es )?nicht\b|war (?:es )?nicht\b|n'est pas\b|n'était pas\b|no es\b|no fue\b|non è\b"
+    r"^\s*(?:,\s*)?(?:(?:is|was|are|were|did|does|do|has|had|can|could"
+    r"|would)\s*(?:not\b(?! only)|never\b|n't)|(?:isn|wasn|didn|doesn|aren|weren|can|couldn)'t"
+    r"|never\b|ist (?:es )?nicht\b|war (?:es )?nicht\b|n'est pas\b|n'était pas\b|no es\b"
+    r"|no fue\b|non è\b"
     r"|не является|(?:is|was) (?:incorrect|wrong|false)\b)"
 )
 _BELIEF: Final = regex.compile(
-    r"\b(?:(?:many|some|most|people|often|commonly|widely|sometimes|popularly|mistakenly|wrongly|incorrectly|falsely)\b"
-    r".{0,40}\b(?:believe|think|thought|assume|say|claim|believed|assumed|attribute|credited|attributed|mistaken)"
-    r"|you might think|you may think|i thought|i (?:initially|first) thought|popular belief|common misconception)"
+    r"\b(?:(?:many|some|most|people|often|commonly|widely|sometimes|popularly|mistakenly"
+    r"|wrongly|incorrectly|falsely)\b"
+    r".{0,40}\b(?:believe|think|thought|assume|say|claim|believed|assumed|attribute"
+    r"|credited|attributed|mistaken)"
+    r"|you might think|you may think|i thought|i (?:initially|first) thought"
+    r"|popular belief|common misconception)"
 )
 _CONTRADICTS: Final = regex.compile(
-    r"(?:,|\.|;|—)\s*(?:but|however|yet|although|in fact|actually|in reality)\b(?!.{0,12}\b(?:not sure|not certain|may be|might be))"
+    r"(?:,|\.|;|—)\s*(?:but|however|yet|although|in fact|actually"
+    r"|in reality)\b(?!.{0,12}\b(?:not sure|not certain|may be|might be))"
     r"(?=.{0,80}\b(?:it|he|she|they|the|actually|was|is|were|in fact)\b)"
 )
 _RETRACTS: Final = regex.compile(
-    r"(?:[.!?…,;—-]\s*|\n|^)(?:(?:oh |no )?wait\b|correction\b|scratch that\b|i mean\b|i meant\b|my mistake\b"
-    r"|sorry,? (?:i meant|it'?s|it is|that)|no, (?:actually|it'?s|it is|it was|sorry|wait)\b|actually,? (?:it'?s|it is|it was|no|that'?s)\b"
-    r"|moment(?: mal)?\b|nein,? (?:eigentlich|es)|korrektur\b|non,? (?:en fait|pardon|plutôt)|pardon,? (?:c'est|je)|perdón\b|espera\b"
+    r"(?:[.!?…,;—-]\s*|\n|^)(?:(?:oh |no )?wait\b|correction\b|scratch that\b|i mean\b"
+    r"|i meant\b|my mistake\b"
+    r"|sorry,? (?:i meant|it'?s|it is|that)|no, (?:actually|it'?s|it is|it was|sorry"
+    r"|wait)\b|actually,? (?:it'?s|it is|it was|no|that'?s)\b"
+    r"|moment(?: mal)?\b|nein,? (?:eigentlich|es)|korrektur\b|non,? (?:en fait|pardon"
+    r"|plutôt)|pardon,? (?:c'est|je)|perdón\b|espera\b"
     r"|no, espera\b|mejor dicho\b|aspetta\b|anzi\b|нет, |точнее\b)"
 )
 _OR: Final = "or|oder|eller|или|veya|ou"
 _CJK_BEFORE: Final = regex.compile(r"(?:不是|并不是|并非|不在|而非|而不是|没有|非)[^，。,、]{0,6}$")
 _CJK_AFTER: Final = regex.compile(
-    r"^[^，。,、]{0,4}(?:ではなく|じゃなく|ではありません|ではない|じゃない|でなく|ではなかった|가 아니|이 아니|은 아니|는 아니|아니라|不是)"
+    r"^[^，。,、]{0,4}(?:ではなく|じゃなく|ではありません|ではない|じゃない|でなく|ではなかった"
+    r"|가 아니|이 아니|은 아니|는 아니|아니라|不是)"
 )
 
 
@@ -109,7 +127,8 @@ def _negative(question: str) -> bool:
 
 def _without_asides(text: str) -> str:
     """A text without what stands in brackets or quotation marks in it."""
-    return regex.sub(r"\([^()]*\)|\"[^\"]*\"", " ", text)
+    bare: str = regex.sub(r"\([^()]*\)|\"[^\"]*\"", " ", text)
+    return bare
 
 
 def _denied_before(before: str, question: str) -> bool:
@@ -122,7 +141,8 @@ def _denied_before(before: str, question: str) -> bool:
     if found is None:
         return (
             regex.search(
-                r"(?:^|[,.:;]\s*)(?:no|not) (?:the |a |an )?$|\bno (?:era|es|fue|fueron|está|eran|son)\s+(?:\w+\s+){0,2}$|\bwithout (?:\w+ )?$",
+                r"(?:^|[,.:;]\s*)(?:no|not) (?:the |a |an )?$|\bno (?:era|es|fue|fueron"
+                r"|está|eran|son)\s+(?:\w+\s+){0,2}$|\bwithout (?:\w+ )?$",
                 plain,
             )
             is not None
@@ -135,7 +155,7 @@ def _denied_before(before: str, question: str) -> bool:
     return not regex.search(r",\s*(?:it|he|she|they|this|that|es|c|il|sie|er)\b|,\s*$", between)
 
 
-def offered(reply: Reply, place: Place, golds: Sequence[str]) -> bool:
+def offered(reply: Reply, place: Place, golds: Collection[str]) -> bool:
     """Whether a place is one of several that the answer leaves open: "A or B", a bare list.
 
     golds: joined words of every gold answer; a list of golds alone is no open choice.
@@ -163,7 +183,7 @@ def _bare(text: str, a: int, b: int) -> bool:
     return len(text[:a].split()) + len(text[b:].split()) <= 8
 
 
-def _listed(text: str, a: int, b: int, golds: Sequence[str]) -> bool:
+def _listed(text: str, a: int, b: int, golds: Collection[str]) -> bool:
     """Whether a place is one of four or more things that stand without a sentence."""
     parts = [
         p for p in regex.split(r",\s*(?:and\s+|or\s+)?|\s+(?:and|or)\s+", text.strip(" .")) if p

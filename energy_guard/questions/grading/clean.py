@@ -14,13 +14,42 @@ import regex
 _SUPERSCRIPTS: Final = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _SIGNS: Final = str.maketrans(
     {
-        "−": "-", "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": " — ", "⁄": "/", "∕": "/",
-        "’": "'", "‘": "'", "ʼ": "'", "ʻ": "'", "`": "'", "´": "'", "΄": "'",
-        "“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "،": ",", "٬": ",", "٫": ".",
-        "·": "*", "×": "*", "⋅": "*", "\u00ad": None, "\u200b": None, "\u200c": None,
-        "\u200d": None, "\u200e": None, "\u200f": None, "\u2060": None, "\ufeff": None,
+        "−": "-",
+        "‐": "-",
+        "‑": "-",
+        "‒": "-",
+        "–": "-",
+        "—": " — ",
+        "⁄": "/",
+        "∕": "/",
+        "’": "'",
+        "‘": "'",
+        "ʼ": "'",
+        "ʻ": "'",
+        "`": "'",
+        "´": "'",
+        "΄": "'",
+        "“": '"',
+        "”": '"',
+        "„": '"',
+        "«": '"',
+        "»": '"',
+        "،": ",",
+        "٬": ",",
+        "٫": ".",
+        "·": "*",
+        "×": "*",
+        "⋅": "*",
+        "\u00ad": None,
+        "\u200b": None,
+        "\u200c": None,
+        "\u200d": None,
+        "\u200e": None,
+        "\u200f": None,
+        "\u2060": None,
+        "\ufeff": None,
     }
-)  # fmt: skip
+)
 _BOXED: Final = regex.compile(r"\\(?:boxed|fbox)\s*(\{(?:[^{}]|(?1))*\})")
 _FRACTION: Final = regex.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _WRAPPED: Final = regex.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox|ce)\s*\{([^{}]*)\}")
@@ -30,7 +59,8 @@ _NOTE: Final = regex.compile(
 )
 _NOTE_OF_YEAR: Final = regex.compile(r"\b((?:1\d|20)\d\d)\d{1,2}(?=[.;](?:\s|$))")
 _GLUED: Final = regex.compile(
-    r"\b((?i:by|was|is|in|on|of|and|the|at|from|to|for|are|with|as|called))(?=\p{Lu}\p{Ll}{2}|\d{4})"
+    r"\b((?i:by|was|is|in|on|of|and|the|at|from|to|for|are|with|as"
+    r"|called))(?=\p{Lu}\p{Ll}{2}|\d{4})"
 )
 """A small word that has lost the blank after it."""
 _POWER_OF_TEN: Final = regex.compile(
@@ -40,9 +70,9 @@ _POWER_OF_TEN: Final = regex.compile(
 
 @lru_cache(maxsize=65536)
 def clean(text: str) -> str:
-    """Return a text in one set of signs, and without marks that only say how it looks.
+    r"""Return a text in one set of signs, and without marks that only say how it looks.
 
-    >>> clean("It is **CO₂**."), clean("$$\\\\boxed{\\\\frac{3}{4}}$$"), clean("१९४७")
+    >>> clean("It is **CO₂**."), clean("$$\\boxed{\\frac{3}{4}}$$"), clean("१९४७")
     ('It is CO2.', '3/4', '1947')
     """
     text = _latex(text) if "\\" in text or "{,}" in text else text
@@ -82,4 +112,5 @@ def _latex(text: str) -> str:
         text = _FRACTION.sub(r"\1/\2", text)
     text = _WRAPPED.sub(r"\1", text)
     text = text.replace("\\%", "%").replace("\\$", "$").replace("^\\circ", "°")
-    return regex.sub(r"\$\$|\\[()\[\]]|\\left|\\right|\\[,;! ]", "", text)
+    text = regex.sub(r"\$\$|\\[()\[\]]|\\left|\\right|\\[,;! ]", "", text)
+    return text

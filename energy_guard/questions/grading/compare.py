@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -67,7 +67,7 @@ def _all_said(reply: Reply, parts: Sequence[tuple[Gold, ...]], question: str) ->
     return Finding("doubt", "It says only some parts of the list.") if said else NO
 
 
-def _against(reply: Reply, gold: Gold, question: str, joined: Sequence[str]) -> Finding:
+def _against(reply: Reply, gold: Gold, question: str, joined: Collection[str]) -> Finding:
     wanted = polarity(gold.text)
     if wanted:
         said = polarity_said(reply.text, question)

@@ -1,4 +1,4 @@
-"""Dates as people and models write them, in any order and in the languages whose months are known."""
+"""Dates as people and models write them, in any order and in many languages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Final, Literal
 
 import regex
-from babel import Locale
 
 from energy_guard.questions.normalise import folded
 
@@ -30,6 +29,8 @@ class Date:
 
 @lru_cache(maxsize=1)
 def _months() -> dict[str, int]:
+    from babel import Locale  # only when a text may have a date: the names are read from files
+
     names: dict[str, int] = {}
     for language in _LANGUAGES:
         months = Locale(language).months

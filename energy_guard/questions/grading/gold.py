@@ -14,12 +14,14 @@ from energy_guard.questions.normalise import ARTICLES, Word, tokens
 
 FILLERS: Final = frozenset(
     "of in on at by for from to with and or as is are was were be it its this that their his her "
-    "c ca circa about approximately around approx roughly nearly almost over some very your our my mid early late later sometime "
+    "c ca circa about approximately around approx roughly nearly almost over some very "
+    "your our my mid early late later sometime "
     "one who which what into during within through between under he she they them you i we".split()
 )
 """Words that say nothing by themselves."""
 TITLES: Final = frozenset(
-    "mr mrs ms miss dr doctor prof professor sir dame lord lady saint st king queen prince princess "
+    "mr mrs ms miss dr doctor prof professor sir dame lord lady saint st king queen "
+    "prince princess "
     "emperor empress president senator governor general colonel captain major lieutenant sergeant "
     "judge justice chief rev reverend father pope cardinal bishop jr sr junior senior phd md esq "
     "baron count duke earl us american british english french german".split()
@@ -90,8 +92,7 @@ def _ways(text: str) -> Iterator[str]:
     yield text
     bare = regex.sub(r"\s*[(\[][^()\[\]]*[)\]]\s*", " ", text).strip()
     yield bare
-    for accepted in regex.findall(r"\((?:accept|or|also)\s+([^()]*)\)", text, regex.IGNORECASE):
-        yield accepted
+    yield from regex.findall(r"\((?:accept|or|also)\s+([^()]*)\)", text, regex.IGNORECASE)
     parts = regex.split(r"\s+(?:or|OR)\s+|\s+/\s+|;\s+", bare)
     if len(parts) > 1:
         yield from parts

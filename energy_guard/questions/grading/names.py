@@ -13,10 +13,14 @@ from energy_guard.questions.grading.spelling import alike
 from energy_guard.questions.normalise import Word, singular
 
 _ASKED: Final = regex.compile(
-    r"\b(?:who|whos|whom|whose|which (?:\w+ ){0,3}(?:man|woman|person|actor|actress|singer|author|writer|poet|artist|painter"
-    r"|composer|president|politician|minister|king|queen|player|footballer|golfer|comedian|presenter|director|scientist"
-    r"|philosopher|explorer|novelist|dramatist|playwright|musician|star|driver|boxer|cricketer|celebrity|monarch|inventor|leader)"
-    r"|actor|actress|singer|author|surname|wer|wem|qui|quién|quien|chi|quem|wie|кто|kto|vem|hvem|kim)\b",
+    r"\b(?:who|whos|whom|whose|which (?:\w+ ){0,3}(?:man|woman|person|actor|actress"
+    r"|singer|author|writer|poet|artist|painter"
+    r"|composer|president|politician|minister|king|queen|player|footballer|golfer"
+    r"|comedian|presenter|director|scientist"
+    r"|philosopher|explorer|novelist|dramatist|playwright|musician|star|driver|boxer"
+    r"|cricketer|celebrity|monarch|inventor|leader)"
+    r"|actor|actress|singer|author|surname|wer|wem|qui|quién|quien|chi|quem|wie|кто|kto"
+    r"|vem|hvem|kim)\b",
     regex.IGNORECASE,
 )
 _NICKNAMES: Final = tuple(
@@ -98,8 +102,10 @@ def person(reply: Reply, gold: Gold) -> Iterator[tuple[Place, Literal["same", "o
 
 
 _BODIES: Final = frozenset(
-    "empire congress assembly court judge army house senate university college government republic school church "
-    "museum park palace street union nation association council committee department force ministry league".split()
+    "empire congress assembly court judge army house senate university college "
+    "government republic school church "
+    "museum park palace street union nation association council committee department "
+    "force ministry league".split()
 )
 """Last words of names that are no persons'."""
 
@@ -147,7 +153,8 @@ def _before(reply: Reply, at: int) -> tuple[int, list[Word]]:
 
 
 _STARTS: Final = frozenset(
-    "by and was is it the in when while as although that this he she actor actress singer author writer poet "
+    "by and was is it the in when while as although that this he she actor actress "
+    "singer author writer poet "
     "director artist composer painter both answer name i".split()
 )
 """What may have a capital before a name and is no name."""

@@ -19,30 +19,52 @@ from energy_guard.questions.normalise import Word, tokens
 _UNITS: Final = {
     alias: (kind, size)
     for kind, size, aliases in (
-        ("length", 1e3, "km kilometer kilometre kms"), ("length", 1.0, "m meter metre"),
-        ("length", 1e-2, "cm centimeter centimetre"), ("length", 1e-3, "mm millimeter millimetre"),
-        ("length", 1609.344, "mile mi meile"), ("length", 0.9144, "yard yd"),
-        ("length", 0.3048, "foot feet ft"), ("length", 0.0254, "inch inche"),
-        ("mass", 1.0, "kg kilogram kilo kgs"), ("mass", 1e-3, "g gram"), ("mass", 1e3, "tonne"),
-        ("mass", 0.45359237, "pound lb"), ("mass", 0.0283495, "ounce oz"), ("mass", 6.35029, "stone"),
-        ("time", 1.0, "second sec"), ("time", 60.0, "minute min"), ("time", 3600.0, "hour hr"),
-        ("time", 86400.0, "day"), ("time", 604800.0, "week"), ("month", 1.0, "month"), ("month", 12.0, "year"),
-        ("volume", 1.0, "liter litre l"), ("volume", 1e-3, "ml milliliter millilitre"), ("volume", 3.785, "gallon"),
+        ("length", 1e3, "km kilometer kilometre kms"),
+        ("length", 1.0, "m meter metre"),
+        ("length", 1e-2, "cm centimeter centimetre"),
+        ("length", 1e-3, "mm millimeter millimetre"),
+        ("length", 1609.344, "mile mi meile"),
+        ("length", 0.9144, "yard yd"),
+        ("length", 0.3048, "foot feet ft"),
+        ("length", 0.0254, "inch inche"),
+        ("mass", 1.0, "kg kilogram kilo kgs"),
+        ("mass", 1e-3, "g gram"),
+        ("mass", 1e3, "tonne"),
+        ("mass", 0.45359237, "pound lb"),
+        ("mass", 0.0283495, "ounce oz"),
+        ("mass", 6.35029, "stone"),
+        ("time", 1.0, "second sec"),
+        ("time", 60.0, "minute min"),
+        ("time", 3600.0, "hour hr"),
+        ("time", 86400.0, "day"),
+        ("time", 604800.0, "week"),
+        ("month", 1.0, "month"),
+        ("month", 12.0, "year"),
+        ("volume", 1.0, "liter litre l"),
+        ("volume", 1e-3, "ml milliliter millilitre"),
+        ("volume", 3.785, "gallon"),
         ("share", 0.01, "% percent per cent prozent pourcent"),
-        ("dollar", 1.0, "$ dollar usd"), ("euro", 1.0, "€ euro eur"), ("pound", 1.0, "£ gbp"),
-        ("yen", 1.0, "¥ yen jpy"), ("celsius", 1.0, "celsius c"), ("fahrenheit", 1.0, "fahrenheit f"),
-        ("speed", 1.0, "mph"), ("speed", 0.6214, "kmh kph"),
+        ("dollar", 1.0, "$ dollar usd"),
+        ("euro", 1.0, "€ euro eur"),
+        ("pound", 1.0, "£ gbp"),
+        ("yen", 1.0, "¥ yen jpy"),
+        ("celsius", 1.0, "celsius c"),
+        ("fahrenheit", 1.0, "fahrenheit f"),
+        ("speed", 1.0, "mph"),
+        ("speed", 0.6214, "kmh kph"),
     )
     for alias in aliases.split()
-}  # fmt: skip
+}
 _SIGNS: Final = frozenset("$€£¥")
 _TOLD: Final = frozenset({"share", "dollar", "euro", "pound", "yen"})
 """Units that nobody leaves out before a noun."""
 _STATED: Final = regex.compile(
-    r"(?:\banswer(?:\s+\w+){0,3}\s*(?:is|:|=)|####|[=≈])\s*(?:[A-Za-z$€£]+\s+){0,2}?\W{0,3}(-?\d[\d,./]*)\D*$"
+    r"(?:\banswer(?:\s+\w+){0,3}\s*(?:is|:|=)|####"
+    r"|[=≈])\s*(?:[A-Za-z$€£]+\s+){0,2}?\W{0,3}(-?\d[\d,./]*)\D*$"
 )
 _ASKS: Final = regex.compile(
-    r"\b(how (many|much|long|far|old|fast)|what (is|was|will|are|percentage)|find|calculate|compute|solve)\b",
+    r"\b(how (many|much|long|far|old|fast)|what (is|was|will|are|percentage)|find"
+    r"|calculate|compute|solve)\b",
     regex.IGNORECASE,
 )
 
@@ -80,7 +102,9 @@ def quantities(words: Sequence[Word], text: str) -> list[Quantity]:
         if not word.values:
             continue
         places = len(word.text.partition(".")[2]) if "." in word.text else 0
-        found.append(Quantity(word.values, places, _unit(words, at, text), at, _noun(words, at, text)))
+        found.append(
+            Quantity(word.values, places, _unit(words, at, text), at, _noun(words, at, text))
+        )
     return found
 
 
@@ -201,7 +225,8 @@ def _range(reply: Reply, found: Quantity) -> bool:
     before, after = reply.text[: word.start], reply.text[word.end :]
     return bool(
         regex.search(
-            r"\d\s?(?:-|to|bis|à|a)\s?[$€£]?$|\bbetween\s+\S+(?:\s\w+)?\s+and\s+[$€£]?$|\bbetween\s+[$€£]?$|\bfrom\s+\d+ to $",
+            r"\d\s?(?:-|to|bis|à|a)\s?[$€£]?$|\bbetween\s+\S+(?:\s\w+)?\s+and\s+[$€£]?$"
+            r"|\bbetween\s+[$€£]?$|\bfrom\s+\d+ to $",
             before,
         )
         or regex.match(r"\s?(?:-|to|bis|à)\s?[$€£]?\d", after)

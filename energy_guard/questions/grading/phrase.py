@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -15,7 +15,7 @@ from energy_guard.questions.grading.kin import kin
 from energy_guard.questions.grading.names import asks_person, person
 from energy_guard.questions.grading.reply import Place, Reply
 from energy_guard.questions.grading.spelling import alike
-from energy_guard.questions.normalise import Word, tokens
+from energy_guard.questions.normalise import ARTICLES, Word, tokens
 
 _LINKS: Final = frozenset("is was are were be in of to it by".split())
 _NEGATIVE: Final = frozenset(
@@ -30,7 +30,7 @@ def asked_words(question: str) -> tuple[str, ...]:
     return tuple(word.text for word in tokens(question))
 
 
-def phrase_said(reply: Reply, gold: Gold, question: str, joined: Sequence[str]) -> Finding:
+def phrase_said(reply: Reply, gold: Gold, question: str, joined: Collection[str]) -> Finding:
     """Return whether an answer says a phrase.
 
     question: cleaned. joined: the joined words of every gold answer of the row.
@@ -112,10 +112,10 @@ def _echo(reply: Reply, place: Place, gold: Gold, question: str) -> bool:
 def _other_first(before: Sequence[str], asked: Sequence[str], start: int, end: int) -> bool:
     """Whether the answer has the other option of an "A or B" in the question before this one."""
     either = asked.index("or")
-    others = asked[either + 1 : either + 4] if end <= either else asked[max(0, either - 3) : either]
-    own = set(asked[start:end])
-    rest = set(others) - own - FILLERS - _LINKS - {"the"}
-    return bool(rest & set(before))
+    sides = asked[either + 1 :] if end <= either else asked[:either][::-1]
+    own = {*asked[start:end], *ARTICLES} | FILLERS
+    other = next((word for word in sides if word not in own), None)
+    return other in before
 
 
 def _loosely(reply: Reply, gold: Gold, question: str) -> Finding:

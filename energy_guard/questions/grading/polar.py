@@ -10,23 +10,31 @@ from energy_guard.questions.grading.gold import FILLERS
 from energy_guard.questions.normalise import ARTICLES, tokens
 
 _YES: Final = frozenset(
-    "yes yeah yep yup true correct ja oui si sí sim tak da да evet hai はい 是 是的 对 예 네 kyllä igen ano jes jo doch "
-    "certainly definitely absolutely indeed affirmative wahr richtig vrai verdadero vero 正确 हाँ हां نعم".split()
+    "yes yeah yep yup true correct ja oui si sí sim tak da да evet hai はい 是 是的 对 예 네 "
+    "kyllä igen ano jes jo doch "
+    "certainly definitely absolutely indeed affirmative wahr richtig vrai verdadero vero "
+    "正确 हाँ हां نعم".split()
 )
 _NO: Final = frozenset(
-    "no nope nah false incorrect nein non não nao nee nej nei nie нет hayır ei nem ne falsch faux falso いいえ 不 不是 否 没有 "
+    "no nope nah false incorrect nein non não nao nee nej nei nie нет hayır ei nem ne "
+    "falsch faux falso いいえ 不 不是 否 没有 "
     "아니요 아니오 नहीं لا".split()
 )
 _FIRM_YES: Final = regex.compile(
-    r"^\W*(?:no|without(?: a| any)?) doubt|^\W*(?:of course|i think so|that(?:'s| is) (?:right|true|correct))(?! not)|^\W*it (?:is|does|was|did|can|has)\W*$"
+    r"^\W*(?:no|without(?: a| any)?) doubt|^\W*(?:of course|i think so|that(?:'s"
+    r"| is) (?:right|true|correct))(?! not)|^\W*it (?:is|does|was|did|can|has)\W*$"
 )
 _FIRM_NO: Final = regex.compile(
-    r"^\W*(?:not (?:really|at all|exactly|quite|true|correct|necessarily|yet)|of course not|certainly not|definitely not|absolutely not|i don't think so|far from it|by no means"
+    r"^\W*(?:not (?:really|at all|exactly|quite|true|correct|necessarily|yet)"
+    r"|of course not|certainly not|definitely not|absolutely not|i don't think so"
+    r"|far from it|by no means"
     r"|(?:that|this|it)(?:'s| is| was)? (?:not true|untrue|false|incorrect|a myth))"
 )
 _NEGATION: Final = regex.compile(
-    r"\b(?:not|never|cannot|isnt|neither|no longer|false|untrue|incorrect|myth|nicht|kein\w*|pas|jamais|nunca|jamás|niet|geen|inte|ikke|не|nie|değil)\b"
-    r"|n't\b|(?:^|[.:]\s*)(?:no|non|não) (?:es|è|é|era|fue|puede|sono|são|pode|si|se)\b|不(?!仅)|没有|ない|ません|않|아니"
+    r"\b(?:not|never|cannot|isnt|neither|no longer|false|untrue|incorrect|myth|nicht"
+    r"|kein\w*|pas|jamais|nunca|jamás|niet|geen|inte|ikke|не|nie|değil)\b"
+    r"|n't\b|(?:^|[.:]\s*)(?:no|non|não) (?:es|è|é|era|fue|puede|sono|são|pode|si|se)\b"
+    r"|不(?!仅)|没有|ない|ません|않|아니"
 )
 Polarity = Literal["yes", "no"]
 

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Final
 
 import regex
@@ -17,11 +18,13 @@ import regex
 from energy_guard.questions.normalise import ARTICLES, Word, tokens
 
 _SHORT: Final = (
-    "st|mr|mrs|ms|dr|prof|jr|sr|vs|no|ft|mt|gen|col|lt|sgt|capt|rev|hon|gov|sen|rep|pres|inc|co|corp|ltd"
+    "st|mr|mrs|ms|dr|prof|jr|sr|vs|no|ft|mt|gen|col|lt|sgt|capt|rev|hon|gov|sen|rep|pres"
+    "|inc|co|corp|ltd"
     "|bros|etc|eg|ie|approx|ca|c|vol|op|ed|jan|feb|mar|apr|jun|jul|aug|sep|sept|oct|nov|dec"
 )
 _END: Final = regex.compile(
-    r"(?<=[.!?][\"')\]]*)\s+(?=[\"'(\[]*[\p{Lu}\p{Lo}\d])|[。！？]|\n+|(?<=[.!?])\s+(?=(?:but|wait|no|actually)\b)"
+    r"(?<=[.!?][\"')\]]*)\s+(?=[\"'(\[]*[\p{Lu}\p{Lo}\d])|[。！？]|\n+"
+    r"|(?<=[.!?])\s+(?=(?:but|wait|no|actually)\b)"
 )
 _OPEN: Final = regex.compile(rf"(?i)(?:\b(?:{_SHORT})|(?<!\p{{L}})\p{{L}}(?:\.\p{{L}})*)\.$")
 """What ends with a dot that ends no sentence: an abbreviation, an initial."""
@@ -150,4 +153,4 @@ def sentences(text: str) -> tuple[tuple[int, int], ...]:
         if "\n" in match[0] or not _OPEN.search(text[max(0, match.start() - 12) : match.start()]):
             cuts.append(match.start() if match[0].isspace() else match.end())
     cuts.append(len(text))
-    return tuple((a, b) for a, b in zip(cuts, cuts[1:], strict=False) if b > a)
+    return tuple((a, b) for a, b in pairwise(cuts) if b > a)
