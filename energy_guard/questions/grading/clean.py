@@ -112,5 +112,5 @@ def _latex(text: str) -> str:
         text = _FRACTION.sub(r"\1/\2", text)
     text = _WRAPPED.sub(r"\1", text)
     text = text.replace("\\%", "%").replace("\\$", "$").replace("^\\circ", "°")
-    text = regex.sub(r"\$\$|\\[()\[\]]|\\left|\\right|\\[,;! ]", "", text)
-    return text
+    plain: str = regex.sub(r"\$\$|\\[()\[\]]|\\left|\\right|\\[,;! ]", "", text)
+    return plain
