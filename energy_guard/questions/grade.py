@@ -110,7 +110,7 @@ def grade_row(row: Question, answer: str, reasoning_open: bool = False) -> Outco
 
 def _decided(row: Question, text: str) -> Grade:
     """The grade of an answer without reasoning."""
-    declines = is_refusal(text)
+    declines = is_refusal(text, row.question)
     if not row.answerable:
         if declines:
             return Grade("right", "The question has no answer, and this declines to give one.")
