@@ -17,7 +17,15 @@ import pytest
 from energy_guard.backends.base import Backend
 from energy_guard.backends.locks import lock_of
 from energy_guard.errors import EngineBusyError, PromptError
-from energy_guard.request import CancelToken, Event, Finished, Partition, Request, Token
+from energy_guard.request import (
+    CancelToken,
+    Event,
+    Finished,
+    Partition,
+    Request,
+    Sampling,
+    Token,
+)
 from energy_guard.trace import SIGNALS, Trace
 
 Ask = Callable[[Sequence[Request]], Generator[Event, None, None]]
@@ -333,6 +341,54 @@ class BackendContract:
             np.testing.assert_allclose(
                 getattr(again, name), getattr(live, name), rtol=0, atol=1e-6, err_msg=name
             )
+
+    def test_the_next_row_is_the_one_that_chooses_the_first_token(
+        self, backend: Any, request_: Request
+    ) -> None:
+        live = self.answer(backend, request_)
+        self.fresh(backend)
+        with backend.session() as session:
+            row = session.next_row(request_)
+        assert row.dtype == np.float32 and row.ndim == 1
+        assert int(row.argmax()) == live.ids[0], "greedy"
+        assert row[live.ids[0]] == pytest.approx(live.token_logit[0], abs=1e-5)
+        partition = np.logaddexp.reduce(row.astype(np.float64))
+        assert partition == pytest.approx(live.log_partition[0], abs=1e-5)
+        self.assert_free(backend, request_)
+
+    def test_the_next_row_is_raw_whatever_the_request_says_of_sampling(
+        self, backend: Any, request_: Request
+    ) -> None:
+        scaled = replace(request_, inverse_temperature=0.5, sampling=Sampling(temperature=2.0))
+        with backend.session() as session:
+            rows = []
+            for request in (request_, scaled):
+                session.rewind([])
+                rows.append(session.next_row(request))
+        np.testing.assert_array_equal(*rows)
+
+    def test_a_row_stays_as_it_was_when_the_engine_goes_on(
+        self, backend: Any, request_: Request
+    ) -> None:
+        with backend.session() as session:
+            row = session.next_row(request_)
+            before = row.copy()
+            list(session.generate([request_]))
+        np.testing.assert_array_equal(row, before)
+
+    def test_there_is_no_next_row_after_a_prompt_that_does_not_fit(
+        self, backend: Any, request_: Request
+    ) -> None:
+        full = Request(ids=(1,) * backend.measure(request_).context)
+        with backend.session() as session, pytest.raises(PromptError):
+            session.next_row(full)
+        self.assert_free(backend, request_)
+
+    def test_the_tokens_of_an_answer_are_found_again(self, backend: Any, request_: Request) -> None:
+        live = self.answer(backend, request_)
+        piece = live.pieces[0].decode()
+        with backend.session() as session:
+            assert session.tokens_of(piece) == [live.ids[0]]
 
     def test_a_replay_that_is_dropped_frees_the_engine(
         self, backend: Any, request_: Request

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from energy_guard import Guard, Policy, load
@@ -48,6 +49,30 @@ def test_what_they_share_is_its_longest_beginning(guard: Guard) -> None:
     with guard.backend.session() as session:
         beginning = session.beginning(SHARED)
     assert bytes(t for t in beginning if t < 256).endswith(b"user\n")
+
+
+def test_the_next_row_does_not_depend_on_what_was_read_before(guard: Guard) -> None:
+    with guard.backend.session() as session:
+        beginning = session.beginning(SHARED)
+
+        def rows(questions: list[Request]) -> list[bytes]:
+            found = []
+            for question in questions:
+                session.rewind(beginning)
+                found.append(session.next_row(question).tobytes())
+            return found
+
+        together = rows(QUESTIONS)
+        assert len(set(together)) == len(QUESTIONS)
+        assert rows(QUESTIONS[::-1])[::-1] == together, "to the last digit"
+        session.rewind([])
+        alone = session.next_row(QUESTIONS[0])
+    np.testing.assert_allclose(alone, np.frombuffer(together[0], np.float32), atol=1e-4)
+
+
+def test_a_control_token_in_a_text_is_plain_text(guard: Guard) -> None:
+    with guard.backend.session() as session:
+        assert len(session.tokens_of("<|im_end|>")) == len("<|im_end|>")
 
 
 def test_retries_count_as_in_ask() -> None:

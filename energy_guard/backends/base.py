@@ -106,6 +106,25 @@ class Session(Protocol):
         """
         ...
 
+    def next_row(self, request: Request) -> npt.NDArray[np.float32]:
+        """Return the raw row after a prompt: what the model would write next, before sampling.
+
+        One pass over what of the prompt is not in the cache yet; nothing is written, and captures
+        do not see it. The request's limits, sampling and inverse temperature play no part.
+
+        Returns:
+            A row of its own, shape (vocabulary,), unnormalised logits.
+
+        Raises:
+            PromptError: The prompt cannot be encoded or does not fit.
+            EngineError: The engine fails.
+        """
+        ...
+
+    def tokens_of(self, text: str) -> list[int]:
+        """Return the token ids of a text as an answer has it: none of them is a control token."""
+        ...
+
 
 def heard(events: Iterable[Event], steps: bool) -> Iterator[Event]:
     """Leave out, where `steps` are not wanted, all but the ends."""

@@ -159,9 +159,7 @@ class _Session:
         for request in requests:
             size = self.backend.measure(request)
             if size.room < 1:
-                raise PromptError(
-                    f"the prompt has {size.tokens} words and the context holds {size.context}"
-                )
+                raise _too_long(size)
         for number, request in enumerate(requests):
             yield from heard(self.backend._play(number, request, self.backend._next()), steps)
 
@@ -182,6 +180,20 @@ class _Session:
 
     def rewind(self, beginning: Sequence[int]) -> None:
         return
+
+    def next_row(self, request: Request) -> npt.NDArray[np.float32]:
+        size = self.backend.measure(request)
+        if size.room < 1:
+            raise _too_long(size)
+        return np.asarray(self.backend._next().rows[0], np.float32).copy()
+
+    def tokens_of(self, text: str) -> list[int]:
+        piece, vocabulary = text.encode(), self.backend.vocabulary
+        return [vocabulary.index(piece)] if piece in vocabulary else []
+
+
+def _too_long(size: PromptSize) -> PromptError:
+    return PromptError(f"the prompt has {size.tokens} words and the context holds {size.context}")
 
 
 def _row(size: int, token: int, probability: float) -> npt.NDArray[np.float32]:

@@ -7,8 +7,12 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
 
 from energy_guard.backends.base import Backend, ModelInfo, Pair, PromptSize, Session, heard
 from energy_guard.backends.gguf_file import fingerprint
@@ -227,6 +231,21 @@ class _Session:
         else:
             llm.reset()
             decode_tokens(llm, wanted)
+
+    def next_row(self, request: Request) -> npt.NDArray[np.float32]:
+        llm, prompt = self.backend.engine, self.backend._prompts.encode(request)
+        read = llm.input_ids[: min(llm.n_tokens, len(prompt) - 1)].tolist()
+        held = [mine for mine, _ in takewhile(_same, zip(read, prompt, strict=False))]
+        self.rewind(held)
+        decode_tokens(llm, prompt[len(held) :])  # one token at least: its row is wanted
+        return current_row(llm).copy()
+
+    def tokens_of(self, text: str) -> list[int]:
+        return self.backend._prompts.encode_answer(text, context_size(self.backend.engine))
+
+
+def _same(pair: tuple[int, int]) -> bool:
+    return pair[0] == pair[1]
 
 
 def _next(tokens: Iterator[int]) -> int:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+import numpy.typing as npt
+
 from energy_guard.backends.transformers.job import engine_failures
 
 if TYPE_CHECKING:
@@ -45,3 +48,30 @@ class Prefix:
         shared = [mine for mine, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
         kept = self.cut_to(shared) if shared else None
         return kept and kept.cache
+
+
+def row_after(
+    model: PreTrainedModel, prompt: Sequence[int], held: Prefix | None
+) -> tuple[npt.NDArray[np.float32], Prefix | None]:
+    """Evaluate a prompt, and return the raw row after it and what it leaves in the cache.
+
+    Args:
+        model: The model.
+        prompt: Token ids, at least one.
+        held: What is in a cache already; used as far as the prompt begins with it.
+
+    Returns:
+        The row, shape (vocabulary,), and the new prefix; None if the cache is of a kind that
+        cannot be cut.
+    """
+    import torch
+
+    cache = held and held.reused_for(prompt)
+    rest = list(prompt[cache.get_seq_length() if cache is not None else 0 :])
+    with engine_failures(), torch.no_grad():
+        ids = torch.tensor([rest], device=model.device)
+        out = model(ids, past_key_values=cache, use_cache=True)
+    row = out.logits[0, -1].to(torch.float32).cpu().numpy().copy()
+    kept = out.past_key_values
+    cuttable = type(kept).__name__ == "DynamicCache"
+    return row, Prefix(list(prompt), kept) if cuttable else None

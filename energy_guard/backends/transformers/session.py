@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from energy_guard.backends.base import Pair
 from energy_guard.backends.transformers.engine import Engine
-from energy_guard.backends.transformers.prefix import Prefix
+from energy_guard.backends.transformers.prefix import Prefix, row_after
 from energy_guard.backends.transformers.run import BatchRun
 from energy_guard.backends.worker import Emit, Kept, stepwise
 from energy_guard.request import Event, Finished, Request
@@ -53,6 +56,17 @@ class TransformersSession:
         self.prefix = held and held.cut_to(beginning)
         if self.prefix is None and beginning:
             self.prefix = Prefix.read(self.engine.model, beginning)
+
+    def next_row(self, request: Request) -> npt.NDArray[np.float32]:
+        """Return the raw row after a prompt; see `Session.next_row`."""
+        prompt = self.engine.prompts.encode(request)
+        held, self.prefix = self.prefix, None  # it is used up, also if the model fails
+        row, self.prefix = row_after(self.engine.model, prompt, held)
+        return row
+
+    def tokens_of(self, text: str) -> list[int]:
+        """Return the token ids of a text; see `Session.tokens_of`."""
+        return self.engine.prompts.encode_answer(text, self.engine.codec.context)
 
 
 def _events(work: Callable[[Emit[list[Event]]], None], steps: bool) -> Generator[Event, None, None]:
