@@ -118,6 +118,7 @@ class Session(Protocol):
         Raises:
             PromptError: The prompt cannot be encoded or does not fit.
             EngineError: The engine fails.
+
         """
         ...
 

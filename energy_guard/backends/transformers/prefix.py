@@ -63,6 +63,7 @@ def row_after(
     Returns:
         The row, shape (vocabulary,), and the new prefix; None if the cache is of a kind that
         cannot be cut.
+
     """
     import torch
 
