@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated, Final, get_args
@@ -21,6 +21,7 @@ from energy_guard.calibrate.make_profile_with_retries import (
 )
 from energy_guard.calibrate.split import split_of
 from energy_guard.cli.bundle import bundled
+from energy_guard.cli.grader import GraderName, check_grader, opened_grader
 from energy_guard.cli.options import DetectorName, EngineOptions, Json, LocatorName, PolicyFile
 from energy_guard.cli.progress import bars
 from energy_guard.errors import ConfigError, InputError
@@ -34,6 +35,7 @@ from energy_guard.profile.store import store, user_path
 from energy_guard.questions.answered import Answered
 from energy_guard.questions.ask import collect
 from energy_guard.questions.grade import Outcome
+from energy_guard.questions.model_grader import ModelGrader
 from energy_guard.questions.rows import Question, read_rows
 from energy_guard.questions.unsure import list_unsure
 from energy_guard.questions.wording import Wording, fits_context
@@ -67,6 +69,7 @@ def calibrate(
         Path | None, typer.Option(help="Where to put the profile; where it is found by itself.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after an interruption.")] = False,
+    grader: GraderName = None,
     as_json: Json = False,
 ) -> None:
     """Ask the model labelled questions, and make its profile: a score's P(wrong), and thresholds.
@@ -81,6 +84,7 @@ def calibrate(
         import filelock  # noqa: F401
         import scipy  # noqa: F401
         import sklearn  # noqa: F401
+    check_grader(grader)
     wish = Wish(max_risk, confidence, target)
     rules = Policy.read(policy) if policy else None
     detector = _detector(detector, rules)
@@ -98,7 +102,12 @@ def calibrate(
         locator=locator,
         profile=None,
     )
-    with held(path.with_name(f"{path.stem}.lock")):
+    compared = path.with_name(f"{path.stem}.compared.jsonl")
+    with (
+        held(path.with_name(f"{path.stem}.lock")),
+        opened_grader(grader, n_threads=engine.n_threads, asked=compared) as second,
+    ):
+        asker = replace(asker, grader=second)
         earlier = Profile.read(path).certificates if path.exists() else ()
         if rules is None:
             made = make_profile(
@@ -154,6 +163,7 @@ class _Asker:
     path: Path
     wording: Wording
     resume: bool
+    grader: ModelGrader | None = None
 
     def fitting(self, rows: list[Question]) -> list[Question]:
         """Return those that fit the context, and say how many do not, before any is asked."""
@@ -178,7 +188,14 @@ class _Asker:
                 )
             file.unlink()  # its profile was made
         with bars(what, rows) as advance:
-            answers = collect(guard, rows, path=file, wording=self.wording, on_answer=advance)
+            answers = collect(
+                guard,
+                rows,
+                path=file,
+                wording=self.wording,
+                grader=self.grader,
+                on_answer=advance,
+            )
         list_unsure(answers, file.with_suffix(".unsure.jsonl"))
         return answers
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from energy_guard.cli.bundle import bundled
+from energy_guard.cli.grader import GraderName, check_grader, opened_grader
 from energy_guard.cli.options import DetectorName, EngineOptions, Json, JudgingOptions, LocatorName
 from energy_guard.cli.progress import bars
 from energy_guard.errors import InputError
@@ -38,6 +39,7 @@ from energy_guard.policy import Policy
 from energy_guard.profile import Profile
 from energy_guard.questions.answered import Answered
 from energy_guard.questions.ask import collect
+from energy_guard.questions.model_grader import ModelGrader
 from energy_guard.questions.rows import Question, read_rows
 from energy_guard.questions.unsure import list_unsure
 from energy_guard.report.evaluation import evaluation_view
@@ -74,6 +76,7 @@ def evaluate(
     profile: Annotated[
         str | None, typer.Option(help="A profile to try as it is, beside fitted ones.")
     ] = None,
+    grader: GraderName = None,
     as_json: Json = False,
 ) -> None:
     """Ask labelled questions, and measure what every detector and the guard are worth on them.
@@ -85,9 +88,10 @@ def evaluate(
     JudgingOptions(
         detector=detector, locator=locator
     ).settings()  # checked before anything is loaded
+    check_grader(grader)
     tried = Profile.read(profile) if profile else None
     if from_traces is not None:
-        if data or resume or baselines or told or probe:
+        if data or resume or baselines or told or probe or grader:
             raise InputError("--from-traces asks no questions: it goes with no data file")
         folder = Folder(out or (from_traces if from_traces.is_dir() else from_traces.parent))
     else:
@@ -100,11 +104,14 @@ def evaluate(
         _check_extra()
         folder = Folder(out or DEFAULT_OUT)
         folder.start(resume)
-        with held(folder.lock):
+        with (
+            held(folder.lock),
+            opened_grader(grader, n_threads=engine.n_threads, asked=folder.compared) as second,
+        ):
             guard = Guard(engine.open(), locator=locator, profile=None)
             _ask(
                 guard,
-                _Wanted(rows=rows, baselines=baselines, told=told, probe=probe),
+                _Wanted(rows=rows, baselines=baselines, told=told, probe=probe, grader=second),
                 asked,
                 folder,
             )
@@ -160,13 +167,14 @@ def _check_extra() -> None:
 class _Wanted:
     """How many questions of each task: in all, for the baselines, and with a rule.
 
-    probe: whether hidden states are wanted, too.
+    probe: whether hidden states are wanted, too. grader: None if the rules grade alone.
     """
 
     rows: int
     baselines: int
     told: int
     probe: bool
+    grader: ModelGrader | None
 
 
 def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Question], folder: Folder) -> None:
@@ -181,6 +189,7 @@ def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Question], folder: Folde
             guard,
             chosen,
             path=folder.answers,
+            grader=wanted.grader,
             on_start=lambda: folder.write_run(run),
             on_answer=advance,
         )
@@ -205,8 +214,14 @@ def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Question], folder: Folde
         subsample = [row for row in chosen if row.id in ids]
         if subsample:
             with bars(f"told, t = {target:g}", subsample) as advance:
-                path, rule = folder.told(target), rule_of(target)
-                collect(guard, subsample, path=path, rule=rule, on_answer=advance)
+                collect(
+                    guard,
+                    subsample,
+                    path=folder.told(target),
+                    grader=wanted.grader,
+                    rule=rule_of(target),
+                    on_answer=advance,
+                )
 
 
 def _command() -> str:

@@ -65,6 +65,11 @@ class Folder:
         return self.path / "unsure.jsonl"
 
     @property
+    def compared(self) -> Path:
+        """What a grading model was asked; see `questions.model_grader`."""
+        return self.path / "compared.jsonl"
+
+    @property
     def measured(self) -> Path:
         """p(true) and agreement; see `references.ask_again`."""
         return self.path / "baselines.jsonl"

@@ -205,6 +205,17 @@ def reasoning(text: str, is_open: bool = False) -> list[Range]:
     return _merged(ranges)
 
 
+def without_reasoning(text: str, *, is_open: bool = False) -> str:
+    """Return what a text says besides its reasoning; is_open: the prompt ended inside <think>.
+
+    >>> without_reasoning("<think>Lyon?</think> Paris")
+    'Paris'
+    """
+    for start, end in reversed(reasoning(text, is_open)):
+        text = text[:start] + " " + text[end:]
+    return text.strip()
+
+
 def trimmed(text: str, start: int, end: int) -> Range:
     """Return the range without the blanks at its ends; empty where there is nothing else.
 

@@ -13,6 +13,7 @@ from energy_guard.guard import Guard
 from energy_guard.policy import Rules
 from energy_guard.questions.answered import Answered, AnswerFile
 from energy_guard.questions.grade import Grader, Outcome, checked, grade_row
+from energy_guard.questions.model_grader import ModelGrader
 from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import (
     WORDINGS,
@@ -32,7 +33,7 @@ def collect(
     *,
     path: Path,
     wording: Wording | None = None,
-    grader: Grader | None = None,
+    grader: Grader | ModelGrader | None = None,
     rule: str = "",
     on_start: Callable[[], None] = lambda: None,
     on_answer: Callable[[Answered], None] = lambda _: None,
@@ -69,7 +70,7 @@ def collect(
 
 
 def made_with(
-    guard: Guard, wording: Wording | None, *, grader: Grader | None, rule: str = ""
+    guard: Guard, wording: Wording | None, *, grader: Grader | ModelGrader | None, rule: str = ""
 ) -> dict[str, Any]:
     """What the answers depend on: asked otherwise, they would be others."""
     policy = guard.policy
@@ -83,12 +84,19 @@ def made_with(
         "limit": policy.abstain if policy.retries else None,
         **policy.model_dump(mode="json", include=set(Rules.model_fields) - unused),
         "wording": "one for each kind" if wording is None else wording.system,
-        "grader": "built-in" if grader is None else grader.__qualname__,
+        "grader": _told(grader),
         **({"rule": rule} if rule else {}),
     }
 
 
-def _done(file: AnswerFile, rows: Sequence[Question], grader: Grader | None) -> dict[str, Answered]:
+def _told(grader: Grader | ModelGrader | None) -> str | dict[str, Any]:
+    """Who graded: grades of two graders are not mixed."""
+    if isinstance(grader, ModelGrader):
+        return dict(grader.made_with)
+    return "built-in" if grader is None else grader.__qualname__
+
+
+def _done(file: AnswerFile, rows: Sequence[Question], grader: Grader | ModelGrader | None) -> dict[str, Answered]:
     """What the file holds of these rows, graded against the gold answers of today, there too."""
     by_id = {row.id: row for row in rows}
     stored = file.start()
@@ -103,7 +111,7 @@ def _done(file: AnswerFile, rows: Sequence[Question], grader: Grader | None) -> 
     return {answered.id: answered for answered in graded if answered.id in by_id}
 
 
-def _graded_again(answered: Answered, row: Question, grader: Grader | None, path: Path) -> Answered:
+def _graded_again(answered: Answered, row: Question, grader: Grader | ModelGrader | None, path: Path) -> Answered:
     asked = {
         "task": (answered.task, row.task),
         "question": (answered.question, row.question),
@@ -133,7 +141,7 @@ def _graded_again(answered: Answered, row: Question, grader: Grader | None, path
 _NEW_ID: Final = "Give the row a new id, or give another --out."
 
 
-def _answered(row: Question, result: Result, grader: Grader | None) -> Answered:
+def _answered(row: Question, result: Result, grader: Grader | ModelGrader | None) -> Answered:
     for attempt in result.attempts:
         if attempt.trace.finish_reason in INCOMPLETE - {"stopped"}:
             raise EngineError(
@@ -154,7 +162,9 @@ def _answered(row: Question, result: Result, grader: Grader | None) -> Answered:
     )
 
 
-def _graded(row: Question, trace: Trace, grader: Grader | None) -> Outcome:
+def _graded(row: Question, trace: Trace, grader: Grader | ModelGrader | None) -> Outcome:
+    if isinstance(grader, ModelGrader):
+        return grader.grade(row, trace.text, reasoning_open=trace.reasoning_open).outcome
     if grader is not None:
         return checked(grader, row, trace.text)
     return grade_row(row, trace.text, trace.reasoning_open)

@@ -67,7 +67,7 @@ def row_after(
     """
     import torch
 
-    cache = held and held.reused_for(prompt)
+    cache: Any = held.reused_for(prompt) if held else None
     rest = list(prompt[cache.get_seq_length() if cache is not None else 0 :])
     with engine_failures(), torch.no_grad():
         ids = torch.tensor([rest], device=model.device)

@@ -1,0 +1,167 @@
+"""A second grader: what the rules do not call right is put to a local model, which may be unsure.
+
+What the rules call right or refused stays; so do questions with choices and without an answer,
+which the rules decide by themselves. What the model was asked lies in a file for people to read,
+and is not asked twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from energy_guard.backends import Backend
+from energy_guard.files import JsonLines
+from energy_guard.locate.span import without_reasoning
+from energy_guard.questions.grade import Grade, grade, shown
+from energy_guard.questions.rows import Question
+from energy_guard.questions.same_answer import PROMPT, Comparison, NotCompared, SameAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the log odds of one model are read: recalibrated, and counted outside of two limits.
+
+    P(same) = 1 / (1 + exp(−(slope · log odds + intercept))). low, high: an answer is wrong if
+    P(same) is at most low, right if it is at least high, and in between nobody knows.
+
+    >>> round(Reading(slope=0.5, intercept=-1.0, low=0.2, high=0.8).p_same(2.0), 2)
+    0.5
+    """
+
+    slope: float
+    intercept: float
+    low: float
+    high: float
+
+    def p_same(self, log_odds: float) -> float:
+        """Return the probability that two answers say the same."""
+        return 1 / (1 + math.exp(min(-self.slope * log_odds - self.intercept, 700.0)))
+
+
+UNMEASURED: Final = Reading(slope=1.0, intercept=0.0, low=0.01, high=0.99)
+"""For a model whose grades nobody has held against people: only what it is nearly sure of."""
+
+READINGS: Final[Mapping[str, Reading]] = MappingProxyType({})
+"""By the fingerprint of the model: what was fitted on answers that people judged."""
+
+
+class ModelGrader:
+    """Grades by the rules first, and asks a model about what they leave; see `grading_with`."""
+
+    def __init__(self, backend: Backend, same: SameAnswer, path: Path | None = None) -> None:
+        info = backend.info
+        self.measured = info.fingerprint in READINGS
+        self.reading = READINGS.get(info.fingerprint, UNMEASURED)
+        self.made_with: Mapping[str, Any] = {
+            "model": {
+                "name": info.name,
+                "fingerprint": info.fingerprint,
+                "backend": info.backend,
+            },
+            "reading": asdict(self.reading),
+            "prompt": PROMPT,
+        }
+        self._same = same
+        self._known = _Known(path, f"{info.backend} {info.fingerprint} {PROMPT}")
+
+    def grade(self, row: Question, answer: str, *, reasoning_open: bool = False) -> Grade:
+        """Grade one answer to a labelled row.
+
+        Args:
+            row: The question with its gold answers.
+            answer: What was answered; reasoning in it does not count.
+            reasoning_open: Whether the prompt ended inside <think>.
+
+        Returns:
+            The rules' outcome, or the model's with P(same) in its reason.
+
+        Raises:
+            EngineError: The model fails.
+            LogError: What it was asked cannot be written down.
+
+        """
+        outcome = grade_row(row, answer, reasoning_open)
+        said = without_reasoning(answer, is_open=reasoning_open)
+        if outcome in ("right", "refused") or not row.answerable or row.offered or not said:
+            return Grade(outcome, "the rules say so")
+        comparison = Comparison(row.question, row.answers, said)
+        log_odds = self._known.get(comparison)
+        if log_odds is None:
+            found = self._same.log_odds(comparison)
+            if isinstance(found, NotCompared):
+                return Grade("unsure", found.reason)
+            self._known.add(comparison, found)
+            log_odds = found
+        return self._read(log_odds)
+
+    def _read(self, log_odds: float) -> Grade:
+        p, reading = self.reading.p_same(log_odds), self.reading
+        reason = f"P(same) = {p:.3f} by the grading model"
+        if p >= reading.high:
+            return Grade("right", f"{reason}, at least {reading.high:g}")
+        if p <= reading.low:
+            return Grade("wrong", f"{reason}, at most {reading.low:g}")
+        return Grade("unsure", f"{reason}, between {reading.low:g} and {reading.high:g}")
+
+
+@contextmanager
+def grading_with(backend: Backend, path: Path | None = None) -> Iterator[ModelGrader]:
+    """Hold a model and grade with it.
+
+    Args:
+        backend: The grading model; another object than the one whose answers are graded.
+        path: JSONL file for what the model is asked; gone on with if it is there.
+
+    Yields:
+        The grader.
+
+    Raises:
+        ConfigError: The model has no token of its own for yes or for no.
+        EngineBusyError: The model is in use.
+        InputError: The file holds something else.
+
+    """
+    with backend.session() as session:
+        yield ModelGrader(backend, SameAnswer(backend, session), path)
+
+
+class _Known:
+    """Comparisons that were made, in a file too if there is a path."""
+
+    def __init__(self, path: Path | None, by: str) -> None:
+        self._file = None if path is None else JsonLines(path, "Make room, or give another place.")
+        self._by = by
+        self._made: dict[Comparison, float] = {}
+        if self._file is not None and self._file.path.exists():
+            self._read(self._file)
+            self._file.drop_cut_end()
+
+    def get(self, comparison: Comparison) -> float | None:
+        """The log odds; None if this was not asked yet."""
+        return self._made.get(comparison)
+
+    def add(self, comparison: Comparison, log_odds: float) -> None:
+        """Take what was asked; it is in the file when this returns."""
+        self._made[comparison] = log_odds
+        if self._file is not None:
+            self._file.append({"by": self._by, **asdict(comparison), "log_odds": log_odds})
+
+    def _read(self, file: JsonLines) -> None:
+        """Take what the same model was asked with the same prompt."""
+        for number, data in file.objects():
+            try:
+                comparison = Comparison.of(data["question"], data["answers"], given=data["given"])
+                if data["by"] == self._by:
+                    self._made[comparison] = float(data["log_odds"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise file.wrong(
+                    number,
+                    "this is no comparison of answers",
+                    "Remove the file: the grading model is asked again.",
+                ) from error
