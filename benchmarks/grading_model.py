@@ -15,19 +15,29 @@ import random
 import resource
 import string
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any, Final
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import binomtest
 
 from benchmarks.models import model_path
 from energy_guard import load
+from energy_guard.questions.grade import Outcome, grade
+from energy_guard.questions.model_grader import Reading
 from energy_guard.questions.rows import Question
 from energy_guard.questions.same_answer import PROMPT, Comparison, NotCompared, SameAnswer
 
 OF_EACH: Final = 200
 """Answers of each set and system in the sample."""
+
+LIMITS: Final = (0.25, 0.75)
+"""An answer is wrong up to the first P(same), right from the second."""
 
 app = typer.Typer()
 
@@ -117,6 +127,100 @@ def stored(out: Path) -> list[dict[str, Any]]:
     lines = out.read_text("utf-8").splitlines() if out.exists() else []
     items: list[dict[str, Any]] = [json.loads(line) for line in lines]
     return [item for item in items if item["prompt"] == PROMPT]
+
+
+@dataclass(frozen=True)
+class Graded:
+    """A judged answer with what the rules say of it, and the log odds if a model was asked."""
+
+    item: Judged
+    rules: Outcome
+    log_odds: float | None
+
+    def outcome(self, reading: Reading) -> Outcome:
+        """What rules and model say together; the rules alone if the model was not asked."""
+        if self.rules in ("right", "refused") or self.log_odds is None:
+            return self.rules
+        return reading.outcome(self.log_odds)
+
+
+@app.command()
+def report(
+    judged: Annotated[Path, typer.Argument(help="JSONL file with judged answers.")],
+    out: Annotated[Path, typer.Option(help="What `ask` stored.")],
+) -> None:
+    """Fit how the log odds are read on half of the questions, and print the other half's table."""
+    asked = {item["number"]: item for item in stored(out)}
+    items = sample(judged)
+    reached = max(at for at, item in enumerate(items) if item.number in asked) + 1
+    graded = [
+        Graded(item, grade(item.row, item.answer), asked.get(item.number, {}).get("log_odds"))
+        for item in items[:reached]
+    ]
+    reading = fitted([one for one in graded if one.item.for_fitting])
+    held_out = [one for one in graded if not one.item.for_fitting]
+    console = Console(width=160)
+    console.print(f"the first {reached} of {len(items)} answers; {len(asked)} put to the model")
+    console.print(f"{reading}; {len(held_out)} answers to the other half of the questions:")
+    console.print(_table(held_out, reading))
+    seconds = sorted(item["seconds"] for item in asked.values())
+    peak = max(item["peak_mib"] for item in asked.values())
+    console.print(f"{median(seconds):.1f} s an answer (median), {peak:,.0f} MiB at most")
+
+
+def fitted(graded: Sequence[Graded]) -> Reading:
+    """Fit P(same) to what people say, by logistic regression on the log odds."""
+    from sklearn.linear_model import LogisticRegression
+
+    known = [(one.log_odds, one.item.right) for one in graded if one.log_odds is not None]
+    model = LogisticRegression(C=1e6).fit([[odds] for odds, _ in known], [r for _, r in known])
+    return Reading(float(model.coef_[0, 0]), float(model.intercept_[0]), *LIMITS)
+
+
+def _table(graded: Sequence[Graded], reading: Reading) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in (
+        "answers",
+        "n",
+        "rules agree",
+        "with the model",
+        "false right",
+        "unsure",
+        "put",
+    ):
+        table.add_column(heading, justify="left" if heading == "answers" else "right")
+    groups = sorted({one.item.group for one in graded})
+    parts = {" ".join(group): [g for g in graded if g.item.group == group] for group in groups}
+    for name in sorted({name for name, _ in groups}):
+        models = [g for g in graded if g.item.group[0] == name and g.item.group[1] != "fid"]
+        parts[f"{name}, language models"] = models
+    for name, part in {**parts, "all": list(graded)}.items():
+        table.add_row(name, str(len(part)), *_figures(part, reading))
+    return table
+
+
+def _figures(part: Sequence[Graded], reading: Reading) -> list[str]:
+    together = [(one.outcome(reading), one.item.right) for one in part]
+    unsure = sum(outcome == "unsure" for outcome, _ in together)
+    false_right = sum(outcome == "right" and not right for outcome, right in together)
+    open_ones = [one for one in part if one.rules in ("wrong", "unsure")]
+    return [
+        _share(_agreeing((one.rules, one.item.right) for one in part), len(part)),
+        _share(_agreeing(together), len(part)),
+        f"{false_right / len(part):.1%}",
+        f"{unsure / len(part):.1%}",
+        f"{sum(one.log_odds is not None for one in open_ones)} of {len(open_ones)}",
+    ]
+
+
+def _agreeing(pairs: Iterable[tuple[Outcome, bool]]) -> int:
+    """How many are graded as the person did; unsure agrees with nobody."""
+    return sum(outcome != "unsure" and (outcome == "right") == right for outcome, right in pairs)
+
+
+def _share(count: int, n: int) -> str:
+    interval = binomtest(count, n).proportion_ci(method="wilson")
+    return f"{count / n:.1%} ({interval.low:.1%} to {interval.high:.1%})"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any, Final
 from energy_guard.backends import Backend
 from energy_guard.files import JsonLines
 from energy_guard.locate.span import without_reasoning
-from energy_guard.questions.grade import Grade, grade, shown
+from energy_guard.questions.grade import Grade, Outcome, grade_row
 from energy_guard.questions.rows import Question
 from energy_guard.questions.same_answer import PROMPT, Comparison, NotCompared, SameAnswer
 
@@ -42,6 +42,11 @@ class Reading:
     def p_same(self, log_odds: float) -> float:
         """Return the probability that two answers say the same."""
         return 1 / (1 + math.exp(min(-self.slope * log_odds - self.intercept, 700.0)))
+
+    def outcome(self, log_odds: float) -> Outcome:
+        """Return right, wrong or, between the limits, unsure."""
+        p = self.p_same(log_odds)
+        return "right" if p >= self.high else "wrong" if p <= self.low else "unsure"
 
 
 UNMEASURED: Final = Reading(slope=1.0, intercept=0.0, low=0.01, high=0.99)
@@ -101,13 +106,11 @@ class ModelGrader:
         return self._read(log_odds)
 
     def _read(self, log_odds: float) -> Grade:
-        p, reading = self.reading.p_same(log_odds), self.reading
-        reason = f"P(same) = {p:.3f} by the grading model"
-        if p >= reading.high:
-            return Grade("right", f"{reason}, at least {reading.high:g}")
-        if p <= reading.low:
-            return Grade("wrong", f"{reason}, at most {reading.low:g}")
-        return Grade("unsure", f"{reason}, between {reading.low:g} and {reading.high:g}")
+        reading, p = self.reading, self.reading.p_same(log_odds)
+        limits = f"right from {reading.high:g}, wrong up to {reading.low:g}"
+        return Grade(
+            reading.outcome(log_odds), f"P(same) = {p:.3f} by the grading model ({limits})"
+        )
 
 
 @contextmanager
