@@ -28,7 +28,7 @@ from scipy.stats import binomtest
 
 from benchmarks.models import model_path
 from energy_guard import load
-from energy_guard.questions.grade import Outcome, grade
+from energy_guard.questions.grade import Outcome, grade_row
 from energy_guard.questions.model_grader import Reading
 from energy_guard.questions.rows import Question
 from energy_guard.questions.same_answer import PROMPT, Comparison, NotCompared, SameAnswer
@@ -154,7 +154,7 @@ def report(
     items = sample(judged)
     reached = max(at for at, item in enumerate(items) if item.number in asked) + 1
     graded = [
-        Graded(item, grade(item.row, item.answer), asked.get(item.number, {}).get("log_odds"))
+        Graded(item, grade_row(item.row, item.answer), asked.get(item.number, {}).get("log_odds"))
         for item in items[:reached]
     ]
     reading = fitted([one for one in graded if one.item.for_fitting])

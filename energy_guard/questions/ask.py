@@ -96,7 +96,9 @@ def _told(grader: Grader | ModelGrader | None) -> str | dict[str, Any]:
     return "built-in" if grader is None else grader.__qualname__
 
 
-def _done(file: AnswerFile, rows: Sequence[Question], grader: Grader | ModelGrader | None) -> dict[str, Answered]:
+def _done(
+    file: AnswerFile, rows: Sequence[Question], grader: Grader | ModelGrader | None
+) -> dict[str, Answered]:
     """What the file holds of these rows, graded against the gold answers of today, there too."""
     by_id = {row.id: row for row in rows}
     stored = file.start()
@@ -111,7 +113,9 @@ def _done(file: AnswerFile, rows: Sequence[Question], grader: Grader | ModelGrad
     return {answered.id: answered for answered in graded if answered.id in by_id}
 
 
-def _graded_again(answered: Answered, row: Question, grader: Grader | ModelGrader | None, path: Path) -> Answered:
+def _graded_again(
+    answered: Answered, row: Question, grader: Grader | ModelGrader | None, path: Path
+) -> Answered:
     asked = {
         "task": (answered.task, row.task),
         "question": (answered.question, row.question),

@@ -19,7 +19,6 @@ from energy_guard.cli.options import EngineOptions
 from energy_guard.errors import ConfigError, InputError, ModelFileError
 
 ROWS = 180
-ENGINE = EngineOptions()
 
 
 def asked() -> Scripted:
@@ -67,9 +66,9 @@ def test_what_is_no_grader_is_refused_before_anything_is_loaded(
         check_grader(given)
     assert "model:FILE" in caught.value.hint
     with pytest.raises(ConfigError, match="no grader"):
-        evaluate([data], engine=ENGINE, out=tmp_path / "out", grader=given)
+        evaluate([data], out=tmp_path / "out", grader=given)
     with pytest.raises(ConfigError, match="no grader"):
-        calibrate([data], engine=ENGINE, out=tmp_path / "p.json", grader=given)
+        calibrate([data], out=tmp_path / "p.json", grader=given)
 
 
 @pytest.mark.parametrize("text", ["no model at all", ""])
@@ -97,7 +96,7 @@ def test_eval_asks_the_grading_model_about_what_the_rules_call_wrong(
 ) -> None:
     out = tmp_path / "out"
     models(demo=asked(), judge=grading(9.0, n=ROWS // 3))
-    evaluate([data], engine=ENGINE, out=out, locator="whole", grader="model:judge")
+    evaluate([data], out=out, locator="whole", grader="model:judge")
     assert outcomes(out / "answers.jsonl") == ["right"] * ROWS
     assert "Nobody has measured how scripted grades" in capsys.readouterr().err
     compared = (out / "compared.jsonl").read_text("utf-8").splitlines()
@@ -106,9 +105,9 @@ def test_eval_asks_the_grading_model_about_what_the_rules_call_wrong(
     assert made_with["grader"]["model"]["name"] == "scripted"
     models(demo=Scripted.saying())
     with pytest.raises(InputError, match="grader"):
-        evaluate([data], engine=ENGINE, out=out, locator="whole", resume=True)
+        evaluate([data], out=out, locator="whole", resume=True)
     with pytest.raises(InputError, match="asks no questions"):
-        evaluate(engine=ENGINE, from_traces=out, grader="model:judge")
+        evaluate(from_traces=out, grader="model:judge")
 
 
 def test_calibrate_learns_from_the_grades_of_the_model(
@@ -116,7 +115,7 @@ def test_calibrate_learns_from_the_grades_of_the_model(
 ) -> None:
     given: dict[str, Any] = {"out": tmp_path / "p.json", "locator": "whole"}
     models(demo=asked(), judge=grading(-9.0, n=ROWS // 3))
-    calibrate([data], engine=ENGINE, **given, detector="nll:max", grader="model:judge")
+    calibrate([data], **given, detector="nll:max", grader="model:judge")
     stored = tmp_path / "p.answers.jsonl"
     assert outcomes(stored).count("wrong") == ROWS // 3
     head: dict[str, Any] = json.loads(stored.read_text("utf-8").splitlines()[0])
