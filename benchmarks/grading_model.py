@@ -31,7 +31,7 @@ from energy_guard import load
 from energy_guard.questions.grade import Outcome, grade_row
 from energy_guard.questions.model_grader import Reading
 from energy_guard.questions.rows import Question
-from energy_guard.questions.same_answer import PROMPT, Comparison, NotCompared, SameAnswer
+from energy_guard.questions.same_answer import PROMPT, AnswerPair, NotCompared, SameAnswer
 
 OF_EACH: Final = 200
 """Answers of each set and system in the sample."""
@@ -109,7 +109,7 @@ def ask(
             if item.contains_gold or item.number in done:
                 continue
             began = time.monotonic()
-            found = same.log_odds(Comparison(item.row.question, item.row.answers, item.answer))
+            found = same.log_odds(AnswerPair(item.row.question, item.row.answers, item.answer))
             data = {
                 "number": item.number,
                 "log_odds": None if isinstance(found, NotCompared) else found,

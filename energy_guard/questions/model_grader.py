@@ -20,7 +20,7 @@ from energy_guard.files import JsonLines
 from energy_guard.locate.span import without_reasoning
 from energy_guard.questions.grade import Grade, Outcome, grade_row
 from energy_guard.questions.rows import Question
-from energy_guard.questions.same_answer import PROMPT, Comparison, NotCompared, SameAnswer
+from energy_guard.questions.same_answer import PROMPT, AnswerPair, NotCompared, SameAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +95,13 @@ class ModelGrader:
         said = without_reasoning(answer, is_open=reasoning_open)
         if outcome in ("right", "refused") or not row.answerable or row.offered or not said:
             return Grade(outcome, "the rules say so")
-        comparison = Comparison(row.question, row.answers, said)
-        log_odds = self._known.get(comparison)
+        pair = AnswerPair(row.question, row.answers, said)
+        log_odds = self._known.get(pair)
         if log_odds is None:
-            found = self._same.log_odds(comparison)
+            found = self._same.log_odds(pair)
             if isinstance(found, NotCompared):
                 return Grade("unsure", found.reason)
-            self._known.add(comparison, found)
+            self._known.add(pair, found)
             log_odds = found
         return self._read(log_odds)
 
@@ -135,36 +135,36 @@ def grading_with(backend: Backend, path: Path | None = None) -> Iterator[ModelGr
 
 
 class _Known:
-    """Comparisons that were made, in a file too if there is a path."""
+    """Pairs of answers that were compared, in a file too if there is a path."""
 
     def __init__(self, path: Path | None, by: str) -> None:
         self._file = None if path is None else JsonLines(path, "Make room, or give another place.")
         self._by = by
-        self._made: dict[Comparison, float] = {}
+        self._made: dict[AnswerPair, float] = {}
         if self._file is not None and self._file.path.exists():
             self._read(self._file)
             self._file.drop_cut_end()
 
-    def get(self, comparison: Comparison) -> float | None:
+    def get(self, pair: AnswerPair) -> float | None:
         """The log odds; None if this was not asked yet."""
-        return self._made.get(comparison)
+        return self._made.get(pair)
 
-    def add(self, comparison: Comparison, log_odds: float) -> None:
+    def add(self, pair: AnswerPair, log_odds: float) -> None:
         """Take what was asked; it is in the file when this returns."""
-        self._made[comparison] = log_odds
+        self._made[pair] = log_odds
         if self._file is not None:
-            self._file.append({"by": self._by, **asdict(comparison), "log_odds": log_odds})
+            self._file.append({"by": self._by, **asdict(pair), "log_odds": log_odds})
 
     def _read(self, file: JsonLines) -> None:
         """Take what the same model was asked with the same prompt."""
         for number, data in file.objects():
             try:
-                comparison = Comparison.of(data["question"], data["answers"], given=data["given"])
+                pair = AnswerPair(data["question"], tuple(data["answers"]), data["given"])
                 if data["by"] == self._by:
-                    self._made[comparison] = float(data["log_odds"])
+                    self._made[pair] = float(data["log_odds"])
             except (KeyError, TypeError, ValueError) as error:
                 raise file.wrong(
                     number,
-                    "this is no comparison of answers",
+                    "this is no pair of answers",
                     "Remove the file: the grading model is asked again.",
                 ) from error

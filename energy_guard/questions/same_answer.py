@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 
@@ -105,9 +104,9 @@ class SameAnswer:
                 f"{backend.info.name} has no token of its own for yes or for no",
                 "Grade with another model.",
             )
-        self._opening = session.beginning([Comparison(x, (x,), x).request for x in ("a", "1")])
+        self._opening = session.beginning([AnswerPair(x, (x,), x).request for x in ("a", "1")])
 
-    def log_odds(self, comparison: Comparison) -> float | NotCompared:
+    def log_odds(self, pair: AnswerPair) -> float | NotCompared:
         """Ask about one answer; the result does not depend on what was asked before.
 
         Returns:
@@ -117,7 +116,7 @@ class SameAnswer:
             EngineError: The model fails.
 
         """
-        request = comparison.request
+        request = pair.request
         if self._backend.measure(request).room < 1:
             return NotCompared("the prompt does not fit the context of the grading model")
         self._session.rewind(self._opening)
@@ -132,10 +131,10 @@ class SameAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class AnswerPair:
     """What is put to the model: a question, its gold answers, and the answer that was given.
 
-    >>> Comparison("Which city?", ("Oslo", "Kristiania"), "In Oslo.").asked.splitlines()[1:3]
+    >>> AnswerPair("Which city?", ("Oslo", "Kristiania"), "In Oslo.").asked.splitlines()[1:3]
     ['Accepted: Oslo; Kristiania', 'Given: In Oslo.']
     """
 
@@ -153,11 +152,6 @@ class Comparison:
     def request(self) -> Request:
         """The whole prompt, a plain completion: models without a chat template can do it, too."""
         return Request.raw(f"{OPENING}{self.asked}", max_tokens=1)
-
-    @classmethod
-    def of(cls, question: str, answers: Sequence[str], *, given: str) -> Self:
-        """Make one from any sequence of gold answers."""
-        return cls(question, tuple(answers), given)
 
 
 def _item(question: str, accepted: str, given: str) -> str:
