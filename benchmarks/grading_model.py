@@ -1,7 +1,7 @@
 """How a model grades beside the rules, held against people: what is put to it, and what it says.
 
 `python -m benchmarks.grading_model ask JUDGED.jsonl --model NAME --out FILE` stores the log odds
-of every answer of a sample that has no gold answer in it; it goes on with a file that it began.
+of what the rules call wrong or unsure in a sample; it goes on with a file that it began.
 `python -m benchmarks.grading_model report JUDGED.jsonl --out FILE` fits how they are read on half
 of the questions and prints, on the other half, how often rules with and without the model agree
 with people. JUDGED has rows of set, system, question, answers, answer, right.
@@ -13,7 +13,6 @@ import hashlib
 import json
 import random
 import resource
-import string
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -36,8 +35,14 @@ from energy_guard.questions.same_answer import PROMPT, AnswerPair, NotCompared, 
 OF_EACH: Final = 200
 """Answers of each set and system in the sample."""
 
-LIMITS: Final = (0.25, 0.75)
-"""An answer is wrong up to the first P(same), right from the second."""
+PUT: Final = ("wrong", "unsure")
+"""What the rules say of answers that the model is asked about."""
+
+LOWS: Final = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45)
+"""Lower limits that are tried, the widest first; the upper one lies as far above 0.5."""
+
+MOST_UNSURE: Final = 0.05
+"""Share of all answers, those that the rules decide among them."""
 
 app = typer.Typer()
 
@@ -53,23 +58,9 @@ class Judged:
     right: bool
 
     @property
-    def contains_gold(self) -> bool:
-        """Whether a gold answer stands in it: lower case, no punctuation, no articles."""
-        said = f" {_plain(self.answer)} "
-        return any(f" {_plain(gold)} " in said for gold in self.row.answers if _plain(gold))
-
-    @property
     def for_fitting(self) -> bool:
         """Whether its question is in the half that the reading is fitted on."""
         return hashlib.sha256(self.row.question.encode()).digest()[0] % 2 == 0
-
-
-_BLANKS: Final = str.maketrans(string.punctuation, " " * len(string.punctuation))
-
-
-def _plain(text: str) -> str:
-    spaced = text.lower().translate(_BLANKS)
-    return " ".join(word for word in spaced.split() if word not in ("a", "an", "the"))
 
 
 def sample(judged: Path) -> list[Judged]:
@@ -100,13 +91,13 @@ def ask(
     model: Annotated[str, typer.Option(help="A name of benchmarks.models.")],
     out: Annotated[Path, typer.Option(help="JSONL file for the log odds.")],
 ) -> None:
-    """Store the log odds of every answer of the sample that has no gold answer in it."""
+    """Store the log odds of every answer of the sample that the rules do not decide."""
     done = {item["number"] for item in stored(out)}
     backend = load(model_path(model), n_ctx=2048, n_threads=1)
     with backend.session() as session, out.open("a", encoding="utf-8") as file:
         same = SameAnswer(backend, session)
         for item in sample(judged):
-            if item.contains_gold or item.number in done:
+            if grade_row(item.row, item.answer) not in PUT or item.number in done:
                 continue
             began = time.monotonic()
             found = same.log_odds(AnswerPair(item.row.question, item.row.answers, item.answer))
@@ -137,11 +128,16 @@ class Graded:
     rules: Outcome
     log_odds: float | None
 
+    @property
+    def put(self) -> bool:
+        """Whether it is one that the model is asked about."""
+        return self.rules in PUT
+
     def outcome(self, reading: Reading) -> Outcome:
         """What rules and model say together; the rules alone if the model was not asked."""
-        if self.rules in ("right", "refused") or self.log_odds is None:
+        if not self.put or self.log_odds is None:
             return self.rules
-        return reading.outcome(self.log_odds)
+        return reading.outcome(self.log_odds, rules=self.rules)
 
 
 @app.command()
@@ -151,17 +147,21 @@ def report(
 ) -> None:
     """Fit how the log odds are read on half of the questions, and print the other half's table."""
     asked = {item["number"]: item for item in stored(out)}
-    items = sample(judged)
-    reached = max(at for at, item in enumerate(items) if item.number in asked) + 1
-    graded = [
-        Graded(item, grade_row(item.row, item.answer), asked.get(item.number, {}).get("log_odds"))
-        for item in items[:reached]
-    ]
-    reading = fitted([one for one in graded if one.item.for_fitting])
-    held_out = [one for one in graded if not one.item.for_fitting]
+    reached: list[Graded] = []
+    for item in sample(judged):
+        log_odds = asked.get(item.number, {}).get("log_odds")
+        one = Graded(item, grade_row(item.row, item.answer), log_odds)
+        if one.put and item.number not in asked:
+            break
+        reached.append(one)
+    fitting = [one for one in reached if one.item.for_fitting]
+    held_out = [one for one in reached if not one.item.for_fitting]
+    reading = fitted(fitting)
     console = Console(width=160)
-    console.print(f"the first {reached} of {len(items)} answers; {len(asked)} put to the model")
-    console.print(f"{reading}; {len(held_out)} answers to the other half of the questions:")
+    console.print(
+        f"{reading}, from {len(fitting)} answers, {sum(o.put for o in fitting)} of them put"
+    )
+    console.print(f"{len(held_out)} answers to the other half of the questions:")
     console.print(_table(held_out, reading))
     seconds = sorted(item["seconds"] for item in asked.values())
     peak = max(item["peak_mib"] for item in asked.values())
@@ -169,12 +169,19 @@ def report(
 
 
 def fitted(graded: Sequence[Graded]) -> Reading:
-    """Fit P(same) to what people say, by logistic regression on the log odds."""
+    """Fit P(same) to what people say, by logistic regression on the log odds and the rules.
+
+    The limits are the widest that leave few enough answers unsure.
+    """
     from sklearn.linear_model import LogisticRegression
 
-    known = [(one.log_odds, one.item.right) for one in graded if one.log_odds is not None]
-    model = LogisticRegression(C=1e6).fit([[odds] for odds, _ in known], [r for _, r in known])
-    return Reading(float(model.coef_[0, 0]), float(model.intercept_[0]), *LIMITS)
+    put = [one for one in graded if one.put and one.log_odds is not None]
+    numbers = [[one.log_odds, float(one.rules == "unsure")] for one in put]
+    model = LogisticRegression(C=1e6).fit(numbers, [one.item.right for one in put])
+    slope, more = map(float, model.coef_[0])
+    intercept = float(model.intercept_[0])
+    low, high = LIMITS
+    return Reading(slope=slope, if_wrong=intercept, if_unsure=intercept + more, low=low, high=high)
 
 
 def _table(graded: Sequence[Graded], reading: Reading) -> Table:
@@ -199,17 +206,18 @@ def _table(graded: Sequence[Graded], reading: Reading) -> Table:
     return table
 
 
+_BESIDES: Final = ("false right", "with the model", "unsure", "with the model")
+
+
 def _figures(part: Sequence[Graded], reading: Reading) -> list[str]:
-    together = [(one.outcome(reading), one.item.right) for one in part]
-    unsure = sum(outcome == "unsure" for outcome, _ in together)
-    false_right = sum(outcome == "right" and not right for outcome, right in together)
-    open_ones = [one for one in part if one.rules in ("wrong", "unsure")]
+    n, right = len(part), [one.item.right for one in part]
+    alone = list(zip([one.rules for one in part], right, strict=True))
+    together = list(zip([one.outcome(reading) for one in part], right, strict=True))
     return [
-        _share(_agreeing((one.rules, one.item.right) for one in part), len(part)),
-        _share(_agreeing(together), len(part)),
-        f"{false_right / len(part):.1%}",
-        f"{unsure / len(part):.1%}",
-        f"{sum(one.log_odds is not None for one in open_ones)} of {len(open_ones)}",
+        str(sum(one.put for one in part)),
+        *(_share(_agreeing(pairs), n) for pairs in (alone, together)),
+        *(f"{pairs.count(('right', False)) / n:.1%}" for pairs in (alone, together)),
+        *(f"{[o for o, _ in pairs].count('unsure') / n:.1%}" for pairs in (alone, together)),
     ]
 
 

@@ -23,33 +23,38 @@ from energy_guard.questions.rows import Question
 from energy_guard.questions.same_answer import PROMPT, AnswerPair, NotCompared, SameAnswer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """How the log odds of one model are read: recalibrated, and counted outside of two limits.
 
-    P(same) = 1 / (1 + exp(−(slope · log odds + intercept))). low, high: an answer is wrong if
-    P(same) is at most low, right if it is at least high, and in between nobody knows.
+    P(same) = 1 / (1 + exp(−(slope · log odds + intercept))), with an intercept for what the rules
+    call wrong and one for what they are unsure about, as the latter is right far more often.
+    low, high: an answer is wrong if P(same) is at most low, right if it is at least high, and in
+    between nobody knows.
 
-    >>> round(Reading(slope=0.5, intercept=-1.0, low=0.2, high=0.8).p_same(2.0), 2)
-    0.5
+    >>> reading = Reading(slope=0.5, if_wrong=-1.0, if_unsure=1.0, low=0.2, high=0.8)
+    >>> reading.p_same(2.0, rules="wrong"), round(reading.p_same(2.0, rules="unsure"), 2)
+    (0.5, 0.88)
     """
 
     slope: float
-    intercept: float
+    if_wrong: float
+    if_unsure: float
     low: float
     high: float
 
-    def p_same(self, log_odds: float) -> float:
-        """Return the probability that two answers say the same."""
-        return 1 / (1 + math.exp(min(-self.slope * log_odds - self.intercept, 700.0)))
+    def p_same(self, log_odds: float, *, rules: Outcome) -> float:
+        """Return the probability that two answers say the same; rules: what those say of it."""
+        intercept = self.if_unsure if rules == "unsure" else self.if_wrong
+        return 1 / (1 + math.exp(min(-self.slope * log_odds - intercept, 700.0)))
 
-    def outcome(self, log_odds: float) -> Outcome:
+    def outcome(self, log_odds: float, *, rules: Outcome) -> Outcome:
         """Return right, wrong or, between the limits, unsure."""
-        p = self.p_same(log_odds)
+        p = self.p_same(log_odds, rules=rules)
         return "right" if p >= self.high else "wrong" if p <= self.low else "unsure"
 
 
-UNMEASURED: Final = Reading(slope=1.0, intercept=0.0, low=0.01, high=0.99)
+UNMEASURED: Final = Reading(slope=1.0, if_wrong=0.0, if_unsure=0.0, low=0.01, high=0.99)
 """For a model whose grades nobody has held against people: only what it is nearly sure of."""
 
 READINGS: Final[Mapping[str, Reading]] = MappingProxyType({})
@@ -103,14 +108,14 @@ class ModelGrader:
                 return Grade("unsure", found.reason)
             self._known.add(pair, found)
             log_odds = found
-        return self._read(log_odds)
+        return self._read(log_odds, outcome)
 
-    def _read(self, log_odds: float) -> Grade:
-        reading, p = self.reading, self.reading.p_same(log_odds)
+    def _read(self, log_odds: float, rules: Outcome) -> Grade:
+        reading = self.reading
+        p = reading.p_same(log_odds, rules=rules)
         limits = f"right from {reading.high:g}, wrong up to {reading.low:g}"
-        return Grade(
-            reading.outcome(log_odds), f"P(same) = {p:.3f} by the grading model ({limits})"
-        )
+        reason = f"P(same) = {p:.3f} by the grading model ({limits})"
+        return Grade(reading.outcome(log_odds, rules=rules), reason)
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def test_what_the_rules_call_wrong_is_the_models_to_say_within_its_limits(
 
 
 def test_a_measured_model_is_read_as_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    reading = Reading(slope=2.0, intercept=-4.0, low=0.3, high=0.7)
+    reading = Reading(slope=2.0, if_wrong=-4.0, if_unsure=0.0, low=0.3, high=0.7)
     monkeypatch.setattr(model_grader, "READINGS", {asked_about().info.fingerprint: reading})
     with grader(2.0, 2.5, 1.5) as made:
         assert made.measured
@@ -88,10 +88,22 @@ def test_a_measured_model_is_read_as_was_measured(monkeypatch: pytest.MonkeyPatc
     assert "P(same) = 0.500" in grades[0].reason
 
 
+def test_what_the_rules_are_unsure_about_has_an_intercept_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reading = Reading(slope=1.0, if_wrong=-3.0, if_unsure=3.0, low=0.1, high=0.9)
+    monkeypatch.setattr(model_grader, "READINGS", {asked_about().info.fingerprint: reading})
+    for rules, outcome in (("wrong", "wrong"), ("unsure", "right")):
+        monkeypatch.setattr(model_grader, "grade_row", lambda *_, said=rules, **__: said)
+        with grader(0.0) as made:
+            assert made.grade(ROW, "Columbus").outcome == outcome
+
+
 def test_of_a_model_that_nobody_measured_only_what_it_is_nearly_sure_of_counts() -> None:
     with grader() as made:
         assert not made.measured
-        assert made.made_with["reading"] == {"slope": 1, "intercept": 0, "low": 0.01, "high": 0.99}
+        stated = {"slope": 1, "if_wrong": 0, "if_unsure": 0, "low": 0.01, "high": 0.99}
+        assert made.made_with["reading"] == stated
 
 
 def test_every_reading_leaves_room_for_doubt() -> None:
