@@ -122,7 +122,7 @@ def stored(out: Path) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Graded:
-    """A judged answer with what the rules say of it, and the log odds if a model was asked."""
+    """A judged answer with what the rules say of it, and the log odds if a model gave any."""
 
     item: Judged
     rules: Outcome
@@ -134,9 +134,11 @@ class Graded:
         return self.rules in PUT
 
     def outcome(self, reading: Reading) -> Outcome:
-        """What rules and model say together; the rules alone if the model was not asked."""
-        if not self.put or self.log_odds is None:
+        """What rules and model say together."""
+        if not self.put:
             return self.rules
+        if self.log_odds is None:
+            return "unsure"
         return reading.outcome(self.log_odds, rules=self.rules)
 
 
@@ -180,21 +182,21 @@ def fitted(graded: Sequence[Graded]) -> Reading:
     model = LogisticRegression(C=1e6).fit(numbers, [one.item.right for one in put])
     slope, more = map(float, model.coef_[0])
     intercept = float(model.intercept_[0])
-    low, high = LIMITS
-    return Reading(slope=slope, if_wrong=intercept, if_unsure=intercept + more, low=low, high=high)
+    readings = [
+        Reading(slope=slope, if_wrong=intercept, if_unsure=intercept + more, low=low, high=1 - low)
+        for low in LOWS
+    ]
+    few = [
+        reading
+        for reading in readings
+        if sum(one.outcome(reading) == "unsure" for one in graded) <= MOST_UNSURE * len(graded)
+    ]
+    return few[0] if few else readings[-1]
 
 
 def _table(graded: Sequence[Graded], reading: Reading) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in (
-        "answers",
-        "n",
-        "rules agree",
-        "with the model",
-        "false right",
-        "unsure",
-        "put",
-    ):
+    for heading in ("answers", "n", "put", "agree: rules", "with the model", *_BESIDES):
         table.add_column(heading, justify="left" if heading == "answers" else "right")
     groups = sorted({one.item.group for one in graded})
     parts = {" ".join(group): [g for g in graded if g.item.group == group] for group in groups}
@@ -206,7 +208,7 @@ def _table(graded: Sequence[Graded], reading: Reading) -> Table:
     return table
 
 
-_BESIDES: Final = ("false right", "with the model", "unsure", "with the model")
+_BESIDES: Final = ("false right: rules", "with the model", "unsure: rules", "with the model")
 
 
 def _figures(part: Sequence[Graded], reading: Reading) -> list[str]:
