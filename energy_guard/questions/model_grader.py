@@ -18,7 +18,7 @@ from typing import Any, Final
 from energy_guard.backends import Backend
 from energy_guard.files import JsonLines
 from energy_guard.locate.span import without_reasoning
-from energy_guard.questions.grade import Grade, Outcome, grade_row
+from energy_guard.questions.grade import Grade, Outcome, grade
 from energy_guard.questions.rows import Question
 from energy_guard.questions.same_answer import PROMPT, AnswerPair, NotCompared, SameAnswer
 
@@ -57,8 +57,8 @@ class Reading:
 UNMEASURED: Final = Reading(slope=1.0, if_wrong=0.0, if_unsure=0.0, low=0.01, high=0.99)
 """For a model whose grades nobody has held against people: only what it is nearly sure of."""
 
-READINGS: Final[Mapping[str, Reading]] = MappingProxyType({})
-"""By the fingerprint of the model: what was fitted on answers that people judged."""
+READINGS: Final[Mapping[tuple[str, str], Reading]] = MappingProxyType({})
+"""By backend and fingerprint: what was fitted on answers that people judged."""
 
 
 class ModelGrader:
@@ -66,8 +66,9 @@ class ModelGrader:
 
     def __init__(self, backend: Backend, same: SameAnswer, path: Path | None = None) -> None:
         info = backend.info
-        self.measured = info.fingerprint in READINGS
-        self.reading = READINGS.get(info.fingerprint, UNMEASURED)
+        key = (info.backend, info.fingerprint)
+        self.measured = key in READINGS
+        self.reading = READINGS.get(key, UNMEASURED)
         self.made_with: Mapping[str, Any] = {
             "model": {
                 "name": info.name,
@@ -89,17 +90,20 @@ class ModelGrader:
             reasoning_open: Whether the prompt ended inside <think>.
 
         Returns:
-            The rules' outcome, or the model's with P(same) in its reason.
+            What the rules say, or what the model says with P(same) in its reason.
 
         Raises:
             EngineError: The model fails.
             LogError: What it was asked cannot be written down.
 
         """
-        outcome = grade_row(row, answer, reasoning_open)
         said = without_reasoning(answer, is_open=reasoning_open)
-        if outcome in ("right", "refused") or not row.answerable or row.offered or not said:
-            return Grade(outcome, "the rules say so")
+        rules = grade(
+            row.question, row.answers, said, choices=row.offered, answerable=row.answerable
+        )
+        decided = rules.outcome in ("right", "refused")
+        if decided or not row.answerable or row.offered or not said:
+            return rules
         pair = AnswerPair(row.question, row.answers, said)
         log_odds = self._known.get(pair)
         if log_odds is None:
@@ -108,7 +112,7 @@ class ModelGrader:
                 return Grade("unsure", found.reason)
             self._known.add(pair, found)
             log_odds = found
-        return self._read(log_odds, outcome)
+        return self._read(log_odds, rules.outcome)
 
     def _read(self, log_odds: float, rules: Outcome) -> Grade:
         reading = self.reading

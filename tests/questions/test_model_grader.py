@@ -20,6 +20,7 @@ from energy_guard.errors import ConfigError, InputError, LogError
 from energy_guard.questions import model_grader
 from energy_guard.questions.answered import read_answers
 from energy_guard.questions.ask import collect
+from energy_guard.questions.grade import Grade
 from energy_guard.questions.model_grader import (
     READINGS,
     UNMEASURED,
@@ -80,7 +81,9 @@ def test_what_the_rules_call_wrong_is_the_models_to_say_within_its_limits(
 
 def test_a_measured_model_is_read_as_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     reading = Reading(slope=2.0, if_wrong=-4.0, if_unsure=0.0, low=0.3, high=0.7)
-    monkeypatch.setattr(model_grader, "READINGS", {asked_about().info.fingerprint: reading})
+    monkeypatch.setattr(
+        model_grader, "READINGS", {("scripted", asked_about().info.fingerprint): reading}
+    )
     with grader(2.0, 2.5, 1.5) as made:
         assert made.measured
         grades = [made.grade(ROW, name) for name in ("Columbus", "Colombo", "Cook")]
@@ -92,9 +95,12 @@ def test_what_the_rules_are_unsure_about_has_an_intercept_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reading = Reading(slope=1.0, if_wrong=-3.0, if_unsure=3.0, low=0.1, high=0.9)
-    monkeypatch.setattr(model_grader, "READINGS", {asked_about().info.fingerprint: reading})
+    monkeypatch.setattr(
+        model_grader, "READINGS", {("scripted", asked_about().info.fingerprint): reading}
+    )
     for rules, outcome in (("wrong", "wrong"), ("unsure", "right")):
-        monkeypatch.setattr(model_grader, "grade_row", lambda *_, said=rules, **__: said)
+        said = Grade(rules, "")  # type: ignore[arg-type]
+        monkeypatch.setattr(model_grader, "grade", lambda *_, said=said, **__: said)
         with grader(0.0) as made:
             assert made.grade(ROW, "Columbus").outcome == outcome
 
