@@ -52,9 +52,9 @@ def grader(*log_odds: float, path: Path | None = None) -> Iterator[ModelGrader]:
     [
         (ROW, "It was Christopher Columbus.", "right"),
         (ROW, "I don't know.", "refused"),
-        (replace(ROW, answerable=False), "Columbus", "wrong"),
-        (replace(ROW, answers=("Columbus",), choices=("Columbus", "Cook")), "Cook", "wrong"),
-        (ROW, "<think>Columbus, surely.</think>", "wrong"),
+        (replace(ROW, answerable=False), "Paris", "wrong"),
+        (replace(ROW, answers=("Paris",), choices=("Paris", "Rome")), "Rome", "wrong"),
+        (ROW, "<think>X, surely.</think>", "wrong"),
         (ROW, "", "wrong"),
     ],
     ids=["right", "refused", "without an answer", "with choices", "only reasoning", "empty"],
@@ -74,7 +74,7 @@ def test_what_the_rules_call_wrong_is_the_models_to_say_within_its_limits(
     log_odds: float, outcome: str
 ) -> None:
     with grader(log_odds) as made:
-        grade = made.grade(ROW, "Columbus")
+        grade = made.grade(ROW, "a Genoese")
     assert grade.outcome == outcome
     assert f"P(same) = {1 / (1 + math.exp(-log_odds)):.3f}" in grade.reason
 
@@ -86,7 +86,7 @@ def test_a_measured_model_is_read_as_was_measured(monkeypatch: pytest.MonkeyPatc
     )
     with grader(2.0, 2.5, 1.5) as made:
         assert made.measured
-        grades = [made.grade(ROW, name) for name in ("Columbus", "Colombo", "Cook")]
+        grades = [made.grade(ROW, name) for name in ("a Genoese", "some sailor", "Cook")]
     assert [grade.outcome for grade in grades] == ["unsure", "right", "wrong"]
     assert "P(same) = 0.500" in grades[0].reason
 
@@ -102,7 +102,7 @@ def test_what_the_rules_are_unsure_about_has_an_intercept_of_its_own(
         said = Grade(rules, "")  # type: ignore[arg-type]
         monkeypatch.setattr(model_grader, "grade", lambda *_, said=said, **__: said)
         with grader(0.0) as made:
-            assert made.grade(ROW, "Columbus").outcome == outcome
+            assert made.grade(ROW, "a Genoese").outcome == outcome
 
 
 def test_of_a_model_that_nobody_measured_only_what_it_is_nearly_sure_of_counts() -> None:
@@ -152,7 +152,7 @@ def test_a_row_that_says_nothing_is_unsure_and_not_stored(
 ) -> None:
     backend = Scripted((b"Yes", b"No", b"!"), [Script((0,), np.array([row], np.float32))])
     with grading_with(backend, tmp_path / "compared.jsonl") as made:
-        grade = made.grade(ROW, "Columbus")
+        grade = made.grade(ROW, "a Genoese")
     assert grade.outcome == "unsure" and why in grade.reason
     assert not (tmp_path / "compared.jsonl").exists()
 
@@ -160,7 +160,7 @@ def test_a_row_that_says_nothing_is_unsure_and_not_stored(
 def test_a_prompt_that_does_not_fit_is_unsure() -> None:
     backend = Scripted((b"Yes", b"No", b"!"), [], context=50)
     with grading_with(backend) as made:
-        grade = made.grade(ROW, "Columbus")
+        grade = made.grade(ROW, "a Genoese")
     assert grade.outcome == "unsure" and "does not fit" in grade.reason
 
 
@@ -181,43 +181,43 @@ def test_a_long_answer_loses_its_middle_and_says_so() -> None:
 
 def test_reasoning_is_not_shown_to_the_model(tmp_path: Path) -> None:
     with grader(HIGH, HIGH, path=tmp_path / "compared.jsonl") as made:
-        made.grade(ROW, "<think>Cook? No.</think>Columbus")
-        made.grade(ROW, "Cook? No.</think>Colombo", reasoning_open=True)
+        made.grade(ROW, "<think>Cook? No.</think>a Genoese")
+        made.grade(ROW, "Cook? No.</think>some sailor", reasoning_open=True)
     lines = (tmp_path / "compared.jsonl").read_text("utf-8").splitlines()
-    assert [json.loads(line)["given"] for line in lines] == ["Columbus", "Colombo"]
+    assert [json.loads(line)["given"] for line in lines] == ["a Genoese", "some sailor"]
 
 
 def test_what_was_asked_is_written_down_and_not_asked_again(tmp_path: Path) -> None:
     path = tmp_path / "compared.jsonl"
     with grader(HIGH, 0.0, path=path) as made:
-        first = [made.grade(ROW, name) for name in ("Columbus", "Colombo", "Columbus")]
+        first = [made.grade(ROW, name) for name in ("a Genoese", "some sailor", "a Genoese")]
     with grader(path=path) as asks_nothing:
-        assert [asks_nothing.grade(ROW, name) for name in ("Columbus", "Colombo", "Columbus")] == (
-            first
-        )
+        assert [
+            asks_nothing.grade(ROW, name) for name in ("a Genoese", "some sailor", "a Genoese")
+        ] == (first)
     stored = json.loads(path.read_text("utf-8").splitlines()[0])
-    assert stored["answers"] == ["Christopher Columbus"] and stored["given"] == "Columbus"
+    assert stored["answers"] == ["Christopher Columbus"] and stored["given"] == "a Genoese"
     assert stored["log_odds"] == pytest.approx(HIGH)
 
 
 def test_a_line_that_was_cut_off_is_asked_again(tmp_path: Path) -> None:
     path = tmp_path / "compared.jsonl"
     with grader(HIGH, 0.0, path=path) as made:
-        whole = [made.grade(ROW, name) for name in ("Columbus", "Colombo")]
+        whole = [made.grade(ROW, name) for name in ("a Genoese", "some sailor")]
     text = path.read_bytes()
     path.write_bytes(text[:-9])
     with grader(0.0, path=path) as made:
-        assert [made.grade(ROW, name) for name in ("Columbus", "Colombo")] == whole
+        assert [made.grade(ROW, name) for name in ("a Genoese", "some sailor")] == whole
     assert path.read_bytes() == text
 
 
 def test_what_another_model_was_asked_is_not_taken_for_its_own(tmp_path: Path) -> None:
     path = tmp_path / "compared.jsonl"
     with grader(HIGH, path=path) as made:
-        assert made.grade(ROW, "Columbus").outcome == "right"
+        assert made.grade(ROW, "a Genoese").outcome == "right"
     other = asked_about(LOW, vocabulary=(b"Yes", b"No", b"?"))
     with grading_with(other, path) as made:
-        assert made.grade(ROW, "Columbus").outcome == "wrong"
+        assert made.grade(ROW, "a Genoese").outcome == "wrong"
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
@@ -229,12 +229,12 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with grader(HIGH, path=tmp_path / "missing" / "c.jsonl") as made, pytest.raises(LogError):
-        made.grade(ROW, "Columbus")
+        made.grade(ROW, "a Genoese")
 
 
 def guard(asked: int = 0) -> Guard:
-    """Says Columbus once; asked: how often it was asked already."""
-    backend = Scripted.saying([("Columbus", 0.9)])
+    """Answers once; asked: how often it was asked already."""
+    backend = Scripted.saying([("a Genoese", 0.9)])
     backend._played = asked
     return Guard(backend, locator="whole")
 
@@ -285,7 +285,7 @@ def test_answers_that_are_graded_again_are_compared_again_only_if_the_gold_ones_
     with grader(path=compared) as asks_nothing:
         (answered,) = collect(guard(asked=1), [ROW], path=path, grader=asks_nothing)
     assert answered.outcome == "wrong"
-    corrected = replace(ROW, answers=("Cristoforo Colombo",))
+    corrected = replace(ROW, answers=("an Italian",))
     with grader(HIGH, path=compared) as made:
         (answered,) = collect(guard(asked=1), [corrected], path=path, grader=made)
     assert answered.outcome == "right"
