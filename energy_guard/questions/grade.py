@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from energy_guard.errors import InputError
-from energy_guard.locate.span import reasoning
+from energy_guard.locate.span import without_reasoning
 from energy_guard.questions.grading.choices import chosen
 from energy_guard.questions.grading.clean import clean
 from energy_guard.questions.grading.compare import compared
@@ -82,7 +82,7 @@ def grade(
             "Give one, or answerable=False if there is none.",
         )
     row = Question("", "", question, tuple(answers), None, tuple(choices), answerable)
-    return _decided(row, _shown(answer, is_open=False))
+    return _decided(row, without_reasoning(answer))
 
 
 def grade_row(row: Question, answer: str, reasoning_open: bool = False) -> Outcome:
@@ -105,7 +105,7 @@ def grade_row(row: Question, answer: str, reasoning_open: bool = False) -> Outco
         How the answer came out.
 
     """
-    return _decided(row, _shown(answer, reasoning_open)).outcome
+    return _decided(row, without_reasoning(answer, is_open=reasoning_open)).outcome
 
 
 def _decided(row: Question, text: str) -> Grade:
@@ -136,9 +136,3 @@ def checked(grader: Grader, row: Question, answer: str) -> Outcome:
             'A grader returns "right", "wrong", "refused" or "unsure".',
         )
     return outcome
-
-
-def _shown(answer: str, is_open: bool) -> str:
-    for start, end in reversed(reasoning(answer, is_open)):
-        answer = answer[:start] + " " + answer[end:]
-    return answer.strip()

@@ -110,6 +110,18 @@ def test_eval_asks_the_grading_model_about_what_the_rules_call_wrong(
         evaluate(from_traces=out, grader="model:judge")
 
 
+def test_what_the_grading_model_cannot_tell_is_counted_and_listed_for_a_person(
+    tmp_path: Path, data: Path, models: Callable[..., None]
+) -> None:
+    out = tmp_path / "out"
+    models(demo=asked(), judge=grading(0.0, n=ROWS // 3))
+    evaluate([data], out=out, locator="whole", grader="model:judge")
+    counted = json.loads((out / "results.json").read_text("utf-8"))["outcomes"]
+    assert (counted["right"], counted["unsure"]) == (ROWS * 2 // 3, ROWS // 3)
+    listed = (out / "unsure.jsonl").read_text("utf-8").splitlines()
+    assert {json.loads(line)["answer"] for line in listed} == {"Christiania"}
+
+
 def test_calibrate_learns_from_the_grades_of_the_model(
     tmp_path: Path, data: Path, models: Callable[..., None]
 ) -> None:
