@@ -1,10 +1,11 @@
 """How a model grades beside the rules, held against people: what is put to it, and what it says.
 
-`python -m benchmarks.grading_model ask JUDGED.jsonl --model NAME --out FILE` stores the log odds
-of what the rules call wrong or unsure in a sample; it goes on with a file that it began.
-`python -m benchmarks.grading_model report JUDGED.jsonl --out FILE` fits how they are read on half
-of the questions and prints, on the other half, how often rules with and without the model agree
-with people. JUDGED has rows of set, system, question, answers, answer, right.
+`python -m benchmarks.grading_model ask JUDGED.jsonl` stores the log odds of what the rules call
+wrong or unsure in a sample; it goes on with what is stored. `python -m benchmarks.grading_model
+report JUDGED.jsonl` fits how they are read on half of the questions and prints, on the other half,
+how often rules with and without the model agree with people, as far as the sample was asked about.
+JUDGED has rows of set, system, question, answers, answer, right; `grading_model.jsonl` has the
+numbers of rows and no text of them.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ LOWS: Final = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45)
 
 MOST_UNSURE: Final = 0.05
 """Share of all answers, those that the rules decide among them."""
+
+STORED: Final = Path(__file__).with_name("grading_model.jsonl")
 
 app = typer.Typer()
 
@@ -88,8 +91,8 @@ def sample(judged: Path) -> list[Judged]:
 @app.command()
 def ask(
     judged: Annotated[Path, typer.Argument(help="JSONL file with judged answers.")],
-    model: Annotated[str, typer.Option(help="A name of benchmarks.models.")],
-    out: Annotated[Path, typer.Option(help="JSONL file for the log odds.")],
+    model: Annotated[str, typer.Option(help="A name of benchmarks.models.")] = "qwen2.5-coder-1.5b",
+    out: Annotated[Path, typer.Option(help="JSONL file for the log odds.")] = STORED,
 ) -> None:
     """Store the log odds of every answer of the sample that the rules do not decide."""
     done = {item["number"] for item in stored(out)}
@@ -145,7 +148,7 @@ class Graded:
 @app.command()
 def report(
     judged: Annotated[Path, typer.Argument(help="JSONL file with judged answers.")],
-    out: Annotated[Path, typer.Option(help="What `ask` stored.")],
+    out: Annotated[Path, typer.Option(help="What `ask` stored.")] = STORED,
 ) -> None:
     """Fit how the log odds are read on half of the questions, and print the other half's table."""
     asked = {item["number"]: item for item in stored(out)}
@@ -165,6 +168,8 @@ def report(
     )
     console.print(f"{len(held_out)} answers to the other half of the questions:")
     console.print(_table(held_out, reading))
+    console.print("Fitted on either half and tried on the other:")
+    console.print(_either_way(fitting, held_out))
     seconds = sorted(item["seconds"] for item in asked.values())
     peak = max(item["peak_mib"] for item in asked.values())
     console.print(f"{median(seconds):.1f} s an answer (median), {peak:,.0f} MiB at most")
@@ -221,6 +226,36 @@ def _figures(part: Sequence[Graded], reading: Reading) -> list[str]:
         *(f"{pairs.count(('right', False)) / n:.1%}" for pairs in (alone, together)),
         *(f"{[o for o, _ in pairs].count('unsure') / n:.1%}" for pairs in (alone, together)),
     ]
+
+
+def _either_way(one: Sequence[Graded], other: Sequence[Graded]) -> Table:
+    """Rules, rules with the model, and with the model if the rules are unsure; on all answers."""
+    read = [(g, fitted(one)) for g in other] + [(g, fitted(other)) for g in one]
+    outcomes: dict[str, list[Outcome]] = {
+        "rules": [g.rules for g, _ in read],
+        "with the model": [g.outcome(reading) for g, reading in read],
+        "asked only about unsure": [
+            g.outcome(reading) if g.rules == "unsure" else g.rules for g, reading in read
+        ],
+        "unsure is right": ["right" if g.rules == "unsure" else g.rules for g, _ in read],
+    }
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("", "agree", "NQ, language models", "TriviaQA", "not a person's, of the sure"):
+        table.add_column(heading)
+    for name, said in outcomes.items():
+        pairs = [(o, g.item.right) for o, (g, _) in zip(said, read, strict=True)]
+        groups = [g.item.group for g, _ in read]
+        parts = [
+            [pair for pair, (of, by) in zip(pairs, groups, strict=True) if of == s and by != "fid"]
+            for s in ("nq", "tq")
+        ]
+        sure = [pair for pair in pairs if pair[0] != "unsure"]
+        table.add_row(
+            name,
+            *(_share(_agreeing(part), len(part)) for part in (pairs, *parts)),
+            f"{1 - _agreeing(sure) / len(sure):.1%}",
+        )
+    return table
 
 
 def _agreeing(pairs: Iterable[tuple[Outcome, bool]]) -> int:

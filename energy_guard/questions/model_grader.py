@@ -57,7 +57,14 @@ class Reading:
 UNMEASURED: Final = Reading(slope=1.0, if_wrong=0.0, if_unsure=0.0, low=0.01, high=0.99)
 """For a model whose grades nobody has held against people: only what it is nearly sure of."""
 
-READINGS: Final[Mapping[tuple[str, str], Reading]] = MappingProxyType({})
+READINGS: Final[Mapping[tuple[str, str], Reading]] = MappingProxyType(
+    {
+        # Qwen2.5-Coder-1.5B-Instruct Q4_K_M: `python -m benchmarks.grading_model report`
+        ("llama-cpp", "c4903bfbbe6596d40ae97109014b0948"): Reading(
+            slope=0.703, if_wrong=-1.784, if_unsure=0.858, low=0.3, high=0.7
+        ),
+    }
+)
 """By backend and fingerprint: what was fitted on answers that people judged."""
 
 
