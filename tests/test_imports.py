@@ -25,6 +25,7 @@ LEAVES = {
     "llama_cpp": ["energy_guard.backends.llama_cpp"],
     "llguidance": ["energy_guard.backends.transformers"],
     "matplotlib": ["energy_guard.report.plots", "energy_guard.cli"],
+    "pyarrow": ["energy_guard.questions.reading"],
     "safetensors": ["energy_guard.backends.transformers"],
     "scipy": ["energy_guard.estimates", "energy_guard.calibrate", "energy_guard.cli"],
     "sklearn": ["energy_guard.calibrate", "energy_guard.evaluate", "energy_guard.cli"],

@@ -21,6 +21,7 @@ from energy_guard.calibrate.make_profile_with_retries import (
 )
 from energy_guard.calibrate.split import split_of
 from energy_guard.cli.bundle import bundled
+from energy_guard.cli.data import DataOptions
 from energy_guard.cli.options import DetectorName, EngineOptions, Json, LocatorName, PolicyFile
 from energy_guard.cli.progress import bars
 from energy_guard.errors import ConfigError, InputError
@@ -47,10 +48,11 @@ _MAX_TOKENS: Final = 48
 @bundled()
 def calibrate(
     data: Annotated[
-        list[Path] | None, typer.Argument(help="Labelled questions (JSONL); the built-in quiz.")
+        list[Path] | None, typer.Argument(help="Files of labelled questions; the built-in quiz.")
     ] = None,
     *,
     engine: EngineOptions,
+    reading: DataOptions,
     max_risk: Annotated[
         float | None,
         typer.Option(help="Promise that at most this share of shown answers is wrong."),
@@ -86,7 +88,7 @@ def calibrate(
     detector = _detector(detector, rules)
     if rules is not None:
         check_policy(rules, wish)
-    rows = _rows(data)
+    rows = _rows(data, reading)
     backend = engine.open()
     path = out or user_path(backend.info)
     asker = _Asker(backend, path, Wording(system, (), _MAX_TOKENS), resume)
@@ -139,9 +141,9 @@ def _detector(given: str | None, policy: Policy | None) -> str | None:
     return name
 
 
-def _rows(data: list[Path] | None) -> list[Question]:
+def _rows(data: list[Path] | None, reading: DataOptions) -> list[Question]:
     if data:
-        return read_rows(data)
+        return reading.read(data)
     with as_file(files("energy_guard.data") / "quiz.jsonl") as quiz:
         return read_rows([quiz])
 

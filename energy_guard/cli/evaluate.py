@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from energy_guard.cli.bundle import bundled
+from energy_guard.cli.data import DataOptions
 from energy_guard.cli.options import DetectorName, EngineOptions, Json, JudgingOptions, LocatorName
 from energy_guard.cli.progress import bars
 from energy_guard.errors import InputError
@@ -38,7 +39,7 @@ from energy_guard.policy import Policy
 from energy_guard.profile import Profile
 from energy_guard.questions.answered import Answered
 from energy_guard.questions.ask import collect
-from energy_guard.questions.rows import Question, read_rows
+from energy_guard.questions.rows import Question
 from energy_guard.questions.unsure import list_unsure
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.report.page import evaluation_page
@@ -49,9 +50,10 @@ DEFAULT_OUT: Final = Path("evaluation")
 
 @bundled()
 def evaluate(
-    data: Annotated[list[Path] | None, typer.Argument(help="Labelled questions, JSONL.")] = None,
+    data: Annotated[list[Path] | None, typer.Argument(help="Files of labelled questions.")] = None,
     *,
     engine: EngineOptions,
+    reading: DataOptions,
     rows: Annotated[int, typer.Option("-n", help="Questions of each task.", min=1)] = 300,
     out: Annotated[
         Path | None, typer.Option(help=f"Folder for everything; {DEFAULT_OUT} unless given.")
@@ -94,9 +96,9 @@ def evaluate(
         if not data:
             raise InputError(
                 "eval needs labelled questions",
-                "Give JSONL files, or --from-traces DIR to score an evaluation again.",
+                "Give files of them, or --from-traces DIR to score an evaluation again.",
             )
-        asked = read_rows(data)
+        asked = reading.read(data)
         _check_extra()
         folder = Folder(out or DEFAULT_OUT)
         folder.start(resume)
