@@ -28,7 +28,12 @@ LEAVES = {
     "pyarrow": ["energy_guard.questions.reading"],
     "safetensors": ["energy_guard.backends.transformers"],
     "scipy": ["energy_guard.estimates", "energy_guard.calibrate", "energy_guard.cli"],
-    "sklearn": ["energy_guard.calibrate", "energy_guard.evaluate", "energy_guard.cli"],
+    "sklearn": [
+        "energy_guard.calibrate",
+        "energy_guard.estimates",
+        "energy_guard.evaluate",
+        "energy_guard.cli",
+    ],
     "tokenizers": ["energy_guard.backends.transformers"],
     "torch": ["energy_guard.backends.transformers"],
     "transformers": ["energy_guard.backends.transformers"],

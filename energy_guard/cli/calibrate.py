@@ -26,18 +26,22 @@ from energy_guard.cli.options import DetectorName, EngineOptions, Json, LocatorN
 from energy_guard.cli.progress import bars
 from energy_guard.errors import ConfigError, InputError
 from energy_guard.estimates.estimate import Measured, NotDefined
+from energy_guard.evaluate.label_figures import grader_name, label_figures
 from energy_guard.extras import needs_extra
 from energy_guard.files import held
 from energy_guard.guard import Guard
 from energy_guard.policy import Policy
 from energy_guard.profile import Certificate, Profile
 from energy_guard.profile.store import store, user_path
-from energy_guard.questions.answered import Answered
+from energy_guard.questions.answered import Answered, read_answers
 from energy_guard.questions.ask import collect
 from energy_guard.questions.grade import Outcome
+from energy_guard.questions.labels import LabelFile, labels_beside, with_labels
 from energy_guard.questions.rows import Question, read_rows
+from energy_guard.questions.to_label import readable_of
 from energy_guard.questions.unsure import list_unsure
 from energy_guard.questions.wording import Wording, fits_context
+from energy_guard.report.labels import label_lines
 from energy_guard.request import Sampling
 from energy_guard.score import Detector
 
@@ -181,8 +185,20 @@ class _Asker:
             file.unlink()  # its profile was made
         with bars(what, rows) as advance:
             answers = collect(guard, rows, path=file, wording=self.wording, on_answer=advance)
+        answers = _labelled(answers, file)
         list_unsure(answers, file.with_suffix(".unsure.jsonl"))
         return answers
+
+
+def _labelled(answers: list[Answered], file: Path) -> list[Answered]:
+    """Return answers with the labels that people gave, and say how many those are."""
+    labels = LabelFile(labels_beside(file))
+    given = labels.given(1)
+    if given:
+        grader = grader_name(read_answers(file)[0])
+        for line in label_lines(label_figures(readable_of(answers), labels, grader=grader)):
+            typer.echo(line, err=True)
+    return with_labels(answers, given)
 
 
 def _as_it_runs(

@@ -28,6 +28,7 @@ from energy_guard.evaluate.folder import (
     relocated,
     versions,
 )
+from energy_guard.evaluate.label_figures import grader_name, label_figures
 from energy_guard.evaluate.references.ask_again import measure
 from energy_guard.evaluate.references.hidden_states import measure_states, showing
 from energy_guard.evaluate.references.told_the_rule import TOLD, rule_of
@@ -39,7 +40,9 @@ from energy_guard.policy import Policy
 from energy_guard.profile import Profile
 from energy_guard.questions.answered import Answered
 from energy_guard.questions.ask import collect
+from energy_guard.questions.labels import LabelFile, labels_beside, with_labels
 from energy_guard.questions.rows import Question
+from energy_guard.questions.to_label import readable_of
 from energy_guard.questions.unsure import list_unsure
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.report.page import evaluation_page
@@ -131,6 +134,14 @@ def _results(
 ) -> tuple[Results, Sequence[Answered]]:
     """Score what is stored, and return the answers, too. locator: to find the answers anew."""
     made_with, answers, run = read_run(traces)
+    folder = Folder(traces if traces.is_dir() else traces.parent)
+    labels = LabelFile(labels_beside(folder.answers if traces.is_dir() else traces))
+    figures = label_figures(readable_of(answers), labels, grader=grader_name(made_with))
+    answers = with_labels(answers, labels.given(1))
+    told = {
+        target: with_labels(those, LabelFile(labels_beside(folder.told(target))).given(1))
+        for target, those in read_told(traces).items()
+    }
     if locator is not None:
         answers, made_with = relocated(answers, locator), made_with | {"locator": locator}
     if profile is not None:
@@ -139,7 +150,8 @@ def _results(
         profile.check(locator=made_with["locator"], mode="chat", scoring="token-by-token")
         profile.check_policy(Policy(on="p_wrong", abstain=profile.abstain))
     results: Results = {
-        **summarise(answers, detector, told=read_told(traces), profile=profile),
+        **summarise(answers, detector, told=told, profile=profile),
+        "labels": figures,
         "command": run.command if run else _command(),
         "versions": versions(),
         "made_with": made_with,

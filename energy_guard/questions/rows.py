@@ -162,9 +162,11 @@ def _row(record: Record, names: Mapping[str, str], task: str, separator: str | N
         splits = separator if field in ("answers", "choices") else None
         return Cell(record.values.get(name), where, record.written, splits)
 
-    question = cell("question").text()
-    if question is None:
+    asked = cell("question")
+    if asked.is_empty:
         raise InputError(f"{record.place}: there is no question", SHAPE)
+    if not isinstance(asked.value, str):
+        raise InputError(f"{asked.where}: a question is a text", SHAPE)
     choices = cell("choices").choices()
     answers, none = cell("answers").answers()
     answerable = _answerable(cell("answerable"), names, is_none=none)
@@ -172,7 +174,7 @@ def _row(record: Record, names: Mapping[str, str], task: str, separator: str | N
     row = Question(
         "",
         cell("task").text() or task,
-        question,
+        asked.value,
         tuple(dict.fromkeys(_named(answer, choices, by_label, record.place) for answer in answers)),
         cell("context").text() or None,
         tuple(text for _, text in choices),

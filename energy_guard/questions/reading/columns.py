@@ -54,7 +54,7 @@ def columns_of(records: Sequence[Record], path: Path, given: Mapping[str, str]) 
 
     """
     names = list(dict.fromkeys(name for record in records for name in record.values))
-    there = f"its columns are {', '.join(map(repr, names))}"
+    there = f"the columns are {', '.join(map(repr, names)) or 'none'}"
     chosen = dict(given)
     for field, name in given.items():
         if name not in names:
@@ -72,7 +72,8 @@ def columns_of(records: Sequence[Record], path: Path, given: Mapping[str, str]) 
             chosen[field] = (exact or found)[0]
     for field in ("question", "answers"):
         if field not in chosen and not (field == "answers" and "answerable" in chosen):
-            raise InputError(f"{path} has no column for the {field}: {there}", _say(field))
+            where = records[0].place
+            raise InputError(f"{where}: there is no column for the {field}; {there}", _say(field))
     return chosen
 
 

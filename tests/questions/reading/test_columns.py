@@ -43,11 +43,11 @@ def test_other_names_are_asked_for_with_those_that_are_there(tmp_path: Path) -> 
     path = write(tmp_path, {"frage": "Welche Stadt?", "gold": "York"})
     with pytest.raises(InputError) as caught:
         read_rows([path])
-    assert "no column for the question: its columns are 'frage', 'gold'" in caught.value.message
+    assert "no column for the question; the columns are 'frage', 'gold'" in caught.value.message
     assert caught.value.hint == "Say which it is: --column question=NAME"
     [row] = read_rows([path], columns={"question": "frage"})
     assert (row.question, row.answers) == ("Welche Stadt?", ("York",))
-    with pytest.raises(InputError, match="no column 'fragen': its columns are 'frage'"):
+    with pytest.raises(InputError, match="no column 'fragen': the columns are 'frage'"):
         read_rows([path], columns={"question": "fragen"})
 
 
