@@ -201,8 +201,5 @@ def _legend(readable: Readable, *, more: bool) -> Text:
         del names["f"]
     if more:
         names[_ALL] = "all of it"
-    line = Text()
-    for key, name in {**names, _QUIT: "quit"}.items():
-        line.append(key, "bold")
-        line.append(f" {name}   ", "dim")
-    return line
+    keys = {**names, _QUIT: "quit"}.items()
+    return Text("  ").join(Text.assemble((key, "bold"), (f" {name}", "dim")) for key, name in keys)

@@ -20,7 +20,15 @@ def labels_sheet(results: Results) -> Sheet:
 
 def _note(figures: LabelFigures) -> str:
     lines = [line for line in label_lines(figures) if not line.startswith(_AGREE)]
-    return " ".join(f"{line}." for line in lines)
+    if figures["agree"]:
+        lines.append(_CHOSEN)
+    return " ".join(f"{line[0].upper()}{line[1:]}." for line in lines)
+
+
+_CHOSEN = (
+    "which answers come first to be labelled depends on the grade: its shares for right and wrong "
+    "are those of all answers, the share for all is not"
+)
 
 
 _AGREE = "the grader and people agree"
