@@ -18,6 +18,7 @@ from energy_guard.calibrate.probability import fit_calibration
 from energy_guard.errors import MissingExtraError
 from energy_guard.estimates.estimate import proportion
 from energy_guard.evaluate.figures import roc
+from energy_guard.questions.reading.tables import parquet_records
 from energy_guard.report.page import evaluation_page
 from energy_guard.report.plots import roc_plot
 
@@ -39,6 +40,7 @@ NEEDS: dict[str, tuple[str, Callable[[], Any]]] = {
     "roc": ("sklearn", lambda: roc(RISK, WRONG)),
     "evaluation_page": ("jinja2", lambda: evaluation_page({})),
     "roc_plot": ("matplotlib", lambda: roc_plot({})),
+    "parquet_records": ("pyarrow", lambda: parquet_records(b"PAR1", Path("x.parquet"))),
 }
 
 
@@ -53,7 +55,7 @@ def test_a_missing_package_is_named_with_what_to_install(
         call()
 
 
-PACKAGES = {"scipy", "sklearn", "matplotlib", "jinja2"}
+PACKAGES = {"scipy", "sklearn", "matplotlib", "jinja2", "pyarrow"}
 ROOT = Path(energy_guard.__file__).parent
 
 

@@ -19,6 +19,7 @@ from energy_guard.cli.chat import chat
 from energy_guard.cli.demo import demo
 from energy_guard.cli.doctor import doctor
 from energy_guard.cli.evaluate import evaluate
+from energy_guard.cli.label import label
 from energy_guard.cli.options import BAD_INPUT
 from energy_guard.cli.score import score
 from energy_guard.errors import EnergyGuardError, InputError
@@ -35,6 +36,7 @@ app.command()(chat)
 app.command()(score)
 app.command()(calibrate)
 app.command("eval")(evaluate)
+app.command()(label)
 app.command()(doctor)
 app.command()(bench)
 

@@ -21,24 +21,29 @@ from energy_guard.calibrate.make_profile_with_retries import (
 )
 from energy_guard.calibrate.split import split_of
 from energy_guard.cli.bundle import bundled
+from energy_guard.cli.data import DataOptions
 from energy_guard.cli.grader import GraderName, check_grader, opened_grader
 from energy_guard.cli.options import DetectorName, EngineOptions, Json, LocatorName, PolicyFile
 from energy_guard.cli.progress import bars
 from energy_guard.errors import ConfigError, InputError
 from energy_guard.estimates.estimate import Measured, NotDefined
+from energy_guard.evaluate.label_figures import grader_name, label_figures
 from energy_guard.extras import needs_extra
 from energy_guard.files import held
 from energy_guard.guard import Guard
 from energy_guard.policy import Policy
 from energy_guard.profile import Certificate, Profile
 from energy_guard.profile.store import store, user_path
-from energy_guard.questions.answered import Answered
+from energy_guard.questions.answered import Answered, read_answers
 from energy_guard.questions.ask import collect
 from energy_guard.questions.grade import Outcome
+from energy_guard.questions.labels import LabelFile, labels_beside, with_labels
 from energy_guard.questions.model_grader import ModelGrader
 from energy_guard.questions.rows import Question, read_rows
+from energy_guard.questions.to_label import readable_of
 from energy_guard.questions.unsure import list_unsure
 from energy_guard.questions.wording import Wording, fits_context
+from energy_guard.report.labels import label_lines
 from energy_guard.request import Sampling
 from energy_guard.score import Detector
 
@@ -49,10 +54,11 @@ _MAX_TOKENS: Final = 48
 @bundled()
 def calibrate(
     data: Annotated[
-        list[Path] | None, typer.Argument(help="Labelled questions (JSONL); the built-in quiz.")
+        list[Path] | None, typer.Argument(help="Files of labelled questions; the built-in quiz.")
     ] = None,
     *,
     engine: EngineOptions,
+    reading: DataOptions,
     max_risk: Annotated[
         float | None,
         typer.Option(help="Promise that at most this share of shown answers is wrong."),
@@ -90,7 +96,7 @@ def calibrate(
     detector = _detector(detector, rules)
     if rules is not None:
         check_policy(rules, wish)
-    rows = _rows(data)
+    rows = _rows(data, reading)
     backend = engine.open()
     path = out or user_path(backend.info)
     asker = _Asker(backend, path, Wording(system, (), _MAX_TOKENS), resume)
@@ -148,9 +154,9 @@ def _detector(given: str | None, policy: Policy | None) -> str | None:
     return name
 
 
-def _rows(data: list[Path] | None) -> list[Question]:
+def _rows(data: list[Path] | None, reading: DataOptions) -> list[Question]:
     if data:
-        return read_rows(data)
+        return reading.read(data)
     with as_file(files("energy_guard.data") / "quiz.jsonl") as quiz:
         return read_rows([quiz])
 
@@ -196,8 +202,20 @@ class _Asker:
                 grader=self.grader,
                 on_answer=advance,
             )
+        answers = _labelled(answers, file)
         list_unsure(answers, file.with_suffix(".unsure.jsonl"))
         return answers
+
+
+def _labelled(answers: list[Answered], file: Path) -> list[Answered]:
+    """Return answers with the labels that people gave, and say how many those are."""
+    labels = LabelFile(labels_beside(file))
+    given = labels.given(1)
+    if given:
+        grader = grader_name(read_answers(file)[0])
+        for line in label_lines(label_figures(readable_of(answers), labels, grader=grader)):
+            typer.echo(line, err=True)
+    return with_labels(answers, given)
 
 
 def _as_it_runs(

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from energy_guard.cli.bundle import bundled
+from energy_guard.cli.data import DataOptions
 from energy_guard.cli.grader import GraderName, check_grader, opened_grader
 from energy_guard.cli.options import DetectorName, EngineOptions, Json, JudgingOptions, LocatorName
 from energy_guard.cli.progress import bars
@@ -28,6 +29,7 @@ from energy_guard.evaluate.folder import (
     relocated,
     versions,
 )
+from energy_guard.evaluate.label_figures import grader_name, label_figures
 from energy_guard.evaluate.references.ask_again import measure
 from energy_guard.evaluate.references.hidden_states import measure_states, showing
 from energy_guard.evaluate.references.told_the_rule import TOLD, rule_of
@@ -39,8 +41,10 @@ from energy_guard.policy import Policy
 from energy_guard.profile import Profile
 from energy_guard.questions.answered import Answered
 from energy_guard.questions.ask import collect
+from energy_guard.questions.labels import LabelFile, labels_beside, with_labels
 from energy_guard.questions.model_grader import ModelGrader
-from energy_guard.questions.rows import Question, read_rows
+from energy_guard.questions.rows import Question
+from energy_guard.questions.to_label import readable_of
 from energy_guard.questions.unsure import list_unsure
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.report.page import evaluation_page
@@ -51,9 +55,10 @@ DEFAULT_OUT: Final = Path("evaluation")
 
 @bundled()
 def evaluate(
-    data: Annotated[list[Path] | None, typer.Argument(help="Labelled questions, JSONL.")] = None,
+    data: Annotated[list[Path] | None, typer.Argument(help="Files of labelled questions.")] = None,
     *,
     engine: EngineOptions,
+    reading: DataOptions,
     rows: Annotated[int, typer.Option("-n", help="Questions of each task.", min=1)] = 300,
     out: Annotated[
         Path | None, typer.Option(help=f"Folder for everything; {DEFAULT_OUT} unless given.")
@@ -98,9 +103,9 @@ def evaluate(
         if not data:
             raise InputError(
                 "eval needs labelled questions",
-                "Give JSONL files, or --from-traces DIR to score an evaluation again.",
+                "Give files of them, or --from-traces DIR to score an evaluation again.",
             )
-        asked = read_rows(data)
+        asked = reading.read(data)
         _check_extra()
         folder = Folder(out or DEFAULT_OUT)
         folder.start(resume)
@@ -136,6 +141,14 @@ def _results(
 ) -> tuple[Results, Sequence[Answered]]:
     """Score what is stored, and return the answers, too. locator: to find the answers anew."""
     made_with, answers, run = read_run(traces)
+    folder = Folder(traces if traces.is_dir() else traces.parent)
+    labels = LabelFile(labels_beside(folder.answers if traces.is_dir() else traces))
+    figures = label_figures(readable_of(answers), labels, grader=grader_name(made_with))
+    answers = with_labels(answers, labels.given(1))
+    told = {
+        target: with_labels(those, LabelFile(labels_beside(folder.told(target))).given(1))
+        for target, those in read_told(traces).items()
+    }
     if locator is not None:
         answers, made_with = relocated(answers, locator), made_with | {"locator": locator}
     if profile is not None:
@@ -144,7 +157,8 @@ def _results(
         profile.check(locator=made_with["locator"], mode="chat", scoring="token-by-token")
         profile.check_policy(Policy(on="p_wrong", abstain=profile.abstain))
     results: Results = {
-        **summarise(answers, detector, told=read_told(traces), profile=profile),
+        **summarise(answers, detector, told=told, profile=profile),
+        "labels": figures,
         "command": run.command if run else _command(),
         "versions": versions(),
         "made_with": made_with,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +28,7 @@ from energy_guard.errors import InputError
 from energy_guard.guard import Guard
 from energy_guard.judge import Judge
 from energy_guard.log import LogEntry, read_log
+from energy_guard.questions.labels import Label, LabelFile, digest_of, labels_beside
 from energy_guard.report.terminal import VERDICTS, printable
 from energy_guard.request import Request
 from energy_guard.result import Result
@@ -78,6 +80,7 @@ def _score_log(path: str, settings: dict[str, Any], as_json: bool) -> None:
     scored = []
     judges: dict[ModelInfo, Judge] = {}
     log = read_log(path)
+    labels = LabelFile(labels_beside(log.path)).given(1)
     for entry in log:
         info = entry.model_info
         if info not in judges:
@@ -85,7 +88,8 @@ def _score_log(path: str, settings: dict[str, Any], as_json: bool) -> None:
             judges[info].check_model(info)
         judge = judges[info].for_asking(entry.mode, scoring=entry.scoring, alone=True)
         attempts = [judge.assess_stored(entry, relocate=settings["locator"] is not None)]
-        scored.append((entry, judge.conclude(attempts, judge.final(attempts), info=info)))
+        result = judge.conclude(attempts, judge.final(attempts), info=info)
+        scored.append((_labelled(entry, labels), result))
     for warning in log.warnings:
         typer.echo(f"warning: {warning}", err=True)
     if as_json:
@@ -93,6 +97,15 @@ def _score_log(path: str, settings: dict[str, Any], as_json: bool) -> None:
         typer.echo(json.dumps({"results": results}, ensure_ascii=False, allow_nan=False))
     else:
         _print_log(Console(), scored)
+
+
+def _labelled(entry: LogEntry, labels: Mapping[str, Label]) -> LogEntry:
+    """Return an entry with the label that a person gave with `energy-guard label`, if any."""
+    if not entry.texts or entry.question is None:
+        return entry
+    digest = digest_of(entry.question, None, entry.choices, entry.trace.text)
+    given = labels.get(digest)
+    return entry if given is None else entry.model_copy(update={"label": given.label})
 
 
 def _print_log(console: Console, scored: list[tuple[LogEntry, Result]]) -> None:

@@ -29,7 +29,8 @@ _NOT_SCORED: Final = Unscored("stored without a score: it is made when the answe
 class Answered:
     """A labelled question with every attempt at it, and how what came out was graded.
 
-    question, context: what it was, for splits and for locators. outcomes: how every attempt was
+    question, context: what it was, for splits and for locators. answers: the gold ones, for people
+    who read it; files of older versions lack them. outcomes: how every attempt was
     graded, where there are several. measured: further numbers by their names, where they were
     asked for (p(true), agreement).
     stored_states: hidden states of one of its tokens, where they were asked for; stored apart.
@@ -45,12 +46,18 @@ class Answered:
     attempts: tuple[Attempt, ...]
     outcomes: tuple[Outcome, ...] = ()
     measured: Mapping[str, float] = field(default_factory=dict)
+    answers: tuple[str, ...] = ()
     stored_states: HiddenStates | None = None
 
     @property
     def wrong(self) -> bool:
         """Whether it would be wrong to show it: refusing a question that has an answer is not."""
         return self.outcome == "wrong"
+
+    @property
+    def graded(self) -> tuple[Outcome, tuple[Outcome, ...], tuple[str, ...]]:
+        """How it came out, and by which gold answers."""
+        return self.outcome, self.outcomes, self.answers
 
     @property
     def unsure(self) -> bool:
@@ -109,6 +116,7 @@ class Answered:
             "question": self.question,
             "context": self.context,
             "choices": list(self.choices),
+            "answers": list(self.answers),
             "answerable": self.answerable,
             "outcome": self.outcome,
             "outcomes": list(self.outcomes),
@@ -138,12 +146,13 @@ class Answered:
                 measured={name: float(value) for name, value in data["measured"].items()},
                 attempts=tuple(_attempt(attempt) for attempt in data["attempts"]),
                 outcomes=tuple(data.get("outcomes", ())),
+                answers=tuple(data.get("answers", ())),
             )
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise InputError(f"this is no answer: {error!r}") from error
-        texts = (answered.context or "", *answered.choices)
+        texts = (answered.context or "", *answered.choices, *answered.answers)
         if not all(isinstance(text, str) for text in texts):
-            raise InputError("this is no answer: its context or a choice is no text")
+            raise InputError("this is no answer: its context, a choice or a gold one is no text")
         outcomes = (answered.outcome, *answered.outcomes)
         if not all(o in get_args(Outcome) for o in outcomes) or not answered.attempts:
             raise InputError("this is no answer: it has no outcome, or no attempt")

@@ -108,7 +108,7 @@ def _done(
         else answered
         for answered in stored
     ]
-    if [(a.outcome, a.outcomes) for a in graded] != [(a.outcome, a.outcomes) for a in stored]:
+    if [a.graded for a in graded] != [a.graded for a in stored]:
         file.rewrite(graded)
     return {answered.id: answered for answered in graded if answered.id in by_id}
 
@@ -139,7 +139,12 @@ def _graded_again(
             f"{path}: the attempts at {row.id!r} cannot be graded again for its new gold answers",
             _NEW_ID,
         )
-    return replace(answered, outcome=kept.pop(), outcomes=after if answered.outcomes else ())
+    return replace(
+        answered,
+        answers=row.answers,
+        outcome=kept.pop(),
+        outcomes=after if answered.outcomes else (),
+    )
 
 
 _NEW_ID: Final = "Give the row a new id, or give another --out."
@@ -159,6 +164,7 @@ def _answered(row: Question, result: Result, grader: Grader | ModelGrader | None
         question=row.question,
         context=row.context,
         choices=row.offered,
+        answers=row.answers,
         answerable=row.answerable,
         outcome=outcomes[[attempt is result.kept for attempt in result.attempts].index(True)],
         attempts=result.attempts,

@@ -1,16 +1,20 @@
-"""Labelled questions from JSONL files, checked before any model time is spent."""
+"""Labelled questions from files, checked before any model time is spent."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Final
-
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
+from typing import Final
 
 from energy_guard.errors import InputError
+from energy_guard.questions.reading.cells import Cell
+from energy_guard.questions.reading.columns import IMPOSSIBLE, columns_of, plain
+from energy_guard.questions.reading.json_files import json_records
+from energy_guard.questions.reading.record import SHAPE, Record, decode, read_bytes
+from energy_guard.questions.reading.tables import PARQUET, csv_records, parquet_records
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,99 +43,187 @@ class Question:
         short = all(len(choice.split()) <= _LABEL for choice in self.choices)
         return self.choices if short or self.context is None else ()
 
+    @property
+    def asked(self) -> tuple[str, str | None, tuple[str, ...]]:
+        """What the model is to know of it: two rows with the same are the same question."""
+        return self.question, self.context, self.choices
+
 
 _LABEL: Final = 4
 """Words of a choice that is a label."""
 
 
-def read_rows(paths: Iterable[str | Path]) -> list[Question]:
-    """Read every row of some JSONL files, in order; keys that are not known are passed over.
+def read_rows(
+    paths: Iterable[str | Path],
+    *,
+    columns: Mapping[str, str] | None = None,
+    separator: str | None = None,
+    on_note: Callable[[str], None] = lambda _: None,
+) -> list[Question]:
+    """Read every row of some files, in order; columns that are not known are passed over.
 
-    `task` is the file's name where a row has none. Raises InputError, naming file and line, for
-    what is not UTF-8, not JSON or not such a row, for an id that comes twice in all files, and
-    for a file without rows.
+    JSON (objects one a line, a list, or {"data": [...]}, nested as in SQuAD too), CSV, TSV and
+    Parquet. `task` is the file's name where a row has none, and `id` a digest of what is asked.
+
+    Args:
+        paths: The files.
+        columns: Names of columns by what stands in them (keys of `reading.columns.USUAL`); what
+            is not said is guessed from usual names.
+        separator: What stands between several answers, or choices, in one text.
+        on_note: Called with each thing to know about how a file was read.
+
+    Raises:
+        InputError: A file is not UTF-8 or not of these shapes, a row cannot be asked or graded, an
+            id comes twice, or a question has two different right answers. It names file and line.
+        MissingExtraError: A Parquet file, and pyarrow is not installed.
+
     """
     rows: list[Question] = []
-    seen: dict[str, str] = {}
+    ids: dict[str, str] = {}
     for path in map(Path, paths):
-        before = len(rows)
-        for number, line in enumerate(_lines(path), 1):
-            if line.strip():
-                place = f"{path}, line {number}"
-                row = _row(line, path.stem, place)
-                if row.id in seen:
-                    raise InputError(f"{place}: the id {row.id!r} was used in {seen[row.id]}", _ID)
-                seen[row.id] = place
-                rows.append(row)
-        if len(rows) == before:
-            raise InputError(f"{path} has no rows", _SHAPE)
+        own = _of_file(path, columns or {}, separator, on_note)
+        for place, row in own:
+            if row.id in ids:
+                raise InputError(f"{place}: the id {row.id!r} was used in {ids[row.id]}", _ID)
+            ids[row.id] = place
+            rows.append(row)
     return rows
 
 
-_SHAPE = (
-    "Write one JSON object a line: id, task, question, context or null, answers (a list), "
-    "choices or null, answerable (where false, no answers are needed)."
-)
-_ID = "Give every row an id of its own: results are stored by it."
+_ID: Final = "Give every row an id of its own: results are stored by it."
 
 
-class _Stored(BaseModel):
-    """A row as it stands in a file."""
+def _of_file(
+    path: Path,
+    columns: Mapping[str, str],
+    separator: str | None,
+    on_note: Callable[[str], None],
+) -> list[tuple[str, Question]]:
+    """The rows of one file with their places, without those that repeat another word for word."""
+    records = _records(path)
+    if not records:
+        raise InputError(f"{path} has no rows", SHAPE)
+    names = columns_of(records, path, columns)
+    guessed = {field: name for field, name in names.items() if name != field}
+    if guessed and guessed != columns:
+        said = ", ".join(f"{field} = {name!r}" for field, name in guessed.items())
+        on_note(f"{path}: read as {said}")
+    by_asked: dict[object, tuple[str, Question]] = {}
+    by_id: dict[str, tuple[str, Question]] = {}
+    kept: list[tuple[str, Question]] = []
+    repeated = []
+    for record in records:
+        row = _row(record, names, path.stem, separator)
+        same_id = by_id.get(row.id)
+        earlier = same_id if same_id and same_id[1].asked == row.asked else by_asked.get(row.asked)
+        if earlier is not None:
+            _check_agreement(row, record.place, earlier)
+        if same_id is not None and same_id[1] == row:
+            repeated.append(record.place)
+            continue
+        by_asked.setdefault(row.asked, (record.place, row))
+        by_id.setdefault(row.id, (record.place, row))
+        kept.append((record.place, row))
+    if repeated:
+        what = "rows repeat" if len(repeated) > 1 else "row repeats"
+        on_note(f"{path}: {len(repeated)} {what} another and count once (first: {repeated[0]})")
+    return kept
 
-    model_config = ConfigDict(extra="ignore")
 
-    id: Annotated[StrictStr, Field(min_length=1)]
-    question: StrictStr
-    answers: list[StrictStr] | None = None
-    task: StrictStr | None = None
-    context: StrictStr | None = None
-    choices: list[StrictStr] | None = None
-    answerable: StrictBool = True
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", "Check the path.") from error
-    try:
-        return raw.decode("utf-8-sig").split("\n")  # not at U+2028 and the like
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}, line {line}: this is not UTF-8", "Save it as UTF-8.") from error
+def _records(path: Path) -> list[Record]:
+    raw = read_bytes(path)
+    if raw.startswith(PARQUET) or path.suffix.casefold() == ".parquet":
+        return parquet_records(raw, path)
+    text = decode(raw, path)
+    if path.suffix.casefold() in (".csv", ".tsv"):
+        tabs = path.suffix.casefold() == ".tsv"
+        return csv_records(text, path, delimiter="\t" if tabs else None)
+    return json_records(text, path)
 
 
-def _row(line: str, task: str, place: str) -> Question:
-    try:
-        data = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{place}: this is not JSON: {error}", _SHAPE) from error
-    if not isinstance(data, dict):
-        raise InputError(f"{place}: this is not an object", _SHAPE)
-    try:
-        stored = _Stored.model_validate(data)
-    except ValidationError as error:
-        raise InputError(f"{place}: {_problem(error)}", _SHAPE) from error
-    row = Question(
-        stored.id,
-        stored.task or task,
-        stored.question,
-        tuple(stored.answers or ()),
-        stored.context or None,
-        tuple(stored.choices or ()),
-        stored.answerable,
+def _check_agreement(row: Question, place: str, earlier: tuple[str, Question]) -> None:
+    """Raise InputError if the same question has other right answers elsewhere in the file."""
+    there, other = earlier
+    mine, theirs = (
+        (each.answerable, {answer.strip().casefold() for answer in each.answers})
+        for each in (row, other)
     )
-    _check(row, place)
+    if mine != theirs:
+        raise InputError(
+            f"{place}: the same question has other right answers in {there}",
+            "Keep one of the rows, or give one of them all the answers.",
+        )
+
+
+def _row(record: Record, names: Mapping[str, str], task: str, separator: str | None) -> Question:
+    def cell(field: str) -> Cell:
+        name = names.get(field, field)
+        where = f"{record.place}: {name}"
+        splits = separator if field in ("answers", "choices") else None
+        return Cell(record.values.get(name), where, record.written, splits)
+
+    asked = cell("question")
+    if asked.is_empty:
+        raise InputError(f"{record.place}: there is no question", SHAPE)
+    if not isinstance(asked.value, str):
+        raise InputError(f"{asked.where}: a question is a text", SHAPE)
+    choices = cell("choices").choices()
+    answers, none = cell("answers").answers()
+    answerable = _answerable(cell("answerable"), names, is_none=none)
+    by_label = plain(names.get("answers", "")) == "answerkey"
+    row = Question(
+        "",
+        cell("task").text() or task,
+        asked.value,
+        tuple(dict.fromkeys(_named(answer, choices, by_label, record.place) for answer in answers)),
+        cell("context").text() or None,
+        tuple(text for _, text in choices),
+        answerable,
+    )
+    found = cell("id").text()
+    row = replace(row, id=_digest(row) if found is None else found)
+    _check(row, record.place)
     return row
+
+
+def _answerable(cell: Cell, names: Mapping[str, str], *, is_none: bool) -> bool:
+    """Whether a row has an answer; is_none: whether its answers say that there is none."""
+    if cell.is_empty:
+        return not is_none
+    if not isinstance(cell.value, bool):
+        raise InputError(f"{cell.where}: this is neither true nor false", SHAPE)
+    return not cell.value if plain(names["answerable"]) == IMPOSSIBLE else cell.value
+
+
+def _named(answer: str, choices: list[tuple[str | None, str]], by_label: bool, place: str) -> str:
+    """The choice that an answer names by its label (A is the first if they have none)."""
+    labels = {label or chr(ord("A") + at): text for at, (label, text) in enumerate(choices)}
+    is_choice = answer in labels.values()
+    if answer not in labels or (is_choice and not by_label and choices[0][0] is None):
+        return answer
+    if is_choice and not by_label and labels[answer] != answer:
+        raise InputError(
+            f"{place}: the answer {answer!r} is a choice, and the label of another",
+            "Write the right choice's text, and no labels.",
+        )
+    return labels[answer]
+
+
+def _digest(row: Question) -> str:
+    """An id that is the same on every machine, and however rows are sorted."""
+    asked = json.dumps(row.asked).encode()
+    return hashlib.sha256(asked).hexdigest()[:16]
 
 
 def _check(row: Question, place: str) -> None:
     """Raise InputError for what has the right types and cannot be asked or graded."""
+    if not row.id:
+        raise InputError(f"{place}: the id is empty", _ID)
     if row.answerable and not row.answers:
-        raise InputError(f"{place}: there are no answers, and the row counts as answerable", _SHAPE)
+        raise InputError(f"{place}: there are no answers, and the row counts as answerable", SHAPE)
     texts = (row.question, *row.answers, *row.choices)
     if not all(text.strip() for text in texts):
-        raise InputError(f"{place}: the question, an answer or a choice is blank", _SHAPE)
+        raise InputError(f"{place}: the question, an answer or a choice is blank", SHAPE)
     for text in (row.id, row.task, row.context or "", *texts):
         if not text.isprintable() and any("\ud800" <= c <= "\udfff" for c in text):
             raise InputError(f"{place}: a text has half a surrogate pair", "Save it as UTF-8.")
@@ -139,9 +231,3 @@ def _check(row: Question, place: str) -> None:
     golds = {answer.strip().casefold() for answer in row.answers}
     if row.choices and row.answerable and not labels & golds:
         raise InputError(f"{place}: no answer is one of the choices", "Spell them alike.")
-
-
-def _problem(error: ValidationError) -> str:
-    first: Any = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
-    return f"{key}: {first['msg']}"

@@ -189,6 +189,30 @@ class ExampleAnswers(TypedDict):
     misses: list[dict[str, Any]]
 
 
+class PassesCompared(TypedDict):
+    """What the same answers were called in both passes: n in common, and how often the same."""
+
+    same: Number
+    kappa: float | None
+    kappa_reason: NotRequired[str]
+
+
+class LabelFigures(TypedDict):
+    """Who says which answers are right, and how far the grader and people agree.
+
+    labels: how many by each person. others: answers that only the grader looked at. unfitting:
+    labels of answers that are not there. agree: of the answers with both a label and a grade, for
+    each grade and for all, the share that people call the same.
+    """
+
+    labels: dict[str, int]
+    others: int
+    unfitting: int
+    grader: str | None
+    agree: Numbers
+    passes: PassesCompared | None
+
+
 class Summary(TypedDict):
     """What answers alone say; see `evaluate.summary.summarise`."""
 
@@ -210,9 +234,10 @@ class Results(Summary):
     """All of results.json: the summary, and how the answers were made.
 
     made_with: what answers depend on; see `questions.ask`. too_long: of each task, questions that
-    did not fit the context.
+    did not fit the context. labels: who graded.
     """
 
+    labels: LabelFigures
     command: str
     versions: dict[str, str]
     made_with: dict[str, Any]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from energy_guard.report import decisions, rankings
+from energy_guard.report.labels import labels_sheet
 from energy_guard.report.results import Results, TaskFigures
 from energy_guard.report.sheet import NONE, Sheet
 
@@ -14,6 +15,7 @@ def sheets(results: Results) -> list[Sheet]:
     """Return every table that has something to show."""
     makers: tuple[Callable[[Results], Sheet], ...] = (
         _answers,
+        labels_sheet,
         rankings.detectors,
         rankings.gains,
         rankings.singles,

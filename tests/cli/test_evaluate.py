@@ -221,7 +221,7 @@ def test_killed_and_resumed_it_is_the_same_and_nothing_is_asked_twice(
         ('{"id": "b", "question": "q?"}', "answers"),
         ('{"id": "b", "question": "q?", "answers": []}', "answers"),
         ('{"id": "b", "question": 3, "answers": ["x"]}', "question"),
-        ('{"id": "a", "question": "q?", "answers": ["x"]}', "was used"),
+        ('{"id": "a", "question": "p?", "answers": ["x"]}', "was used"),
     ],
 )
 def test_bad_rows_are_named_before_a_model_is_loaded(

@@ -20,6 +20,7 @@ from energy_guard.cli.options import EngineOptions, JudgingOptions, SamplingOpti
 
 ENGINE = "--model/-m --backend --n-ctx --n-gpu-layers --n-threads --device --dtype"
 SAMPLING = "--max-tokens --temperature --seed --stop"
+DATA = "--column --separator"
 JUDGING = "--detector --locator --policy --profile"
 
 OPTIONS = {
@@ -28,10 +29,11 @@ OPTIONS = {
     "chat": f"{ENGINE} {SAMPLING} {JUDGING} --system --log --log-private",
     "score": f"{ENGINE} {JUDGING} --prompt --answer --from-log --raw --fast --log --log-private "
     "--json",
-    "calibrate": f"data {ENGINE} --max-risk --confidence --target --policy --system --detector "
-    "--locator --out --resume --json",
-    "eval": f"data {ENGINE} -n --out --resume --from-traces --baselines --told --probe --detector "
-    "--locator --profile --json",
+    "calibrate": f"data {ENGINE} {DATA} --max-risk --confidence --target --policy --system "
+    "--detector --locator --out --resume --json",
+    "eval": f"data {ENGINE} {DATA} -n --out --resume --from-traces --baselines --told --probe "
+    "--detector --locator --profile --json",
+    "label": "answers --second-pass --report --labeller",
     "doctor": f"{ENGINE} --json",
     "bench": f"{ENGINE.replace('--n-ctx ', '')} --pairs --tokens --json",
 }
