@@ -41,7 +41,7 @@ _PROBE_LIMIT_S: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One thing that was looked at. ok is None where there is nothing to judge."""
 
     what: str
@@ -81,8 +81,8 @@ _PACKAGES: Final = {
 }
 
 
-def _examine(options: EngineOptions) -> Iterator[Finding]:
-    yield Finding("system", None, f"Python {platform.python_version()}, {platform.platform()}")
+def _examine(options: EngineOptions) -> Iterator[CheckResult]:
+    yield CheckResult("system", None, f"Python {platform.python_version()}, {platform.platform()}")
     for package in ("energy-guard", "numpy"):
         yield _version(package, options.kind)
     for backend in BACKENDS:
@@ -95,29 +95,29 @@ def _examine(options: EngineOptions) -> Iterator[Finding]:
         if not probe.ok:
             return  # what crashed there would crash here
         engine = options.open()
-        yield Finding("model", True, f"{engine.info.name}, fingerprint {engine.info.fingerprint}")
+        yield CheckResult("model", True, f"{engine.info.name}, fingerprint {engine.info.fingerprint}")
         yield from _rows(engine)
     except EnergyGuardError as error:
-        yield Finding("stopped", False, str(error))
+        yield CheckResult("stopped", False, str(error))
 
 
-def _version(package: str, backend: str, needed: bool = True) -> Finding:
+def _version(package: str, backend: str, needed: bool = True) -> CheckResult:
     try:
-        return Finding(package, True if needed else None, version(package))
+        return CheckResult(package, True if needed else None, version(package))
     except PackageNotFoundError:
         extra = f"pip install 'energy-guard[{backend}]'"
         what = f"not installed: {extra}" if needed else f"not installed ({extra})"
-        return Finding(package, False if needed else None, what)
+        return CheckResult(package, False if needed else None, what)
 
 
-def _devices(backend: str) -> Finding:
+def _devices(backend: str) -> CheckResult:
     if backend == "transformers":
-        return Finding("devices", None, ", ".join(devices()))
+        return CheckResult("devices", None, ", ".join(devices()))
     offload = supports_gpu_offload()
-    return Finding("GPU offload", None, "supported" if offload else "not in this build: CPU only")
+    return CheckResult("GPU offload", None, "supported" if offload else "not in this build: CPU only")
 
 
-def _probe(options: EngineOptions) -> Finding:
+def _probe(options: EngineOptions) -> CheckResult:
     """Decode one token in a child: a build that does not fit the processor dies there."""
     what = "one token, in a process of its own"
     small = json.dumps(asdict(replace(options, n_ctx=256)))
@@ -127,26 +127,26 @@ def _probe(options: EngineOptions) -> Finding:
             command, capture_output=True, text=True, timeout=_PROBE_LIMIT_S, check=False
         )
     except subprocess.TimeoutExpired:
-        return Finding(what, False, f"no token within {_PROBE_LIMIT_S} s")
+        return CheckResult(what, False, f"no token within {_PROBE_LIMIT_S} s")
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name
         way_out = "Install torch again, or try --device cpu."
         if options.kind == "llama-cpp":
             way_out = f"Build it again:\n  {REBUILD}"
-        return Finding(what, False, f"{options.kind} crashed ({name}). {way_out}")
+        return CheckResult(what, False, f"{options.kind} crashed ({name}). {way_out}")
     if child.returncode:
-        return Finding(what, False, child.stderr.strip())
-    return Finding(what, True, "decoded")
+        return CheckResult(what, False, child.stderr.strip())
+    return CheckResult(what, True, "decoded")
 
 
-def _rows(engine: Backend) -> Iterator[Finding]:
+def _rows(engine: Backend) -> Iterator[CheckResult]:
     check = _self_check(engine, Request.raw("The three primary colours are", max_tokens=32))
-    yield Finding(
+    yield CheckResult(
         "rows against a second computation",
         check.difference <= _TOLERANCE,
         f"largest difference {check.difference:.1e} over {check.tokens} tokens (float64, no hook)",
     )
-    yield Finding(
+    yield CheckResult(
         "capture",
         None,
         f"{check.capture_s * 1e6:.0f} µs a token of {check.token_s * 1e3:.1f} ms "
