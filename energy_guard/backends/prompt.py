@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import takewhile
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+from unicodedata import normalize
 
 from energy_guard.backends.base import PromptSize
 from energy_guard.errors import InputError, PromptError
@@ -29,6 +31,10 @@ class Codec(Protocol):
 
     def tokenize(self, text: str, special: bool, add_bos: bool = False) -> list[int]:
         """Encode; `special`: control tokens in the text are that, and not plain text."""
+        ...
+
+    def text_of(self, ids: Sequence[int]) -> bytes:
+        """The bytes that tokens add to a text; a control token adds none."""
         ...
 
     def controls(self, text: str) -> Iterable[str]:
@@ -60,6 +66,11 @@ def shows_tools(template: object) -> bool:
 
 def _equal(ids: tuple[int, ...]) -> bool:
     return len(set(ids)) == 1
+
+
+_BEFORE: Final = ("\n", "a", ".", "\x01")
+"""Texts to put before another one, so that it does not begin; the first that does not melt into
+it is taken."""
 
 
 class PromptEncoder:
@@ -101,10 +112,13 @@ class PromptEncoder:
         return self._codec.ending(prompt).rstrip().endswith("<think>")
 
     def encode_answer(self, answer: str | Sequence[int], room: int) -> list[int]:
-        """Return the ids of an existing answer; PromptError where it is empty or too long."""
+        """Return the ids of an existing answer, which continues its prompt.
+
+        Raises PromptError when it is empty, too long, or cannot be written in the vocabulary.
+        """
         if isinstance(answer, str):
             check_text(answer)
-            ids = self._codec.tokenize(answer, special=False)
+            ids = self._exactly(answer)
         else:
             ids = list(answer)
         if not ids:
@@ -157,10 +171,45 @@ class PromptEncoder:
         ids: list[int] = []
         for i, part in enumerate(parts):
             if i % 2:
-                ids += self._codec.tokenize(literals[int(part)], special=False)
+                ids += self._exactly(literals[int(part)])
             elif part:
-                ids += self._codec.tokenize(part, special=True)
+                ids += next(self._continuing(part, special=True, begun=bool(ids)))
         return ids
+
+    def _exactly(self, text: str) -> list[int]:
+        """Tokens that read as this plain text, and as nothing else, inside a longer text."""
+        if not text:
+            return []
+        for form in (str, _composed):  # some tokenizers compose accents: that is the same text
+            for ids in self._continuing(text, special=False):
+                if form(self._codec.text_of(ids).decode(errors="replace")) == form(text):
+                    return ids
+        read = self._codec.text_of(self._codec.tokenize(text, special=False))
+        raise PromptError(
+            f"the model's vocabulary cannot write this text: {text[:40]!r} is read as "
+            f"{read.decode(errors='replace')[:40]!r}",
+            "Give token ids, or a text in the characters and blanks that the model knows.",
+        )
+
+    def _continuing(self, text: str, special: bool, begun: bool = True) -> Iterator[list[int]]:
+        """Ways to encode a text that stands behind another one.
+
+        SentencePiece vocabularies put a space before a text that they are given alone; so it is
+        encoded behind a short text, whose tokens are then cut off.
+        """
+        alone = self._codec.tokenize(text, special=special)
+        if begun and self._adds_space:
+            for before in _BEFORE:
+                first = self._codec.tokenize(before, special=False)
+                both = self._codec.tokenize(before + text, special=special)
+                if both[: len(first)] == first:
+                    yield both[len(first) :]
+        yield alone
+
+    @cached_property
+    def _adds_space(self) -> bool:
+        """Whether a text that is encoded alone gets a space before it."""
+        return self._codec.text_of(self._codec.tokenize("a", special=False)) != b"a"
 
     def _marked(self, data: Any, mark: str, literals: list[str]) -> Any:
         """The data with a mark for every control token in its texts."""
@@ -178,6 +227,10 @@ class PromptEncoder:
             text = text.replace(literal, f"{mark}{len(literals)};")
             literals.append(literal)
         return text
+
+
+def _composed(text: str) -> str:
+    return normalize("NFC", text)
 
 
 def _as_json(turn: Message) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.llama_cpp.tap import context_size
+from energy_guard.backends.llama_cpp.vocabulary import vocabulary_of
 from energy_guard.backends.prompt import shows_tools
 from energy_guard.errors import PromptError
 
@@ -37,6 +39,10 @@ class LlamaCodec:
         add_bos = add_bos and self._llm._model.add_bos_token()
         ids: list[int] = self._llm.tokenize(text.encode(), add_bos=add_bos, special=special)
         return ids
+
+    def text_of(self, ids: Sequence[int]) -> bytes:
+        """The bytes that tokens add to a text; a control token adds none."""
+        return b"".join(map(vocabulary_of(self._llm).piece, ids))
 
     def controls(self, text: str) -> set[str]:
         """Control tokens that stand in the text."""
