@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import takewhile
 from typing import Any, Final, Protocol
@@ -68,6 +69,8 @@ def _equal(ids: tuple[int, ...]) -> bool:
     return len(set(ids)) == 1
 
 
+_Form = Callable[[Message], dict[str, Any]]
+
 _BEFORE: Final = ("\n", "a", ".", "\x01")
 """Texts to put before another one, so that it does not begin; the first that does not melt into
 it is taken."""
@@ -83,8 +86,16 @@ class PromptEncoder:
         """Return the prompt's token ids.
 
         Raises PromptError where the model has no chat template, the template refuses the chat,
-        or the prompt does not fit into the context with room for one token.
+        or the prompt does not fit into the context with room for one token, and InputError for a
+        logit_bias of a token that there is not.
         """
+        size = self._codec.vocabulary_size
+        unknown = [token for token in request.sampling.logit_bias if not 0 <= token < size]
+        if unknown:
+            raise InputError(
+                f"logit_bias has token {unknown[0]}, and the model's tokens end at {size - 1}",
+                "Look up ids in the vocabulary of this model.",
+            )
         ids = self._ids(request)
         size = self._size(ids)
         if size.room < 1:
@@ -163,11 +174,19 @@ class PromptEncoder:
                 "the model's chat template has no tools",
                 "Describe them in a system message, or take a model that was trained for tools.",
             )
+        if turns[-1].role == "assistant":
+            raise PromptError(
+                "the chat ends with words of the assistant, and its template begins a new turn",
+                "End it with a user message; to have a text continued, give it as raw text or ids.",
+            )
         mark = f"\U000f0000{secrets.token_hex(8)}:"
         literals: list[str] = []
-        messages = [self._marked(_as_json(turn), mark, literals) for turn in turns]
         shown = [self._marked(_read(tool), mark, literals) for tool in tools]
-        parts = re.split(f"{mark}(\\d+);", self._codec.render(messages, shown or None))
+        form = self._form(turns, shown)
+        messages = [self._marked(form(turn), mark, literals) for turn in turns]
+        text = self._codec.render(messages, shown or None)
+        _check_words(messages, text)
+        parts = re.split(f"{mark}(\\d+);", text)
         ids: list[int] = []
         for i, part in enumerate(parts):
             if i % 2:
@@ -211,6 +230,23 @@ class PromptEncoder:
         """Whether a text that is encoded alone gets a space before it."""
         return self._codec.text_of(self._codec.tokenize("a", special=False)) != b"a"
 
+    def _form(self, turns: tuple[Message, ...], tools: list[Any]) -> _Form:
+        """How the template wants the words of a turn: as a text, or as a list of blocks.
+
+        Templates leave out silently what is not in their form. So each turn of the user and of
+        the system is tried with words that cannot stand there by chance.
+        """
+        tried = tuple(
+            replace(turn, content=secrets.token_hex(8)) if _is_asked(turn) else turn
+            for turn in turns
+        )
+        for form in (_as_json, _in_blocks):
+            text = self._codec.render([form(turn) for turn in tried], tools or None)
+            left_out = [turn.role for turn in tried if _is_asked(turn) and turn.content not in text]
+            if not left_out:
+                return form
+        raise _left_out(left_out[0])
+
     def _marked(self, data: Any, mark: str, literals: list[str]) -> Any:
         """The data with a mark for every control token in its texts."""
         if isinstance(data, dict):
@@ -247,6 +283,35 @@ def _as_json(turn: Message) -> dict[str, Any]:
             for call in turn.calls
         ]
     return data
+
+
+def _in_blocks(turn: Message) -> dict[str, Any]:
+    """A turn for templates that go through blocks of text, images and the like."""
+    data = _as_json(turn)
+    return data | {"content": [{"type": "text", "text": data["content"]}]}
+
+
+def _is_asked(turn: Message) -> bool:
+    """Whether the model must get to see these words; reasoning of the past may be left out."""
+    return turn.role in ("user", "system") and bool(turn.content.strip())
+
+
+def _check_words(messages: list[dict[str, Any]], text: str) -> None:
+    """Raise PromptError when a template has cut or changed what the user or system says."""
+    squeezed = "".join(text.split())
+    for message in messages:
+        content = message["content"]
+        words = content if isinstance(content, str) else content[0]["text"]
+        if message["role"] in ("user", "system") and "".join(words.split()) not in squeezed:
+            raise _left_out(message["role"])
+
+
+def _left_out(role: str) -> PromptError:
+    return PromptError(
+        f"the model's chat template leaves out words of a {role} message",
+        "Give a chat_template (Jinja) that shows them, put them into the user's message, or ask "
+        "with --raw (plain text).",
+    )
 
 
 def _read(text: str) -> Any:
