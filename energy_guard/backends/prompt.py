@@ -148,7 +148,6 @@ class PromptEncoder:
     def _ids(self, request: Request) -> list[int]:
         if request.ids is not None:
             ids = list(request.ids)
-            self._check_ids(ids)
         elif request.text is not None:
             if request.context:
                 raise InputError("context passages need a chat", "Put them into the raw text.")
@@ -156,11 +155,17 @@ class PromptEncoder:
             ids = self._codec.tokenize(request.text, special=False, add_bos=True)
         else:
             ids = self._encode_chat(request.turns(), request.tools)
+        self._check_ids(ids)
         return ids
 
     def _check_ids(self, ids: Sequence[int]) -> None:
-        if not all(0 <= token < self._codec.vocabulary_size for token in ids):
-            raise PromptError("a token id is outside the model's vocabulary")
+        size = self._codec.vocabulary_size
+        outside = next((token for token in ids if not 0 <= token < size), None)
+        if outside is not None:
+            raise PromptError(
+                f"a token id is outside the model's vocabulary: {outside}, of {size} tokens",
+                "Leave out ids, and the text of added tokens, that the model has no vectors for.",
+            )
 
     def _encode_chat(self, turns: tuple[Message, ...], tools: tuple[str, ...]) -> list[int]:
         """Render the template, with every control token that users wrote taken apart.

@@ -179,4 +179,6 @@ class BatchRun:
     def _fill(self) -> int:
         """A token for the places that are masked."""
         pad = self._engine.tokenizer.pad_token_id
-        return int(pad if pad is not None else min(self._engine.ends, default=0))
+        if pad is not None and pad < self._engine.codec.vocabulary_size:
+            return int(pad)
+        return min(self._engine.ends, default=0)
