@@ -9,7 +9,8 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Literal, Self, TypedDict, Unpack
+from numbers import Integral, Real
+from typing import Final, Literal, Self, TypedDict, Unpack
 
 from energy_guard.errors import InputError, PromptError
 from energy_guard.trace import FinishReason, Step, Trace
@@ -69,7 +70,9 @@ class Sampling:
     """How tokens are drawn from processed rows; the signals always come from the raw ones.
 
     temperature 0 is greedy. seed None draws a fresh seed. Names and defaults are llama.cpp's;
-    logit_bias adds to the logits of token ids.
+    logit_bias adds to the logits of token ids; -inf bans a token.
+
+    Raises InputError for what is no number, or NaN, and for a bias that is not keyed by ids.
 
     >>> Sampling(temperature=0.8, seed=7).top_k
     40
@@ -91,10 +94,39 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            if not isinstance(value, Real) or math.isnan(value):
+                raise InputError(f"{name} is {value!r}, which is no number", "Give a number.")
         if not 0 <= self.temperature < math.inf:
             raise InputError(
                 f"temperature is {self.temperature}", "Give 0 (greedy) or a positive number."
             )
+        object.__setattr__(self, "logit_bias", _biases(self.logit_bias))
+
+
+_NUMBERS: Final = (
+    *("temperature", "top_k", "top_p", "min_p", "typical_p", "repeat_penalty"),
+    *("frequency_penalty", "presence_penalty", "mirostat_mode", "mirostat_tau", "mirostat_eta"),
+)
+
+
+def _biases(given: object) -> dict[int, float]:
+    """The bias of each token; InputError for what an engine would pass over, or fail of."""
+    if not isinstance(given, Mapping):
+        raise InputError("logit_bias is no mapping", "Give {token id: bias}.")
+    for token, value in given.items():
+        if not isinstance(token, Integral) or isinstance(token, bool):
+            raise InputError(
+                f"logit_bias is keyed by {token!r}, which is no token id",
+                "Give {token id: bias}, with ids as integers; a text may have several tokens.",
+            )
+        if not isinstance(value, Real) or not -math.inf <= value < math.inf:
+            raise InputError(
+                f"the logit_bias of token {token} is {value!r}",
+                "Give a number, or -inf to ban the token.",
+            )
+    return {int(token): float(value) for token, value in given.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +248,8 @@ class Request:
             raise InputError("a stop string or choice is empty", "Leave it out, or give its text.")
         if not 0 < self.inverse_temperature < math.inf:
             raise InputError("inverse_temperature must be a positive number")
+        if self.deadline is not None and math.isnan(self.deadline):
+            raise InputError("deadline is NaN, which never comes", "Give a time.monotonic() value.")
 
     def _texts(self) -> list[str]:
         parts = [message.content for message in self.messages or ()]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from energy_guard.errors import InputError, PromptError
@@ -134,3 +135,28 @@ def test_a_cancel_token_stays_cancelled() -> None:
     token.cancel()
     token.cancel()
     assert token.cancelled
+
+
+@pytest.mark.parametrize(
+    "bias",
+    [{"65": -100.0}, {65.0: 1.0}, {True: 1.0}, {65: "high"}, {65: math.nan}, {65: math.inf}, [65]],
+)
+def test_a_bias_that_an_engine_would_pass_over_is_refused(bias: Any) -> None:
+    with pytest.raises(InputError, match="logit_bias"):
+        Sampling(logit_bias=bias)
+
+
+def test_a_bias_may_be_keyed_by_numpy_integers_and_ban_a_token() -> None:
+    assert Sampling(logit_bias={np.int64(65): -math.inf}).logit_bias == {65: -math.inf}
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p", "min_p", "typical_p", "repeat_penalty"])
+@pytest.mark.parametrize("value", [math.nan, "1", None])
+def test_a_sampling_setting_that_is_no_number_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"{name} is"):
+        Sampling(**{name: value})
+
+
+def test_a_deadline_that_never_comes_is_refused() -> None:
+    with pytest.raises(InputError, match="deadline is NaN"):
+        Request.raw("hi", deadline=math.nan)

@@ -10,6 +10,14 @@ from gguf import GGMLQuantizationType, TokenType
 
 WIDTH, HIDDEN, LAYERS, HEADS, KV_HEADS = 64, 192, 2, 4, 2
 HEAD_DIM = WIDTH // HEADS
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+WORDS = ("▁Paris", "▁Par", "▁P", "Paris", "Par", "ar", "is", "▁is", "▁the", "the", "th", "▁t", "he")
+SENTENCEPIECE = [
+    *("<unk>", "<s>", "</s>", *BYTES, *WORDS, "▁"),
+    *(chr(byte) for byte in range(33, 127)),
+]
+"""Control tokens, bytes, words with and without the mark of a space, and the letters."""
+
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 CHATML = (
@@ -27,12 +35,15 @@ def write_tiny_gguf(
     chat_template: str | None = CHATML,
     eos_bias: float = -2.0,
     original_context: int | None = None,
+    sentencepiece: bool = False,
 ) -> Path:
     """Write a model whose vocabulary is the 256 bytes, "th" and the control tokens.
 
     It generates printable ASCII, "th" and the end token `<|im_end|>` only. dtype: f32, or a type
     that `gguf.quants` can write in blocks of 32 (f16, q8_0, q4_0, …). eos_bias: how likely the
     end token is; -50 means never. original_context: beyond it positions are scaled otherwise.
+    sentencepiece: the vocabulary is `SENTENCEPIECE`, with a space put before every text, as in
+    Llama 2; it writes words and letters, and ends with `</s>`.
     """
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
@@ -46,8 +57,17 @@ def write_tiny_gguf(
     writer.add_rope_freq_base(10_000.0)
     if original_context is not None:
         writer.add_rope_scaling_orig_ctx_len(original_context)
-    _add_vocabulary(writer, chat_template)
-    for name, tensor in _weights(seed, eos_bias).items():
+    if sentencepiece:
+        _add_sentencepiece(writer)
+        size, end = len(SENTENCEPIECE), 2
+        written = [*range(3 + len(BYTES), size)]
+    else:
+        _add_vocabulary(writer)
+        size = 257 + len(SPECIALS)
+        written, end = [*range(32, 127), 256], size - 1
+    if chat_template is not None:
+        writer.add_chat_template(chat_template)
+    for name, tensor in _weights(seed, size, written, end, eos_bias).items():
         _add_tensor(writer, name, tensor, dtype)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -56,7 +76,22 @@ def write_tiny_gguf(
     return path
 
 
-def _add_vocabulary(writer: gguf.GGUFWriter, chat_template: str | None) -> None:
+def _add_sentencepiece(writer: gguf.GGUFWriter) -> None:
+    types = [TokenType.UNKNOWN, TokenType.CONTROL, TokenType.CONTROL]
+    types += [TokenType.BYTE] * len(BYTES)
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(SENTENCEPIECE)
+    writer.add_token_types(types + [TokenType.NORMAL] * (len(SENTENCEPIECE) - len(types)))
+    writer.add_token_scores([-float(i) for i in range(len(SENTENCEPIECE))])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    writer.add_add_bos_token(True)
+    writer.add_add_space_prefix(True)
+
+
+def _add_vocabulary(writer: gguf.GGUFWriter) -> None:
     tokens = [*_byte_characters(), "th", *SPECIALS]
     types = [TokenType.NORMAL] * 257 + [TokenType.CONTROL] * len(SPECIALS)
     writer.add_tokenizer_model("gpt2")
@@ -67,8 +102,6 @@ def _add_vocabulary(writer: gguf.GGUFWriter, chat_template: str | None) -> None:
     writer.add_bos_token_id(tokens.index("<|endoftext|>"))
     writer.add_eos_token_id(tokens.index("<|im_end|>"))
     writer.add_add_bos_token(False)
-    if chat_template is not None:
-        writer.add_chat_template(chat_template)
 
 
 def _byte_characters() -> list[str]:
@@ -78,10 +111,11 @@ def _byte_characters() -> list[str]:
     return [chr(b if b in printable else 0x100 + others.index(b)) for b in range(256)]
 
 
-def _weights(seed: int, eos_bias: float) -> dict[str, np.ndarray]:
+def _weights(
+    seed: int, vocabulary: int, written: list[int], end: int, eos_bias: float
+) -> dict[str, np.ndarray]:
     """Channel 0 of the residual stream is constant, so head[:, 0] acts as a bias on the logits."""
     rng = np.random.default_rng(seed)
-    vocabulary = 257 + len(SPECIALS)
 
     def random(rows: int, columns: int, scale: float = 1.0) -> np.ndarray:
         return rng.normal(0, scale / np.sqrt(columns), (rows, columns)).astype(np.float32)
@@ -90,8 +124,8 @@ def _weights(seed: int, eos_bias: float) -> dict[str, np.ndarray]:
     embedding[:, 0] = 4.0
     head = random(vocabulary, WIDTH, 2.5)
     head[:, 0] = -50.0  # out of reach, and yet small enough to leave the row means their meaning
-    head[[*range(32, 127), 256], 0] = 0.0
-    head[vocabulary - 1, 0] = eos_bias
+    head[written, 0] = 0.0
+    head[end, 0] = eos_bias
     weights = {
         "token_embd.weight": embedding,
         "output.weight": head,

@@ -11,13 +11,26 @@ from typing import Any, Final
 
 @contextmanager
 def replaced(owner: object, name: str, value: object) -> Iterator[None]:
-    """Put `value` in the place of an attribute of this one object; it is left as found."""
-    before = vars(owner).get(name, _NOTHING)
-    setattr(owner, name, value)
+    """Put `value` in the place of an attribute of this one object; it is left as found.
+
+    Values may come and go in any order, as those of several tasks on one event loop do: the last
+    that is still there is what the attribute is.
+    """
+    mine, key = [value], (id(owner), name)
+    with _registry:
+        stack = _stacks.setdefault(key, [[vars(owner).get(name, _NOTHING)]])
+        stack.append(mine)
+        setattr(owner, name, value)
     try:
         yield
     finally:
-        _put_back(owner, name, before)
+        with _registry:
+            last = stack[-1] is mine
+            stack[:] = [held for held in stack if held is not mine]
+            if last:
+                _put_back(owner, name, *stack[-1])
+            if len(stack) == 1:
+                del _stacks[key]
 
 
 @contextmanager
@@ -76,3 +89,7 @@ def _put_back(owner: object, name: str, found: object) -> None:
 _NOTHING: Final = object()
 
 _registry: Final = threading.Lock()
+
+_stacks: Final[dict[tuple[int, str], list[list[object]]]] = {}
+"""What stands in for attributes, as one-element lists that are told apart by identity: first what
+was found there, last what is there now."""

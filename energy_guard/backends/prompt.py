@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
 from itertools import takewhile
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+from unicodedata import normalize
 
 from energy_guard.backends.base import PromptSize
 from energy_guard.errors import InputError, PromptError
@@ -29,6 +32,10 @@ class Codec(Protocol):
 
     def tokenize(self, text: str, special: bool, add_bos: bool = False) -> list[int]:
         """Encode; `special`: control tokens in the text are that, and not plain text."""
+        ...
+
+    def text_of(self, ids: Sequence[int]) -> bytes:
+        """The bytes that tokens add to a text; a control token adds none."""
         ...
 
     def controls(self, text: str) -> Iterable[str]:
@@ -62,6 +69,13 @@ def _equal(ids: tuple[int, ...]) -> bool:
     return len(set(ids)) == 1
 
 
+_Form = Callable[[Message], dict[str, Any]]
+
+_BEFORE: Final = ("\n", "a", ".", "\x01")
+"""Texts to put before another one, so that it does not begin; the first that does not melt into
+it is taken."""
+
+
 class PromptEncoder:
     """Encodes requests with the model's own chat template."""
 
@@ -72,8 +86,16 @@ class PromptEncoder:
         """Return the prompt's token ids.
 
         Raises PromptError where the model has no chat template, the template refuses the chat,
-        or the prompt does not fit into the context with room for one token.
+        or the prompt does not fit into the context with room for one token, and InputError for a
+        logit_bias of a token that there is not.
         """
+        size = self._codec.vocabulary_size
+        unknown = [token for token in request.sampling.logit_bias if not 0 <= token < size]
+        if unknown:
+            raise InputError(
+                f"logit_bias has token {unknown[0]}, and the model's tokens end at {size - 1}",
+                "Look up ids in the vocabulary of this model.",
+            )
         ids = self._ids(request)
         size = self._size(ids)
         if size.room < 1:
@@ -101,10 +123,13 @@ class PromptEncoder:
         return self._codec.ending(prompt).rstrip().endswith("<think>")
 
     def encode_answer(self, answer: str | Sequence[int], room: int) -> list[int]:
-        """Return the ids of an existing answer; PromptError where it is empty or too long."""
+        """Return the ids of an existing answer, which continues its prompt.
+
+        Raises PromptError when it is empty, too long, or cannot be written in the vocabulary.
+        """
         if isinstance(answer, str):
             check_text(answer)
-            ids = self._codec.tokenize(answer, special=False)
+            ids = self._exactly(answer)
         else:
             ids = list(answer)
         if not ids:
@@ -123,7 +148,6 @@ class PromptEncoder:
     def _ids(self, request: Request) -> list[int]:
         if request.ids is not None:
             ids = list(request.ids)
-            self._check_ids(ids)
         elif request.text is not None:
             if request.context:
                 raise InputError("context passages need a chat", "Put them into the raw text.")
@@ -131,11 +155,17 @@ class PromptEncoder:
             ids = self._codec.tokenize(request.text, special=False, add_bos=True)
         else:
             ids = self._encode_chat(request.turns(), request.tools)
+        self._check_ids(ids)
         return ids
 
     def _check_ids(self, ids: Sequence[int]) -> None:
-        if not all(0 <= token < self._codec.vocabulary_size for token in ids):
-            raise PromptError("a token id is outside the model's vocabulary")
+        size = self._codec.vocabulary_size
+        outside = next((token for token in ids if not 0 <= token < size), None)
+        if outside is not None:
+            raise PromptError(
+                f"a token id is outside the model's vocabulary: {outside}, of {size} tokens",
+                "Leave out ids, and the text of added tokens, that the model has no vectors for.",
+            )
 
     def _encode_chat(self, turns: tuple[Message, ...], tools: tuple[str, ...]) -> list[int]:
         """Render the template, with every control token that users wrote taken apart.
@@ -149,18 +179,78 @@ class PromptEncoder:
                 "the model's chat template has no tools",
                 "Describe them in a system message, or take a model that was trained for tools.",
             )
+        if turns[-1].role == "assistant":
+            raise PromptError(
+                "the chat ends with words of the assistant, and its template begins a new turn",
+                "End it with a user message; to have a text continued, give it as raw text or ids.",
+            )
         mark = f"\U000f0000{secrets.token_hex(8)}:"
         literals: list[str] = []
-        messages = [self._marked(_as_json(turn), mark, literals) for turn in turns]
         shown = [self._marked(_read(tool), mark, literals) for tool in tools]
-        parts = re.split(f"{mark}(\\d+);", self._codec.render(messages, shown or None))
+        form = self._form(turns, shown)
+        messages = [self._marked(form(turn), mark, literals) for turn in turns]
+        text = self._codec.render(messages, shown or None)
+        _check_words(messages, text)
+        parts = re.split(f"{mark}(\\d+);", text)
         ids: list[int] = []
         for i, part in enumerate(parts):
             if i % 2:
-                ids += self._codec.tokenize(literals[int(part)], special=False)
+                ids += self._exactly(literals[int(part)])
             elif part:
-                ids += self._codec.tokenize(part, special=True)
+                ids += next(self._continuing(part, special=True, begun=bool(ids)))
         return ids
+
+    def _exactly(self, text: str) -> list[int]:
+        """Tokens that read as this plain text, and as nothing else, inside a longer text."""
+        if not text:
+            return []
+        for form in (str, _composed):  # some tokenizers compose accents: that is the same text
+            for ids in self._continuing(text, special=False):
+                if form(self._codec.text_of(ids).decode(errors="replace")) == form(text):
+                    return ids
+        read = self._codec.text_of(self._codec.tokenize(text, special=False))
+        raise PromptError(
+            f"the model's vocabulary cannot write this text: {text[:40]!r} is read as "
+            f"{read.decode(errors='replace')[:40]!r}",
+            "Give token ids, or a text in the characters and blanks that the model knows.",
+        )
+
+    def _continuing(self, text: str, special: bool, begun: bool = True) -> Iterator[list[int]]:
+        """Ways to encode a text that stands behind another one.
+
+        SentencePiece vocabularies put a space before a text that they are given alone; so it is
+        encoded behind a short text, whose tokens are then cut off.
+        """
+        alone = self._codec.tokenize(text, special=special)
+        if begun and self._adds_space:
+            for before in _BEFORE:
+                first = self._codec.tokenize(before, special=False)
+                both = self._codec.tokenize(before + text, special=special)
+                if both[: len(first)] == first:
+                    yield both[len(first) :]
+        yield alone
+
+    @cached_property
+    def _adds_space(self) -> bool:
+        """Whether a text that is encoded alone gets a space before it."""
+        return self._codec.text_of(self._codec.tokenize("a", special=False)) != b"a"
+
+    def _form(self, turns: tuple[Message, ...], tools: list[Any]) -> _Form:
+        """How the template wants the words of a turn: as a text, or as a list of blocks.
+
+        Templates leave out silently what is not in their form. So each turn of the user and of
+        the system is tried with words that cannot stand there by chance.
+        """
+        tried = tuple(
+            replace(turn, content=secrets.token_hex(8)) if _is_asked(turn) else turn
+            for turn in turns
+        )
+        for form in (_as_json, _in_blocks):
+            text = self._codec.render([form(turn) for turn in tried], tools or None)
+            left_out = [turn.role for turn in tried if _is_asked(turn) and turn.content not in text]
+            if not left_out:
+                return form
+        raise _left_out(left_out[0])
 
     def _marked(self, data: Any, mark: str, literals: list[str]) -> Any:
         """The data with a mark for every control token in its texts."""
@@ -180,6 +270,10 @@ class PromptEncoder:
         return text
 
 
+def _composed(text: str) -> str:
+    return normalize("NFC", text)
+
+
 def _as_json(turn: Message) -> dict[str, Any]:
     """A turn as chat templates read it."""
     data: dict[str, Any] = {"role": turn.role, "content": turn.content}
@@ -194,6 +288,35 @@ def _as_json(turn: Message) -> dict[str, Any]:
             for call in turn.calls
         ]
     return data
+
+
+def _in_blocks(turn: Message) -> dict[str, Any]:
+    """A turn for templates that go through blocks of text, images and the like."""
+    data = _as_json(turn)
+    return data | {"content": [{"type": "text", "text": data["content"]}]}
+
+
+def _is_asked(turn: Message) -> bool:
+    """Whether the model must get to see these words; reasoning of the past may be left out."""
+    return turn.role in ("user", "system") and bool(turn.content.strip())
+
+
+def _check_words(messages: list[dict[str, Any]], text: str) -> None:
+    """Raise PromptError when a template has cut or changed what the user or system says."""
+    squeezed = "".join(text.split())
+    for message in messages:
+        content = message["content"]
+        words = content if isinstance(content, str) else content[0]["text"]
+        if message["role"] in ("user", "system") and "".join(words.split()) not in squeezed:
+            raise _left_out(message["role"])
+
+
+def _left_out(role: str) -> PromptError:
+    return PromptError(
+        f"the model's chat template leaves out words of a {role} message",
+        "Give a chat_template (Jinja) that shows them, put them into the user's message, or ask "
+        "with --raw (plain text).",
+    )
 
 
 def _read(text: str) -> Any:

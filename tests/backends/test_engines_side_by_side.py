@@ -13,6 +13,7 @@ from llama_cpp_sampling import probabilities
 from tiny_gguf import SPECIALS, write_tiny_gguf
 
 from energy_guard import load
+from energy_guard.errors import InputError
 from energy_guard.request import Finished, Message, Request, Sampling
 from energy_guard.trace import SIGNALS
 
@@ -170,3 +171,21 @@ def rows_before(backend: Any, prompt: str) -> np.ndarray:
         ids = torch.tensor([backend._prompts.encode(Request.raw(prompt))])
         row: np.ndarray = backend.engine(ids).logits[0, -1].double().numpy()
     return row
+
+
+@pytest.mark.parametrize("token", [-1, N_VOCAB, 10**9])
+def test_a_bias_for_a_token_that_there_is_not_is_refused(
+    engines: tuple[Any, Any], token: int
+) -> None:
+    sampling = Sampling(logit_bias={65: 1.0, token: -100.0})
+    for backend in engines:
+        with pytest.raises(InputError, match=f"logit_bias has token {token}"):
+            finished(backend.generate([Request.raw("hi", sampling=sampling)]))
+
+
+def test_a_token_can_be_banned(engines: tuple[Any, Any]) -> None:
+    first = {int(trace.ids[0]) for trace in answers(engines, Request.raw("hi", max_tokens=1))}
+    sampling = Sampling(logit_bias=dict.fromkeys(first, -np.inf))
+
+    for trace in answers(engines, Request.raw("hi", max_tokens=1, sampling=sampling)):
+        assert int(trace.ids[0]) not in first

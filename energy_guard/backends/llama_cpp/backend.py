@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -53,7 +54,8 @@ _FAST_BATCH: Final = 32
 class LlamaCpp(Backend):
     """A backend over one `llama_cpp.Llama`, which stays the user's and is left as found.
 
-    chat_template: Jinja text, where the file has none or another is wanted. last_row: evaluate
+    chat_template: Jinja text, for a file that has none or when another is wanted; without it the
+    Llama's own chat format or handler is used. last_row: evaluate
     the row after the last token where the generation did not (one extra decode), so that the
     last token has energies too. wait_s: how long to wait for an engine in use.
     """
@@ -67,21 +69,28 @@ class LlamaCpp(Backend):
         wait_s: float = DEFAULT_WAIT_S,
     ) -> None:
         self.engine = llm
-        self._prompts = PromptEncoder(LlamaCodec(llm, chat_template))
+        self._codec = LlamaCodec(llm, chat_template)
+        self._prompts = PromptEncoder(self._codec)
         self._last_row = last_row
         self._wait_s = wait_s
         self._lock = lock_of(llm)
 
     @cached_property
     def info(self) -> ModelInfo:
-        """Name and fingerprint of the model file with its adapter, and options of the engine."""
+        """Name and fingerprint of the model file with its adapter, and options of the engine.
+
+        Chats that are laid out in another way than the file says have a fingerprint of their own.
+        """
         llm = self.engine
         path = Path(llm.model_path)
         adapters = {Path(llm.lora_path): llm.lora_scale} if llm.lora_path else {}
         name = llm.metadata.get("general.name") or path.stem
-        return ModelInfo(
-            name, fingerprint(path, adapters), backend="llama-cpp", engine=engine_options(llm)
-        )
+        digest = fingerprint(path, adapters)
+        layout = self._codec.chat_format.name
+        if layout is not None:
+            both = f"{digest} {layout}"
+            digest = hashlib.sha256(both.encode()).hexdigest()[: len(digest)]
+        return ModelInfo(name, digest, backend="llama-cpp", engine=engine_options(llm))
 
     @property
     def exact_signals(self) -> frozenset[str]:
@@ -103,10 +112,15 @@ class LlamaCpp(Backend):
         with self._lock.hold(self._wait_s, give_up=lambda: bool(request and request.interrupted)):
             yield _Session(self)
 
+    def _encode(self, request: Request) -> list[int]:
+        if request.mode == "chat":
+            self._codec.chat_format.check()
+        return self._prompts.encode(request)
+
     def _encode_pair(self, pair: Pair) -> tuple[list[int], list[int]]:
         """Prompt and answer as ids: a text is tokenised once, ids are taken as they are."""
         request, answer = pair
-        prompt = self._prompts.encode(request)
+        prompt = self._encode(request)
         room = context_size(self.engine) - len(prompt)
         return prompt, self._prompts.encode_answer(answer, room)
 
@@ -206,7 +220,7 @@ class _Session:
     ) -> Generator[Event, None, None]:
         backend = self.backend
         jobs = [
-            (backend._prompts.encode(request), generate_options(backend.engine, request))
+            (backend._encode(request), generate_options(backend.engine, request))
             for request in requests
         ]
         for number, (request, (prompt, options)) in enumerate(zip(requests, jobs, strict=True)):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from energy_guard.backends.llama_cpp.chat_format import ChatFormat, prompt_of
 from energy_guard.backends.llama_cpp.tap import context_size
+from energy_guard.backends.llama_cpp.vocabulary import vocabulary_of
 from energy_guard.backends.prompt import shows_tools
 from energy_guard.errors import PromptError
 
@@ -16,11 +19,11 @@ _CONTROL: Final = (1 << 0) | (1 << 3)  # LLAMA_TOKEN_ATTR_UNKNOWN, _CONTROL: par
 
 
 class LlamaCodec:
-    """See `energy_guard.backends.prompt.Codec`. chat_template: instead of the file's own."""
+    """See `energy_guard.backends.prompt.Codec`. chat_template: instead of the Llama's own."""
 
     def __init__(self, llm: Llama, chat_template: str | None = None) -> None:
         self._llm = llm
-        self._template = chat_template or llm.metadata.get("tokenizer.chat_template")
+        self._format = ChatFormat.of(llm, chat_template)
 
     @property
     def context(self) -> int:
@@ -38,6 +41,10 @@ class LlamaCodec:
         ids: list[int] = self._llm.tokenize(text.encode(), add_bos=add_bos, special=special)
         return ids
 
+    def text_of(self, ids: Sequence[int]) -> bytes:
+        """The bytes that tokens add to a text; a control token adds none."""
+        return b"".join(map(vocabulary_of(self._llm).piece, ids))
+
     def controls(self, text: str) -> set[str]:
         """Control tokens that stand in the text."""
         model = self._llm._model
@@ -47,16 +54,17 @@ class LlamaCodec:
     @property
     def takes_tools(self) -> bool:
         """Whether the template speaks of tools."""
-        return shows_tools(self._template)
+        return shows_tools(self._format.template)
 
     def render(self, messages: list[dict[str, Any]], tools: list[Any] | None) -> str:
         """Apply the chat template."""
         from jinja2 import TemplateError
 
         try:
-            return self._formatter(messages=messages, tools=tools).prompt  # type: ignore[no-any-return]
+            response = self._formatter(messages=messages, tools=tools)
         except (TemplateError, ValueError) as error:
             raise PromptError(f"the model's chat template refuses this chat: {error}") from error
+        return prompt_of(self._llm, response)
 
     def ending(self, prompt: list[int]) -> str:
         """The text of the last few tokens."""
@@ -66,16 +74,9 @@ class LlamaCodec:
     @cached_property
     def _formatter(self) -> Any:
         """The compiled template: compiling costs more than a third of a token."""
-        from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+        return self._format.formatter(self._llm)
 
-        if self._template is None:
-            raise PromptError(
-                "the model file has no chat template",
-                "Ask with --raw (plain text), or give load() a chat_template (Jinja).",
-            )
-        model = self._llm._model
-        bos, eos = (
-            model.token_get_text(token) if token >= 0 else ""
-            for token in (self._llm.token_bos(), self._llm.token_eos())
-        )
-        return Jinja2ChatFormatter(self._template, eos_token=eos, bos_token=bos)
+    @property
+    def chat_format(self) -> ChatFormat:
+        """The way chats are laid out."""
+        return self._format

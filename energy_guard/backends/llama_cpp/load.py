@@ -35,6 +35,11 @@ def load_llama(path: Path, **options: Any) -> Llama:
             f"llama_cpp.Llama has no option {', '.join(sorted(unknown))}",
             "Look for a typing error.",
         )
+    if options.keys() & {"chat_format", "chat_handler"}:
+        raise ConfigError(
+            "chat_format and chat_handler cannot be set here",
+            "Give a chat_template (Jinja), or load the Llama yourself and hand it over.",
+        )
     if options.get("n_threads") is not None:  # of the prompt, too: idle threads would spin
         options.setdefault("n_threads_batch", options["n_threads"])
     n_ctx = min(DEFAULT_N_CTX, read_facts(path).trained_context or DEFAULT_N_CTX)

@@ -66,13 +66,14 @@ class Transformers(Backend):
         self.engine = model
         self.tokenizer = tokenizer
         self._template = chat_template
-        codec = TokenizerCodec(model, tokenizer, chat_template, n_ctx)
+        vocabulary = Vocabulary(tokenizer)
+        codec = TokenizerCodec(model, tokenizer, chat_template, n_ctx, vocabulary)
         self._prompts = PromptEncoder(codec)
         self._engine = Engine(
             model,
             tokenizer,
             codec,
-            Vocabulary(tokenizer),
+            vocabulary,
             self._prompts,
             batch_size,
             generation,

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _PADDING: Final = 0.05
-"""Share of a model's vectors that may be padding, with no token of the tokenizer behind them."""
+"""Share of a model's vectors that may be padding, with no token of the tokenizer behind them,
+without further questions."""
 
 
 def is_model(engine: object) -> bool:
@@ -61,14 +62,32 @@ def vectors_of(model: PreTrainedModel) -> int:
 
 
 def check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise InputError where the tokenizer's vocabulary is not the model's."""
+    """Raise InputError where the tokenizer's vocabulary is not the model's.
+
+    Sizes differ in checkpoints whose parts do belong together: tokens were added that the model
+    has no vectors for, or vectors were padded generously. Then the model's own end token says
+    whether the tokenizer is its tokenizer.
+    """
     tokens, vectors = len(tokenizer), vectors_of(model)
-    if tokens > vectors or tokens < vectors * (1 - _PADDING):
+    if vectors * (1 - _PADDING) <= tokens <= vectors:
+        return
+    without = set(range(vectors, tokens)) - tokenizer.added_tokens_decoder.keys()
+    end = tokenizer.eos_token_id
+    if without or end is None or end >= vectors or end not in end_tokens(model):
         raise InputError(
-            f"the tokenizer has {tokens} tokens and the model {vectors}: "
-            "they do not belong together",
-            "Load both from the same directory or hub id (or resize the model's embeddings).",
+            f"the tokenizer has {tokens} tokens and the model {vectors}, and no end token says "
+            "that they belong together",
+            "Give the tokenizer that the model was trained with. If it is that one: set its "
+            "eos_token_id in the model's generation_config, or make the sizes equal "
+            "(model.resize_token_embeddings(len(tokenizer))).",
         )
+
+
+def end_tokens(model: PreTrainedModel) -> list[int]:
+    """Tokens at which the model's generation settings end an answer."""
+    stated = getattr(model.generation_config, "eos_token_id", None)
+    listed = stated if isinstance(stated, list) else [stated]
+    return [token for token in listed if token is not None]
 
 
 _OF_REQUESTS: Final = (

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.prompt import shows_tools
 from energy_guard.backends.transformers.check import vectors_of
+from energy_guard.backends.transformers.vocabulary import Vocabulary
 from energy_guard.errors import PromptError
 
 if TYPE_CHECKING:
@@ -24,8 +26,10 @@ class TokenizerCodec:
         tokenizer: PreTrainedTokenizerBase,
         chat_template: str | None,
         context: int | None,
+        vocabulary: Vocabulary,
     ) -> None:
         self._tokenizer = tokenizer
+        self._vocabulary = vocabulary
         self._template = chat_template or tokenizer.chat_template
         self._context = min(context or _UNLIMITED, _positions(model, tokenizer))
         self._size = vectors_of(model)
@@ -50,6 +54,10 @@ class TokenizerCodec:
             text, add_special_tokens=add_bos, split_special_tokens=not special, verbose=False
         )
         return list(encoded.input_ids)
+
+    def text_of(self, ids: Sequence[int]) -> bytes:
+        """The bytes that tokens add to a text; a control token adds none."""
+        return b"".join(map(self._vocabulary.piece, ids))
 
     def controls(self, text: str) -> list[str]:
         """Control tokens that stand in the text."""

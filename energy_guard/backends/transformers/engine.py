@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from energy_guard.backends.prompt import PromptEncoder
 from energy_guard.backends.recorder import Recorder
+from energy_guard.backends.transformers.check import end_tokens
 from energy_guard.backends.transformers.codec import TokenizerCodec
 from energy_guard.backends.transformers.constrain import Constraints
 from energy_guard.backends.transformers.job import Job, batches
@@ -39,14 +40,14 @@ class Engine:
     @cached_property
     def ends(self) -> frozenset[int]:
         """Tokens that end an answer: those of the model's generation settings, the tokenizer's."""
-        stated = getattr(self.model.generation_config, "eos_token_id", None)
-        listed = stated if isinstance(stated, list) else [stated]
-        return frozenset(t for t in (*listed, self.tokenizer.eos_token_id) if t is not None)
+        own = self.tokenizer.eos_token_id
+        return frozenset([*end_tokens(self.model), *([] if own is None else [own])])
 
     @cached_property
     def constraints(self) -> Constraints:
         """Grammars and schemas, compiled for this vocabulary."""
-        return Constraints(self.tokenizer, self.ends, self.codec.vocabulary_size)
+        size = max(self.codec.vocabulary_size, len(self.tokenizer))
+        return Constraints(self.tokenizer, self.ends, size)
 
     def job(self, number: int, request: Request, answer: str | Sequence[int] | None) -> Job:
         """Return what is to be run for one request: to be answered, or with an answer to read."""

@@ -14,6 +14,7 @@ import numpy as np
 from energy_guard.backends.base import HiddenStates
 from energy_guard.backends.transformers.check import vectors_of
 from energy_guard.backends.transformers.job import engine_failures
+from energy_guard.backends.transformers.offload import device_of
 from energy_guard.backends.transformers.read_along import Choice
 from energy_guard.backends.transformers.reduce import RowsReducer
 
@@ -45,10 +46,10 @@ def read_given(
             [0] * (width - len(prompt)) + [*prompt, *answer, *[answer[-1]] * (length - len(answer))]
             for prompt, answer in zip(prompts, answers, strict=True)
         ],
-        device=model.device,
+        device=device_of(model),
     )
-    padding = torch.tensor([width - len(prompt) for prompt in prompts], device=model.device)
-    betas = torch.tensor(inverse_temperatures, device=model.device)[:, None, None]
+    padding = torch.tensor([width - len(prompt) for prompt in prompts], device=device_of(model))
+    betas = torch.tensor(inverse_temperatures, device=device_of(model))[:, None, None]
     columns = max(1, _SLICE // (len(ids) * vectors_of(model)))
     reader = _Reader(model, ids, padding, columns)
     before, reducer = reader.prompt(width), RowsReducer()
@@ -116,7 +117,7 @@ def read_states(
     """Return the states of the answer's last token, in one pass over prompt and answer."""
     import torch
 
-    ids = torch.tensor([[*prompt, *answer]], device=model.device)
+    ids = torch.tensor([[*prompt, *answer]], device=device_of(model))
     takes = signature(model.forward).parameters.keys()
     options = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
     with engine_failures(), torch.no_grad():

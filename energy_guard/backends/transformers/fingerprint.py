@@ -6,6 +6,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from energy_guard.backends.transformers.offload import weights_of
+
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -30,17 +32,18 @@ def fingerprint(
     """Return 32 hexadecimal digits that change with weights, precision, adapters and template.
 
     chat_template: used instead of the tokenizer's own. They do not change with the device or the
-    place of the files. Weights that an offloading scheme keeps elsewhere count with name and
-    shape alone.
+    place of the files, nor with weights that accelerate keeps elsewhere.
+
+    Raises InputError for weights without values.
     """
     config = {k: v for k, v in model.config.to_diff_dict().items() if k not in _NOT_THE_MODEL}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
     template = chat_template or tokenizer.chat_template
     digest.update(repr((type(model).__name__, len(tokenizer), template)).encode())
     digest.update("".join(_adapters(model)).encode())
-    for name, tensor in sorted(_weights(model)):
+    for name, tensor in weights_of(model):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        if tensor.device.type != "meta" and tensor.numel():
+        if tensor.numel():
             digest.update(_sampled(tensor))
     return digest.hexdigest()[:32]
 
@@ -53,13 +56,6 @@ def _adapters(model: PreTrainedModel) -> list[str]:
         for name, layer in layers
         if isinstance(getattr(layer, "disable_adapters", None), bool)  # a method of the model
     ]
-
-
-def _weights(model: PreTrainedModel) -> list[tuple[str, Tensor]]:
-    from torch import Tensor
-
-    state: dict[str, Any] = model.state_dict()
-    return [(name, value) for name, value in state.items() if isinstance(value, Tensor)]
 
 
 def _sampled(tensor: Tensor) -> bytes:

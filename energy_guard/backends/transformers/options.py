@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from energy_guard.backends.transformers.offload import device_of
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -13,10 +15,10 @@ if TYPE_CHECKING:
 def engine_options(model: PreTrainedModel) -> dict[str, EngineValue]:
     """Return where and how the model computes, under the names that `from_pretrained` takes.
 
-    device: its type, not its number.
+    device: the type of the one that computes, not its number.
     """
     return {
-        "device": model.device.type,
+        "device": device_of(model).type,
         "dtype": str(model.dtype).removeprefix("torch."),
         "attn_implementation": model.config._attn_implementation,
     }

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from energy_guard.backends.transformers.job import engine_failures
+from energy_guard.backends.transformers.offload import device_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,7 +30,7 @@ class Prefix:
         import torch
 
         with engine_failures(), torch.no_grad():
-            out = model(torch.tensor([list(ids)], device=model.device), use_cache=True)
+            out = model(torch.tensor([list(ids)], device=device_of(model)), use_cache=True)
         return cls(list(ids), out.past_key_values)
 
     def cut_to(self, beginning: Sequence[int]) -> Self | None:

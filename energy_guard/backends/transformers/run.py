@@ -12,6 +12,7 @@ from energy_guard.backends.transformers.engine import Engine
 from energy_guard.backends.transformers.fast import read_given
 from energy_guard.backends.transformers.follow import Following
 from energy_guard.backends.transformers.job import Job, engine_failures
+from energy_guard.backends.transformers.offload import device_of
 from energy_guard.backends.transformers.prefill import PromptInterruptedError, interruptible
 from energy_guard.backends.transformers.prefix import Prefix
 from energy_guard.backends.transformers.processors import Forced, processors
@@ -141,8 +142,8 @@ class BatchRun:
 
         with watch.installed(), standing_in(model, "_prepare_generation_config", settings):
             generate(
-                torch.tensor(ids, device=model.device),
-                attention_mask=torch.tensor(mask, device=model.device),
+                torch.tensor(ids, device=device_of(model)),
+                attention_mask=torch.tensor(mask, device=device_of(model)),
                 generation_config=config,
                 **options,
             )
@@ -178,4 +179,6 @@ class BatchRun:
     def _fill(self) -> int:
         """A token for the places that are masked."""
         pad = self._engine.tokenizer.pad_token_id
-        return int(pad if pad is not None else min(self._engine.ends, default=0))
+        if pad is not None and pad < self._engine.codec.vocabulary_size:
+            return int(pad)
+        return min(self._engine.ends, default=0)

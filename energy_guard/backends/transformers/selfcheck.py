@@ -8,6 +8,7 @@ from typing import Any
 
 from energy_guard.backends.selfcheck import SelfCheck, answer_of, difference
 from energy_guard.backends.transformers.backend import Transformers
+from energy_guard.backends.transformers.offload import device_of
 from energy_guard.backends.transformers.reduce import RowsReducer
 from energy_guard.request import Request
 
@@ -22,7 +23,7 @@ def self_check(backend: Transformers, request: Request) -> SelfCheck:
     cache: Any = None
     read = backend._prompts.encode(request)
     for t, token in enumerate(trace.ids.tolist()):
-        ids = torch.tensor([read], device=model.device)
+        ids = torch.tensor([read], device=device_of(model))
         with torch.no_grad():
             out = model(input_ids=ids, past_key_values=cache, use_cache=True, return_dict=True)
         row = out.logits[:, -1].float()

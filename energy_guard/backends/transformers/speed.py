@@ -8,6 +8,7 @@ from typing import Any, Final
 from energy_guard.backends.speed import Comparison, Run
 from energy_guard.backends.transformers.backend import Transformers
 from energy_guard.backends.transformers.capture import capture_transformers
+from energy_guard.backends.transformers.offload import device_of
 from energy_guard.request import Finished, Request
 
 _BARE: Final = "bare generate"
@@ -52,7 +53,7 @@ def bare(backend: Transformers, requests: list[Request], **options: Any) -> Run:
     ids = [[0] * pad + job.prompt for pad, job in zip(padding, jobs, strict=True)]
     mask = [[0] * pad + [1] * len(job.prompt) for pad, job in zip(padding, jobs, strict=True)]
     model: Any = backend.engine
-    place = model.device
+    place = device_of(model)
 
     def run() -> int:
         out = model.generate(
@@ -131,7 +132,7 @@ def device_peak(backend: Transformers, forget: bool = False) -> int:
     """
     import torch
 
-    device = backend.engine.device
+    device = device_of(backend.engine)
     if device.type != "cuda":
         return 0
     if forget:

@@ -96,3 +96,19 @@ def test_another_threads_call_beside_a_guarded_answer(llm: Llama, replayed: bool
     with pytest.raises(EngineError, match="another call"):
         list(events)
     assert_same(finished(backend.generate([REQUEST])), alone)
+
+
+def test_captures_that_overlap_each_have_all_calls_made_while_they_last(llm: Llama) -> None:
+    """As those of two tasks on one event loop: the first to begin is the first to end."""
+    first, second = capture(llm), capture(llm)
+    early = first.__enter__()
+    llm("the cat", max_tokens=2, temperature=0)
+    late = second.__enter__()
+    llm("a dog", max_tokens=3, temperature=0)
+    first.__exit__(None, None, None)
+    llm("the cat", max_tokens=4, temperature=0)
+    second.__exit__(None, None, None)
+    llm("the cat", max_tokens=5, temperature=0)
+
+    assert [len(trace) for trace in early] == [2, 3]
+    assert [len(trace) for trace in late] == [3, 4]

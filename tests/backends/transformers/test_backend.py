@@ -31,6 +31,7 @@ from energy_guard.errors import (
 from energy_guard.request import (
     CancelToken,
     Finished,
+    JsonSchema,
     Message,
     Request,
     Sampling,
@@ -81,6 +82,14 @@ def widths_read(model: Any) -> Iterator[list[int]]:
 
 def workers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "energy-guard"]
+
+
+def larger(added: int) -> Any:
+    """A tokenizer with more tokens than the model has vectors for, one of them for padding."""
+    tokenizer = byte_tokenizer()
+    tokenizer.add_tokens([f"<extra_{i}>" for i in range(added)], special_tokens=True)
+    tokenizer.pad_token = "<extra_0>"
+    return tokenizer
 
 
 class TestTheWorker:
@@ -275,6 +284,36 @@ class TestFailures:
     def test_padded_vectors_are_fine(self) -> None:
         backend = load((tiny_model("llama", vocab_size=264, eos_token_id=None), byte_tokenizer()))
         assert len(finished(backend.generate([Request.raw("x", max_tokens=3)]))) == 3
+
+    def test_generous_padding_is_fine_when_the_end_token_is_the_models(self) -> None:
+        backend = load((tiny_model("llama", vocab_size=400), byte_tokenizer()))
+        assert len(finished(backend.generate([Request.raw("x", max_tokens=3)]))) == 3
+
+    @pytest.mark.parametrize("added", [1, 4])
+    def test_added_tokens_without_vectors_are_fine(self, added: int) -> None:
+        """As in Gemma 3 and Code Llama."""
+        tokenizer = larger(added)
+        backend = load((tiny_model("llama"), tokenizer))
+        batch = [Request.raw("x", max_tokens=3), Request.raw("longer", max_tokens=3)]
+        traces = [e.trace for e in backend.generate(batch) if isinstance(e, Finished)]
+        assert all(len(trace) > 0 for trace in traces)
+        schema = JsonSchema('{"enum": ["yes", "no"]}')
+        end = list(backend.generate([Request.raw("x", constraint=schema, max_tokens=8)]))[-1]
+        assert end.trace.text in ('"yes"', '"no"')
+
+    def test_a_prompt_with_a_token_without_vector_is_refused(self) -> None:
+        template = "{{ messages[0]['content'] }}<extra_0>"
+        backend = load((tiny_model("llama"), larger(1)), chat_template=template)
+        with pytest.raises(PromptError, match="outside the model's vocabulary: 260"):
+            list(backend.generate([Request.chat("Hi")]))
+
+    def test_a_larger_tokenizer_with_another_end_token_is_refused_with_a_way_out(self) -> None:
+        model = tiny_model("llama", eos_token_id=3)
+        with pytest.raises(InputError, match="261 tokens and the model 260") as error:
+            load((model, larger(1)))
+        assert "same directory" not in error.value.hint
+        model.generation_config.eos_token_id = 259
+        assert load((model, larger(1))).info.backend == "transformers"
 
     def test_a_model_without_its_tokenizer(self, llama: Any) -> None:
         with pytest.raises(InputError, match=r"load\(\(model, tokenizer\)\)"):

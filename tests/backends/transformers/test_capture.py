@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -362,3 +363,38 @@ def test_requests_beyond_a_captured_model(model: Any) -> None:
     first, second = (finished(backend.generate([request])) for _ in range(2))
     for name in SIGNALS:
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+
+
+def test_captures_of_tasks_that_overlap_each_have_all_calls_made_while_they_last(
+    model: Any,
+) -> None:
+    """The first to begin is the first to end."""
+
+    def call(tokens: int) -> None:
+        model.generate(torch.tensor([SHORT]), max_new_tokens=tokens, min_new_tokens=tokens)
+
+    async def main() -> tuple[list[int], list[int]]:
+        begun, over = asyncio.Event(), asyncio.Event()
+
+        async def early() -> list[int]:
+            with capture(model) as traces:
+                call(2)
+                begun.set()
+                await asyncio.sleep(0)  # the other task begins
+                call(3)
+            over.set()
+            return [len(trace) for trace in traces]
+
+        async def late() -> list[int]:
+            await begun.wait()
+            with capture(model) as traces:
+                await over.wait()
+                call(4)
+            return [len(trace) for trace in traces]
+
+        one, other = await asyncio.gather(early(), late())
+        return one, other
+
+    before = set(vars(model))
+    assert asyncio.run(main()) == ([2, 3], [3, 4])
+    assert set(vars(model)) == before
