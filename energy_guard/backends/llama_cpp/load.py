@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 DEFAULT_N_CTX: Final = 4096
 """Tokens of context where the caller does not say; llama-cpp-python's own default is 512."""
 
+_NOT_FOR_WRITING: Final = {
+    "vocab_only": "loads no weights",
+    "embedding": "computes embeddings, and no logits",
+}
+"""Options of `Llama` for other purposes, with what each does."""
+
 
 def load_llama(path: Path, **options: Any) -> Llama:
     """Load a GGUF file; options are those of `llama_cpp.Llama`, quiet unless told otherwise.
@@ -35,6 +41,9 @@ def load_llama(path: Path, **options: Any) -> Llama:
             f"llama_cpp.Llama has no option {', '.join(sorted(unknown))}",
             "Look for a typing error.",
         )
+    for name, why in _NOT_FOR_WRITING.items():
+        if options.get(name):
+            raise ConfigError(f"{name}=True {why}", "Leave it out: here the model has to write.")
     if options.get("n_threads") is not None:  # of the prompt, too: idle threads would spin
         options.setdefault("n_threads_batch", options["n_threads"])
     n_ctx = min(DEFAULT_N_CTX, read_facts(path).trained_context or DEFAULT_N_CTX)
