@@ -35,9 +35,7 @@ UUID = "0f0f0f0f-beef-beef-beef-0a0a0a0a0a0a"
 def test_a_pattern_that_would_take_all_memory_is_refused(what: str) -> None:
     with pytest.raises(ConfigError, match="regex:") as caught:
         locate_text("?", "aaaa", locator=f"regex:{TOO_MUCH[what]}")
-    assert len(str(caught.value)) < 200, (
-        "the message does not repeat a million letters"
-    )
+    assert len(str(caught.value)) < 200, "the message does not repeat a million letters"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from energy_guard.backends.gguf_file import check_file, is_first_shard, read_facts
 from energy_guard.backends.installed import missing
 from energy_guard.backends.llama_cpp.logs import ERROR_LEVEL, listening
+from energy_guard.backends.llama_cpp.tried import check_loads
 from energy_guard.errors import ConfigError, MissingExtraError, ModelFileError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def load_llama(path: Path, **options: Any) -> Llama:
             raise ConfigError(f"{name}=True {why}", "Leave it out: here the model has to write.")
     if options.get("n_threads") is not None:  # of the prompt, too: idle threads would spin
         options.setdefault("n_threads_batch", options["n_threads"])
+    check_loads(path)
     n_ctx = min(DEFAULT_N_CTX, read_facts(path).trained_context or DEFAULT_N_CTX)
     defaults = {"n_ctx": n_ctx, "verbose": False}
     said: list[str] = []
