@@ -23,7 +23,7 @@ LEAVES = {
     "langchain_core": ["langchain_energy_guard"],
     "langchain_huggingface": [],
     "llama_cpp": ["energy_guard.backends.llama_cpp"],
-    "llguidance": ["energy_guard.backends.transformers"],
+    "llguidance": ["energy_guard.backends"],
     "matplotlib": ["energy_guard.report.plots", "energy_guard.cli"],
     "pyarrow": ["energy_guard.questions.reading"],
     "safetensors": ["energy_guard.backends.transformers"],

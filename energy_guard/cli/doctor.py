@@ -20,6 +20,7 @@ from energy_guard.backends import Backend
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.backends.llama_cpp.load import supports_gpu_offload
 from energy_guard.backends.llama_cpp.selfcheck import self_check as check_llama_cpp
+from energy_guard.backends.llama_cpp.tried import REBUILD
 from energy_guard.backends.load import BACKENDS
 from energy_guard.backends.selfcheck import SelfCheck
 from energy_guard.backends.transformers import Transformers
@@ -29,12 +30,6 @@ from energy_guard.cli.bundle import bundled
 from energy_guard.cli.options import EngineOptions, Json
 from energy_guard.errors import EnergyGuardError
 from energy_guard.request import Request
-
-REBUILD: Final = (
-    'CMAKE_ARGS="-DGGML_NATIVE=OFF" '
-    "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
-)
-"""Builds llama.cpp without the instructions of this very processor, which crash on some."""
 
 _TOLERANCE: Final = 1e-3
 _PROBE_LIMIT_S: Final = 300

@@ -45,8 +45,10 @@ def by_pattern(pattern: str) -> Locator:
     """Make a locator of a regular expression: its first match, or group 1 of it if there is one.
 
     Of several matches the first counts that is not blank. Raises ConfigError for a pattern that
-    does not compile. A search longer than a second is given up, and that is said.
+    does not compile, or that could take all memory. A search longer than a second is given up, and
+    that is said.
     """
+    _check_size(pattern)
     try:
         compiled = regex.compile(pattern)
     except regex.error as error:
@@ -61,6 +63,8 @@ def by_pattern(pattern: str) -> Locator:
             found = _first_match(compiled, answer)
         except TimeoutError:
             return NotLocated(f"the search for regex:{pattern} took longer than a second")
+        except MemoryError:
+            return NotLocated(f"the search for regex:{pattern} took all memory")
         return [found] if found else NotLocated(f"nothing matches regex:{pattern}")
 
     return find
@@ -95,6 +99,49 @@ def by_tag(name: str) -> Locator:
 
 
 _SECONDS: Final = 1.0
+
+_SHOWN: Final = 60
+_LONGEST: Final = 2000
+_MOST_BRACKETS: Final = 50
+_MOST_REPEATS: Final = 10_000
+_LARGEST: Final = 200_000
+_RECURSION: Final = re.compile(r"\(\?(?:R|[+-]?\d+|&\w+|P>\w+)\)")
+_REPEAT: Final = re.compile(
+    r"(?P<group>\))?\s*(?:\+|\{\s*(?P<least>\d+)\s*(?P<most>,\s*\d*\s*)?\})"
+)
+
+
+def _check_size(pattern: str) -> None:
+    """Raise ConfigError for what the limit on a search's time does not hold.
+
+    While it compiles, what is repeated is written out as often as it must stand there, and once
+    more if it may stand there oftener. Groups inside one another multiply, and those side by side
+    are taken for such.
+    """
+    too_much = None
+    if len(pattern) > _LONGEST:
+        too_much = f"has {len(pattern)} characters, more than {_LONGEST}"
+    elif max(pattern.count("("), pattern.count("[")) > _MOST_BRACKETS:
+        too_much = f"has more than {_MOST_BRACKETS} brackets of one kind"
+    elif _RECURSION.search(pattern):
+        too_much = "calls itself or a part of itself"
+    else:
+        copies, size = 1, len(pattern)
+        for repeat in _REPEAT.finditer(pattern):
+            written = int(repeat["least"] or 1) + bool(repeat["most"] or not repeat["least"])
+            most = repeat["most"].strip(" ,") if repeat["most"] else ""
+            if max(written, int(most or 0)) > _MOST_REPEATS:
+                too_much = f"repeats more than {_MOST_REPEATS} times"
+            if repeat["group"]:
+                copies *= max(1, written)
+            else:
+                size += written
+        if copies * size > _LARGEST:
+            too_much = too_much or "repeats too much inside one another"
+    if too_much is not None:
+        shown = pattern if len(pattern) <= _SHOWN else f"{pattern[:_SHOWN]}…"
+        raise ConfigError(f"regex:{shown} {too_much}", "Write a simpler one.")
+
 
 _NUMBER = regex.compile(
     r"""

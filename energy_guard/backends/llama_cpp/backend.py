@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from energy_guard.backends.base import Backend, ModelInfo, Pair, PromptSize, Session, heard
+from energy_guard.backends.constraint import Matcher
 from energy_guard.backends.gguf_file import fingerprint
 from energy_guard.backends.llama_cpp.capture import StopToken
 from energy_guard.backends.llama_cpp.codec import LlamaCodec
+from energy_guard.backends.llama_cpp.constrain import matcher_for
 from energy_guard.backends.llama_cpp.evaluate import (
     abortable,
     decode_tokens,
@@ -30,6 +32,7 @@ from energy_guard.backends.llama_cpp.sampling import generate_options
 from energy_guard.backends.llama_cpp.tap import (
     RowTap,
     Written,
+    check_open,
     context_size,
     current_row,
     overtaken,
@@ -68,6 +71,7 @@ class LlamaCpp(Backend):
         last_row: bool = True,
         wait_s: float = DEFAULT_WAIT_S,
     ) -> None:
+        check_open(llm)
         self.engine = llm
         self._codec = LlamaCodec(llm, chat_template)
         self._prompts = PromptEncoder(self._codec)
@@ -82,6 +86,7 @@ class LlamaCpp(Backend):
         Chats that are laid out in another way than the file says have a fingerprint of their own.
         """
         llm = self.engine
+        check_open(llm)
         path = Path(llm.model_path)
         adapters = {Path(llm.lora_path): llm.lora_scale} if llm.lora_path else {}
         name = llm.metadata.get("general.name") or path.stem
@@ -110,6 +115,7 @@ class LlamaCpp(Backend):
     def session(self, request: Request | None = None) -> Iterator[Session]:
         """Hold the engine; see `Backend.session`."""
         with self._lock.hold(self._wait_s, give_up=lambda: bool(request and request.interrupted)):
+            check_open(self.engine)
             yield _Session(self)
 
     def _encode(self, request: Request) -> list[int]:
@@ -132,6 +138,7 @@ class LlamaCpp(Backend):
         The row after the answer is evaluated too, so its last token has energies.
         """
         llm, beta = self.engine, request.inverse_temperature
+        check_open(llm)
         vocabulary = vocabulary_of(llm)
         recorder = Recorder(
             number,
@@ -166,10 +173,11 @@ class LlamaCpp(Backend):
         number: int,
         request: Request,
         prompt: list[int],
-        options: dict[str, Any],
+        matcher: Matcher | None,
         private: bool,
     ) -> Generator[Event, None, None]:
         llm = self.engine
+        check_open(llm)
         limit = min(request.max_tokens, context_size(llm) - len(prompt))
         recorder = Recorder(
             number,
@@ -182,24 +190,31 @@ class LlamaCpp(Backend):
         tap, written = RowTap(llm, request.inverse_temperature), Written(prompt)
         generate = type(llm).generate.__get__(llm) if private else llm.generate
         with tap.installed(), self._seed(request.sampling.seed):
-            tokens = generate(prompt, **options)
+            tokens = generate(prompt, **generate_options(request, matcher))
             try:
                 token = None
                 with abortable(llm, lambda: recorder.interrupted(request)):
-                    token = _next(tokens)  # reads the prompt, too
+                    token = _next(llm, tokens)  # reads the prompt, too
                 while token is not None:
                     if isinstance(token, StopToken):  # a capture around us wants no more
                         recorder.reason = "cancelled"
                     else:
                         step = tap.take(token, written)
-                        yield from recorder.add(step, ends=tap.vocabulary.is_end(token))
+                        ends = tap.vocabulary.is_end(token)
+                        if matcher is not None and not ends:
+                            matcher.take(token)
+                        yield from recorder.add(step, ends=ends)
                     done = recorder.reason is not None or recorder.interrupted(request)
-                    token = None if done else _next(tokens)
+                    token = None if done else _next(llm, tokens)
             finally:
                 tokens.close()
             last_row = self._last_row and recorder.wants_last_row
             row = tap.next_row(recorder.last_id, written) if last_row else None
         yield from recorder.finish(row)
+
+    def _matcher(self, request: Request) -> Matcher | None:
+        constraint = request.constraint
+        return None if constraint is None else matcher_for(self.engine, constraint)
 
     @contextmanager
     def _seed(self, seed: int | None) -> Iterator[None]:
@@ -220,11 +235,10 @@ class _Session:
     ) -> Generator[Event, None, None]:
         backend = self.backend
         jobs = [
-            (backend._encode(request), generate_options(backend.engine, request))
-            for request in requests
+            (backend._encode(request), backend._matcher(request)) for request in requests
         ]
-        for number, (request, (prompt, options)) in enumerate(zip(requests, jobs, strict=True)):
-            yield from heard(backend._run(number, request, prompt, options, private), steps)
+        for number, (request, (prompt, matcher)) in enumerate(zip(requests, jobs, strict=True)):
+            yield from heard(backend._run(number, request, prompt, matcher, private), steps)
 
     def replay(
         self, pairs: Sequence[Pair], *, fast: bool = False, steps: bool = True
@@ -240,6 +254,7 @@ class _Session:
 
     def rewind(self, beginning: Sequence[int]) -> None:
         llm, wanted = self.backend.engine, list(beginning)
+        check_open(llm)
         if llm.input_ids[: min(len(wanted), llm.n_tokens)].tolist() == wanted:
             llm.n_tokens = len(wanted)  # what lies behind is overwritten
         else:
@@ -262,7 +277,8 @@ def _same(pair: tuple[int, int]) -> bool:
     return pair[0] == pair[1]
 
 
-def _next(tokens: Iterator[int]) -> int:
+def _next(llm: Llama, tokens: Iterator[int]) -> int:
+    check_open(llm)  # whoever reads a stream may close the engine between two tokens
     with engine_failures():
         try:
             return next(tokens)

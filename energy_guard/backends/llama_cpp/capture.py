@@ -8,7 +8,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from energy_guard.backends.attributes import replaced
-from energy_guard.backends.llama_cpp.tap import RowTap, Written, context_size
+from energy_guard.backends.llama_cpp.tap import RowTap, Written, check_open, context_size
 from energy_guard.backends.locks import lock_of
 from energy_guard.backends.recorder import Recorder
 from energy_guard.errors import EngineError
@@ -85,6 +85,7 @@ class _Watch:
         self, tokens: Sequence[int], *args: Any, **kwargs: Any
     ) -> Generator[int, Sequence[int] | None, None]:
         """Pass on what the engine generates, and record it."""
+        check_open(self._llm)
         room = context_size(self._llm) - len(tokens)
         limit = min(self._max_tokens or room, room)
         recorder = Recorder(len(self.traces), len(tokens), self._stop)
@@ -99,6 +100,7 @@ class _Watch:
                         recorder.reason = "cancelled"
                 if (yield token) is not None:
                     raise EngineError("capture cannot follow tokens that are sent into generate")
+                check_open(self._llm)
                 if recorder.reason == "cancelled":
                     yield StopToken(self._llm.token_eos())  # callers end on it as they always do
                     return

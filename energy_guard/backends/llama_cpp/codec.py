@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.llama_cpp.chat_format import ChatFormat, prompt_of
-from energy_guard.backends.llama_cpp.tap import context_size
+from energy_guard.backends.llama_cpp.tap import check_open, context_size
 from energy_guard.backends.llama_cpp.vocabulary import vocabulary_of
 from energy_guard.backends.prompt import shows_tools
 from energy_guard.errors import PromptError
@@ -26,28 +26,34 @@ class LlamaCodec:
         self._format = ChatFormat.of(llm, chat_template)
 
     @property
+    def _open(self) -> Llama:
+        check_open(self._llm)
+        return self._llm
+
+    @property
     def context(self) -> int:
         """Both the engine's and the wrapper's limit."""
-        return context_size(self._llm)
+        return context_size(self._open)
 
     @property
     def vocabulary_size(self) -> int:
         """Token ids are below this."""
-        return int(self._llm.n_vocab())
+        return int(self._open.n_vocab())
 
     def tokenize(self, text: str, special: bool, add_bos: bool = False) -> list[int]:
         """Encode; a beginning-of-text token is added where the model wants one."""
-        add_bos = add_bos and self._llm._model.add_bos_token()
-        ids: list[int] = self._llm.tokenize(text.encode(), add_bos=add_bos, special=special)
+        llm = self._open
+        add_bos = add_bos and llm._model.add_bos_token()
+        ids: list[int] = llm.tokenize(text.encode(), add_bos=add_bos, special=special)
         return ids
 
     def text_of(self, ids: Sequence[int]) -> bytes:
         """The bytes that tokens add to a text; a control token adds none."""
-        return b"".join(map(vocabulary_of(self._llm).piece, ids))
+        return b"".join(map(vocabulary_of(self._open).piece, ids))
 
     def controls(self, text: str) -> set[str]:
         """Control tokens that stand in the text."""
-        model = self._llm._model
+        model = self._open._model
         ids = set(self.tokenize(text, special=True))
         return {model.token_get_text(i) for i in ids if model.token_get_attr(i) & _CONTROL}
 
@@ -68,13 +74,13 @@ class LlamaCodec:
 
     def ending(self, prompt: list[int]) -> str:
         """The text of the last few tokens."""
-        tail: bytes = self._llm.detokenize(prompt[-8:], special=True)
+        tail: bytes = self._open.detokenize(prompt[-8:], special=True)
         return tail.decode(errors="replace")
 
     @cached_property
     def _formatter(self) -> Any:
         """The compiled template: compiling costs more than a third of a token."""
-        return self._format.formatter(self._llm)
+        return self._format.formatter(self._open)
 
     @property
     def chat_format(self) -> ChatFormat:

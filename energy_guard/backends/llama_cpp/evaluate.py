@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from energy_guard.backends.llama_cpp.logs import listening
-from energy_guard.backends.llama_cpp.tap import current_row
+from energy_guard.backends.llama_cpp.tap import check_open, current_row
 from energy_guard.errors import EngineError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def decode_tokens(llm: Llama, ids: list[int]) -> None:
     """Append tokens to the context; EngineError where llama.cpp fails."""
+    check_open(llm)
     with engine_failures():
         llm.eval(ids)
 
@@ -30,6 +31,7 @@ def rows_after(llm: Llama, ids: list[int], batch: int) -> Iterator[npt.NDArray[n
     """
     for start in range(0, len(ids), batch):
         part = ids[start : start + batch]
+        check_open(llm)
         if len(part) == 1:
             decode_tokens(llm, part)
             yield current_row(llm)
@@ -71,6 +73,7 @@ def abortable(llm: Llama, interrupted: Callable[[], bool]) -> Iterator[None]:
     """
     from llama_cpp import ggml_abort_callback, llama_set_abort_callback
 
+    check_open(llm)
     asked = ggml_abort_callback(lambda _data: interrupted())
     llama_set_abort_callback(llm.ctx, asked, None)
     try:

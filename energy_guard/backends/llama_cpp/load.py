@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from energy_guard.backends.gguf_file import check_file, is_first_shard, read_facts
 from energy_guard.backends.installed import missing
 from energy_guard.backends.llama_cpp.logs import ERROR_LEVEL, listening
+from energy_guard.backends.llama_cpp.tried import check_loads
 from energy_guard.errors import ConfigError, MissingExtraError, ModelFileError
 
 if TYPE_CHECKING:
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 DEFAULT_N_CTX: Final = 4096
 """Tokens of context where the caller does not say; llama-cpp-python's own default is 512."""
+
+_NOT_FOR_WRITING: Final = {
+    "vocab_only": "loads no weights",
+    "embedding": "computes embeddings, and no logits",
+}
+"""Options of `Llama` for other purposes, with what each does."""
 
 
 def load_llama(path: Path, **options: Any) -> Llama:
@@ -40,8 +47,12 @@ def load_llama(path: Path, **options: Any) -> Llama:
             "chat_format and chat_handler cannot be set here",
             "Give a chat_template (Jinja), or load the Llama yourself and hand it over.",
         )
+    for name, why in _NOT_FOR_WRITING.items():
+        if options.get(name):
+            raise ConfigError(f"{name}=True {why}", "Leave it out: here the model has to write.")
     if options.get("n_threads") is not None:  # of the prompt, too: idle threads would spin
         options.setdefault("n_threads_batch", options["n_threads"])
+    check_loads(path)
     n_ctx = min(DEFAULT_N_CTX, read_facts(path).trained_context or DEFAULT_N_CTX)
     defaults = {"n_ctx": n_ctx, "verbose": False}
     said: list[str] = []

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from energy_guard.errors import InputError
-from energy_guard.request import Grammar, JsonSchema, Request, Sampling
-
-if TYPE_CHECKING:
-    from llama_cpp import Llama
+from energy_guard.backends.constraint import Matcher
+from energy_guard.backends.llama_cpp.constrain import masking
+from energy_guard.request import Request, Sampling
 
 
-def generate_options(llm: Llama, request: Request) -> dict[str, Any]:
-    """Return keyword arguments; InputError for a grammar or schema that cannot be used."""
+def generate_options(request: Request, matcher: Matcher | None = None) -> dict[str, Any]:
+    """Return keyword arguments.
+
+    matcher: what the answer has to follow; whoever generates takes every token to it.
+    """
     sampling = request.sampling
     return {
         "temp": sampling.temperature,
@@ -26,40 +27,12 @@ def generate_options(llm: Llama, request: Request) -> dict[str, Any]:
         "mirostat_mode": sampling.mirostat_mode,
         "mirostat_tau": sampling.mirostat_tau,
         "mirostat_eta": sampling.mirostat_eta,
-        "logits_processor": _bias(sampling),
-        "grammar": _grammar(llm, request.constraint),
+        "logits_processor": _processors(sampling, matcher),
     }
 
 
-def _grammar(llm: Llama, constraint: Grammar | JsonSchema | None) -> Any:
-    if constraint is None:
-        return None
-    from llama_cpp import llama_sampler_free, llama_sampler_init_grammar
-    from llama_cpp.llama_grammar import LlamaGrammar
-
-    try:
-        if isinstance(constraint, JsonSchema):
-            grammar = LlamaGrammar.from_json_schema(constraint.schema, verbose=False)
-        else:
-            grammar = LlamaGrammar.from_string(constraint.gbnf, verbose=False)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"the JSON schema cannot be used: {error}") from error
-    # A grammar that does not parse would crash the process inside the sampler chain.
-    parsed = llama_sampler_init_grammar(
-        llm._model.vocab, grammar._grammar.encode(), grammar._root.encode()
-    )
-    if not parsed:
-        raise InputError(
-            "the grammar does not parse", "It is GBNF with a rule named root; look for typos."
-        )
-    llama_sampler_free(parsed)
-    return grammar
-
-
-def _bias(sampling: Sampling) -> Any:
-    """A bias on chosen logits; it acts on the sampler's copy, the raw row stays as it is."""
-    if not sampling.logit_bias:
-        return None
+def _processors(sampling: Sampling, matcher: Matcher | None) -> Any:
+    """What changes the sampler's copy of the row; the raw row stays as it is."""
     from llama_cpp import LogitsProcessorList
 
     def add_bias(_ids: Any, row: Any) -> Any:
@@ -67,4 +40,7 @@ def _bias(sampling: Sampling) -> Any:
             row[token] += value
         return row
 
-    return LogitsProcessorList([add_bias])
+    chain: list[Any] = [add_bias] if sampling.logit_bias else []
+    if matcher is not None:
+        chain.append(masking(matcher))  # the last: no bias allows what the constraint forbids
+    return LogitsProcessorList(chain) if chain else None

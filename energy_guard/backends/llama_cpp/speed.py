@@ -60,6 +60,6 @@ def bare(backend: LlamaCpp, request: Request) -> int:
     """Generate without any of this package's code in the loop."""
     llm = backend.engine
     prompt = backend._prompts.encode(request)
-    tokens = llm.generate(prompt, **generate_options(llm, request))
+    tokens = llm.generate(prompt, **generate_options(request))
     going_on = takewhile(lambda token: token != llm.token_eos(), tokens)
     return sum(1 for _ in islice(going_on, request.max_tokens))

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from energy_guard.backends.llama_cpp.vocabulary import vocabulary_of
 from energy_guard.energy import Row, RowReducer
-from energy_guard.errors import EngineError
+from energy_guard.errors import EngineError, InputError
 from energy_guard.trace import Step
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class RowTap:
     """Reduces the row of each sampled token; `take` hands over the step of the last one."""
 
     def __init__(self, llm: Llama, inverse_temperature: float = 1.0) -> None:
+        check_open(llm)
         self.reducer = RowReducer(llm.n_vocab(), inverse_temperature=inverse_temperature)
         self.vocabulary = vocabulary_of(llm)
         self.seen: _Seen | None = None
@@ -164,6 +165,21 @@ def _uninstall(llm: Llama) -> None:
     del vars(llm)["sample"]
     if _BEFORE in vars(llm):
         vars(llm)["sample"] = vars(llm).pop(_BEFORE)
+
+
+def check_open(llm: Llama) -> None:
+    """Check that calls into llama.cpp find what they need: where not, it would end the process.
+
+    Raises:
+        EngineError: the engine was closed.
+        InputError: it was opened for something else than writing.
+    """
+    if llm._model.model is None or llm._ctx.ctx is None:
+        raise EngineError("this Llama was closed", "Load the model again.")
+    if llm.model_params.vocab_only:
+        raise InputError("this Llama has no weights (vocab_only)", "Load it without vocab_only.")
+    if llm.context_params.embeddings:
+        raise InputError("this Llama computes embeddings (embedding=True), and no logits")
 
 
 def current_row(llm: Llama, at: int = -1) -> npt.NDArray[np.float32]:

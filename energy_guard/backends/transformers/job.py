@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
+from energy_guard.backends.constraint import Matcher
 from energy_guard.backends.recorder import Recorder
 from energy_guard.errors import EngineError
 from energy_guard.request import Request
@@ -24,7 +24,7 @@ class Job:
     limit: int
     given: list[int] | None
     recorder: Recorder
-    matcher: Any = None
+    matcher: Matcher | None = None
 
 
 def batches(jobs: Sequence[Job], size: int, context: int) -> Iterator[list[Job]]:

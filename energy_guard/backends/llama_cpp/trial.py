@@ -1,0 +1,35 @@
+"""Opens a model file and exits: run in a child process, which llama.cpp may end with an assertion.
+
+Run by its path, so it imports nothing of this package. The weights are not read: what ends the
+process are headers, vocabularies and sizes that do not fit. Every byte is encoded, for a
+vocabulary without tokens for bytes ends the process at the first text that needs one.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import llama_cpp
+
+_REFUSED = 3
+"""Exit status if llama.cpp itself refuses the file: loading says why."""
+
+
+def _trial(path: str) -> int:
+    params = llama_cpp.llama_model_default_params()
+    params.n_gpu_layers = 0
+    params.load_mode = 0  # LLAMA_LOAD_MODE_NONE, which older versions do not name
+    params.no_alloc = True
+    model = llama_cpp.llama_model_load_from_file(path.encode(), params)
+    if not model:
+        return _REFUSED
+    vocabulary = llama_cpp.llama_model_get_vocab(model)
+    print("vocabulary", flush=True)  # noqa: T201  how far it came
+    room = (llama_cpp.llama_token * 16)()
+    for byte in range(256):
+        llama_cpp.llama_tokenize(vocabulary, bytes([byte]), 1, room, 16, False, False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_trial(sys.argv[1]))
