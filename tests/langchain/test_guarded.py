@@ -76,7 +76,9 @@ def test_a_message_takes_the_place_of_a_withheld_message(text: Any, model: Any) 
     assert answer.content == ABSTENTION
     found = answer.response_metadata["energy_guard"]
     assert found["verdict"] == "abstain"
-    assert found["answer"] == text.invoke(SKY)
+    assert (found["shown"], found["answer"]) == (False, None)
+    assert found["span"]["text"] is None
+    assert text.invoke(SKY) not in answer.model_dump_json()
 
 
 def test_where_data_is_expected_the_error_is_raised(text: Any, model: Any) -> None:

@@ -19,6 +19,7 @@ from langchain_energy_guard.answer_message import AnswerMessage
 from langchain_energy_guard.chat_request import ChatRequest
 from langchain_energy_guard.custom_events import CustomEvent
 from langchain_energy_guard.guarded_call import is_guarded
+from langchain_energy_guard.metadata import Details
 
 StreamingMode = Literal["live", "hold"]
 
@@ -30,11 +31,17 @@ class AnswerStream:
     """What has been streamed of one answer so far."""
 
     def __init__(
-        self, asked: ChatRequest, scorer: Scorer, run_id: UUID | None, mode: StreamingMode
+        self,
+        asked: ChatRequest,
+        scorer: Scorer,
+        run_id: UUID | None,
+        mode: StreamingMode,
+        details: Details,
     ) -> None:
         self._asked = asked
         self._scorer = scorer
         self._run_id = run_id
+        self._details = details
         held = mode == "hold" or asked.structured or bool(asked.tools)
         self._live = not held and not is_guarded()
         self._said = False
@@ -64,6 +71,6 @@ class AnswerStream:
             yield custom_events.retracted(text, event.reason, self._run_id)
         elif isinstance(event, Done):
             yield custom_events.decision(event.result, None, self._run_id)
-            self._answer = AnswerMessage.of(event.result, self._asked, self._scorer)
+            self._answer = AnswerMessage.of(event.result, self._asked, self._scorer, self._details)
             after = _BREAK if self._said else ""
             yield self._answer.last_chunk(None if self._attempt else after)

@@ -15,7 +15,7 @@ from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, LLMResult
 
-from energy_guard import Policy, Profile, Result
+from energy_guard import Policy, Profile
 from energy_guard.backends.locks import DEFAULT_WAIT_S
 from energy_guard.decide import Again
 from energy_guard.errors import ConfigError, EngineBusyError, EngineError
@@ -24,7 +24,7 @@ from langchain_energy_guard.custom_events import CustomEvent
 from langchain_energy_guard.engine_queue import Owner, running_here
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
 from langchain_energy_guard.event_origin import in_own_loop, last_origin, note_origin
-from langchain_energy_guard.metadata import metadata
+from langchain_energy_guard.metadata import KEY, metadata
 from langchain_energy_guard.watched_model import WatchedModel
 from langchain_energy_guard.watched_run import RunDecision, WatchedRun, may_withhold
 
@@ -299,17 +299,13 @@ def _is_last(chunk: Any) -> bool:
     return getattr(message, "chunk_position", None) == "last"
 
 
-def write_metadata(message: BaseMessage, result: Result) -> None:
-    """Put the verdict and the signals where whoever gets the message finds them."""
-    message.response_metadata["energy_guard"] = metadata(result)
-
-
 def _write(generation: Generation, decided: RunDecision) -> None:
+    """Put the verdict and the signals where whoever gets the answer finds them."""
     if isinstance(generation, ChatGeneration):
-        write_metadata(generation.message, decided.result)
+        generation.message.response_metadata[KEY] = metadata(decided.result)
     else:
         info = generation.generation_info or {}
-        generation.generation_info = {**info, "energy_guard": metadata(decided.result)}
+        generation.generation_info = {**info, KEY: metadata(decided.result)}
 
 
 def _events(decided: RunDecision, run_id: UUID) -> list[CustomEvent]:
@@ -317,16 +313,16 @@ def _events(decided: RunDecision, run_id: UUID) -> list[CustomEvent]:
     events = [custom_events.decision(result, decided.move, run_id)]
     if isinstance(decided.move, Again) or not result.shown:
         text = result.attempts[-1].trace.text
-        events.append(custom_events.retracted(text, result.reason, run_id))
+        events.append(custom_events.retracted(text, result.unquoted_reason, run_id))
     return events
 
 
 def _log(decided: RunDecision) -> None:
     result = decided.result
     if isinstance(decided.move, Again):
-        logger.info("another attempt: %s", decided.move.reason)
+        logger.info("another attempt: %s", result.unquoted_reason)
     elif not result.shown:
-        logger.info("withheld: %s", result.reason)
+        logger.info("withheld: %s", result.unquoted_reason)
     elif result.warning is not None:
         logger.warning("%s (%s)", result.warning, result.reason)
 

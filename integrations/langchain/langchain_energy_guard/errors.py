@@ -25,12 +25,14 @@ else:  # ModelFallbackMiddleware goes by this class
 class AnswerWithheldError(EnergyGuardError, _Refusal):
     """The policy withholds this answer; `result` has everything behind that.
 
+    Its text has no words of the answer: errors are logged, and some are put into chats.
+
     structured: a tool call or structured output was expected, so that no text can stand for it.
     """
 
     def __init__(self, result: Result, *, structured: bool = False, hint: str = "") -> None:
         super().__init__(
-            f"the answer is withheld: {result.reason}",
+            f"the answer is withheld: {result.unquoted_reason}",
             hint or "Catch AnswerWithheldError, or put `guarded` around the chain.",
         )
         self.result = result

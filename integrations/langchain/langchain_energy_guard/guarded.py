@@ -23,11 +23,11 @@ from langchain_energy_guard import custom_events
 from langchain_energy_guard.callback import (
     AsyncEnergyGuardCallbackHandler,
     EnergyGuardCallbackHandler,
-    write_metadata,
 )
 from langchain_energy_guard.custom_events import CustomEvent
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
 from langchain_energy_guard.guarded_call import GuardedCall
+from langchain_energy_guard.metadata import response_metadata
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -198,9 +198,8 @@ class Guarded(Runnable[Input, Output]):
         text = error.result.policy.abstention_text
         if kind is str:
             return text  # type: ignore[return-value]
-        message = AIMessage(text)
-        write_metadata(message, error.result)
-        return message  # type: ignore[return-value]
+        carried = response_metadata(error.result)
+        return AIMessage(text, response_metadata=carried)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
