@@ -221,6 +221,26 @@ def test_the_handler_may_be_the_chains_own(text: Any, model: Any) -> None:
         guarded(chain, Policy(detector="entropy:mean", warn=1.0)).invoke(SKY)
 
 
+def test_a_fallback_in_the_chain_hands_nothing_out_that_nobody_judged(
+    text: Any, model: Any
+) -> None:
+    """The engine of a user's own model is watched, and no other answer."""
+    chain = text.with_fallbacks([RunnableLambda(lambda _: "unjudged")])
+    asked = guarded(chain, policy(retries=1), model=model)
+    assert asked.invoke(SKY) == ABSTENTION
+    assert asyncio.run(asked.ainvoke(SKY)) == ABSTENTION
+    again = text.with_fallbacks([text])
+    assert guarded(again, policy(99), model=model).invoke(SKY) == text.invoke(SKY)
+
+
+def test_a_model_that_is_watched_and_not_asked_judges_nothing(text: Any, model: Any) -> None:
+    from langchain_core.language_models import FakeListChatModel
+
+    other: Any = FakeListChatModel(responses=["unjudged"])
+    with pytest.raises(ConfigError, match="nobody judged"):
+        guarded(other, policy(99), model=model).invoke("?")
+
+
 def test_rules_without_a_model_are_refused(text: Any) -> None:
     with pytest.raises(ConfigError, match="belong to the model"):
         guarded(text, detector="nll:max")

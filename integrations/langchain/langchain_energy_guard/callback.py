@@ -196,7 +196,7 @@ class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
         decided, events = self._concluded(run, generations, done.done())
         for event in events:
             custom_events.dispatch(event)
-        _raise(decided)
+        _conclude(run, decided)
 
 
 class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
@@ -284,7 +284,7 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
         decided, events = self._concluded(run, generations, done.done())
         for event in events:
             await custom_events.adispatch(event)
-        _raise(decided)
+        _conclude(run, decided)
 
 
 def _misused_error() -> ConfigError:
@@ -327,8 +327,19 @@ def _log(decided: RunDecision) -> None:
         logger.warning("%s (%s)", result.warning, result.reason)
 
 
-def _raise(decided: RunDecision) -> None:
+def _conclude(run: WatchedRun, decided: RunDecision) -> None:
+    """Raise the error of an answer that is withheld; a `guarded` around is told in any case."""
+    error = _error(decided)
+    if error is None:
+        run.answers.shown(run.run_id)
+        return
+    run.answers.withheld(error, run.run_id)
+    raise error
+
+
+def _error(decided: RunDecision) -> AnswerWithheldError | None:
     if isinstance(decided.move, Again):
-        raise AnswerRetryError(decided.result, decided.move, structured=decided.structured)
+        return AnswerRetryError(decided.result, decided.move, structured=decided.structured)
     if not decided.result.shown:
-        raise AnswerWithheldError(decided.result, structured=decided.structured)
+        return AnswerWithheldError(decided.result, structured=decided.structured)
+    return None
