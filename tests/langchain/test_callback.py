@@ -131,7 +131,10 @@ def test_every_decision_is_an_event(chain: Any, model: Any) -> None:
     shown, withheld, retracted = [data for _, data in heard.events]
     assert (shown["move"], shown["shown"]) == ("accept", True)
     assert (withheld["move"], withheld["shown"]) == ("abstain", False)
-    assert withheld["span"]["text"] in retracted["text"]
+    assert shown["span"]["text"]
+    assert withheld["span"]["text"] is None
+    assert withheld["reason"].startswith("nll:max is")
+    assert retracted["text"]
     assert withheld["run_id"] == retracted["run_id"] != shown["run_id"]
     json.dumps(heard.events, allow_nan=False)
 
@@ -463,4 +466,4 @@ assert isinstance(error, ModelRefusalError) and error.raw_message is None
 print(error.partial, error.message)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("Par the answer is withheld: nll:max of “Par”")
+    assert done.stdout.startswith("Par the answer is withheld: nll:max is 0.11")

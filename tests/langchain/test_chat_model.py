@@ -148,7 +148,7 @@ class TestWithheld:
         message = saying("Paris", policy=WITHHOLDING).invoke("?")
         block = message.response_metadata["energy_guard"]
         assert message.text == WITHHOLDING.abstention_text
-        assert (block["shown"], block["answer"]) == (False, "Paris")
+        assert (block["shown"], block["answer"]) == (False, None)
         assert (block["p_wrong"], block["p_wrong_from"], block["calibrated"]) == (None, None, False)
 
     def test_a_live_stream_is_retracted(self) -> None:

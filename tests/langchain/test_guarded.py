@@ -76,7 +76,9 @@ def test_a_message_takes_the_place_of_a_withheld_message(text: Any, model: Any) 
     assert answer.content == ABSTENTION
     found = answer.response_metadata["energy_guard"]
     assert found["verdict"] == "abstain"
-    assert found["answer"] == text.invoke(SKY)
+    assert (found["shown"], found["answer"]) == (False, None)
+    assert found["span"]["text"] is None
+    assert text.invoke(SKY) not in answer.model_dump_json()
 
 
 def test_where_data_is_expected_the_error_is_raised(text: Any, model: Any) -> None:
@@ -217,6 +219,26 @@ def test_the_handler_may_be_the_chains_own(text: Any, model: Any) -> None:
     assert guarded(chain, policy(99)).invoke(SKY) == text.invoke(SKY)
     with pytest.raises(MismatchError):
         guarded(chain, Policy(detector="entropy:mean", warn=1.0)).invoke(SKY)
+
+
+def test_a_fallback_in_the_chain_hands_nothing_out_that_nobody_judged(
+    text: Any, model: Any
+) -> None:
+    """The engine of a user's own model is watched, and no other answer."""
+    chain = text.with_fallbacks([RunnableLambda(lambda _: "unjudged")])
+    asked = guarded(chain, policy(retries=1), model=model)
+    assert asked.invoke(SKY) == ABSTENTION
+    assert asyncio.run(asked.ainvoke(SKY)) == ABSTENTION
+    again = text.with_fallbacks([text])
+    assert guarded(again, policy(99), model=model).invoke(SKY) == text.invoke(SKY)
+
+
+def test_a_model_that_is_watched_and_not_asked_judges_nothing(text: Any, model: Any) -> None:
+    from langchain_core.language_models import FakeListChatModel
+
+    other: Any = FakeListChatModel(responses=["unjudged"])
+    with pytest.raises(ConfigError, match="nobody judged"):
+        guarded(other, policy(99), model=model).invoke("?")
 
 
 def test_rules_without_a_model_are_refused(text: Any) -> None:

@@ -1,4 +1,8 @@
-"""A guard's result → the message that LangChain gets, and the last chunk of its stream."""
+"""A guard's result → the message that LangChain gets, and the last chunk of its stream.
+
+An abstention is a text like any other in `content`. Whoever asks for `content_blocks` finds a
+refusal beside it, if LangChain has such blocks: its middleware goes by that.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import Any, Self
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages import content as blocks
 from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.block_translators import register_translator
 from langchain_core.messages.tool import tool_call_chunk
 
 from energy_guard import Result
@@ -16,29 +21,30 @@ from energy_guard.score import Scorer
 from langchain_energy_guard.chat_request import ChatRequest
 from langchain_energy_guard.guarded_call import is_guarded
 from langchain_energy_guard.inside_guarded import withheld_error
-from langchain_energy_guard.metadata import response_metadata, usage
+from langchain_energy_guard.metadata import KEY, PROVIDER, Details, response_metadata, usage
 from langchain_energy_guard.tools import ToolCalls, read_calls
-
-Content = str | list[str | dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class AnswerMessage:
     """What the message and the last chunk have in common; a call has the same id in both."""
 
-    content: Content
+    content: str
     calls: ToolCalls
     response_metadata: dict[str, Any]
     usage: UsageMetadata
 
     @classmethod
-    def of(cls, result: Result, asked: ChatRequest, scorer: Scorer) -> Self:
+    def of(
+        cls, result: Result, asked: ChatRequest, scorer: Scorer, details: Details = "shown"
+    ) -> Self:
         """Read a guard's result.
 
         Args:
             result: the final one.
             asked: which calls the answer may make, and whether text can stand for it.
             scorer: gives every argument of a call its score.
+            details: how much the message carries beside its content.
 
         Raises:
             AnswerWithheldError: if the answer is withheld and no text can stand for it, or if a
@@ -50,12 +56,11 @@ class AnswerMessage:
         structured = asked.structured or bool(calls)
         if not result.shown and (structured or is_guarded()):
             raise withheld_error(result, structured)
-        content: Content = result.text
-        if not result.shown:
-            content = abstention(result)
-        elif calls:
+        content = result.text
+        if calls and result.shown:
             content = "" if asked.forced else calls.text
-        return cls(content, calls, response_metadata(result, calls.details), usage(result))
+        carried = response_metadata(result, calls.details, details)
+        return cls(content, calls, carried, usage(result))
 
     def message(self) -> AIMessage:
         """Return the answer as a message."""
@@ -73,15 +78,8 @@ class AnswerMessage:
         Args:
             lead: what parts its text from a text before it; None if the answer stands already.
         """
-        content = self.content
-        if lead is None:
-            content = ""
-        elif lead and isinstance(content, list):
-            content = [lead, *content]
-        elif lead:
-            content = f"{lead}{content}"
         return AIMessageChunk(
-            content=content,
+            content="" if lead is None else lead + self.content,
             tool_call_chunks=[
                 tool_call_chunk(
                     name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=index
@@ -95,11 +93,22 @@ class AnswerMessage:
         )
 
 
-def abstention(result: Result) -> Content:
-    """Return the text in the place of an answer, and a refusal beside it if LangChain has them."""
-    if not hasattr(blocks, "RefusalContentBlock"):  # langchain-core before 1.7.5
-        return result.text
-    return [
-        {"type": "text", "text": result.text},
-        {"type": "refusal", "refusal": result.reason},
-    ]
+def _blocks(message: AIMessage) -> list[blocks.ContentBlock]:
+    """The blocks of a message that a ChatEnergyGuard made, with the refusal of one that abstains.
+
+    Its reason has no words of the answer, and is missing where the metadata has no texts.
+    """
+    carried = message.response_metadata
+    plain = {name: value for name, value in carried.items() if name != "model_provider"}
+    found = message.model_copy(update={"response_metadata": plain}).content_blocks
+    block = carried.get(KEY) or {}
+    if block.get("shown") is False and hasattr(blocks, "RefusalContentBlock"):  # from 1.7.5
+        reason = "the answer is withheld"
+        if block.get("reason") is not None and block.get("answer") is None:
+            reason = block["reason"]
+        refusal: Any = {"type": "refusal", "refusal": reason}
+        found = [*found, refusal]
+    return found
+
+
+register_translator(PROVIDER, _blocks, _blocks)

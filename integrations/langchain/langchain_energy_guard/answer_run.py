@@ -16,6 +16,7 @@ from energy_guard.events import Done, GuardEvent
 from langchain_energy_guard.answer_stream import AnswerStream, StreamingMode
 from langchain_energy_guard.chat_request import ChatRequest
 from langchain_energy_guard.custom_events import CustomEvent
+from langchain_energy_guard.metadata import Details
 from langchain_energy_guard.run_handlers import RunHandlers
 
 
@@ -32,13 +33,14 @@ class AnswerRun:
         handlers: RunHandlers,
         *,
         mode: StreamingMode,
+        details: Details,
         whole: bool = False,
     ) -> None:
         self._guard = guard
         self._request = asked.request
         self._handlers = handlers
         self._whole = whole
-        self._stream = AnswerStream(asked, guard.detector, handlers.run_id, mode)
+        self._stream = AnswerStream(asked, guard.detector, handlers.run_id, mode, details)
         # The same for the chunks and for the message: LangGraph shows it once then.
         self._id = None if handlers.run_id is None else f"lc_run--{handlers.run_id}"
 

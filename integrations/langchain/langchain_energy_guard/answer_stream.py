@@ -11,6 +11,7 @@ from uuid import UUID
 
 from langchain_core.messages import AIMessageChunk
 
+from energy_guard import Result
 from energy_guard.errors import EngineError
 from energy_guard.events import Done, GuardEvent, Retracted, Text
 from energy_guard.score import Scorer
@@ -18,7 +19,9 @@ from langchain_energy_guard import custom_events
 from langchain_energy_guard.answer_message import AnswerMessage
 from langchain_energy_guard.chat_request import ChatRequest
 from langchain_energy_guard.custom_events import CustomEvent
-from langchain_energy_guard.guarded_call import is_guarded
+from langchain_energy_guard.errors import AnswerWithheldError
+from langchain_energy_guard.guarded_call import current_run, is_guarded
+from langchain_energy_guard.metadata import Details
 
 StreamingMode = Literal["live", "hold"]
 
@@ -30,11 +33,17 @@ class AnswerStream:
     """What has been streamed of one answer so far."""
 
     def __init__(
-        self, asked: ChatRequest, scorer: Scorer, run_id: UUID | None, mode: StreamingMode
+        self,
+        asked: ChatRequest,
+        scorer: Scorer,
+        run_id: UUID | None,
+        mode: StreamingMode,
+        details: Details,
     ) -> None:
         self._asked = asked
         self._scorer = scorer
         self._run_id = run_id
+        self._details = details
         held = mode == "hold" or asked.structured or bool(asked.tools)
         self._live = not held and not is_guarded()
         self._said = False
@@ -64,6 +73,17 @@ class AnswerStream:
             yield custom_events.retracted(text, event.reason, self._run_id)
         elif isinstance(event, Done):
             yield custom_events.decision(event.result, None, self._run_id)
-            self._answer = AnswerMessage.of(event.result, self._asked, self._scorer)
+            self._answer = self._judged(event.result)
             after = _BREAK if self._said else ""
             yield self._answer.last_chunk(None if self._attempt else after)
+
+    def _judged(self, result: Result) -> AnswerMessage:
+        """The answer; a `guarded` around is told what came of it."""
+        answers = current_run().answers
+        try:
+            answer = AnswerMessage.of(result, self._asked, self._scorer, self._details)
+        except AnswerWithheldError as error:
+            answers.withheld(error, self._run_id)
+            raise
+        answers.shown(self._run_id)
+        return answer

@@ -15,7 +15,7 @@ from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, LLMResult
 
-from energy_guard import Policy, Profile, Result
+from energy_guard import Policy, Profile
 from energy_guard.backends.locks import DEFAULT_WAIT_S
 from energy_guard.decide import Again
 from energy_guard.errors import ConfigError, EngineBusyError, EngineError
@@ -24,7 +24,7 @@ from langchain_energy_guard.custom_events import CustomEvent
 from langchain_energy_guard.engine_queue import Owner, running_here
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
 from langchain_energy_guard.event_origin import in_own_loop, last_origin, note_origin
-from langchain_energy_guard.metadata import metadata
+from langchain_energy_guard.metadata import KEY, metadata
 from langchain_energy_guard.watched_model import WatchedModel
 from langchain_energy_guard.watched_run import RunDecision, WatchedRun, may_withhold
 
@@ -196,7 +196,7 @@ class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
         decided, events = self._concluded(run, generations, done.done())
         for event in events:
             custom_events.dispatch(event)
-        _raise(decided)
+        _conclude(run, decided)
 
 
 class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
@@ -284,7 +284,7 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
         decided, events = self._concluded(run, generations, done.done())
         for event in events:
             await custom_events.adispatch(event)
-        _raise(decided)
+        _conclude(run, decided)
 
 
 def _misused_error() -> ConfigError:
@@ -299,17 +299,13 @@ def _is_last(chunk: Any) -> bool:
     return getattr(message, "chunk_position", None) == "last"
 
 
-def write_metadata(message: BaseMessage, result: Result) -> None:
-    """Put the verdict and the signals where whoever gets the message finds them."""
-    message.response_metadata["energy_guard"] = metadata(result)
-
-
 def _write(generation: Generation, decided: RunDecision) -> None:
+    """Put the verdict and the signals where whoever gets the answer finds them."""
     if isinstance(generation, ChatGeneration):
-        write_metadata(generation.message, decided.result)
+        generation.message.response_metadata[KEY] = metadata(decided.result)
     else:
         info = generation.generation_info or {}
-        generation.generation_info = {**info, "energy_guard": metadata(decided.result)}
+        generation.generation_info = {**info, KEY: metadata(decided.result)}
 
 
 def _events(decided: RunDecision, run_id: UUID) -> list[CustomEvent]:
@@ -317,22 +313,33 @@ def _events(decided: RunDecision, run_id: UUID) -> list[CustomEvent]:
     events = [custom_events.decision(result, decided.move, run_id)]
     if isinstance(decided.move, Again) or not result.shown:
         text = result.attempts[-1].trace.text
-        events.append(custom_events.retracted(text, result.reason, run_id))
+        events.append(custom_events.retracted(text, result.unquoted_reason, run_id))
     return events
 
 
 def _log(decided: RunDecision) -> None:
     result = decided.result
     if isinstance(decided.move, Again):
-        logger.info("another attempt: %s", decided.move.reason)
+        logger.info("another attempt: %s", result.unquoted_reason)
     elif not result.shown:
-        logger.info("withheld: %s", result.reason)
+        logger.info("withheld: %s", result.unquoted_reason)
     elif result.warning is not None:
         logger.warning("%s (%s)", result.warning, result.reason)
 
 
-def _raise(decided: RunDecision) -> None:
+def _conclude(run: WatchedRun, decided: RunDecision) -> None:
+    """Raise the error of an answer that is withheld; a `guarded` around is told in any case."""
+    error = _error(decided)
+    if error is None:
+        run.answers.shown(run.run_id)
+        return
+    run.answers.withheld(error, run.run_id)
+    raise error
+
+
+def _error(decided: RunDecision) -> AnswerWithheldError | None:
     if isinstance(decided.move, Again):
-        raise AnswerRetryError(decided.result, decided.move, structured=decided.structured)
+        return AnswerRetryError(decided.result, decided.move, structured=decided.structured)
     if not decided.result.shown:
-        raise AnswerWithheldError(decided.result, structured=decided.structured)
+        return AnswerWithheldError(decided.result, structured=decided.structured)
+    return None

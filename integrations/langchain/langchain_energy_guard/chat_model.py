@@ -28,6 +28,7 @@ from langchain_energy_guard.answer_stream import StreamingMode
 from langchain_energy_guard.cache_key import cache_key
 from langchain_energy_guard.chat_request import SAMPLING, chat_request
 from langchain_energy_guard.inside_guarded import guard_here
+from langchain_energy_guard.metadata import Details
 from langchain_energy_guard.partner_models import engine_of, settings_of
 from langchain_energy_guard.run_handlers import RunHandlers
 from langchain_energy_guard.structured_output import structured
@@ -55,6 +56,8 @@ class ChatEnergyGuard(CountingChatModel):
     An answer that is shown is the message's content, unaltered; one that is withheld is replaced
     by the policy's abstention, and is an AnswerWithheldError if structured output or a tool
     call is expected. The verdict and all numbers are in `response_metadata["energy_guard"]`.
+    details: how much stands there. shown has everything but the words of an answer that is
+    withheld, and full has those, too; summary has no lists with an entry a token, none no texts.
 
     >>> from energy_guard.backends import Scripted
     >>> model = ChatEnergyGuard.of(Scripted.saying([("Par", 0.97), ("is", 0.99)]))
@@ -74,6 +77,7 @@ class ChatEnergyGuard(CountingChatModel):
     timeout: float | None = None
     streaming: bool = False
     streaming_mode: StreamingMode = "live"
+    details: Details = "shown"
 
     @model_validator(mode="before")
     @classmethod
@@ -129,7 +133,7 @@ class ChatEnergyGuard(CountingChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         """What an answer depends on: LangChain's cache goes by it."""
-        names = (*SAMPLING, "max_tokens", "timeout", "stop")
+        names = (*SAMPLING, "max_tokens", "timeout", "stop", "details")
         return {name: getattr(self, name) for name in names} | cache_key(guard_here(self.guard))
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
@@ -311,7 +315,8 @@ class ChatEnergyGuard(CountingChatModel):
         stop = self.stop if stop is None else stop
         asked = chat_request(messages, settings, stop, options, self.guard.backend.takes_tools)
         mode = "hold" if hold else self.streaming_mode
-        return AnswerRun(guard_here(self.guard), asked, handlers, mode=mode, whole=whole)
+        guard, details = guard_here(self.guard), self.details
+        return AnswerRun(guard, asked, handlers, mode=mode, details=details, whole=whole)
 
     def _listened(
         self, config: RunnableConfig | None, async_api: bool, options: dict[str, Any]

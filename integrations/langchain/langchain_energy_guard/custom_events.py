@@ -50,23 +50,25 @@ def decision(result: Result, move: Move | None, run_id: object) -> CustomEvent:
     move: None if the result is final.
 
     attempt: the number of this attempt. kept: of the least risky one so far, whose score, span
-    and reason these are.
+    and reason these are. An answer that is not shown is not quoted.
     """
     again = move if isinstance(move, Again) else None
+    shown = result.shown and again is None
+    reason = result.reason if shown else result.unquoted_reason
     data = {
         "run_id": str(run_id),
         "move": "retry" if again else result.verdict,
-        "shown": result.shown and again is None,
-        "reason": again.reason if again else result.reason,
+        "shown": shown,
+        "reason": f"withheld: {reason}" if again else reason,
         "p_wrong": _finite(result.p_wrong),
         "score": _finite(result.score),
         "detector": result.detector,
-        "span": _span(result),
+        "span": _span(result, with_words=shown),
         "attempt": len(result.attempts),
         "kept": 1 + [attempt is result.kept for attempt in result.attempts].index(True),
         "finish_reason": result.attempts[-1].trace.finish_reason,
         "tokens_saved": result.attempts[-1].tokens_saved,
-        "changes": again and _changes(again),
+        "changes": again and _changes(again, result),
     }
     return CustomEvent(DECISION, data)
 
@@ -78,15 +80,23 @@ def retracted(text: str, reason: str, run_id: object) -> CustomEvent:
 
 def retry(error: AnswerRetryError) -> CustomEvent:
     """RETRY; its `attempt` is the number of the one that was withheld."""
-    attempt, again = len(error.result.attempts), error.again
-    data = {"attempt": attempt, "reason": again.reason, "changes": _changes(again)}
+    result = error.result
+    data = {
+        "attempt": len(result.attempts),
+        "reason": f"withheld: {result.unquoted_reason}",
+        "changes": _changes(error.again, result),
+    }
     return CustomEvent(RETRY, data)
 
 
 def ended(error: AnswerWithheldError, asks_fallback: bool) -> CustomEvent:
     """FALLBACK or ABSTAINED: no attempt is made any more."""
     result = error.result
-    data = {"verdict": result.verdict, "reason": result.reason, "attempts": len(result.attempts)}
+    data = {
+        "verdict": result.verdict,
+        "reason": result.unquoted_reason,
+        "attempts": len(result.attempts),
+    }
     return CustomEvent(FALLBACK if asks_fallback else ABSTAINED, data)
 
 
@@ -102,13 +112,13 @@ async def adispatch(event: CustomEvent) -> None:
         await adispatch_custom_event(event.name, event.data)
 
 
-def _changes(again: Again) -> Payload:
-    """The changes of a retry, as RETRY and DECISION carry them."""
+def _changes(again: Again, result: Result) -> Payload:
+    """The changes of a retry, as RETRY and DECISION carry them: the feedback as in the policy."""
     asked = again.changes
     return {
         "temperature": asked.temperature,
         "fresh_seed": asked.fresh_seed,
-        "feedback": asked.feedback,
+        "feedback": asked.feedback and result.policy.feedback_text,
         "fallback": asked.fallback,
     }
 
@@ -117,9 +127,11 @@ def _heard() -> bool:
     return get_callback_manager_for_config(ensure_config()).parent_run_id is not None
 
 
-def _span(result: Result) -> Payload | None:
+def _span(result: Result, with_words: bool) -> Payload | None:
     span = result.span
-    return None if span is None else {"start": span.start, "end": span.end, "text": span.text}
+    if span is None:
+        return None
+    return {"start": span.start, "end": span.end, "text": span.text if with_words else None}
 
 
 def _finite(value: float | None) -> float | None:

@@ -8,7 +8,8 @@ EnergyGuardError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copyreg
+from typing import TYPE_CHECKING, Any
 
 from langchain_core import exceptions
 
@@ -25,16 +26,22 @@ else:  # ModelFallbackMiddleware goes by this class
 class AnswerWithheldError(EnergyGuardError, _Refusal):
     """The policy withholds this answer; `result` has everything behind that.
 
+    Its text has no words of the answer: errors are logged, and some are put into chats.
+
     structured: a tool call or structured output was expected, so that no text can stand for it.
     """
 
     def __init__(self, result: Result, *, structured: bool = False, hint: str = "") -> None:
         super().__init__(
-            f"the answer is withheld: {result.reason}",
+            f"the answer is withheld: {result.unquoted_reason}",
             hint or "Catch AnswerWithheldError, or put `guarded` around the chain.",
         )
         self.result = result
         self.structured = structured
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy it as it is: process pools send errors, whose `__init__` takes no text."""
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
     @property
     def partial(self) -> str:

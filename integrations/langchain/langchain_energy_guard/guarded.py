@@ -23,11 +23,13 @@ from langchain_energy_guard import custom_events
 from langchain_energy_guard.callback import (
     AsyncEnergyGuardCallbackHandler,
     EnergyGuardCallbackHandler,
-    write_metadata,
 )
 from langchain_energy_guard.custom_events import CustomEvent
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
 from langchain_energy_guard.guarded_call import GuardedCall
+from langchain_energy_guard.guards_in_chain import guard_is_seen
+from langchain_energy_guard.judged_answers import JudgedAnswers
+from langchain_energy_guard.metadata import response_metadata
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -59,7 +61,8 @@ def guarded(
     an AIMessage if the chain returns one of these, else the AnswerWithheldError is raised.
 
     Nothing of an answer is returned before its verdict, in `stream` neither. Raises ConfigError
-    if the policy retries with a fallback and there is none, and what Guard raises.
+    if the policy retries with a fallback and there is none, and what Guard raises. A call raises
+    ConfigError if nobody judged what the chain returns.
     """
     if model is None and (detector or locator or profile != "auto"):
         raise ConfigError(
@@ -132,12 +135,38 @@ class Guarded(Runnable[Input, Output]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> Output:
-        call, given = self._guarded_call(), asked
+        call = self._guarded_call()
+        with call.telling(run_manager.run_id):
+            return self._carry_out(call, asked, run_manager, config, **kwargs)
+
+    async def _ainvoke(
+        self,
+        asked: Input,
+        run_manager: AsyncCallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> Output:
+        call = self._guarded_call()
+        with call.telling(run_manager.run_id):
+            return await self._acarry_out(call, asked, run_manager, config, **kwargs)
+
+    def _carry_out(
+        self,
+        call: GuardedCall,
+        asked: Input,
+        run_manager: CallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> Output:
+        given = asked
         while True:
             try:
-                inner = _with(self._handlers, config, run_manager.get_child())
-                with call.running():
-                    return self.runnable.invoke(given, inner, **kwargs)
+                with call.running() as run:
+                    handlers = [run.answers, *self._handlers]
+                    inner = _with(handlers, config, run_manager.get_child())
+                    answer = self.runnable.invoke(given, inner, **kwargs)
+                self._check_judged(run.answers)
+                return answer
             except AnswerWithheldError as error:
                 after = self._after(call, error)
             custom_events.dispatch(after.event)
@@ -149,19 +178,23 @@ class Guarded(Runnable[Input, Output]):
         inner = patch_config(config, callbacks=run_manager.get_child())
         return after.fallback.invoke(asked, inner)
 
-    async def _ainvoke(
+    async def _acarry_out(
         self,
+        call: GuardedCall,
         asked: Input,
         run_manager: AsyncCallbackManagerForChainRun,
         config: RunnableConfig,
         **kwargs: Any,
     ) -> Output:
-        call, given = self._guarded_call(), asked
+        given = asked
         while True:
             try:
-                inner = _with(self._async_handlers, config, run_manager.get_child())
-                with call.running():
-                    return await self.runnable.ainvoke(given, inner, **kwargs)
+                with call.running() as run:
+                    handlers = [run.answers, *self._async_handlers]
+                    inner = _with(handlers, config, run_manager.get_child())
+                    answer = await self.runnable.ainvoke(given, inner, **kwargs)
+                self._check_judged(run.answers)
+                return answer
             except AnswerWithheldError as error:
                 after = self._after(call, error)
             await custom_events.adispatch(after.event)
@@ -177,6 +210,22 @@ class Guarded(Runnable[Input, Output]):
 
     def _guarded_call(self) -> GuardedCall:
         return GuardedCall(self.policy, asks_more=self._more is not None)
+
+    def _check_judged(self, answers: JudgedAnswers) -> None:
+        """Raise the error of a withheld answer that the chain has gone on without.
+
+        Raises ConfigError if nobody judged what the chain returns.
+        """
+        dropped = answers.dropped()
+        if dropped is not None:
+            raise dropped
+        guarded_here = self._handlers or guard_is_seen(self.runnable)
+        if not answers.any_judged and (answers.any_model or not guarded_here):
+            raise ConfigError(
+                "nobody judged what this chain returns: no guarded model answered in it",
+                "Give guarded(…, model=…) the model that the chain asks, or build the chain with "
+                "a ChatEnergyGuard; a model that a function asks has to get the function's config.",
+            )
 
     def _after(self, call: GuardedCall, withheld: AnswerWithheldError) -> _After[Input, Output]:
         """What is done about an answer that is withheld."""
@@ -198,9 +247,8 @@ class Guarded(Runnable[Input, Output]):
         text = error.result.policy.abstention_text
         if kind is str:
             return text  # type: ignore[return-value]
-        message = AIMessage(text)
-        write_metadata(message, error.result)
-        return message  # type: ignore[return-value]
+        carried = response_metadata(error.result)
+        return AIMessage(text, response_metadata=carried)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

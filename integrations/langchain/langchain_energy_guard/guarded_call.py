@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Literal
+from uuid import UUID
 
 from energy_guard import Policy
 from energy_guard.backends import ModelInfo
 from energy_guard.decide import Again, Attempt, Changes, Move, final_move, next_move
 from energy_guard.judge import Judge
+from langchain_energy_guard.errors import AnswerWithheldError
+from langchain_energy_guard.judged_answers import JudgedAnswers
 
 ModelCall = tuple[Hashable, int]
 """A call of a model: what it is asked, and how many calls of one run asked that before."""
@@ -24,13 +27,14 @@ class GuardedCall:
     """All attempts of one call of a guarded chain.
 
     policy: in the place of the handlers' own, if it is given. asks_more: a retry gets other
-    input.
+    input. outer: the run of the guarded chain around this one, if there is one.
     """
 
     def __init__(self, policy: Policy | None = None, asks_more: bool = False) -> None:
         self.policy = policy
         self.asks_more = asks_more
         self.began = time.monotonic()
+        self.outer = _run_here.get()
         self.lock = threading.Lock()
         self.runs: list[ChainRun] = []
         self.withheld: dict[ModelCall, list[Attempt]] = {}
@@ -51,11 +55,24 @@ class GuardedCall:
             return self.runs[-1]
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """Let the handlers of what runs inside find this call, in a new run of the chain."""
-        token = _run_here.set(self.begin())
+    def telling(self, run_id: UUID) -> Iterator[None]:
+        """Tell a guarded chain around what comes of this one, which is its run `run_id`."""
         try:
             yield
+        except AnswerWithheldError as error:
+            if self.outer is not None:
+                self.outer.answers.withheld(error, run_id)
+            raise
+        if self.outer is not None:
+            self.outer.answers.shown(run_id)
+
+    @contextmanager
+    def running(self) -> Iterator[ChainRun]:
+        """Let the handlers of what runs inside find this call, in a new run of the chain."""
+        run = self.begin()
+        token = _run_here.set(run)
+        try:
+            yield run
         finally:
             _run_here.reset(token)
 
@@ -70,6 +87,7 @@ class ChainRun:
     def __init__(self, whole: GuardedCall, before: ChainRun | None) -> None:
         self.whole = whole
         self.policy = whole.policy
+        self.answers = JudgedAnswers()
         self.wants_another = False
         self._before = before
         self._calls: list[ModelCall] = []

@@ -7,7 +7,7 @@ joined. So the whole block rides on the last chunk alone, and the numbers of tok
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from langchain_core.messages.ai import UsageMetadata
 
@@ -17,15 +17,41 @@ KEY: Final = "energy_guard"
 """Where the block stands in `response_metadata`."""
 
 
-def metadata(result: Result, tool_calls: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+PROVIDER: Final = "energy-guard"
+"""What LangChain calls a provider: whose messages those of a ChatEnergyGuard are."""
+
+Details = Literal["full", "shown", "summary", "none"]
+"""How much a message carries; `shown` is `full` without the words of an answer that is withheld."""
+
+_WORDS: Final = frozenset({"id", "text"})
+"""What the model wrote, among the numbers of a token."""
+
+
+def metadata(
+    result: Result, tool_calls: Sequence[dict[str, Any]] = (), details: Details = "shown"
+) -> dict[str, Any]:
     """Return what `response_metadata["energy_guard"]` holds, see docs/langchain.md.
 
-    It is the object of `energy-guard ask --json`, with the tokens as one list a signal.
-    tool_calls: each call with the scores of its arguments.
+    A message is stored, logged and sent to browsers whole, and few of those who do that know of
+    this block: words that are withheld stand in it only if somebody asks for them.
+
+    Args:
+        result: the final one.
+        tool_calls: each call with the scores of its arguments.
+        details: `full` is the object of `energy-guard ask --json`, with the tokens as one list a
+            signal; `summary` and `none` are those of `Result.to_dict`, and `none` has no calls.
     """
-    data = result.to_dict()
-    tokens: list[dict[str, Any]] = data.pop("tokens")
+    if details == "none":
+        return result.to_dict("none")
+    if details == "summary":
+        return result.to_dict("summary") | {"tool_calls": list(tool_calls)}
+    data, tokens = result.to_dict(), result.trace.tokens()
     names = tokens[0].keys() if tokens else ()
+    if details == "shown" and not result.shown:
+        data = result.to_dict("summary")
+        if result.span is not None:
+            data["span"]["tokens"] = list(result.span.tokens)
+        names = [name for name in names if name not in _WORDS]
     return {
         **data,
         "tokens": {name: [token[name] for token in tokens] for name in names},
@@ -33,12 +59,15 @@ def metadata(result: Result, tool_calls: Sequence[dict[str, Any]] = ()) -> dict[
     }
 
 
-def response_metadata(result: Result, tool_calls: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
-    """Return the whole `response_metadata` of a message."""
+def response_metadata(
+    result: Result, tool_calls: Sequence[dict[str, Any]] = (), details: Details = "shown"
+) -> dict[str, Any]:
+    """Return the whole `response_metadata` of a message; see `metadata`."""
     return {
         "finish_reason": result.trace.finish_reason,
         "model_name": result.model.name,
-        KEY: metadata(result, tool_calls),
+        "model_provider": PROVIDER,
+        KEY: metadata(result, tool_calls, details),
     }
 
 

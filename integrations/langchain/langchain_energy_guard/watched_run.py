@@ -58,6 +58,7 @@ class WatchedRun:
         self._info = backend.info
         self._request = request
         self._chain_run = current
+        self.answers = current.answers
         self._call = current.call(repr(request))
         self._structured = _forced(params)
         self._opens = backend.measure(request).opens_reasoning

@@ -1,0 +1,44 @@
+"""Whether a chain has something in it that guards a model, as far as that can be seen from outside.
+
+Functions hide what they call in globals and attributes, so that a no is no proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.runnables import Runnable, RunnableLambda
+
+from langchain_energy_guard.callback import (
+    AsyncEnergyGuardCallbackHandler,
+    EnergyGuardCallbackHandler,
+)
+from langchain_energy_guard.chat_model import ChatEnergyGuard
+
+_GUARDS = (ChatEnergyGuard, EnergyGuardCallbackHandler, AsyncEnergyGuardCallbackHandler)
+
+
+def guard_is_seen(chain: Runnable[object, object]) -> bool:
+    """Whether a ChatEnergyGuard or a handler of this package is seen in a chain."""
+    seen: set[int] = set()
+    waiting: list[object] = [chain]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, _GUARDS):
+            return True
+        if id(part) not in seen:
+            seen.add(id(part))
+            waiting.extend(_parts(part))
+    return False
+
+
+def _parts(part: object) -> Iterable[object]:
+    if isinstance(part, Mapping):
+        return part.values()
+    if isinstance(part, list | tuple):
+        return part
+    if isinstance(part, BaseCallbackManager):
+        return part.handlers
+    inside = list(vars(part).values()) if isinstance(part, Runnable) else []
+    return [*inside, *part.deps] if isinstance(part, RunnableLambda) else inside
