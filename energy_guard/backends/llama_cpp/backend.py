@@ -234,9 +234,7 @@ class _Session:
         self, requests: Sequence[Request], *, private: bool = False, steps: bool = True
     ) -> Generator[Event, None, None]:
         backend = self.backend
-        jobs = [
-            (backend._encode(request), backend._matcher(request)) for request in requests
-        ]
+        jobs = [(backend._encode(request), backend._matcher(request)) for request in requests]
         for number, (request, (prompt, matcher)) in enumerate(zip(requests, jobs, strict=True)):
             yield from heard(backend._run(number, request, prompt, matcher, private), steps)
 
