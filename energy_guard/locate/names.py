@@ -1,0 +1,183 @@
+"""Runs of words that are one part of an answer: names, noun phrases, lists of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import regex
+
+from energy_guard.locate.sentence import Sentence, Word
+from energy_guard.locate.span import Range
+
+_CONNECTORS: Final = frozenset(
+    """of the de da do dos das di del della des du d' van von der den zu la le el al bin ibn ben y e
+    und and & zur zum vom af ten ter""".split()
+)
+_GAP: Final = regex.compile(r"[ \u00a0]|[-–/]|\.\s?|['’]|, (?=Jr|Sr|II|III|Ph)|\s?&\s?")
+_ABBREVIATED: Final = regex.compile(
+    r"(?:\p{Lu}|\p{L}\.\p{L}|Dr|St|Mr|Mrs|Ms|Jr|Sr|Mt|Prof|Gen|Lt|Col)$"
+)
+_LISTED: Final = regex.compile(
+    r"(?i)[\"*”’_]*(?:,\s*(?:and |or |und |et |y |e |en |i |и |& )?|\s(?:and|or|&|und|et|y|e|en|i|и|och|ve|dan|và)\s)"
+    r"(?:the |also |by )?[\"*“_]*"
+)
+_DEMONYM: Final = regex.compile(r"\p{Lu}\w+(?:ish|ese|ian|ean|can|an|ic|ch|sh)$")
+_AGENT: Final = frozenset("by von par por da door av przez oleh bởi durch".split())
+_AGREES: Final = frozenset("called named als as namens llamado appelé heißt".split())
+
+
+def names(sentence: Sentence) -> list[Range]:
+    """Return the runs of capitalised words that hold a word the question has not, in order."""
+    words = sentence.words
+    runs: list[list[Word]] = []
+    number = 0
+    while number < len(words):
+        if not words[number].name or not _is_letter(words[number].text):
+            number += 1
+            continue
+        run = [words[number]]
+        number += 1
+        while number < len(words):
+            joined = _joined(sentence.text, run[-1], words[number:])
+            if not joined:
+                break
+            run += words[number : number + joined]
+            number += joined
+        runs.append(run)
+    kept = []
+    for run in runs:
+        if not any(word.telling for word in run):
+            continue
+        last = words.index(run[-1])
+        follows = words[last + 1] if last + 1 < len(words) else None
+        near = follows is not None and sentence.text[run[-1].end : follows.start] == " "
+        if len(run) == 1 and near and follows and follows.text.islower() and not follows.light:
+            if _DEMONYM.match(run[0].text):
+                continue
+        kept.append((run[0].start, run[-1].end))
+    return kept
+
+
+def _is_letter(text: str) -> bool:
+    return text[0].isalpha()
+
+
+def _joined(text: str, last: Word, words: Sequence[Word]) -> int:
+    """How many of the next words belong to a name; connectors only with a name after them."""
+    gap = text[last.end : words[0].start]
+    small = not regex.fullmatch(r"[ \u00a0]|[-–/]|['’]s? ?|, |\s?&\s?", gap)
+    if small and not (gap.startswith(".") and _ABBREVIATED.search(last.text)):
+        return 0
+    if gap == ", " and not regex.match(r"(?:Jr|Sr|II|III)\b", words[0].text):
+        return 0
+    if words[0].name:
+        return 1
+    count = 0
+    while count < len(words) and words[count].text.casefold() in _CONNECTORS and count < 3:
+        count += 1
+        if count < len(words) and text[words[count - 1].end : words[count].start] not in (
+            " ",
+            "'",
+            "’",
+        ):
+            return 0
+    joins = 0 < count < len(words) and words[count].name and not words[count].known
+    plain = words[0].text.casefold() in ("and", "und", "y", "e", "&")
+    return count + 1 if joins and not plain else 0
+
+
+def best_name(sentence: Sentence, kind: str) -> Range | None:
+    """Return the name, or list of names, that fits a kind of question best."""
+    found = names(sentence)
+    if not found:
+        return None
+    low, high = sentence.side
+    table = sentence.table
+
+    def cost(number: int) -> tuple[int, int]:
+        start, end = found[number]
+        before = sentence.before(start)
+        penalty = 0 if low <= start and end <= high else 3
+        if kind == "where":
+            penalty -= 1 if before in table.prepositions else 0
+        elif before in _AGENT:
+            penalty -= 3 if kind == "who" else 0
+        elif before in table.prepositions and before not in _AGREES:
+            penalty += 2
+        return penalty, number
+
+    chosen = min(range(len(found)), key=cost)
+    start, end = found[chosen]
+    for following in [] if sentence.question.single else found[chosen + 1 :]:
+        if not _LISTED.fullmatch(sentence.text, end, following[0]):
+            break
+        end = following[1]
+    return start, end
+
+
+def phrase(sentence: Sentence) -> Range | None:
+    """Return the first noun phrase on the answer's side that says something new."""
+    low, high = sentence.side
+    words = [word for word in sentence.words if low <= word.start and word.end <= high]
+    words = _after_participle(sentence, words)
+    at = 0
+    while at < len(words) and (not words[at].telling or _is_adverb(words[at], words[at + 1 :])):
+        at += 1
+    if at == len(words):
+        return None
+    if (low, high) == (sentence.start, sentence.end) and _is_verb(sentence, words, at):
+        at += 1
+        while at < len(words) and not words[at].telling:
+            at += 1
+    end = at
+    while end + 1 < len(words):
+        gap = sentence.text[words[end].end : words[end + 1].start]
+        follows = words[end + 1]
+        if not regex.fullmatch(r"[ \u00a0]|[-–/*`_]+|\s?[+^×*/]\s?", gap):
+            if not (sentence.question.several and _LISTED.fullmatch(gap) and follows.telling):
+                break
+        if follows.light:
+            joins = follows.text.casefold() in ("of", "the", "de", "des", "du", "del", "von", "der")
+            ahead = words[end + 2 : end + 4]
+            if not joins or not ahead or not any(word.telling for word in ahead[:1]):
+                several = sentence.question.several and regex.fullmatch(
+                    r"(?i)and|und|et|y|e|or", follows.text
+                )
+                if not several or not ahead:
+                    break
+        elif follows.known and not follows.name:
+            break
+        end += 1
+    return words[at].start, words[end].end
+
+
+_PARTICIPLE: Final = regex.compile(r"[a-z]+(?:ed|en|wn|ught|made|built|set|lt|nd|t)$")
+
+
+def _after_participle(sentence: Sentence, words: list[Word]) -> list[Word]:
+    """The words after "written by", "made of", "caused by", if the side begins so."""
+    for at, word in enumerate(words[:3]):
+        following = words[at + 1] if at + 1 < len(words) else None
+        if following is None or word.light:
+            continue
+        passive = following.text.casefold() in ("by", "of", "in", "at", "from", "as", "to", "with")
+        if _PARTICIPLE.match(word.text) and passive and any(w.telling for w in words[at + 2 :]):
+            return words[at + 2 :]
+        return words
+    return words
+
+
+def _is_adverb(word: Word, after: Sequence[Word]) -> bool:
+    return regex.fullmatch(r"[a-z]+ly", word.text) is not None and any(w.telling for w in after)
+
+
+def _is_verb(sentence: Sentence, words: Sequence[Word], at: int) -> bool:
+    """Whether a new word after a known subject seems to be the verb of what follows."""
+    if (
+        not at
+        or sentence.language != "en"
+        or not regex.fullmatch(r"[a-z]+(?:s|ed)", words[at].text)
+    ):
+        return False
+    return any(word.telling for word in words[at + 1 :])
