@@ -32,7 +32,7 @@ _DENIED: Final = tuple(
         r"(?:believed|thought|assumed|might think|may think)|often mistaken|viele (?:glauben|denken)"
         r"|beaucoup (?:pensent|croient)|muchos (?:creen|piensan))[^.!?\n]*?"
         r"[,;]?\s+(?:but|however|aber|mais|pero)(?!\w)[,]?)",
-        r"(?P<d>\([^()\n]*\))",
+        r"(?P<d>\([^()\n]*\)|\[\d{1,3}\])",
         r"(?P<d>（[^（）\n]*）)",
         r"(?P<d>不是[^，。；]{1,30}[，,]\s*(?:而)?是)",
         r"(?P<d>[^。、，「」]{1,30}では(?:なく|ありません)[、，]?)",

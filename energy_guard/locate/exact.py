@@ -124,7 +124,18 @@ def _in_sentences(answer: str, question: Question, asked: str) -> list[Range]:
         found = _extract(telling[number], question, asked)
         if found:
             return found
-    return []
+    echoed = (_said_again(telling[number]) for number in ranked)
+    return next((list(found) for found in echoed if found), [])
+
+
+def _said_again(sentence: Sentence) -> list[Range]:
+    """What a sentence says of its subject, if it says it in words of the question."""
+    low, high = sentence.said
+    before = {stem(w.text) for w in sentence.words if w.end <= low and not w.light}
+    said = [w for w in sentence.words if low <= w.start and not w.light]
+    if low == sentence.start or all(stem(w.text) in before for w in said):
+        return []
+    return [(said[0].start, _bare(sentence.text, said[0].start, high)[1])]
 
 
 def _unlisted(text: str, start: int, end: int) -> Range:

@@ -9,6 +9,7 @@ import regex
 
 from energy_guard.locate.sentence import Sentence, Word
 from energy_guard.locate.span import Range
+from energy_guard.locate.words import stem
 
 _CONNECTORS: Final = frozenset(
     """of the de da do dos das di del della des du d' van von der den zu la le el al bin ibn ben y e
@@ -23,6 +24,7 @@ _LISTED: Final = regex.compile(
     r"(?:the |also |by )?[\"*“_]*"
 )
 _DEMONYM: Final = regex.compile(r"\p{Lu}\w+(?:ish|ese|ian|ean|can|an|ic|ch|sh)$")
+_TITLE: Final = regex.compile(r"Jr|Sr|Dr|Mr|Mrs|Ms|Sir|Lord|Lady|Prof(?:essor)?|St|\p{Lu}")
 _AGENT: Final = frozenset("by von par por da door av przez oleh bởi durch".split())
 _AGREES: Final = frozenset("called named als as namens llamado appelé heißt".split())
 
@@ -47,12 +49,12 @@ def names(sentence: Sentence) -> list[Range]:
         runs.append(run)
     kept = []
     for run in runs:
-        if not any(word.telling for word in run):
+        if not any(word.telling and not _TITLE.fullmatch(word.text) for word in run):
             continue
         last = words.index(run[-1])
         follows = words[last + 1] if last + 1 < len(words) else None
         near = follows is not None and sentence.text[run[-1].end : follows.start] == " "
-        if len(run) == 1 and near and follows and follows.text.islower() and not follows.light:
+        if len(run) == 1 and near and follows and follows.text.islower() and not (follows.light or follows.known):
             if _DEMONYM.match(run[0].text):
                 continue
         kept.append((run[0].start, run[-1].end))
@@ -89,7 +91,7 @@ def _joined(text: str, last: Word, words: Sequence[Word]) -> int:
 
 def best_name(sentence: Sentence, kind: str) -> Range | None:
     """Return the name, or list of names, that fits a kind of question best."""
-    found = names(sentence)
+    found = _lists(sentence, names(sentence))
     if not found:
         return None
     low, high = sentence.side
@@ -99,6 +101,8 @@ def best_name(sentence: Sentence, kind: str) -> Range | None:
         start, end = found[number]
         before = sentence.before(start)
         penalty = 0 if low <= start and end <= high else 3
+        if sentence.question.head and _stands_by(sentence, start, end):
+            penalty -= 3
         if kind == "where":
             penalty -= 1 if before in table.prepositions else 0
         elif before in _AGENT:
@@ -107,13 +111,31 @@ def best_name(sentence: Sentence, kind: str) -> Range | None:
             penalty += 2
         return penalty, number
 
-    chosen = min(range(len(found)), key=cost)
-    start, end = found[chosen]
-    for following in [] if sentence.question.single else found[chosen + 1 :]:
-        if not _LISTED.fullmatch(sentence.text, end, following[0]):
-            break
-        end = following[1]
-    return start, end
+    return found[min(range(len(found)), key=cost)]
+
+
+def _lists(sentence: Sentence, found: list[Range]) -> list[Range]:
+    """Names with nothing but commas and "and" between them as one."""
+    joined: list[Range] = []
+    for start, end in found:
+        if joined and not sentence.question.single:
+            if _LISTED.fullmatch(sentence.text, joined[-1][1], start):
+                joined[-1] = joined[-1][0], end
+                continue
+        joined.append((start, end))
+    return joined
+
+
+def _stands_by(sentence: Sentence, start: int, end: int) -> bool:
+    """Whether a name stands by the noun that was asked for: "the state of Maine"."""
+    words = sentence.words
+    inside = [number for number, w in enumerate(words) if start <= w.start and w.end <= end]
+    if not inside:
+        return False
+    around = [w for w in words[max(0, inside[0] - 3) : inside[0]] if not w.light][-1:]
+    around += [words[n] for n in inside]
+    around += words[inside[-1] + 1 : inside[-1] + 2]
+    return any(stem(w.text) == sentence.question.head for w in around)
 
 
 def phrase(sentence: Sentence) -> Range | None:
@@ -149,9 +171,29 @@ def phrase(sentence: Sentence) -> Range | None:
         elif follows.known and not follows.name:
             break
         end += 1
+    if end == at and words[at].text.islower():
+        end = _completed(sentence, words, at)
     return words[at].start, words[end].end
 
 
+def _completed(sentence: Sentence, words: Sequence[Word], at: int) -> int:
+    """Where a phrase of one small word ends that goes on with a preposition: "due to rain"."""
+    end = last = at
+    while end + 1 < len(words):
+        gap = sentence.text[words[end].end : words[end + 1].start]
+        small = words[end + 1].text.casefold()
+        if gap != " " or (end == at and small not in sentence.table.prepositions):
+            break
+        if small in _CLAUSES:
+            break
+        end += 1
+        last = end if words[end].telling else last
+    return last
+
+
+_CLAUSES: Final = frozenset(
+    "which that who whose where when while because since as although but and is are was were".split()
+)
 _PARTICIPLE: Final = regex.compile(r"[a-z]+(?:ed|en|wn|ught|made|built|set|lt|nd|t)$")
 
 

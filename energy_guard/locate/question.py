@@ -25,7 +25,8 @@ class Question:
     table that read it. known: stems of its words, without those of its options. options: what it
     offers to choose from, each as the stems that tell it from the others. comparative: stems of
     words such as "older", if it compares. several, single: whether it asks for
-    more than one thing, or for one of several.
+    more than one thing, or for one of several. head: stem of the noun after
+    "which" or "what".
     """
 
     text: str
@@ -36,6 +37,7 @@ class Question:
     comparative: frozenset[str]
     several: bool
     single: bool
+    head: str
 
 
 @lru_cache(maxsize=1024)
@@ -57,7 +59,7 @@ def read_question(asked: str) -> Question:
     comparative = frozenset(stem(word) for word in words if _COMPARES.fullmatch(word))
     several = _SEVERAL.search(text) is not None
     single = _SINGLE.match(text) is not None
-    return Question(text, kind, language, known, options, comparative, several, single)
+    return Question(text, kind, language, known, options, comparative, several, single, _head(text))
 
 
 _MARKER: Final = regex.compile(
@@ -114,6 +116,8 @@ def _kind(text: str, language: str) -> Kind:
     if not found:
         return "what"
     kind = min(found)[2]
+    if kind in ("what", "which") and _ASKS_PLACE.search(text):
+        return "where"
     if kind == "what" and _DEFINES.match(text):
         return "open"
     return kind
@@ -126,6 +130,23 @@ _COMPARES: Final = regex.compile(
 _SEVERAL: Final = regex.compile(
     r"(?i)\b(?:which|what|name|list)(?: (?:are|were|the|all|two|three|four|five|six|some|\w+))? "
     r"\w{2,}s\b|\blist\b|\bnames\b"
+)
+def _head(text: str) -> str:
+    """The stem of the noun after "which" or "what"."""
+    match = _HEAD.search(text)
+    return stem(match[1]) if match else ""
+
+
+_HEAD: Final = regex.compile(
+    r"(?i)\b(?:which|what|welche[rsnm]?|quelle?s?|qué|quale?|qual|welke?|как(?:ой|ая|ое|ом))\s"
+    r"(?!(?:is|are|was|were|did|do|does|the|has|have|can|will|would|year|kind|type|sort)\b)"
+    r"(?:(?:\w+(?:ish|ese|ian|can|al|an|ous|ic))\s)?(\p{Ll}[\w-]+)"
+)
+_ASKS_PLACE: Final = regex.compile(
+    r"(?i)\b(?:in|at|on|from|to|into|near|through|of|under) (?:which|what)\b|\b(?:in|at|from|to|on|into"
+    r"|through|of|for|with)\s*[?？]?$|\b(?:in|an|auf|aus) welche\w+|\b(?:en|dans|à|de) quel|\ben qué\b"
+    r"|\bin (?:quale|che)\b|\bem qu|(?<!\w)в как|\b(?:which|what) (?:city|country|town|state|village"
+    r"|continent|region|county|place|island|ocean|river|sea|province|district|part)\b"
 )
 _SINGLE: Final = regex.compile(
     r"(?i)(?:name|give|tell|state)(?: me)? (?:one|an?|any)\b|nenne eine?n?\b"

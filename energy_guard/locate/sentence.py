@@ -127,20 +127,29 @@ class Sentence:
             return split[1], self.end
         return self.start, self.end
 
+    @cached_property
+    def said(self) -> Range:
+        """What stands after the first verb of being; all, if there is none."""
+        return next(((end, self.end) for _, end in self._splits()), (self.start, self.end))
+
     def _splits(self) -> list[Range]:
         """Verbs of being, and the marks that stand for one."""
         found = [m.span() for m in _DASH.finditer(self.text, self.start, self.end)]
-        found += [
-            (word.start, word.end)
-            for word in self.words
-            if word.text.casefold().replace("’", "'") in self.table.copulas
-        ]
+        previous = ""
+        for word in self.words:
+            folded = word.text.casefold().replace("’", "'")
+            if folded in self.table.copulas and previous not in _RELATIVES:
+                found.append((word.start, word.end))
+            previous = folded
         found += [(m.end(1), m.end()) for m in _SHORTENED.finditer(self.text, self.start, self.end)]
         return sorted(pair for pair in found if pair[0] > self.start)
 
 
 _ENDING: Final = regex.compile(
     r"(?<=..)(?:이?었습니다|였습니다|입니다|이에요|예요|이다|에서|에게|부터|까지|으로|은|는|이|가|을|를|에|의|로|와|과)$"
+)
+_RELATIVES: Final = frozenset(
+    "which that who whose where qui que der die das welche welcher quien che cui который".split()
 )
 _OPENS: Final = frozenset(["the", "he", "she", "it", "they", "i'm", "no", "yes", "if", "or"])
 _ARTICLES: Final = frozenset(
