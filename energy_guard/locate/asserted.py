@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-import regex
-
+from energy_guard.locate.patterns import IGNORECASE, Pattern
 from energy_guard.locate.span import Range
 
 _NOT: Final = r"(?:not|nicht|kein\w*|pas|non|no|não|niet|geen|inte|nie|не|bukan|không phải)"
@@ -14,7 +14,7 @@ _BUT: Final = (
     r"|utan|ale|lecz|а|но|melainkan|mà)"
 )
 _DENIED: Final = tuple(
-    regex.compile(pattern, regex.IGNORECASE)
+    Pattern(pattern, IGNORECASE)
     for pattern in (
         rf"(?<!\w){_NOT}\s(?P<d>[^.;!?\n]{{1,80}}?),?\s+{_BUT}(?!\w)",
         rf"(?:[,;(]|\s[–—-])\s*(?:and\s+)?(?P<d>{_NOT}\s[^,.;!?\n)]{{1,60}})",
@@ -38,16 +38,16 @@ _DENIED: Final = tuple(
         r"(?P<d>[^。、，「」]{1,30}では(?:なく|ありません)[、，]?)",
     )
 )
-_CLAUSE: Final = regex.compile(
+_CLAUSE: Final = Pattern(
     r"[,;]\s+|\s[–—]\s|[.!?]\s+|\s+(?:but|however|aber|sondern|mais|pero|sino|mas|maar|но)\s+",
-    regex.IGNORECASE,
+    IGNORECASE,
 )
-_NEGATION: Final = regex.compile(
+_NEGATION: Final = Pattern(
     r"(?i)(?<!\w)(?:not|never|no longer|nicht|nie|niemals|kein\w*|ne|pas|jamais|nunca|non|mai|não"
     r"|niet|nooit|inte|не|никогда|isn['’]t|wasn['’]t|aren['’]t|weren['’]t|don['’]t|didn['’]t"
     r"|doesn['’]t|cannot|can['’]t|won['’]t)(?!\w)|(?i:^no$)"
 )
-_TAKEN_BACK: Final = regex.compile(
+_TAKEN_BACK: Final = Pattern(
     r"(?i)(?:(?<=[.!?…,;—–-]\s)|(?<=\n))(?:oh,?\s+|hmm,?\s+|no,?\s+)?(?:wait|actually|correction"
     r"|scratch that|sorry|my mistake|i mean(?:t)?|on second thought|let me correct(?: that| myself)?"
     r"|i was wrong|i made a mistake|moment|halt|nein|eigentlich|pardon|enfin|perdón|espera|en realidad"
@@ -67,7 +67,7 @@ def denied(text: str) -> list[Range]:
     """
     found = [match.span("d") for pattern in _DENIED for match in pattern.finditer(text)]
     back = list(_TAKEN_BACK.finditer(text))
-    if back and regex.search(r"\w", text[back[-1].end() :]):
+    if back and re.search(r"\w", text[back[-1].end() :]):
         found.append((0, back[-1].end()))
     return found + _denying_clauses(text)
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
-
-import regex
 
 from energy_guard.locate import no_blanks
 from energy_guard.locate.asserted import denied
 from energy_guard.locate.languages import language_of
 from energy_guard.locate.names import best_name, phrase
 from energy_guard.locate.parts import DATE, NUMBER, QUOTED, boxed, final_answer, marked
+from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.question import Question, read_question
 from energy_guard.locate.sentence import Sentence
 from energy_guard.locate.sentences import marker_end, sentence_ranges
@@ -39,7 +39,7 @@ def exact_answer(answer: str, asked: str) -> list[Range]:
         if found:
             return _by_word(answer, found)
     whole = _bare(answer, 0, len(answer))
-    if not regex.search(r"\n", answer) and _is_short(answer, whole, question):
+    if not re.search(r"\n", answer) and _is_short(answer, whole, question):
         return [whole] if whole[0] < whole[1] else []
     items = _items(answer, question)
     if items:
@@ -49,7 +49,7 @@ def exact_answer(answer: str, asked: str) -> list[Range]:
 
 def _by_word(text: str, ranges: list[Range]) -> list[Range]:
     """The same ranges without the blanks inside them: a blank that is a token says nothing."""
-    words = regex.compile(r"\S+")
+    words = Pattern(r"\S+")
     return [match.span() for part in ranges for match in words.finditer(text, *part)]
 
 
@@ -100,7 +100,7 @@ def _is_short(text: str, part: Range, question: Question) -> bool:
     return not spoken and (question.kind != "number" or len(words) < 3)
 
 
-_SPLITS: Final = regex.compile(r"\s[—–=]\s|:\s")
+_SPLITS: Final = Pattern(r"\s[—–=]\s|:\s")
 _INSIDE: Final = frozenset("the a an of der die das des von le la les de du del el los il".split())
 
 
@@ -157,7 +157,7 @@ def _covered(start: int, end: int, ranges: tuple[Range, ...]) -> bool:
     return any(a <= start and end <= b for a, b in ranges)
 
 
-_OPENING: Final = regex.compile(
+_OPENING: Final = Pattern(
     r"""(?ix)^\W*(?:
       (?:that(?:['’]s|\ is)|what)\ (?:a|an|such\ a)\ (?:really\ |very\ )?\w+\ question.*
     | (?:great|good|excellent|interesting)\ question.*
@@ -177,13 +177,13 @@ _OPENING: Final = regex.compile(
 def is_opening(sentence: str) -> bool:
     """Return whether a sentence only opens or closes: it answers nothing, or asks back."""
     stripped = sentence.strip()
-    if regex.search(r"[?？؟]['\"”’)]*$", stripped) and not regex.search(r"\d", stripped):
+    if re.search(r"[?？؟]['\"”’)]*$", stripped) and not re.search(r"\d", stripped):
         return True
     return is_small_talk(stripped) or _OPENING.match(stripped) is not None
 
 
-_CONCLUDES: Final = regex.compile(
-    r"(?i)^\W*(?:so|thus|therefore|hence|in total|in all|altogether|overall|consequently|finally"
+_CONCLUDES: Final = Pattern(
+    r"(?i)\W*(?:so|thus|therefore|hence|in total|in all|altogether|overall|consequently|finally"
     r"|in conclusion|also|folglich|insgesamt|donc|au total|por lo tanto|en total|quindi|portanto"
     r"|итак|因此|所以|したがって)(?!\w)"
 )
@@ -224,9 +224,7 @@ def _typed(sentence: Sentence, question: Question) -> bool:
     return False
 
 
-def _typed_parts(
-    sentence: Sentence, pattern: regex.Pattern[str], question: Question
-) -> list[Range]:
+def _typed_parts(sentence: Sentence, pattern: Pattern, question: Question) -> list[Range]:
     """Asserted parts of a form, those that the question has not rather than those it has."""
     found = [m.span() for m in pattern.finditer(sentence.text, sentence.start, sentence.end)]
     found = [part for part in found if sentence.asserts(*part)]
@@ -237,10 +235,7 @@ def _is_sum(question: Question, asked: str, text: str) -> bool:
     """Whether a number is worked out: an equation, or a question with several numbers."""
     if question.kind not in ("number", "what", "open"):
         return False
-    return (
-        len(regex.findall(r"\d+", asked)) > 1
-        or regex.search(r"\d\s*=\s*\D{0,2}\d", text) is not None
-    )
+    return len(re.findall(r"\d+", asked)) > 1 or re.search(r"\d\s*=\s*\D{0,2}\d", text) is not None
 
 
 def _in_part(text: str, part: Range, question: Question, asked: str) -> list[Range]:
@@ -262,11 +257,9 @@ def _items(answer: str, question: Question) -> list[Range]:
     if not question.several or question.kind in ("yes or no", "number", "when"):
         return []
     found = []
-    for line in regex.finditer(
-        r"(?m)^[ \t]*(?:[-*•+–]|\d{1,2}[.)])[ \t]+(?P<item>[^\n]+)$", answer
-    ):
+    for line in re.finditer(r"(?m)^[ \t]*(?:[-*•+–]|\d{1,2}[.)])[ \t]+(?P<item>[^\n]+)$", answer):
         start, end = line.span("item")
-        gloss = regex.compile(r":\**\s|\s[–—-]\s|[.。]\s").search(answer, start, end)
+        gloss = Pattern(r":\**\s|\s[–—-]\s|[.。]\s").search(answer, start, end)
         part = _bare(answer, start, gloss.start() if gloss else end)
         if 0 < len(WORD.findall(answer, *part)) <= 6:
             found.append(part)
@@ -333,7 +326,7 @@ def _names_it(sentence: Sentence, said: Range, name: Range) -> bool:
         return True
     between = sentence.text[said[1] : name[0]].strip().casefold()
     return (
-        regex.fullmatch(r",?\s*(?:is |was )?(?:called|named|known as|namens|the)\s*[\"“]?", between)
+        re.fullmatch(r",?\s*(?:is |was )?(?:called|named|known as|namens|the)\s*[\"“]?", between)
         is not None
     )
 
@@ -344,7 +337,7 @@ def _predicate(sentence: Sentence) -> Range | None:
     words = [w for w in sentence.telling if low <= w.start and w.end <= high]
     if not words:
         return None
-    because = regex.compile(r"(?i)\b(?:because|weil|parce que|porque|perché|потому что)\b").search(
+    because = Pattern(r"(?i)\b(?:because|weil|parce que|porque|perché|потому что)\b").search(
         sentence.text, sentence.start, sentence.end
     )
     start = because.start() if because else words[0].start
@@ -382,19 +375,19 @@ def _option(sentence: Sentence, question: Question) -> Range | None:
         if words:
             end = words[0].end
             for word in words[1:]:
-                if regex.fullmatch(
+                if re.fullmatch(
                     r"[ \-,.']{1,3}(?:of |the |and )?", sentence.text[end : word.start]
                 ):
                     end = word.end
             named.append((number, (words[0].start, end)))
     if not named:
-        both = regex.compile(
+        both = Pattern(
             r"(?i)\b(?:both|neither|the same|equal(?:ly)?|beide|keines?|les deux|ambos|entrambi|оба)\b"
         ).search(sentence.text, sentence.start, sentence.end)
         return both.span() if both else None
     named.sort(key=lambda pair: pair[1])
     if len(named) > 1 and question.comparative:
-        than = regex.compile(r"(?i)\s(?:than|als|que|di|чем)\s").search(
+        than = Pattern(r"(?i)\s(?:than|als|que|di|чем)\s").search(
             sentence.text, sentence.start, sentence.end
         )
         before = {stem(w.text) for w in sentence.words if than and w.end <= than.start()}
@@ -404,7 +397,7 @@ def _option(sentence: Sentence, question: Question) -> Range | None:
     return named[0][1]
 
 
-_COMPARATIVE: Final = regex.compile(r"(?i)\w+er|less|more")
+_COMPARATIVE: Final = Pattern(r"(?i)\w+er|less|more")
 
 
 def _number(sentence: Sentence, question: Question, asked: str) -> Range | None:
@@ -429,7 +422,7 @@ def _number(sentence: Sentence, question: Question, asked: str) -> Range | None:
             return start, end
     if _is_sum(question, asked, part):
         return found[-1]
-    digits = [p for p in found if regex.search(r"\d", sentence.text[p[0] : p[1]])]
+    digits = [p for p in found if re.search(r"\d", sentence.text[p[0] : p[1]])]
     for start, end in digits or found:
         if low <= start and end <= high:
             return start, end
@@ -443,10 +436,9 @@ def _alternatives(text: str, found: list[Range]) -> list[Range]:
         if joined:
             before = text[joined[-1][1] : start]
             units = all(
-                regex.search(r"\d\s?[^\W\d]|[°$€£%]", text[a:b])
-                for a, b in (joined[-1], (start, end))
+                re.search(r"\d\s?[^\W\d]|[°$€£%]", text[a:b]) for a, b in (joined[-1], (start, end))
             )
-            if units and regex.fullmatch(
+            if units and re.fullmatch(
                 r"(?i),?\s+(?:or|oder|ou|o)\s+(?:about |some )?|\s?[-–]\s?|\sto\s", before
             ):
                 joined[-1] = joined[-1][0], end
@@ -461,9 +453,16 @@ def _date(sentence: Sentence, question: Question) -> Range | None:
     if not found:
         found = [p for p in _typed_parts(sentence, NUMBER, question) if p[1] - p[0] > 3]
     if len(found) > 1:
-        known = [w for w in sentence.words if w.known and w.text.islower() and not w.light]
+        shapes = {_shape(word) for word in question.known}
+        small = [w for w in sentence.words if w.text.islower() and not w.light]
+        known = [w for w in small if w.known or _shape(stem(w.text)) in shapes]
         near = [
             (min((p[0] - w.end for w in known if w.end <= p[0]), default=999), p) for p in found
         ]
         return min(near)[1]
     return found[0] if found else None
+
+
+def _shape(word: str) -> str:
+    """A word without vowels after its first letter: strong verbs change those (fall, fell)."""
+    return word[:1] + re.sub(r"[aeiou]", "", word[1:])

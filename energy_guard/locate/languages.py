@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
-import regex
+from energy_guard.locate.patterns import IGNORECASE, Pattern
 
 Kind = Literal["who", "when", "where", "number", "which", "what", "yes or no", "open"]
 """What a question asks for; "open" is a definition, a reason or a way."""
@@ -23,7 +23,7 @@ class Language:
 
     asks: for each kind the question words, a regular expression. copulas: verbs between what is
     asked and the answer. prepositions: words that end a noun phrase; places: those of them that
-    stand before a place. light: other words that say nothing alone. yes, no: answers; no holds
+    stand before a place. light: other words that say nothing alone; function: all of these. yes, no: answers; no holds
     negations too. auxiliaries: verbs that a question begins with if its answer is yes or no.
     """
 
@@ -34,11 +34,7 @@ class Language:
     yes: frozenset[str]
     no: frozenset[str]
     auxiliaries: frozenset[str]
-
-    @property
-    def function(self) -> frozenset[str]:
-        """All words that say nothing alone."""
-        return self.copulas | self.prepositions | self.light
+    function: frozenset[str]
 
 
 def _made(
@@ -48,7 +44,11 @@ def _made(
     read = [line.strip().split(": ", 1) for line in asks.strip().splitlines()]
     kinds: list[tuple[Kind, str]] = [(_KINDS[kind], pattern) for kind, pattern in read]
     sets = (frozenset(words.split()) for words in (copulas, prepositions, light, yes, no))
-    return Language(tuple(kinds), *sets, frozenset((first or copulas).split()))
+    says, stands, small, agrees, denies = sets
+    begins = frozenset((first or copulas).split())
+    return Language(
+        tuple(kinds), says, stands, small, agrees, denies, begins, says | stands | small
+    )
 
 
 _KINDS: Final[dict[str, Kind]] = {
@@ -387,24 +387,24 @@ NO_BLANKS: Final[dict[str, tuple[tuple[Kind, str], ...]]] = {
 """Question words of languages without blanks between words."""
 
 _SCRIPTS: Final = (
-    ("ko", regex.compile(r"\p{Hangul}")),
-    ("ja", regex.compile(r"[\p{Hiragana}\p{Katakana}]")),
-    ("zh", regex.compile(r"\p{Han}")),
-    ("th", regex.compile(r"\p{Thai}")),
-    ("hi", regex.compile(r"\p{Devanagari}")),
-    ("ru", regex.compile(r"\p{Cyrillic}")),
-    ("ar", regex.compile(r"\p{Arabic}")),
+    ("ko", Pattern(r"\p{Hangul}")),
+    ("ja", Pattern(r"[\p{Hiragana}\p{Katakana}]")),
+    ("zh", Pattern(r"\p{Han}")),
+    ("th", Pattern(r"\p{Thai}")),
+    ("hi", Pattern(r"\p{Devanagari}")),
+    ("ru", Pattern(r"\p{Cyrillic}")),
+    ("ar", Pattern(r"\p{Arabic}")),
 )
 _LATIN: Final = ("en", "de", "fr", "es", "it", "pt", "nl", "sv", "pl", "tr", "vi", "id")
 _WHOSE: Final[dict[str, list[str]]] = {}
 for _name in _LATIN:
     for _word in LANGUAGES[_name].function | LANGUAGES[_name].no | LANGUAGES[_name].yes:
         _WHOSE.setdefault(_word, []).append(_name)
-_LETTERS = regex.compile(r"[\p{L}\p{M}]+(?:['’]\p{L}+)?")
+_LETTERS = Pattern(r"[\p{L}\p{M}]+(?:['’]\p{L}+)?")
 _ASKED_IN: Final = {
-    name: regex.compile(
+    name: Pattern(
         r"\b(?:" + "|".join(pattern for _, pattern in LANGUAGES[name].asks) + r")\b",
-        regex.IGNORECASE,
+        IGNORECASE,
     )
     for name in _LATIN
 }
@@ -420,7 +420,7 @@ def language_of(text: str, likely: str = "en") -> str:
     ('de', 'ja')
     """
     letters = sum(map(str.isalpha, text))
-    for name, script in _SCRIPTS:
+    for name, script in () if text.isascii() else _SCRIPTS:
         if 6 * len(script.findall(text)) > letters:
             return name
     counts: Counter[str] = Counter({likely: 1})

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
-import regex
-
+from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.sentence import Sentence, Word
 from energy_guard.locate.span import Range
 from energy_guard.locate.words import stem
@@ -15,16 +15,14 @@ _CONNECTORS: Final = frozenset(
     """of the de da do dos das di del della des du d' van von der den zu la le el al bin ibn ben y e
     und and & zur zum vom af ten ter""".split()
 )
-_GAP: Final = regex.compile(r"[ \u00a0]|[-–/]|\.\s?|['’]|, (?=Jr|Sr|II|III|Ph)|\s?&\s?")
-_ABBREVIATED: Final = regex.compile(
-    r"(?:\p{Lu}|\p{L}\.\p{L}|Dr|St|Mr|Mrs|Ms|Jr|Sr|Mt|Prof|Gen|Lt|Col)$"
-)
-_LISTED: Final = regex.compile(
+_GAP: Final = Pattern(r"[ \u00a0]|[-–/]|\.\s?|['’]|, (?=Jr|Sr|II|III|Ph)|\s?&\s?")
+_ABBREVIATED: Final = Pattern(r"(?:\p{Lu}|\p{L}\.\p{L}|Dr|St|Mr|Mrs|Ms|Jr|Sr|Mt|Prof|Gen|Lt|Col)$")
+_LISTED: Final = Pattern(
     r"(?i)[\"*”’_]*(?:,\s*(?:and |or |und |et |y |e |en |i |и |& )?|\s(?:and|or|&|und|et|y|e|en|i|и|och|ve|dan|và)\s)"
     r"(?:the |also |by )?[\"*“_]*"
 )
-_DEMONYM: Final = regex.compile(r"\p{Lu}\w+(?:ish|ese|ian|ean|can|an|ic|ch|sh)$")
-_TITLE: Final = regex.compile(r"Jr|Sr|Dr|Mr|Mrs|Ms|Sir|Lord|Lady|Prof(?:essor)?|St|\p{Lu}")
+_DEMONYM: Final = Pattern(r"\p{Lu}\w+(?:ish|ese|ian|ean|can|an|ic|ch|sh)$")
+_TITLE: Final = Pattern(r"Jr|Sr|Dr|Mr|Mrs|Ms|Sir|Lord|Lady|Prof(?:essor)?|St|\p{Lu}")
 _AGENT: Final = frozenset("by von par por da door av przez oleh bởi durch".split())
 _AGREES: Final = frozenset("called named als as namens llamado appelé heißt".split())
 
@@ -54,7 +52,13 @@ def names(sentence: Sentence) -> list[Range]:
         last = words.index(run[-1])
         follows = words[last + 1] if last + 1 < len(words) else None
         near = follows is not None and sentence.text[run[-1].end : follows.start] == " "
-        if len(run) == 1 and near and follows and follows.text.islower() and not (follows.light or follows.known):
+        if (
+            len(run) == 1
+            and near
+            and follows
+            and follows.text.islower()
+            and not (follows.light or follows.known)
+        ):
             if _DEMONYM.match(run[0].text):
                 continue
         kept.append((run[0].start, run[-1].end))
@@ -68,10 +72,10 @@ def _is_letter(text: str) -> bool:
 def _joined(text: str, last: Word, words: Sequence[Word]) -> int:
     """How many of the next words belong to a name; connectors only with a name after them."""
     gap = text[last.end : words[0].start]
-    small = not regex.fullmatch(r"[ \u00a0]|[-–/]|['’]s? ?|, |\s?&\s?", gap)
+    small = not re.fullmatch(r"[ \u00a0]|[-–/]|['’]s? ?|, |\s?&\s?", gap)
     if small and not (gap.startswith(".") and _ABBREVIATED.search(last.text)):
         return 0
-    if gap == ", " and not regex.match(r"(?:Jr|Sr|II|III)\b", words[0].text):
+    if gap == ", " and not re.match(r"(?:Jr|Sr|II|III)\b", words[0].text):
         return 0
     if words[0].name:
         return 1
@@ -156,14 +160,14 @@ def phrase(sentence: Sentence) -> Range | None:
     while end + 1 < len(words):
         gap = sentence.text[words[end].end : words[end + 1].start]
         follows = words[end + 1]
-        if not regex.fullmatch(r"[ \u00a0]|[-–/*`_]+|\s?[+^×*/]\s?", gap):
+        if not re.fullmatch(r"[ \u00a0]|[-–/*`_]+|\s?[+^×*/]\s?", gap):
             if not (sentence.question.several and _LISTED.fullmatch(gap) and follows.telling):
                 break
         if follows.light:
             joins = follows.text.casefold() in ("of", "the", "de", "des", "du", "del", "von", "der")
             ahead = words[end + 2 : end + 4]
             if not joins or not ahead or not any(word.telling for word in ahead[:1]):
-                several = sentence.question.several and regex.fullmatch(
+                several = sentence.question.several and re.fullmatch(
                     r"(?i)and|und|et|y|e|or", follows.text
                 )
                 if not several or not ahead:
@@ -194,7 +198,7 @@ def _completed(sentence: Sentence, words: Sequence[Word], at: int) -> int:
 _CLAUSES: Final = frozenset(
     "which that who whose where when while because since as although but and is are was were".split()
 )
-_PARTICIPLE: Final = regex.compile(r"[a-z]+(?:ed|en|wn|ught|made|built|set|lt|nd|t)$")
+_PARTICIPLE: Final = Pattern(r"[a-z]+(?:ed|en|wn|ught|made|built|set|lt|nd|t)$")
 
 
 def _after_participle(sentence: Sentence, words: list[Word]) -> list[Word]:
@@ -211,15 +215,11 @@ def _after_participle(sentence: Sentence, words: list[Word]) -> list[Word]:
 
 
 def _is_adverb(word: Word, after: Sequence[Word]) -> bool:
-    return regex.fullmatch(r"[a-z]+ly", word.text) is not None and any(w.telling for w in after)
+    return re.fullmatch(r"[a-z]+ly", word.text) is not None and any(w.telling for w in after)
 
 
 def _is_verb(sentence: Sentence, words: Sequence[Word], at: int) -> bool:
     """Whether a new word after a known subject seems to be the verb of what follows."""
-    if (
-        not at
-        or sentence.language != "en"
-        or not regex.fullmatch(r"[a-z]+(?:s|ed)", words[at].text)
-    ):
+    if not at or sentence.language != "en" or not re.fullmatch(r"[a-z]+(?:s|ed)", words[at].text):
         return False
     return any(word.telling for word in words[at + 1 :])

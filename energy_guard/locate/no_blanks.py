@@ -6,11 +6,11 @@ is left is the answer.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-import regex
-
 from energy_guard.locate.parts import DATE, NUMBER, QUOTED
+from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.question import Question
 from energy_guard.locate.span import Range
 
@@ -24,7 +24,7 @@ _COPULA: Final = {
 _LEADS: Final = {
     "zh": r"(?:[，,、：:\s]|就?是|为|约|大约|大概|可能|应该|一定|在|由|于|的|了|即|名为|叫做?|称为|位于)+",
     "ja": r"(?:[、,：:\s]|は|が|を|に|で|の|も|約|およそ|おそらく|たぶん|それは)+",
-    "th": r"(?:\s|คือ|เป็น|ชื่อ|ที่|ใน|อยู่|ประมาณ|โดย|ของ|นั้น|ก็)+",
+    "th": r"(?:\s|ื่อ|คือ|เป็น|ชื่อ|ที่|ใน|อยู่|ประมาณ|โดย|ของ|นั้น|ก็)+",
 }
 _TRAILS: Final = {
     "zh": r"(?:[，,。．.！!？?\s”」』》]|的|了|结束|吗|呢)+",
@@ -46,7 +46,7 @@ def without_blanks(
 ) -> list[Range]:
     """Return the exact answer in a sentence of such a language; nothing if all is the question's."""
     if question.kind == "yes or no":
-        said = regex.compile(_YES_NO[language]).search(text[start:end])
+        said = Pattern(_YES_NO[language]).search(text[start:end])
         if said:
             return [(start + said.start(), start + said.end())]
     left = _left(text, start, end, question.text)
@@ -57,7 +57,7 @@ def without_blanks(
             if match:
                 return [match.span()]
     trimmed = [_trimmed(text, *piece, language) for piece in left]
-    pieces = [(a, b) for a, b in trimmed if regex.search(r"[^\W_]", text[a:b])]
+    pieces = [(a, b) for a, b in trimmed if re.search(r"[^\W_]", text[a:b])]
     if not pieces:
         return []
     for low, high in pieces:
@@ -75,7 +75,7 @@ def _left(text: str, start: int, end: int, question: str) -> list[Range]:
     size = 2
     grams = {question[i : i + size] for i in range(len(question) - size + 1)}
     for at in range(start, end - size + 1):
-        if text[at : at + size] in grams and regex.fullmatch(r"\w+", text[at : at + size]):
+        if text[at : at + size] in grams and re.fullmatch(r"\w+", text[at : at + size]):
             shared[at - start : at - start + size] = b"1" * size
     pieces: list[Range] = []
     for at in range(start, end):
@@ -88,26 +88,26 @@ def _left(text: str, start: int, end: int, question: str) -> list[Range]:
 
 
 def _trimmed(text: str, start: int, end: int, language: str) -> Range:
-    lead = regex.compile(_LEADS[language]).match(text, start, end)
+    lead = Pattern(_LEADS[language]).match(text, start, end)
     start = lead.end() if lead else start
-    trail = regex.compile(rf"{_TRAILS[language]}$").search(text[start:end])
+    trail = Pattern(rf"{_TRAILS[language]}$").search(text[start:end])
     return start, (start + trail.start() if trail else end)
 
 
 def _best(text: str, pieces: list[Range], language: str) -> Range:
     """The piece after a copula; otherwise the longest."""
     for start, end in pieces:
-        if regex.search(rf"(?:是|为|は|คือ|เป็น|：)\s*$", text[:start]):
+        if re.search(r"(?:是|为|は|คือ|เป็น|：)\s*$", text[:start]):
             return start, end
     return max(pieces, key=lambda piece: piece[1] - piece[0])
 
 
 def _after_copula(text: str, start: int, end: int, language: str) -> Range:
     """What follows the last verb of being inside a piece."""
-    for match in reversed(list(regex.finditer(r"是|คือ|为|：", text[start:end]))):
+    for match in reversed(list(re.finditer(r"是|คือ|为|：", text[start:end]))):
         if 0 < match.start() and match.end() < end - start and match.start() <= 8:
             return start + match.end(), end
-    comma = regex.search(r"[，,、]", text[start:end])
+    comma = re.search(r"[，,、]", text[start:end])
     if comma and comma.start() > 1 and language != "ja":
         return start, start + comma.start()
     return start, end
@@ -116,5 +116,5 @@ def _after_copula(text: str, start: int, end: int, language: str) -> Range:
 def shares(text: str, question: str) -> float:
     """Return which part of the question's pairs of characters a text has, 0 to 1."""
     grams = {question[i : i + 2] for i in range(len(question) - 1)}
-    grams = {gram for gram in grams if regex.fullmatch(r"\w+", gram)}
+    grams = {gram for gram in grams if re.fullmatch(r"\w+", gram)}
     return sum(gram in text for gram in grams) / len(grams) if grams else 0.0

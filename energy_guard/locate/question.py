@@ -6,13 +6,13 @@ the passage says can be the answer.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-import regex
-
 from energy_guard.locate.languages import LANGUAGES, NO_BLANKS, Kind, language_of
+from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.sentences import sentence_ranges
 from energy_guard.locate.words import WORD, stem
 
@@ -62,13 +62,13 @@ def read_question(asked: str) -> Question:
     return Question(text, kind, language, known, options, comparative, several, single, _head(text))
 
 
-_MARKER: Final = regex.compile(
+_MARKER: Final = Pattern(
     r"(?i)(?:^|[\n.。!?])[ \t>#*]*(?:user |the )?(?:question|frage|pregunta|domanda|pergunta|вопрос"
     r"|问题|問題|質問|질문|คำถาม|سؤال|السؤال|प्रश्न|soru|pytanie|vraag|fråga|q)\s*\d*[*]*\s*[:：][*]*"
     r"\s*(?P<body>\S[^\n]*)"
 )
-_TAIL: Final = regex.compile(r"(?i)\s*\b(?:answer|antwort|réponse|respuesta|a)\s*[:：]\s*$")
-_ENDS_ASKING: Final = regex.compile(r"[?？؟]['\"”’)\]*]*$")
+_TAIL: Final = Pattern(r"(?i)\s*\b(?:answer|antwort|réponse|respuesta|a)\s*[:：]\s*$")
+_ENDS_ASKING: Final = Pattern(r"[?？؟]['\"”’)\]*]*$")
 
 
 def _itself(asked: str) -> str:
@@ -87,7 +87,7 @@ def _itself(asked: str) -> str:
     return (leading or parts)[-1]
 
 
-_POLITE: Final = regex.compile(
+_POLITE: Final = Pattern(
     r"(?i)^(?:(?:hello|hi|hey|please|so|ok|okay|well|and|but|now|¿|¡|[\"'“(])[,!. ]*)*"
     r"(?:(?:can|could|would|do|will) you (?:please )?(?:tell me|say|know|explain|name)[,:]? "
     r"|(?:please )?tell me[,:]? |i(?:'d| would) like to know[,:]? |i wonder )?"
@@ -95,11 +95,11 @@ _POLITE: Final = regex.compile(
 
 
 @lru_cache(maxsize=64)
-def _patterns(language: str) -> tuple[tuple[Kind, regex.Pattern[str]], ...]:
+def _patterns(language: str) -> tuple[tuple[Kind, Pattern], ...]:
     if language in NO_BLANKS:
-        return tuple((kind, regex.compile(p)) for kind, p in NO_BLANKS[language])
+        return tuple((kind, Pattern(p)) for kind, p in NO_BLANKS[language])
     table = LANGUAGES[language].asks
-    return tuple((kind, regex.compile(rf"(?i)(?<!\w)(?:{p})(?!\w)")) for kind, p in table)
+    return tuple((kind, Pattern(rf"(?i)(?<!\w)(?:{p})(?!\w)")) for kind, p in table)
 
 
 def _kind(text: str, language: str) -> Kind:
@@ -123,34 +123,34 @@ def _kind(text: str, language: str) -> Kind:
     return kind
 
 
-_DEFINES: Final = regex.compile(r"(?i)(?:what(?: is|'s| are)|was (?:ist|sind)) (?!the\b|your\b)")
-_COMPARES: Final = regex.compile(
+_DEFINES: Final = Pattern(r"(?i)(?:what(?: is|'s| are)|was (?:ist|sind)) (?!the\b|your\b)")
+_COMPARES: Final = Pattern(
     r"(?i)[a-z]{2,}(?:er|est)|more|less|fewer|better|worse|most|least|first|earlier|later"
 )
-_SEVERAL: Final = regex.compile(
+_SEVERAL: Final = Pattern(
     r"(?i)\b(?:which|what|name|list)(?: (?:are|were|the|all|two|three|four|five|six|some|\w+))? "
     r"\w{2,}s\b|\blist\b|\bnames\b"
 )
+
+
 def _head(text: str) -> str:
     """The stem of the noun after "which" or "what"."""
     match = _HEAD.search(text)
     return stem(match[1]) if match else ""
 
 
-_HEAD: Final = regex.compile(
+_HEAD: Final = Pattern(
     r"(?i)\b(?:which|what|welche[rsnm]?|quelle?s?|qué|quale?|qual|welke?|как(?:ой|ая|ое|ом))\s"
     r"(?!(?:is|are|was|were|did|do|does|the|has|have|can|will|would|year|kind|type|sort)\b)"
     r"(?:(?:\w+(?:ish|ese|ian|can|al|an|ous|ic))\s)?(\p{Ll}[\w-]+)"
 )
-_ASKS_PLACE: Final = regex.compile(
+_ASKS_PLACE: Final = Pattern(
     r"(?i)\b(?:in|at|on|from|to|into|near|through|of|under) (?:which|what)\b|\b(?:in|at|from|to|on|into"
     r"|through|of|for|with)\s*[?？]?$|\b(?:in|an|auf|aus) welche\w+|\b(?:en|dans|à|de) quel|\ben qué\b"
     r"|\bin (?:quale|che)\b|\bem qu|(?<!\w)в как|\b(?:which|what) (?:city|country|town|state|village"
     r"|continent|region|county|place|island|ocean|river|sea|province|district|part)\b"
 )
-_SINGLE: Final = regex.compile(
-    r"(?i)(?:name|give|tell|state)(?: me)? (?:one|an?|any)\b|nenne eine?n?\b"
-)
+_SINGLE: Final = Pattern(r"(?i)(?:name|give|tell|state)(?: me)? (?:one|an?|any)\b|nenne eine?n?\b")
 _OR_IN: Final = {
     "en": "or", "de": "oder", "fr": "ou", "es": "o", "it": "o", "pt": "ou", "nl": "of",
     "sv": "eller", "pl": "czy", "tr": "veya", "vi": "hay", "id": "atau", "ru": "или", "ar": "أم",
@@ -162,12 +162,12 @@ def _options(text: str, language: str) -> tuple[frozenset[str], ...]:
     """The options of "A, B or C", each as the stems that the others do not have."""
     if language not in _OR_IN:
         return ()
-    match = regex.search(rf"(?i),?\s+{_OR_IN[language]}\s+", text)
+    match = re.search(rf"(?i),?\s+{_OR_IN[language]}\s+", text)
     if match is None:
         return ()
     light = LANGUAGES[language].function
     left, right = text[: match.start()], text[match.end() :]
-    parts = regex.split(r"\s*[,:;]\s+", left)[1:] or [_near(left, light, last=True)]
+    parts = re.split(r"\s*[,:;]\s+", left)[1:] or [_near(left, light, last=True)]
     parts.append(_near(right, light, last=False))
     stems = [{stem(m[0]) for m in WORD.finditer(part)} - light for part in parts]
     shared = set.intersection(*stems)
@@ -177,7 +177,7 @@ def _options(text: str, language: str) -> tuple[frozenset[str], ...]:
 
 def _near(side: str, light: frozenset[str], *, last: bool) -> str:
     """The option on one side of "or": its name, or the word next to it."""
-    side = regex.split(r"[?？,;:.](?:\s|$)", side)[-1 if last else 0]
+    side = re.split(r"[?？,;:.](?:\s|$)", side)[-1 if last else 0]
     words = list(WORD.finditer(side))
     if not words:
         return ""

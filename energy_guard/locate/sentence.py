@@ -10,6 +10,7 @@ from typing import Final
 import regex
 
 from energy_guard.locate.languages import LANGUAGES, Language
+from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.question import Question
 from energy_guard.locate.span import Range
 from energy_guard.locate.words import WORD, stem
@@ -145,7 +146,7 @@ class Sentence:
         return sorted(pair for pair in found if pair[0] > self.start)
 
 
-_ENDING: Final = regex.compile(
+_ENDING: Final = Pattern(
     r"(?<=..)(?:이?었습니다|였습니다|입니다|이에요|예요|이다|에서|에게|부터|까지|으로|은|는|이|가|을|를|에|의|로|와|과)$"
 )
 _RELATIVES: Final = frozenset(
@@ -155,5 +156,5 @@ _OPENS: Final = frozenset(["the", "he", "she", "it", "they", "i'm", "no", "yes",
 _ARTICLES: Final = frozenset(
     "the a an der die das den dem le la les l un une el los las il lo gli i o os as de het".split()
 )
-_DASH: Final = regex.compile(r"\s[—–]\s|\s=\s|:\s|(?<=\w)=(?=\w)")
-_SHORTENED: Final = regex.compile(r"(?i)\b((?:it|that|he|she|answer|they))['’](?:s|re)\b")
+_DASH: Final = Pattern(r"\s[—–]\s|\s=\s|:\s|(?<=\w)=(?=\w)")
+_SHORTENED: Final = Pattern(r"(?i)\b((?:it|that|he|she|answer|they))['’](?:s|re)\b")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Final
 
-import regex
+from energy_guard.locate.patterns import VERBOSE, Pattern
 
-WORD: Final = regex.compile(
+WORD: Final = Pattern(
     r"""(?:[$€£¥₹]\s?|(?<![\w)])[-−–+](?=\d))?[\p{L}\p{M}\p{N}_]+
         (?:(?:[-‐'’.,/:&^]|\{,\}|[×·])[\p{L}\p{M}\p{N}_]+)*
         (?:\+\+|\#(?!\w)|\s?[%‰]|'(?=\s))?""",
-    regex.VERBOSE,
+    VERBOSE,
 )
 """A word with what belongs to it: its sign, the marks inside (3.5, don't), a final ++ or %."""
 
@@ -24,7 +25,7 @@ def stem(word: str) -> str:
     (True, True)
     """
     folded = word.casefold().replace("’", "'")
-    folded = regex.sub(r"'(?:s|\p{L}+)?$", "", folded) or folded
+    folded = re.sub(r"'(?:[^\W\d_]+)?$", "", folded) or folded
     if len(folded) > 4 and folded.isalpha():
         for ending in ("ing", "ed", "es", "s", "d", "e"):
             if folded.endswith(ending) and len(folded) - len(ending) >= 3:
