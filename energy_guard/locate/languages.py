@@ -6,12 +6,8 @@ that the question does not have.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, Literal
-
-from energy_guard.locate.patterns import IGNORECASE, Pattern
 
 Kind = Literal["who", "when", "where", "number", "which", "what", "yes or no", "open"]
 """What a question asks for; "open" is a definition, a reason or a way."""
@@ -23,7 +19,8 @@ class Language:
 
     asks: for each kind the question words, a regular expression. copulas: verbs between what is
     asked and the answer. prepositions: words that end a noun phrase; places: those of them that
-    stand before a place. light: other words that say nothing alone; function: all of these. yes, no: answers; no holds
+    stand before a place. light: other words that say nothing alone; function: all of these; empty:
+    these, yes and no. yes, no: answers; no holds
     negations too. auxiliaries: verbs that a question begins with if its answer is yes or no.
     """
 
@@ -35,6 +32,7 @@ class Language:
     no: frozenset[str]
     auxiliaries: frozenset[str]
     function: frozenset[str]
+    empty: frozenset[str]
 
 
 def _made(
@@ -46,8 +44,17 @@ def _made(
     sets = (frozenset(words.split()) for words in (copulas, prepositions, light, yes, no))
     says, stands, small, agrees, denies = sets
     begins = frozenset((first or copulas).split())
+    function = says | stands | small
     return Language(
-        tuple(kinds), says, stands, small, agrees, denies, begins, says | stands | small
+        asks=tuple(kinds),
+        copulas=says,
+        prepositions=stands,
+        light=small,
+        yes=agrees,
+        no=denies,
+        auxiliaries=begins,
+        function=function,
+        empty=function | agrees | denies,
     )
 
 
@@ -385,48 +392,3 @@ NO_BLANKS: Final[dict[str, tuple[tuple[Kind, str], ...]]] = {
     ),
 }
 """Question words of languages without blanks between words."""
-
-_SCRIPTS: Final = (
-    ("ko", Pattern(r"\p{Hangul}")),
-    ("ja", Pattern(r"[\p{Hiragana}\p{Katakana}]")),
-    ("zh", Pattern(r"\p{Han}")),
-    ("th", Pattern(r"\p{Thai}")),
-    ("hi", Pattern(r"\p{Devanagari}")),
-    ("ru", Pattern(r"\p{Cyrillic}")),
-    ("ar", Pattern(r"\p{Arabic}")),
-)
-_LATIN: Final = ("en", "de", "fr", "es", "it", "pt", "nl", "sv", "pl", "tr", "vi", "id")
-_WHOSE: Final[dict[str, list[str]]] = {}
-for _name in _LATIN:
-    for _word in LANGUAGES[_name].function | LANGUAGES[_name].no | LANGUAGES[_name].yes:
-        _WHOSE.setdefault(_word, []).append(_name)
-_LETTERS = Pattern(r"[\p{L}\p{M}]+(?:['’]\p{L}+)?")
-_ASKED_IN: Final = {
-    name: Pattern(
-        r"\b(?:" + "|".join(pattern for _, pattern in LANGUAGES[name].asks) + r")\b",
-        IGNORECASE,
-    )
-    for name in _LATIN
-}
-
-
-@lru_cache(maxsize=1024)
-def language_of(text: str, likely: str = "en") -> str:
-    """Return the language that a text seems to be in.
-
-    likely: the language that it is in unless more words speak for another.
-
-    >>> language_of("Was ist die Hauptstadt?"), language_of("東京です")
-    ('de', 'ja')
-    """
-    letters = sum(map(str.isalpha, text))
-    for name, script in () if text.isascii() else _SCRIPTS:
-        if 6 * len(script.findall(text)) > letters:
-            return name
-    counts: Counter[str] = Counter({likely: 1})
-    for match in _LETTERS.finditer(text.casefold()):
-        for name in _WHOSE.get(match[0], ()):
-            counts[name] += 1
-    for name, asked in _ASKED_IN.items():
-        counts[name] += 2 * (asked.match(text) is not None)
-    return max(_LATIN, key=lambda name: (counts[name], name == likely))

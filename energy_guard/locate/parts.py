@@ -158,3 +158,20 @@ def marked(text: str, start: int, end: int) -> Iterator[Range]:
     """Yield what stands in bold or as code in a range, without its marks."""
     for match in MARKED.finditer(text, start, end):
         yield match.span(match.lastgroup or 0)
+
+
+def bare(text: str, start: int, end: int) -> Range:
+    """Return a range without the marks around it; those that are all it has stay."""
+    part = text[start:end]
+    inner = part.lstrip(" \t\r\n*_`\"'“”‘’«»„…,;:。、，！？|#>($¿¡")
+    if not inner:
+        inner = part.strip(" \t\r\n`*$")
+        begin = start + part.find(inner)
+        return begin, begin + len(inner)
+    begin = end - len(inner)
+    kept = inner.rstrip(" \t\r\n*_`\"'“”‘’«»„.…,;:!?。、，！？|)$")
+    if kept.count("(") > kept.count(")") and inner[len(kept) :].startswith(")"):
+        kept += ")"
+    if not kept:
+        return begin, begin
+    return begin, begin + len(kept)

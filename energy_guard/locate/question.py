@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from energy_guard.locate.languages import LANGUAGES, NO_BLANKS, Kind, language_of
+from energy_guard.locate.language_of import language_of
+from energy_guard.locate.languages import LANGUAGES, NO_BLANKS, Kind
 from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.sentences import sentence_ranges
 from energy_guard.locate.words import WORD, stem

@@ -51,7 +51,7 @@ class Sentence:
     question: Question
     language: str
 
-    @property
+    @cached_property
     def table(self) -> Language:
         """The closed words of its language."""
         return LANGUAGES.get(self.language, LANGUAGES["en"])
@@ -68,7 +68,7 @@ class Sentence:
         read = []
         for number, match in enumerate(matches):
             follows = matches[number + 1][0] if number + 1 < len(matches) else ""
-            if self.asserts(*match.span()):
+            if not self.denied or self.asserts(*match.span()):
                 read.append(self._word(match, number == 0, follows, shouted))
         return read
 
@@ -76,7 +76,7 @@ class Sentence:
         text = match[0]
         folded = text.casefold().replace("’", "'")
         capital = text[0].isupper()
-        light = folded in self.table.function or folded in self.table.yes | self.table.no
+        light = folded in self.table.empty
         if light and capital and not shouted and self.language != "de":
             if text == "I":
                 light = follows.islower() or "'" in follows
