@@ -138,9 +138,12 @@ class Locator:
     def __call__(self, trace: Trace, asked: Asked = NOTHING_ASKED) -> Located:
         """Return the tokens of a trace that hold the exact answer."""
         found = self._find(trace.text, asked, trace.reasoning_open)
+        cut = trace.finish_reason == "length" and not self.any_end
+        if isinstance(found, NotLocated) and cut:
+            return NotLocated(f"{found.reason}, and the answer was cut off")
         if not isinstance(found, list):
             return found
-        if trace.finish_reason == "length" and not self.any_end and not _has_end(trace.text, found):
+        if cut and not _has_end(trace.text, found):
             return NotLocated("the answer was cut off before the exact answer's end")
         return span_of(trace, found)
 
