@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Final
 
 from energy_guard.locate.patterns import IGNORECASE, Pattern
@@ -18,8 +19,8 @@ _DENIED: Final = tuple(
     for pattern in (
         rf"(?<!\w){_NOT}\s(?P<d>[^.;!?\n]{{1,80}}?),?\s+{_BUT}(?!\w)",
         rf"(?:[,;(]|\s[–—-])\s*(?:and\s+)?(?P<d>{_NOT}\s[^,.;!?\n)]{{1,60}})",
-        r"(?<!\w)(?P<d>(?:instead of|rather than|as opposed to|contrary to|unlike|despite|other than"
-        r"|except for|statt|anstatt|entgegen|anders als|au lieu de?|plutôt que?|contrairement à"
+        r"(?<!\w)(?P<d>(?:instead of|rather than|as opposed to|contrary to|unlike|despite"
+        r"|other than|except for|statt|anstatt|entgegen|anders als|au lieu de?|plutôt que?|contrairement à"
         r"|en lugar de|en vez de|a diferencia de|contrario a|invece di|a differenza di|em vez de"
         r"|ao contrário de|in plaats van|вместо|в отличие от)\s[^,.;!?\n]+,?)",
         r"(?:^|(?<=[.;!?]\s))(?P<d>(?:although|though|even though|even if|while|whereas|obwohl"
@@ -29,7 +30,8 @@ _DENIED: Final = tuple(
         r"\s[^.!?\n]+)",
         r"(?P<d>(?:(?:many|some|most|a lot of)(?:\s+people)?\s+(?:\w+ly\s+)?(?:believe|think|say"
         r"|claim|assume)|(?:it(?:'s| is)|you)\s+(?:\w+\s+)?(?:commonly|often|widely|popularly)?\s*"
-        r"(?:believed|thought|assumed|might think|may think)|often mistaken|viele (?:glauben|denken)"
+        r"(?:believed|thought|assumed|might think|may think)|often mistaken"
+        r"|viele (?:glauben|denken)"
         r"|beaucoup (?:pensent|croient)|muchos (?:creen|piensan))[^.!?\n]*?"
         r"[,;]?\s+(?:but|however|aber|mais|pero)(?!\w)[,]?)",
         r"(?P<d>\([^()\n]*\)|\[\d{1,3}\])",
@@ -49,9 +51,12 @@ _NEGATION: Final = Pattern(
 )
 _TAKEN_BACK: Final = Pattern(
     r"(?i)(?:(?<=[.!?…,;—–-]\s)|(?<=\n))(?:oh,?\s+|hmm,?\s+|no,?\s+)?(?:wait|actually|correction"
-    r"|scratch that|sorry|my mistake|i mean(?:t)?|on second thought|let me correct(?: that| myself)?"
-    r"|i was wrong|i made a mistake|moment|halt|nein|eigentlich|pardon|enfin|perdón|espera|en realidad"
-    r"|aspetta|anzi|espere|na verdade|wacht|подожди\w*|точнее|вернее)\b[,:;.!—–\s]*(?:no,?\s+|actually"
+    r"|scratch that|sorry|my mistake|i mean(?:t)?|on second thought"
+    r"|let me correct(?: that| myself)?"
+    r"|i was wrong|i made a mistake|moment|halt|nein|eigentlich|pardon|enfin|perdón|espera"
+    r"|en realidad"
+    r"|aspetta|anzi|espere|na verdade|wacht|подожди\w*|точнее|вернее)\b[,:;.!—–\s]*"
+    r"(?:no,?\s+|actually"
     r",?\s+)?(?=\S)"
 )
 
@@ -77,6 +82,6 @@ def _denying_clauses(text: str) -> list[Range]:
     if not _NEGATION.search(text):
         return []
     cuts = [0, *(match.end() for match in _CLAUSE.finditer(text)), len(text)]
-    clauses = [(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if text[a:b].strip()]
+    clauses = [(a, b) for a, b in pairwise(cuts) if text[a:b].strip()]
     negated = [c for c in clauses if _NEGATION.search(text[c[0] : c[1]].strip(" ,.;!?—–-"))]
     return negated if len(negated) < len(clauses) else []

@@ -58,7 +58,7 @@ def _thing(sentence: Sentence, question: Question) -> Range | None:
                 w for w in sentence.words if match.start(1) <= w.start and w.end <= match.end(1)
             ]
             if any(word.telling for word in words):
-                return match.span(1)
+                return match.start(1), match.end(1)
     name = best_name(sentence, question.kind)
     if question.kind in ("who", "where") and name:
         return name
@@ -132,7 +132,8 @@ def _option(sentence: Sentence, question: Question) -> Range | None:
             named.append((number, (words[0].start, end)))
     if not named:
         both = Pattern(
-            r"(?i)\b(?:both|neither|the same|equal(?:ly)?|beide|keines?|les deux|ambos|entrambi|оба)\b"
+            r"(?i)\b(?:both|neither|the same|equal(?:ly)?|beide|keines?|les deux|ambos"
+            r"|entrambi|оба)\b"
         ).search(sentence.text, sentence.start, sentence.end)
         return both.span() if both else None
     named.sort(key=lambda pair: pair[1])

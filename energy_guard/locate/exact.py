@@ -74,7 +74,9 @@ def _is_short(text: str, part: Range, question: Question) -> bool:
         return False
     known = sum(word.known for word in sentence.words)
     links = any(word.light and word.text.casefold() not in _INSIDE for word in sentence.words)
-    if known and (links or question.kind == "yes or no") or known > 1 and sentence.telling:
+    if known and (links or question.kind == "yes or no"):
+        return False
+    if known > 1 and sentence.telling:
         return False
     return not spoken and (question.kind != "number" or len(words) < 3)
 
@@ -137,19 +139,26 @@ def _covered(start: int, end: int, ranges: tuple[Range, ...]) -> bool:
 
 
 _OPENING: Final = Pattern(
-    r"""(?ix)^\W*(?:
+    r"""(?ix)\W*(?:
       (?:that(?:['’]s|\ is)|what)\ (?:a|an|such\ a)\ (?:really\ |very\ )?\w+\ question.*
     | (?:great|good|excellent|interesting)\ question.*
     | thank(?:s|\ you)\b.*(?:question|asking).*
-    | (?:sure|of\ course|certainly|absolutely|okay|ok|alright|yes)?[,!.\ ]*(?:i\ (?:can|would|will|['’]?d\ be|am)|i['’](?:ll|d|m))\b.*\b(?:help|assist|answer|explain|happy|glad)\b.*
+    | (?:sure|of\ course|certainly|absolutely|okay|ok|alright|yes)?[,!.\ ]*
+      (?:i\ (?:can|would|will|['’]?d\ be|am)|i['’](?:ll|d|m))\b
+      .*\b(?:help|assist|answer|explain|happy|glad)\b.*
     | (?:sure|of\ course|certainly|absolutely|okay|ok|alright)\W*
     | (?:well,?\ |ok,?\ |so,?\ |hmm,?\ )*let(?:['’]s|\ me|\ us)\b.{0,90}
     | here(?:['’]s|\ is|\ are)\b(?!.*\bis\b.*\bis\b).{0,80}
-    | (?:das\ ist\ eine\ \w+\ frage|gute\ frage|c['’]est\ une\ (?:bonne|excellente)\ question|bonne\ question|buena\ pregunta|es\ una\ (?:buena|excelente)\ pregunta|(?:buona|ottima)\ domanda|boa\ pergunta|хороший\ вопрос|отличный\ вопрос|好问题|良い質問です|いい質問ですね).*
-    | (?:gerne|natürlich|klar|selbstverständlich|bien\ sûr|claro|por\ supuesto|certo|com\ certeza|конечно|当然|当然可以|もちろん)\W*
+    | (?:das\ ist\ eine\ \w+\ frage|gute\ frage|c['’]est\ une\ (?:bonne|excellente)\ question
+      |bonne\ question|buena\ pregunta|es\ una\ (?:buena|excelente)\ pregunta
+      |(?:buona|ottima)\ domanda|boa\ pergunta|хороший\ вопрос|отличный\ вопрос|好问题
+      |良い質問です|いい質問ですね).*
+    | (?:gerne|natürlich|klar|selbstverständlich|bien\ sûr|claro|por\ supuesto|certo|com\ certeza
+      |конечно|当然|当然可以|もちろん)\W*
     | (?:based\ on|according\ to)\ [^,]{0,60}[,:]?
-    | (?:let\ me\ know|feel\ free|i\ hope|hope\ (?:this|that)|if\ you\ have|please\ (?:let|feel|note)).*
-    )$"""
+    | (?:let\ me\ know|feel\ free|i\ hope|hope\ (?:this|that)|if\ you\ have
+      |please\ (?:let|feel|note)).*
+    )"""
 )
 
 
@@ -158,7 +167,7 @@ def is_opening(sentence: str) -> bool:
     stripped = sentence.strip()
     if re.search(r"[?？؟]['\"”’)]*$", stripped) and not re.search(r"\d", stripped):
         return True
-    return is_small_talk(stripped) or _OPENING.match(stripped) is not None
+    return is_small_talk(stripped) or _OPENING.fullmatch(stripped) is not None
 
 
 _CONCLUDES: Final = Pattern(
@@ -218,7 +227,7 @@ def _in_part(text: str, part: Range, question: Question, asked: str) -> list[Ran
 
 
 def _items(answer: str, question: Question) -> list[Range]:
-    """The items of a list that answers a question for several things: what stands before a gloss."""
+    """The items of a list, if several things are asked for: what stands before a gloss."""
     if not question.several or question.kind in ("yes or no", "number", "when"):
         return []
     found = []
@@ -226,6 +235,6 @@ def _items(answer: str, question: Question) -> list[Range]:
         start, end = line.span("item")
         gloss = Pattern(r":\**\s|\s[–—-]\s|[.。]\s").search(answer, start, end)
         part = bare(answer, start, gloss.start() if gloss else end)
-        if 0 < len(WORD.findall(answer, *part)) <= 6:
+        if 0 < sum(1 for _ in WORD.finditer(answer, *part)) <= 6:
             found.append(part)
     return found

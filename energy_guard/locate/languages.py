@@ -209,7 +209,7 @@ LANGUAGES: Final[dict[str, Language]] = {
         which: welke?
         what: wat""",
         "is zijn was waren wordt werd heet heten",
-        "in op aan van voor met naar door bij over onder tussen sinds tot en of maar dat die om uit",
+        "in op aan van voor met naar door bij over onder tussen sinds tot en of maar dat om uit",
         """de het een hij zij ze ik we men er deze dit dat heeft had hebben kan ongeveer
         waarschijnlijk misschien ook heel antwoord vraag niet geen ja nee ligt""",
         "ja klopt juist",

@@ -18,7 +18,8 @@ _CONNECTORS: Final = frozenset(
 _GAP: Final = Pattern(r"[ \u00a0]|[-–/]|\.\s?|['’]|, (?=Jr|Sr|II|III|Ph)|\s?&\s?")
 _ABBREVIATED: Final = Pattern(r"(?:\p{Lu}|\p{L}\.\p{L}|Dr|St|Mr|Mrs|Ms|Jr|Sr|Mt|Prof|Gen|Lt|Col)$")
 _LISTED: Final = Pattern(
-    r"(?i)[\"*”’_]*(?:,\s*(?:and |or |und |et |y |e |en |i |и |& )?|\s(?:and|or|&|und|et|y|e|en|i|и|och|ve|dan|và)\s)"
+    r"(?i)[\"*”’_]*(?:,\s*(?:and |or |und |et |y |e |en |i |и |& )?"
+    r"|\s(?:and|or|&|und|et|y|e|en|i|и|och|ve|dan|và)\s)"
     r"(?:the |also |by )?[\"*“_]*"
 )
 _DEMONYM: Final = Pattern(r"\p{Lu}\w+(?:ish|ese|ian|ean|can|an|ic|ch|sh)$")
@@ -52,16 +53,10 @@ def names(sentence: Sentence) -> list[Range]:
         last = words.index(run[-1])
         follows = words[last + 1] if last + 1 < len(words) else None
         near = follows is not None and sentence.text[run[-1].end : follows.start] == " "
-        if (
-            len(run) == 1
-            and near
-            and follows
-            and follows.text.islower()
-            and not (follows.light or follows.known)
-        ):
-            if _DEMONYM.match(run[0].text):
-                continue
-        kept.append((run[0].start, run[-1].end))
+        describes = near and follows and follows.text.islower() and not follows.known
+        describes = describes and not (follows and follows.light)
+        if not (describes and len(run) == 1 and _DEMONYM.match(run[0].text)):
+            kept.append((run[0].start, run[-1].end))
     return kept
 
 
@@ -122,11 +117,11 @@ def _lists(sentence: Sentence, found: list[Range]) -> list[Range]:
     """Names with nothing but commas and "and" between them as one."""
     joined: list[Range] = []
     for start, end in found:
-        if joined and not sentence.question.single:
-            if _LISTED.fullmatch(sentence.text, joined[-1][1], start):
-                joined[-1] = joined[-1][0], end
-                continue
-        joined.append((start, end))
+        one = sentence.question.single or not joined
+        if one or not _LISTED.fullmatch(sentence.text, joined[-1][1], start):
+            joined.append((start, end))
+        else:
+            joined[-1] = joined[-1][0], end
     return joined
 
 
@@ -160,9 +155,9 @@ def phrase(sentence: Sentence) -> Range | None:
     while end + 1 < len(words):
         gap = sentence.text[words[end].end : words[end + 1].start]
         follows = words[end + 1]
-        if not re.fullmatch(r"[ \u00a0]|[-–/*`_]+|\s?[+^×*/]\s?", gap):
-            if not (sentence.question.several and _LISTED.fullmatch(gap) and follows.telling):
-                break
+        listed = sentence.question.several and _LISTED.fullmatch(gap) and follows.telling
+        if not listed and not re.fullmatch(r"[ \u00a0]|[-–/*`_]+|\s?[+^×*/]\s?", gap):
+            break
         if follows.light:
             joins = follows.text.casefold() in ("of", "the", "de", "des", "du", "del", "von", "der")
             ahead = words[end + 2 : end + 4]
@@ -196,7 +191,7 @@ def _completed(sentence: Sentence, words: Sequence[Word], at: int) -> int:
 
 
 _CLAUSES: Final = frozenset(
-    "which that who whose where when while because since as although but and is are was were".split()
+    "which that who whose where when while because since as although but is are was were".split()
 )
 _PARTICIPLE: Final = Pattern(r"[a-z]+(?:ed|en|wn|ught|made|built|set|lt|nd|t)$")
 

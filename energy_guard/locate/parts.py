@@ -31,20 +31,25 @@ _ORDINALS: Final = (
     r"|twenty-first|\d{1,2}(?:st|nd|rd|th|\.|e|er)?|[IVX]+(?:e|ème)?)"
 )
 _DAY: Final = r"\d{1,2}(?:st|nd|rd|th|er|º|\.)?"
+_YEAR: Final = r"\d{3,4}"
 _ONE_DATE: Final = rf"""
     \d{{4}}-\d\d?-\d\d? | \d{{1,2}}[./-]\d{{1,2}}[./-]\d{{2,4}} | \d{{4}}/\d\d?/\d\d?
-    | \d{{1,4}}年(?:\d{{1,2}}月)?(?:\d{{1,2}}日)? | \d{{1,2}}月(?:\d{{1,2}}日)? | \d{{1,4}}년(?:\s?\d{{1,2}}월)?(?:\s?\d{{1,2}}일)?
-    | (?:\b{_DAY}\s+(?:of\s+|de\s+)?)?\b{_MONTH}\b(?:\.?\s+(?:{_DAY}(?!\d)))?(?:,?\s+(?:de\s+|del\s+)?\d{{3,4}}\b{_ERA}?)?
+    | \d{{1,4}}年(?:\d{{1,2}}月)?(?:\d{{1,2}}日)? | \d{{1,2}}月(?:\d{{1,2}}日)?
+    | \d{{1,4}}년(?:\s?\d{{1,2}}월)?(?:\s?\d{{1,2}}일)?
+    | (?:\b{_DAY}\s+(?:of\s+|de\s+)?)?\b{_MONTH}\b(?:\.?\s+(?:{_DAY}(?!\d)))?
+      (?:,?\s+(?:de\s+|del\s+)?{_YEAR}\b{_ERA}?)?
     | \b(?:AD|A\.D\.)\s?\d{{1,4}}\b
-    | (?:the\s+)?(?:(?:early|mid|late)[- ])?(?:{_ORDINALS}[- ]century|siècle\s[IVX]+|siglo\s[IVX]+|secolo\s[IVX]+){_ERA}?
+    | (?:the\s+)?(?:(?:early|mid|late)[- ])?
+      (?:{_ORDINALS}[- ]century|(?:siècle|siglo|secolo)\s[IVX]+){_ERA}?
     | \b{_ORDINALS}\s(?:siècle|Jahrhundert|eeuw|wiek|век)\w*
-    | \b(?:(?:early|mid|late)[- ])?(?:\d{{3,4}}s|\d0s|twenties|thirties|forties|fifties|sixties|seventies|eighties|nineties)\b
-    | (?<![\w.,])\d{{1,4}}{_ERA} | (?<![\w.,$€£])\d{{3,4}}(?![\w%]|[.,:]\d)
+    | \b(?:(?:early|mid|late)[- ])?
+      (?:\d{{3,4}}s|\d0s|(?:twen|thir|for|fif|six|seven|eigh|nine)ties)\b
+    | (?<![\w.,])\d{{1,4}}{_ERA} | (?<![\w.,$€£]){_YEAR}(?![\w%]|[.,:]\d)
     | \b\d{{1,2}}:\d\d(?:\s?[ap]\.?m\.?)?
     | \b\d{{1,2}}\s?[ap]\.?m\b\.?
     | \b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?\b
     | \b\d+\s(?:years?|days?|weeks?|months?|hours?|minutes?)\sago\b
-    | \b(?:yesterday|today|tomorrow|spring|summer|autumn|winter|Christmas(?:\s(?:Day|Eve))?|Easter)\b
+    | \b(?:yesterday|today|tomorrow|spring|summer|autumn|winter|Christmas(?:\s(?:Day|Eve))?)\b
 """
 DATE: Final = Pattern(
     rf"(?:{_ONE_DATE})(?:\s*(?:[-–—]|\bto\b|\buntil\b|\bbis\b|\band\b)\s*(?:{_ONE_DATE}))?",
@@ -79,11 +84,15 @@ _DIGITS: Final = r"""
       | \d{1,3}(?:\.\d{3})+(?:,\d+)? | \d{1,3}(?:[ ]\d{3})+(?!\d) | \d+(?:[.,٫]\d+)?(?:/\d+)? )
     (?:\s?[×x*·]\s?10\s?\^?\{?[-−]?[\d⁰¹²³⁴-⁹⁻]+\}?|[eE][-+]?\d+|\s?[½⅓⅔¼¾]|\^\d+)? | [½⅓⅔¼¾]
 """
+_BEFORE: Final = r"(?:[-−–+]?\s?(?:US)?[$€£¥₹]\s?|(?<![\w)]\s?)[-−–+])"
+_AFTER: Final = rf"(?:\s?(?:%|‰|٪)|[- ]?(?:{_SCALE})(?:\s(?:{_SCALE}))?)"
+_MORE_WORDS: Final = (
+    rf"(?:(?:[- ]and[- ]|[- ]){_NUMBER_WORD}|\s(?:hundred|thousand|million|billion))"
+)
 NUMBER: Final = Pattern(
-    rf"""(?:(?<![\p{{L}}\d_.])(?:[-−–+]?\s?(?:US)?[$€£¥₹]\s?|(?<![\w)]\s?)[-−–+])?(?:{_DIGITS})(?![\p{{Latin}}\d_]*\d)
-           (?:\s?(?:%|‰|٪)|[- ]?(?:{_SCALE})(?:\s(?:{_SCALE}))?)?(?P<unit>\s?(?:{_UNIT})(?:[ ](?:per|pro|par)[ ]\w+)?)?
-        | (?<![\w-])(?i:{_NUMBER_WORD}(?:(?:[- ]and[- ]|[- ]){_NUMBER_WORD}|\s(?:hundred|thousand|million|billion))*)(?![\w-])
-           (?P<unit>\s(?:{_UNIT}))?)""",
+    rf"""(?<![\p{{L}}\d_.]){_BEFORE}?(?:{_DIGITS})(?![\p{{Latin}}\d_]*\d)
+           {_AFTER}?(?:\s?(?:{_UNIT})(?:[ ](?:per|pro|par)[ ]\w+)?)?
+        | (?<![\w-])(?i:{_NUMBER_WORD}{_MORE_WORDS}*)(?![\w-])(?:\s(?:{_UNIT}))?""",
     VERBOSE,
 )
 """A number in digits or words with its sign, currency, scale and unit."""
@@ -104,23 +113,25 @@ _FINAL: Final = Pattern(
         \s*[*_]*\s*(?:(?:is|was|would\s+be|should\s+be)\b(?!\s+not\b)(?:\s+that\b)?\s*:?|[:=])
       | (?:die\s+)?(?:richtige\s+|korrekte\s+)?antwort\s*[*_]*\s*(?:ist\b|lautet\b|:)\s*:?
       | (?:la\s+)?(?:bonne\s+)?réponse\s*[*_]*\s*(?:est\b|:)\s*:?
-      | (?:la\s+)?(?:respuesta|risposta|solución)(?:\s+correcta|\s+corretta|\s+final)?\s*[*_]*\s*(?:es\b|è\b|:)\s*:?
+      | (?:la\s+)?(?:respuesta|risposta|solución)(?:\s+correcta|\s+corretta|\s+final)?
+        \s*[*_]*\s*(?:es\b|è\b|:)\s*:?
       | (?:a\s+)?resposta(?:\s+correta|\s+final)?\s*[*_]*\s*(?:é\b|:)\s*:?
       | (?:het\s+)?antwoord\s*[*_]*\s*(?:is\b|:) | svaret?\s*(?:är\b|:) | odpowiedź\s*(?:to\b|:)
       | cevap\s*: | ответ\s*[:—–-] | câu\s+trả\s+lời\s*(?:là|:) | jawaban(?:nya)?\s*(?:adalah|:)
       | (?:最终|最終|正确|正しい)?(?:的|な)?(?:答案|答え|回答)\s*(?:是|为|は|[:：])
-      | (?:정답|답)\s*(?:은|:) | คำตอบ\s*(?:คือ|:) | उत्तर\s*(?:है\b|:) | (?:الإجابة|الجواب)\s*(?:هي|هو|:)
+      | (?:정답|답)\s*(?:은|:) | คำตอบ\s*(?:คือ|:) | उत्तर\s*(?:है\b|:)
+      | (?:الإجابة|الجواب)\s*(?:هي|هو|:)
       ) [*_]*\s* | (?m:^\s*\#{4}\s*(?=\S))"""
 )
 _SAYS_FINAL: Final = (
-    "answer result solution conclusion antwort réponse respuesta solución risposta resposta antwoord"
-    " svar odpowiedź cevap ответ trả jawaban 答 정답 답 คำตอบ उत्तर إجابة جواب ####"
+    "answer result solution conclusion antwort réponse respuesta solución risposta resposta"
+    " antwoord svar odpowiedź cevap ответ trả jawaban 答 정답 답 คำตอบ उत्तर إجابة جواب ####"
 ).split()
 """One of these stands in every text that `_FINAL` matches: looking for them is faster."""
 
 _HEADING: Final = Pattern(
-    r"(?im)^[ \t]*(?:\#{1,6}[ \t]*|\*\*)(?:final |short )?(?:answer|antwort|réponse|respuesta|risposta"
-    r"|resposta|答案|答え|ответ)[ \t]*[:：]?(?:\*\*)?[ \t]*[:：]?[ \t]*\n+"
+    r"(?im)^[ \t]*(?:\#{1,6}[ \t]*|\*\*)(?:final |short )?(?:answer|antwort|réponse|respuesta"
+    r"|risposta|resposta|答案|答え|ответ)[ \t]*[:：]?(?:\*\*)?[ \t]*[:：]?[ \t]*\n+"
 )
 _BOXED: Final = Pattern(r"\\(?:boxed|fbox)\s*\{")
 

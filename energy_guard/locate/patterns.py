@@ -46,16 +46,16 @@ class Pattern:
         self, text: str, start: int = 0, end: int | None = None
     ) -> Iterator[regex.Match[str]]:
         """Return an iterator over the matches."""
-        return self.compiled.finditer(text, start, len(text) if end is None else end)
+        yield from self.compiled.finditer(text, start, len(text) if end is None else end)
 
     def sub(self, replacement: str, text: str) -> str:
         """Return the text with every match replaced."""
-        return self.compiled.sub(replacement, text)
+        return str(self.compiled.sub(replacement, text))
 
     def split(self, text: str) -> list[str]:
         """Return the parts between the matches."""
-        return self.compiled.split(text)
+        return list(self.compiled.split(text))
 
     def findall(self, text: str) -> list[str]:
         """Return the text of every match; of its one group, if it has one."""
-        return self.compiled.findall(text)
+        return list(self.compiled.findall(text))

@@ -129,8 +129,10 @@ _COMPARES: Final = Pattern(
     r"(?i)[a-z]{2,}(?:er|est)|more|less|fewer|better|worse|most|least|first|earlier|later"
 )
 _SEVERAL: Final = Pattern(
-    r"(?i)\b(?:which|what|name|list)(?: (?:are|were|the|all|two|three|four|five|six|some|\w+))? "
-    r"\w{2,}s\b|\blist\b|\bnames\b"
+    r"(?i)\b(?:(?:which|what)(?: (?:two|three|four|five|six))?|(?:name|list|give)(?: me)?"
+    r"(?: (?:the|all|some|two|three|four|five|six|seven))?(?: \w+)?)"
+    r" (?!(?:was|does|has|this)\b)\w+[^\Ws]s\b|\blist\b|\b(?:what|who) are\b"
+    r"|\bnenne (?:drei|zwei)\b"
 )
 
 
@@ -146,10 +148,11 @@ _HEAD: Final = Pattern(
     r"(?:(?:\w+(?:ish|ese|ian|can|al|an|ous|ic))\s)?(\p{Ll}[\w-]+)"
 )
 _ASKS_PLACE: Final = Pattern(
-    r"(?i)\b(?:in|at|on|from|to|into|near|through|of|under) (?:which|what)\b|\b(?:in|at|from|to|on|into"
-    r"|through|of|for|with)\s*[?？]?$|\b(?:in|an|auf|aus) welche\w+|\b(?:en|dans|à|de) quel|\ben qué\b"
-    r"|\bin (?:quale|che)\b|\bem qu|(?<!\w)в как|\b(?:which|what) (?:city|country|town|state|village"
-    r"|continent|region|county|place|island|ocean|river|sea|province|district|part)\b"
+    r"(?i)\b(?:in|at|on|from|to|into|near|through|of|under) (?:which|what)\b"
+    r"|\b(?:in|at|from|to|on|into|through|of|for|with)\s*[?？]?$"
+    r"|\b(?:in|an|auf|aus) welche\w+|\b(?:en|dans|à|de) quel|\ben qué\b|\bin (?:quale|che)\b|\bem qu|(?<!\w)в как"
+    r"|\b(?:which|what) (?:city|country|town|state|village|continent|region|county"
+    r"|place|island|ocean|river|sea|province|district|part)\b"
 )
 _SINGLE: Final = Pattern(r"(?i)(?:name|give|tell|state)(?: me)? (?:one|an?|any)\b|nenne eine?n?\b")
 _OR_IN: Final = {
