@@ -63,6 +63,9 @@ def _thing(sentence: Sentence, question: Question) -> Range | None:
     if question.kind in ("who", "where") and name:
         return name
     said = phrase(sentence)
+    if said and not sentence.is_split and not (name and sentence.follows_known(name[0])):
+        if not sentence.follows_known(said[0]) and not sentence.leads_known(said[1]):
+            return sentence.telling[0].start, sentence.telling[-1].end
     if said and name:
         return name if _names_it(sentence, said, name) else said
     return said or name or _predicate(sentence)
@@ -201,6 +204,9 @@ def _alternatives(text: str, found: list[Range]) -> list[Range]:
 def _date(sentence: Sentence, question: Question) -> Range | None:
     """The date that stands nearest after the question's own verb; otherwise the first."""
     found = typed_parts(sentence, DATE, question)
+    if not found:
+        found = [m.span() for m in DATE.finditer(sentence.text, sentence.start, sentence.end)]
+        found = [p for p in found if sentence.text[p[0] : p[1]] not in question.text]
     if not found:
         found = [p for p in typed_parts(sentence, NUMBER, question) if p[1] - p[0] > 3]
     if len(found) > 1:

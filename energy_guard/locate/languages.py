@@ -97,7 +97,9 @@ LANGUAGES: Final[dict[str, Language]] = {
         approximately roughly nearly almost exactly around about well known considered said
         believed thought think believe guess answer question correct total result final course
         called named no not never yes some such any all each both either own most more much
-        many doubt without sure""",
+        many doubt without sure
+        according during around early earlier later similarly another several various strictly
+        first second finally together specifically""",
         "yes yeah yep true correct right indeed absolutely definitely certainly",
         """no nope false incorrect wrong not never cannot can't isn't aren't wasn't weren't don't
         doesn't didn't won't wouldn't couldn't hasn't haven't hadn't neither nor none""",

@@ -100,6 +100,10 @@ def best_name(sentence: Sentence, kind: str) -> Range | None:
         start, end = found[number]
         before = sentence.before(start)
         penalty = 0 if low <= start and end <= high else 3
+        penalty -= sentence.follows_known(start) or sentence.leads_known(end)
+        penalty += start == sentence.words[0].start and not re.search(
+            r"\s", sentence.text[start:end]
+        )
         if sentence.question.head and _stands_by(sentence, start, end):
             penalty -= 3
         if kind == "where":
@@ -142,12 +146,12 @@ def phrase(sentence: Sentence) -> Range | None:
     low, high = sentence.side
     words = [word for word in sentence.words if low <= word.start and word.end <= high]
     words = _after_participle(sentence, words)
-    at = 0
-    while at < len(words) and (not words[at].telling or _is_adverb(words[at], words[at + 1 :])):
-        at += 1
+    told = [n for n, w in enumerate(words) if w.telling and not _is_adverb(w, words[n + 1 :])]
+    pointed = [n for n in told if sentence.follows_known(words[n].start)]
+    at = next(iter(told if sentence.is_split else pointed or told), len(words))
     if at == len(words):
         return None
-    if (low, high) == (sentence.start, sentence.end) and _is_verb(sentence, words, at):
+    if not sentence.is_split and _is_verb(sentence, words, at):
         at += 1
         while at < len(words) and not words[at].telling:
             at += 1

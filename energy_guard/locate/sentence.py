@@ -86,7 +86,13 @@ class Sentence:
                 light = False  # May, vitamin A
         elif light and len(text) > 1 and text.isupper() and not shouted:
             light = False
-        known = stem(text) in self.question.known
+        root = stem(text)
+        known = root in self.question.known
+        if capital and not known and len(root) > 4:  # Europe, European
+            known = any(
+                len(k) > 4 and (k.startswith(root) or root.startswith(k))
+                for k in self.question.known
+            )
         name = (capital or text[0].isdigit()) and not light
         start, end = match.span()
         if self.language == "tr" and "'" in folded:
@@ -127,6 +133,21 @@ class Sentence:
                 return self.start, split[0]
             return split[1], self.end
         return self.start, self.end
+
+    @property
+    def is_split(self) -> bool:
+        """Whether a verb of being tells on which side the answer stands."""
+        return self.side != (self.start, self.end)
+
+    def follows_known(self, at: int) -> bool:
+        """Whether the last word before a place that is not light stands in the question."""
+        before = [word for word in self.words if word.end <= at and not word.light]
+        return bool(before) and before[-1].known and not before[-1].name
+
+    def leads_known(self, at: int) -> bool:
+        """Whether the word after a place stands in the question, as a verb after its subject."""
+        after = next((word for word in self.words if word.start >= at), None)
+        return after is not None and after.known and not after.name
 
     @cached_property
     def said(self) -> Range:
