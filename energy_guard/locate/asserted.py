@@ -20,7 +20,8 @@ _DENIED: Final = tuple(
         rf"(?<!\w){_NOT}\s(?P<d>[^.;!?\n]{{1,80}}?),?\s+{_BUT}(?!\w)",
         rf"(?:[,;(]|\s[–—-])\s*(?:and\s+)?(?P<d>{_NOT}\s[^,.;!?\n)]{{1,60}})",
         r"(?<!\w)(?P<d>(?:instead of|rather than|as opposed to|contrary to|unlike|despite"
-        r"|other than|except for|statt|anstatt|entgegen|anders als|au lieu de?|plutôt que?|contrairement à"
+        r"|other than|except for|statt|anstatt|entgegen|anders als|au lieu de?"
+        r"|plutôt que?|contrairement à"
         r"|en lugar de|en vez de|a diferencia de|contrario a|invece di|a differenza di|em vez de"
         r"|ao contrário de|in plaats van|вместо|в отличие от)\s[^,.;!?\n]+,?)",
         r"(?:^|(?<=[.;!?]\s))(?P<d>(?:although|though|even though|even if|while|whereas|obwohl"

@@ -60,12 +60,16 @@ def _thing(sentence: Sentence, question: Question) -> Range | None:
             if any(word.telling for word in words):
                 return match.start(1), match.end(1)
     name = best_name(sentence, question.kind)
-    if question.kind in ("who", "where") and name:
-        return name
     said = phrase(sentence)
-    if said and not sentence.is_split and not (name and sentence.follows_known(name[0])):
-        if not sentence.follows_known(said[0]) and not sentence.leads_known(said[1]):
-            return sentence.telling[0].start, sentence.telling[-1].end
+    low, high = sentence.side
+    beside = name and said and not (low <= name[0] and name[1] <= high)
+    if name and (question.kind == "who" or (question.kind == "where" and not beside)):
+        return name
+    pointed = name and sentence.follows_known(name[0])
+    pointed = pointed or (said and sentence.follows_known(said[0]))
+    pointed = pointed or (said and sentence.leads_known(said[1]))
+    if said and not sentence.is_split and not pointed:
+        return sentence.telling[0].start, sentence.telling[-1].end
     if said and name:
         return name if _names_it(sentence, said, name) else said
     return said or name or _predicate(sentence)
@@ -151,6 +155,7 @@ def _option(sentence: Sentence, question: Question) -> Range | None:
     return named[0][1]
 
 
+_DATING: Final = frozenset("in since by until im seit en desde nel dal em в с".split())
 _COMPARATIVE: Final = Pattern(r"(?i)\w+er|less|more")
 
 
@@ -169,6 +174,9 @@ def _number(sentence: Sentence, question: Question, asked: str) -> Range | None:
         if after:
             return after[0]
     found = _alternatives(sentence.text, found)
+    years = [p for p in found if re.fullmatch(r"[12]\d{3}", sentence.text[p[0] : p[1]])]
+    if len(years) < len(found):  # "founded in 1816" counts nothing
+        found = [p for p in found if p not in years or sentence.before(p[0]) not in _DATING]
     low, high = sentence.side
     for start, end in found:
         following = [w for w in sentence.words if w.start >= end][:2]

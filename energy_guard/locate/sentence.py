@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Final
 
 import regex
@@ -128,11 +129,20 @@ class Sentence:
                 return self.start, split[0]
             if not told_before:
                 return split[1], self.end
+            if self._names_head(before):
+                return self.start, split[0]
             knows = [sum(w.known for w in ws) / len(ws) for ws in (before, after)]
             if knows[0] < knows[1]:
                 return self.start, split[0]
             return split[1], self.end
         return self.start, self.end
+
+    def _names_head(self, words: Sequence[Word]) -> bool:
+        """Whether a name stands before the noun that was asked for: "Newton's Third Law"."""
+        return any(
+            first.name and first.telling and stem(second.text) == self.question.head
+            for first, second in pairwise(words)
+        )
 
     @property
     def is_split(self) -> bool:
