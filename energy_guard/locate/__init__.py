@@ -5,10 +5,11 @@ of a trace or as characters of a text (`locate_text`, which needs no model); or 
 not found, which never means "all"; or that there is nothing to check. Reasoning (<think>…</think>)
 is never part of the answer.
 
-What depends on a language: `automatic` in its last step (English stop words and blanks between
-words) and where it finds nothing to check (see `energy_guard.locate.nothing`); `quote` (its
-prompt is English); `first-sentence` and `sentences` (abbreviations in English, German, French
-and Spanish); `labels` (blanks between words). The others depend on none.
+What depends on a language: `automatic` in free text (the words of the languages in
+`energy_guard.locate.languages`; others go by form: capitals, digits, marks, and words that the
+question does not have) and where it finds nothing to check (see `energy_guard.locate.nothing`);
+`quote` (its prompt is English); `first-sentence` and `sentences` (abbreviations in English,
+German, French and Spanish); `labels` (blanks between words). The others depend on none.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from energy_guard.locate.span import (
 
 LOCATORS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "automatic": "JSON values, a choice, a short answer whole, or its telling words",
+        "automatic": "JSON values, a choice, or the part that the question's type asks for",
         "whole": "the whole answer",
         "first-line": "the first line",
         "first-sentence": "the first sentence",

@@ -96,8 +96,10 @@ def _candidates(answer: str) -> list[Range]:
     found = [(0, len(answer))]
     for fence in FENCE.finditer(answer):
         if fence["info"].strip().casefold() in ("", "json", "jsonc", "json5"):
-            return [*found, fence.span("body")]
-    return found
+            found.append(fence.span("body"))
+            break
+    first, last = answer.find("{"), answer.rfind("}")
+    return [*found, (first, last + 1)] if 0 <= first < last else found
 
 
 @dataclass(slots=True)

@@ -184,13 +184,30 @@ _CREATIVE_WANTED: Final = (
 
 
 def _is_creative(request: str, question: str, answer: str) -> bool:
-    """A poem, story, joke or the like that was asked for, about nobody real, without digits."""
+    """A poem, story, joke or the like that was asked for, about nobody real, without digits.
+
+    The answer decides too: a dose, a measure, a full name or a place is checked.
+    """
     plain = re.sub(r"\babout (an?|my)( \w+){1,2} who\b", "", request)
     if not re.match(_CREATIVE_WANTED, request) or re.search(_ASKS_MORE, plain):
         return False
-    german = request.startswith(("schreib", "erzähl", "dichte", "erfind"))
-    named = not german and (_new_names(question, "") or re.search(r"['\"“«]\w", question))
-    return not named and not re.search(r"\d", answer)
+    if request.startswith(("schreib", "erzähl", "dichte", "erfind")):
+        return not re.search(rf"\d|{_MEASURED}", answer)  # its nouns all have capitals
+    named = _new_names(question, "") or re.search(r"['\"“«]\w", question)
+    return not named and not re.search(rf"\d|{_MEASURED}|{_FULL_NAME}", answer)
+
+
+_MEASURED: Final = (
+    r"(?i:\b(?:dos(?:e|es|age|is|en)|tablets?|pills?|milligrams?|(?:milli)?lit(?:er|re)s?|ounces?"
+    r"|per ?cent|percent|degrees|medicines?|drugs?|poison\w*|tablet\w*|tropfen|pastillas?"
+    r"|pastilles?|comprimés?|gouttes?|gotas?|prozent)\b"
+    r"|\b(?:two|three|four|five|six|seven|eight|nine|ten|twelve|twenty|thirty|fifty|hundred|thousand"
+    r"|million)\s(?:hours?|miles?|grams?|pounds?|spoonfuls?|drops?|people|dollars?)\b)"
+)
+_FULL_NAME: Final = (  # George Washington, in Paris; a line's first word has a capital anyway
+    r"(?<=[a-z,;] )(?:[A-ZÀ-Þ][\w'’-]+ ){1,3}[A-ZÀ-Þ][\w'’-]+"
+    r"|\b(?:in|from|of|at|near|de|en|à) [A-ZÀ-Þ][a-zß-ÿ]{2,}"
+)
 
 
 _TASTE_ASKED: Final = (

@@ -9,13 +9,23 @@ import regex
 
 from energy_guard.errors import ConfigError
 from energy_guard.locate.sentences import sentence_ranges
-from energy_guard.locate.span import Asked, Found, Locator, NotLocated, Range, trimmed
+from energy_guard.locate.span import (
+    REASONING_TAGS,
+    Asked,
+    Found,
+    Locator,
+    NotLocated,
+    Range,
+    trimmed,
+)
 
 
-@Locator
-def whole(answer: str, asked: Asked) -> Found:
-    """The whole answer, without the blanks around it and without reasoning text."""
+def _whole(answer: str, asked: Asked) -> Found:
     return [(0, len(answer))]
+
+
+whole: Final = Locator(_whole, any_end=True)
+"""The whole answer, without the blanks around it and without reasoning text."""
 
 
 @Locator
@@ -77,8 +87,8 @@ def by_tag(name: str) -> Locator:
     """
     if not re.fullmatch(r"[\w.-]+", name):
         raise ConfigError(f"tag:{name} does not name a tag", "Write tag:NAME, such as tag:answer.")
-    if name.casefold() == "think":
-        raise ConfigError("tag:think is reasoning, which is never part of the answer")
+    if name.casefold() in REASONING_TAGS:
+        raise ConfigError(f"tag:{name} is reasoning, which is never part of the answer")
     tags = re.compile(rf"<(?P<close>/?){re.escape(name)}(?:\s[^<>]*)?>", re.IGNORECASE)
 
     @Locator

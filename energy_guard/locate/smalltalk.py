@@ -8,7 +8,7 @@ each line is one phrase, and indented lines continue it.
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 _ENGLISH: Final = r"""
@@ -175,6 +175,7 @@ _LONGEST: Final = 80
 """Characters of the longest clause that may be small talk."""
 
 
+@lru_cache(maxsize=256)  # the same question is read again for each of its answers
 def is_small_talk(text: str, name: str = "") -> bool:
     """Whether every clause of a text is a phrase of small talk; a blank text is not.
 

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Self
+from typing import Final, Self
 
 from energy_guard.text import glyph_bounds
 from energy_guard.trace import Trace
@@ -125,18 +125,27 @@ class Locator:
 
     find: gets the answer's text, without reasoning and without the blanks around it, and what was
     asked; it returns ranges in characters of that text. One rule serves both forms, so that they
-    cannot come apart.
+    cannot come apart. any_end: whether what it finds may be cut off with the answer; of others an
+    answer that the limit of its length cut off must have more words after the exact answer.
 
     >>> Locator(lambda answer, asked: [(0, 2)]).in_text("<think>Hm.</think> Oslo")
     [(19, 21)]
     """
 
     find: Callable[[str, Asked], Found]
+    any_end: bool = False
 
     def __call__(self, trace: Trace, asked: Asked = NOTHING_ASKED) -> Located:
         """Return the tokens of a trace that hold the exact answer."""
         found = self._find(trace.text, asked, trace.reasoning_open)
-        return span_of(trace, found) if isinstance(found, list) else found
+        cut = trace.finish_reason == "length" and not self.any_end
+        if isinstance(found, NotLocated) and cut:
+            return NotLocated(f"{found.reason}, and the answer was cut off")
+        if not isinstance(found, list):
+            return found
+        if cut and not _has_end(trace.text, found):
+            return NotLocated("the answer was cut off before the exact answer's end")
+        return span_of(trace, found)
 
     def in_text(self, written: str, asked: Asked = NOTHING_ASKED) -> Found:
         """Return the glyphs of a text that hold the exact answer, as rising ranges of characters.
@@ -157,6 +166,15 @@ class Locator:
             return answer
         found = self.find(answer.text, asked)
         return answer.placed(found) if isinstance(found, list) else found
+
+
+def _has_end(text: str, ranges: Iterable[Range]) -> bool:
+    """Whether more text follows the last range after a boundary of words."""
+    rest = text[max(end for _, end in ranges) :]
+    if re.match(r"[\W_]+\w", rest):
+        return True
+    digits = text[: len(text) - len(rest)][-1:].isdigit()
+    return re.match(r"[\"'”’)*_]*[.!?。！？]\s*$", rest) is not None and not digits
 
 
 def span_of(trace: Trace, ranges: Iterable[Range]) -> Span | NotLocated:
@@ -180,25 +198,44 @@ def span_of(trace: Trace, ranges: Iterable[Range]) -> Span | NotLocated:
     return Span(tuple(tokens), "".join(text[start:stop] for start, stop in shown))
 
 
-_THINK = re.compile(r"<(/?)think>")
+REASONING_TAGS: Final = (
+    "think", "thinking", "thought", "reasoning", "reason", "seed:think", "mm:think",
+)  # fmt: skip
+"""Names of the tags, <think> and the like, that models put around their reasoning."""
+
+_MARKS: Final = re.compile(
+    rf"<(?P<end1>/?)(?P<tag>{'|'.join(map(re.escape, REASONING_TAGS))})>"
+    r"|\[(?P<end2>/?)(?P<box>THINK)\]"
+    r"|(?P<end3>◁/)?(?(end3)|◁)(?P<kimi>think)▷"
+    r"|<\|(?:(?P<begin4>START|begin_of)|END|end_of)_(?P<bars>THINKING|thought)\|>"
+    r"|<\|?channel\|?>\s*(?P<channel>analysis|commentary|thought|final)\s*(?:<\|message\|>)?"
+    r"|(?P<end6><channel\|>)"
+)
+_CHANNELS_AS_TEXT: Final = re.compile(r"\Aanalysis(?=.*?(assistant\s*final))", re.DOTALL)
 
 
 def reasoning(text: str, is_open: bool = False) -> list[Range]:
     """Return where reasoning stands, tags included.
 
     It begins with the text where only its end is there (chat templates may write the opening
-    tag into the prompt), and runs to the end of the text where it is not closed.
+    tag into the prompt), and runs to the end of the text where it is not closed. Each family of
+    marks is closed by its own; channels are closed by the final one.
 
     >>> reasoning("<think>Lyon?</think>Paris")
     [(0, 20)]
     """
     ranges: list[Range] = []
     opened: int | None = 0 if is_open else None
-    for tag in _THINK.finditer(text):
-        if not tag[1]:
-            opened = tag.start() if opened is None else opened
-        else:
-            ranges.append((0 if opened is None else opened, tag.end()))
+    family = "think" if is_open else ""
+    as_text = _CHANNELS_AS_TEXT.match(text)
+    if as_text:
+        ranges.append((0, as_text.end(1)))
+    for mark in _MARKS.finditer(text):
+        own, closes = _family(mark)
+        if opened is None and not closes:
+            opened, family = mark.start(), own
+        elif closes and (opened is None or own == family):
+            ranges.append((0 if opened is None else opened, mark.end()))
             opened = None
     if opened is not None:
         ranges.append((opened, len(text)))
@@ -214,6 +251,19 @@ def without_reasoning(text: str, *, is_open: bool = False) -> str:
     for start, end in reversed(reasoning(text, is_open)):
         text = text[:start] + " " + text[end:]
     return text.strip()
+
+
+def _family(mark: re.Match[str]) -> tuple[str, bool]:
+    """Which marks a mark belongs to, and whether it ends reasoning."""
+    if mark["tag"]:
+        return mark["tag"], bool(mark["end1"])
+    if mark["box"]:
+        return "box", bool(mark["end2"])
+    if mark["kimi"]:
+        return "kimi", bool(mark["end3"])
+    if mark["bars"]:
+        return "bars", not mark["begin4"]
+    return "channel", bool(mark["end6"]) or mark["channel"] == "final"
 
 
 def trimmed(text: str, start: int, end: int) -> Range:

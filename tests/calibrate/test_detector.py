@@ -12,7 +12,7 @@ from energy_guard.energy import Row
 from energy_guard.errors import ConfigError, InputError
 from energy_guard.features import features
 from energy_guard.fitted import DetectorTraining, FittedDetector, Term
-from energy_guard.locate import NotLocated, Span, automatic
+from energy_guard.locate import NotLocated, Span, whole
 from energy_guard.request import Finished, Request
 from energy_guard.score import Score, Unscored
 from energy_guard.trace import Step, Trace
@@ -172,7 +172,7 @@ def test_one_far_out_feature_does_not_decide_alone() -> None:
 def test_a_live_answer_is_scored_alone(demo: LlamaCpp) -> None:
     request = Request.chat("What is the capital of France?", max_tokens=16)
     trace = next(e.trace for e in demo.generate([request]) if isinstance(e, Finished))
-    located = automatic(trace)
+    located = whole(trace)
     assert isinstance(located, Span)
     detector = detector_of(*FEATURES)
     score = detector.score(trace, located)

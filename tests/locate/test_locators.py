@@ -224,23 +224,26 @@ def test_a_short_answer_is_taken_whole(answer: str, text: str) -> None:
     [
         ("What is the capital of France?", "The capital of France is Paris.", "Paris"),
         ("What is France's capital?", "The capital of France is Paris.", "Paris"),
-        ("Who wrote The Hobbit?", "The Hobbit was written by J. R. R. Tolkien.", None),
+        (
+            "Who wrote The Hobbit?",
+            "The Hobbit was written by J. R. R. Tolkien.",
+            "J. R. R. Tolkien",
+        ),
         ("Which series is it?", "The series is called Dr. Strange. It is American.", "Dr. Strange"),
         ("What is the capital?", "It is called Paris. Lyon is not it.", "Paris"),
-        ("What is the capital?", "So, that is it. It is of course Paris.", "course Paris"),
+        ("What is the capital?", "So, that is it. It is of course Paris.", "Paris"),
     ],
 )
 def test_what_the_first_telling_sentence_says_beyond_the_question(
-    question: str, answer: str, text: str | None
+    question: str, answer: str, text: str
 ) -> None:
-    expected = "written by J. R. R. Tolkien" if text is None else text
-    assert located(automatic(words(answer), Asked(question))).text == expected
+    assert located(automatic(words(answer), Asked(question))).text == text
 
 
-def test_stop_words_inside_the_answer_are_not_scored() -> None:
-    trace = words("The painter of the picture is Leonardo da Vinci of the Tuscans.")
+def test_the_small_words_of_a_name_belong_to_it_and_others_do_not() -> None:
+    trace = words("The painter of the picture is Leonardo da Vinci as they say.")
     found = located(automatic(trace, Asked("Who is the painter of the picture?")))
-    assert found == Span((6, 7, 8, 11), "Leonardo da Vinci of the Tuscans")
+    assert found == Span((6, 7, 8), "Leonardo da Vinci")
 
 
 def test_an_echo_of_the_question_is_not_located() -> None:
@@ -447,7 +450,7 @@ def assert_same(spec: str, answer: str, asked: Asked) -> None:
 @pytest.mark.parametrize(
     ("question", "answer", "options", "ranges"),
     [
-        ("What is the capital?", "The capital is, well, the old Paris.", {}, [(26, 29), (30, 35)]),
+        ("What is the capital?", "The capital is, well, the old Paris.", {}, [(30, 35)]),
         ("", '{"a": "x", "b": 12}', {}, [(7, 8), (16, 18)]),
         ("Which?", "It is York.", {"choices": ["York", "Leeds"]}, [(6, 10)]),
         ("Which?", "1 or 22", {"locator": "last-number"}, [(5, 7)]),

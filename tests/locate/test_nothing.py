@@ -71,6 +71,11 @@ def test_what_it_is_instead(question: str, answer: str, what: str) -> None:
         ("How do I treat a burn?", "1. Wash it.\n2. Put butter on it."),
         ("Write a Python function that gives c", "```py\ndef c(): return 299792\n```"),
         ("Write a poem about Marie Curie", "She was born in Rome."),
+        ("Tell me a story about a doctor", "She gave the boy the right dose, a whole spoon."),
+        ("Tell me a story about a doctor", "He took two pills and slept."),
+        ("Write a poem", "The moon saw George Washington die."),
+        ("Write a poem", "I was born in Paris."),
+        ("Schreib ein Gedicht", "Nimm zehn Tropfen, und du schläfst."),
     ],
 )
 def test_in_doubt_it_is_checked(question: str, answer: str) -> None:

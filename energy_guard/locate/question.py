@@ -1,0 +1,201 @@
+"""What a question asks for: its kind, its options, and the words that it has itself.
+
+A prompt may hold a passage before its question. Only the question's own words are known: what
+the passage says can be the answer.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from energy_guard.locate.language_of import language_of
+from energy_guard.locate.languages import LANGUAGES, NO_BLANKS, Kind
+from energy_guard.locate.patterns import Pattern
+from energy_guard.locate.sentences import sentence_ranges
+from energy_guard.locate.words import WORD, stem
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is known of a question.
+
+    text: the question itself, without a passage before it. kind: what it asks for. language: the
+    table that read it. known: stems of its words, without those of its options. options: what it
+    offers to choose from, each as the stems that tell it from the others. comparative: stems of
+    words such as "older", if it compares. several, single: whether it asks for
+    more than one thing, or for one of several. head: stem of the noun after
+    "which" or "what".
+    """
+
+    text: str
+    kind: Kind
+    language: str
+    known: frozenset[str]
+    options: tuple[frozenset[str], ...]
+    comparative: frozenset[str]
+    several: bool
+    single: bool
+    head: str
+
+
+@lru_cache(maxsize=1024)
+def read_question(asked: str) -> Question:
+    """Return what a question asks for, read from its words alone.
+
+    >>> read_question("Context: It rained in 1816. Question: Who wrote Emma?").kind
+    'who'
+    """
+    text = _itself(asked)
+    language = language_of(text)
+    kind = _kind(text, language)
+    options = _options(text, language) if kind != "open" and kind != "number" else ()
+    offered = frozenset().union(*options)
+    words = [match[0] for match in WORD.finditer(text)]
+    light = LANGUAGES[language].function if language in LANGUAGES else frozenset()
+    said = (word for word in words if word.casefold() not in light or word.isupper())
+    known = frozenset(map(stem, said)) - offered
+    comparative = frozenset(stem(word) for word in words if _COMPARES.fullmatch(word))
+    several = _SEVERAL.search(text) is not None
+    single = _SINGLE.match(text) is not None
+    return Question(text, kind, language, known, options, comparative, several, single, _head(text))
+
+
+_MARKER: Final = Pattern(
+    r"(?i)(?:^|[\n.。!?])[ \t>#*]*(?:user |the )?(?:question|frage|pregunta|domanda|pergunta|вопрос"
+    r"|问题|問題|質問|질문|คำถาม|سؤال|السؤال|प्रश्न|soru|pytanie|vraag|fråga|q)\s*\d*[*]*\s*[:：][*]*"
+    r"\s*(?P<body>\S[^\n]*)"
+)
+_TAIL: Final = Pattern(r"(?i)\s*\b(?:answer|antwort|réponse|respuesta|a)\s*[:：]\s*$")
+_ENDS_ASKING: Final = Pattern(r"[?？؟]['\"”’)\]*]*$")
+
+
+def _itself(asked: str) -> str:
+    """The question in a prompt: after "Question:", or the last sentence that asks."""
+    asked = _TAIL.sub("", asked.strip())
+    marked = list(_MARKER.finditer(asked))
+    if marked:
+        asked = marked[-1]["body"].strip()
+    parts = [asked[start:end] for start, end in sentence_ranges(asked)]
+    if len(parts) < 2:
+        return asked
+    asking = [part for part in parts if _ENDS_ASKING.search(part)]
+    if asking:
+        return asking[-1]
+    leading = [part for part in parts if _kind(part, language_of(part)) != "what"]
+    return (leading or parts)[-1]
+
+
+_POLITE: Final = Pattern(
+    r"(?i)^(?:(?:hello|hi|hey|please|so|ok|okay|well|and|but|now|¿|¡|[\"'“(])[,!. ]*)*"
+    r"(?:(?:can|could|would|do|will) you (?:please )?(?:tell me|say|know|explain|name)[,:]? "
+    r"|(?:please )?tell me[,:]? |i(?:'d| would) like to know[,:]? |i wonder )?"
+)
+
+
+@lru_cache(maxsize=64)
+def _patterns(language: str) -> tuple[tuple[Kind, Pattern], ...]:
+    if language in NO_BLANKS:
+        return tuple((kind, Pattern(p)) for kind, p in NO_BLANKS[language])
+    table = LANGUAGES[language].asks
+    return tuple((kind, Pattern(rf"(?i)(?<!\w)(?:{p})(?!\w)")) for kind, p in table)
+
+
+def _kind(text: str, language: str) -> Kind:
+    text = text[_POLITE.match(text).end() :]  # type: ignore[union-attr]  # it matches nothing too
+    first = WORD.search(text)
+    table = LANGUAGES.get(language)
+    if table and first and first[0].casefold() in table.auxiliaries:
+        return "yes or no"
+    found: list[tuple[int, int, Kind]] = []
+    for number, (kind, pattern) in enumerate(_patterns(language)):
+        match = pattern.search(text)
+        if match:
+            found.append((match.start() if table else 0, number, kind))
+    if not found:
+        return "what"
+    kind = min(found)[2]
+    if kind in ("what", "which") and _ASKS_PLACE.search(text):
+        return "where"
+    if kind == "what" and _DEFINES.match(text):
+        return "open"
+    return kind
+
+
+_DEFINES: Final = Pattern(r"(?i)(?:what(?: is|'s| are)|was (?:ist|sind)) (?!the\b|your\b)")
+_COMPARES: Final = Pattern(
+    r"(?i)[a-z]{2,}(?:er|est)|more|less|fewer|better|worse|most|least|first|earlier|later"
+)
+_SEVERAL: Final = Pattern(
+    r"(?i)\b(?:(?:which|what)(?: (?:two|three|four|five|six))?|(?:name|list|give)(?: me)?"
+    r"(?: (?:the|all|some|two|three|four|five|six|seven))?(?: \w+)?)"
+    r" (?!(?:was|does|has|this)\b)\w+[^\Ws]s\b|\blist\b|\b(?:what|who) are\b"
+    r"|\bnenne (?:drei|zwei)\b"
+)
+
+
+def _head(text: str) -> str:
+    """The stem of the noun after "which" or "what"."""
+    match = _HEAD.search(text)
+    return stem(match[1]) if match else ""
+
+
+_HEAD: Final = Pattern(
+    r"(?i)\b(?:which|what|welche[rsnm]?|quelle?s?|qué|quale?|qual|welke?|как(?:ой|ая|ое|ом))\s"
+    r"(?!(?:is|are|was|were|did|do|does|the|has|have|can|will|would|year|kind|type|sort)\b)"
+    r"(?:(?:\w+(?:ish|ese|ian|can|al|an|ous|ic))\s)?(\p{Ll}[\w-]+)"
+)
+_ASKS_PLACE: Final = Pattern(
+    r"(?i)\b(?:in|at|on|from|to|into|near|through|of|under) (?:which|what)\b"
+    r"|\b(?:in|at|from|to|on|into|through|of|for|with)\s*[?？]?$"
+    r"|\b(?:in|an|auf|aus) welche\w+|\b(?:en|dans|à|de) quel|\ben qué\b"
+    r"|\bin (?:quale|che)\b|\bem qu|(?<!\w)в как"
+    r"|\b(?:which|what) (?:city|country|town|state|village|continent|region|county"
+    r"|place|island|ocean|river|sea|province|district|part)\b"
+)
+_SINGLE: Final = Pattern(r"(?i)(?:name|give|tell|state)(?: me)? (?:one|an?|any)\b|nenne eine?n?\b")
+_OR_IN: Final = {
+    "en": "or", "de": "oder", "fr": "ou", "es": "o", "it": "o", "pt": "ou", "nl": "of",
+    "sv": "eller", "pl": "czy", "tr": "veya", "vi": "hay", "id": "atau", "ru": "или", "ar": "أم",
+    "hi": "या",
+}  # fmt: skip
+
+
+def _options(text: str, language: str) -> tuple[frozenset[str], ...]:
+    """The options of "A, B or C", each as the stems that the others do not have."""
+    if language not in _OR_IN:
+        return ()
+    match = re.search(rf"(?i),?\s+{_OR_IN[language]}\s+", text)
+    if match is None:
+        return ()
+    light = LANGUAGES[language].function
+    left, right = text[: match.start()], text[match.end() :]
+    parts = re.split(r"\s*[,:;]\s+", left)[1:] or [_near(left, light, last=True)]
+    parts.append(_near(right, light, last=False))
+    stems = [{stem(m[0]) for m in WORD.finditer(part)} - light for part in parts]
+    shared = set.intersection(*stems)
+    told = tuple(frozenset(own - shared) for own in stems)
+    return told if all(told) and len(told) > 1 else ()
+
+
+def _near(side: str, light: frozenset[str], *, last: bool) -> str:
+    """The option on one side of "or": its name, or the word next to it."""
+    side = re.split(r"[?？,;:.](?:\s|$)", side)[-1 if last else 0]
+    words = list(WORD.finditer(side))
+    if not words:
+        return ""
+    if not last:
+        while len(words) > 1 and words[0][0].casefold() in light:
+            words = words[1:]
+        end = 1
+        while end < len(words) and (
+            words[end][0][0].isupper() or words[end - 1][0].casefold() in ("of", "the")
+        ):
+            end += 1
+        return side[words[0].start() : words[end - 1].end()]
+    start = len(words) - 1
+    while start > 1 and words[start][0][0].isupper() and words[start - 1][0][0].isupper():
+        start -= 1
+    return side[words[start].start() : words[-1].end()]
