@@ -65,11 +65,19 @@ class Hearing:
 
     def follow(self, request: Request, number: int, *, heard: bool) -> Running:
         """Return what follows one attempt, with the policy's rule for running answers."""
-        window = None
-        if self.judge.policy.early_stop is not None:
+        window, rule, reasoning = None, self.judge.policy.early_stop, False
+        if heard or rule is not None:
             reasoning = self.backend.measure(request).opens_reasoning
-            window = Window(self.judge.policy.early_stop, self.judge.detector, reasoning=reasoning)
-        return Running(number, request, detector=self.judge.detector, window=window, heard=heard)
+        if rule is not None:
+            window = Window(rule, self.judge.detector, reasoning=reasoning)
+        return Running(
+            number,
+            request,
+            detector=self.judge.detector,
+            window=window,
+            heard=heard,
+            reasoning_open=reasoning,
+        )
 
     def assess(self, running: Running) -> Attempt:
         """Judge an attempt that has ended; the locator may ask the model in the same session."""
@@ -110,7 +118,7 @@ def replayed(
 
 def _fed(
     running: Sequence[Running], events: Generator[Event, None, None]
-) -> Generator[Text, None, None]:
+) -> Generator[Text | Retracted, None, None]:
     """Give each event to the attempt that it is of; yield the texts that settle.
 
     The events are closed with whoever listens, so that the engine stops there.
