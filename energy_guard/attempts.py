@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from energy_guard.backends import Backend, Session
 from energy_guard.decide import Again, Attempt, Move, next_move
@@ -79,11 +79,17 @@ class Hearing:
             reasoning_open=reasoning,
         )
 
-    def assess(self, running: Running) -> Attempt:
-        """Judge an attempt that has ended; the locator may ask the model in the same session."""
-        return self.judge.assess(
-            running.trace, self.request, ask=self._ask, stopped=running.stopped
-        )
+    def assess(self, running: Running, *, given: bool = False) -> Attempt:
+        """Judge an attempt that has ended; the locator may ask the model in the same session.
+
+        Args:
+            running: what followed it.
+            given: whether the answer existed already. It is all that was said, not cut off.
+        """
+        trace = running.trace
+        if given and trace.finish_reason == "length":
+            trace = replace(trace, finish_reason="stop")
+        return self.judge.assess(trace, self.request, ask=self._ask, stopped=running.stopped)
 
     def _ask(self, prompt: str) -> str:
         """Ask the model on the side, unseen by captures."""
@@ -113,7 +119,9 @@ def replayed(
     steps = any(each.wants_steps for each in running)
     for _ in _fed(running, session.replay(pairs, fast=fast, steps=steps)):
         pass  # nobody hears a text that is known
-    return [hearing.assess(each) for hearing, each in zip(hearings, running, strict=True)]
+    return [
+        hearing.assess(each, given=True) for hearing, each in zip(hearings, running, strict=True)
+    ]
 
 
 def _fed(

@@ -16,9 +16,10 @@ from typing import Final
 import numpy as np
 
 from energy_guard.locate import Located, NothingToCheck, Range, Span, span_of
-from energy_guard.locate.sentences import sentence_ranges
+from energy_guard.locate.span import reasoning, trimmed
 from energy_guard.locate.words import STOP_WORDS, WORD
 from energy_guard.score import Score, Scorer, Unscored, no_span
+from energy_guard.shown import shown_text
 from energy_guard.tool_calls import passed_values
 from energy_guard.trace import Trace
 
@@ -58,8 +59,8 @@ def score_answer(
 
     Returns:
         The score of the part that decides, which its `part` names. If nothing was located, that
-        is the whole answer, or one of its words. Unscored if the answer is cut off before the
-        sentence of the exact answer ends, and if anything that counts cannot be measured.
+        is the whole answer, or one of its words. Unscored if the answer is cut off before more
+        follows its exact answer, and if anything that counts cannot be measured.
     """
     located = exact_answer(trace, located)
     if isinstance(located, NothingToCheck):
@@ -70,7 +71,7 @@ def score_answer(
         words = doubted(trace, located) if words is None else words
         return _worst(scorer, trace, [located, *passed_values(trace)], words)
     whole = span_of(trace, [(0, len(trace.text))])
-    if not isinstance(whole, Span):
+    if not isinstance(whole, Span) or not shown_text(trace.text, trace.reasoning_open).strip():
         return no_span(located)
     score = _worst(scorer, trace, [whole, *doubted(trace, located)], ())
     return score if isinstance(score, Unscored) else replace(score, part="whole answer")
@@ -92,25 +93,32 @@ def doubted(trace: Trace, located: Located) -> list[Span]:
     if not unsure:
         return []
     text, offsets = trace.text, trace.alignment.offsets
+    hidden = reasoning(text, trace.reasoning_open)
     words = [match.span() for match in WORD.finditer(text)]
     starts, ends = [start for start, _ in words], [end for _, end in words]
-    found: dict[Range, None] = {}
+    found: dict[Range, Span] = {}
     for token in unsure:
-        start, end = offsets[token]
-        if not text[start:end].strip():
+        start, end = trimmed(text, *offsets[token])
+        if start == end or any(begin < end and start < stop for begin, stop in hidden):
             continue
         over = words[bisect_right(ends, start) : bisect_left(starts, end)]
         for at, stop in over or [(start, end)]:
             if text[at:stop].lower() == text[at:stop].upper():
                 at, stop = max(at, start), min(stop, end)
             if nll[token] >= _limit(text, at, stop):
-                found[at, stop] = None
-    spans = [span_of(trace, [part]) for part in found]  # none of a word inside reasoning
-    return [
-        replace(span, tokens=tuple(t for t in span.tokens if t not in known))
-        for span in spans
-        if isinstance(span, Span)
-    ]
+                tokens = (t for t in _around(token, at, stop, offsets) if t not in known)
+                found[at, stop] = Span(tuple(tokens), text[at:stop])
+    return list(found.values())
+
+
+def _around(token: int, start: int, end: int, offsets: Sequence[Range]) -> range:
+    """The tokens from `start` to `end`, one of which is known: words are short, and texts long."""
+    first = last = token
+    while first and offsets[first - 1][1] > start:
+        first -= 1
+    while last + 1 < len(offsets) and offsets[last + 1][0] < end:
+        last += 1
+    return range(first, last + 1)
 
 
 def _worst(
@@ -138,18 +146,19 @@ def _worst(
 
 
 def _stands_before_cut(trace: Trace, located: Located) -> bool:
-    """Whether the sentence of the exact answer has ended in an answer that is cut off."""
-    text = trace.text
-    if not isinstance(located, Span) or not text:
+    """Whether more words follow the exact answer of an answer that is cut off, or its sentence
+    has ended.
+    """
+    if not isinstance(located, Span):
         return False
-    if _ENDED.search(text):
-        return True
-    *_, last = [(0, 0), *sentence_ranges(text)]
-    return trace.alignment.offsets[located.tokens[-1]][1] <= last[0]
+    _, end = trace.alignment.offsets[located.tokens[-1]]
+    rest = trace.text[end:]
+    return _MORE.search(rest) is not None or _ENDED.search(trace.text) is not None
 
 
-_ENDED: Final = re.compile(r"(?:[.!?…][\"'”’»)\]*_]*|[。！？｡।؟]+[」』”’）]*|\n)\s*\Z")
-"""How a text ends whose last sentence is not cut off."""
+_MORE: Final = re.compile(r"\W\w")
+_ENDED: Final = re.compile(r"(?<!\d)(?:[.!?…][\"'”’»)\]*_]*|[。！？｡।؟]+[」』”’）]*)\s*\Z")
+"""How a text ends whose last sentence is not cut off; the point after a digit may be within it."""
 
 
 def _limit(text: str, start: int, end: int) -> float:
@@ -163,5 +172,6 @@ def _limit(text: str, start: int, end: int) -> float:
     return NAME if capitals != capitals.lower() else PLAIN
 
 
-_BEGINS: Final = re.compile(r"(?:^|[.!?:…\n])[\s\"'“‘«(\[*_#>•-]*\Z")
-"""What stands before the first word of a sentence, which has a capital letter anyway."""
+_BEGINS: Final = re.compile(r"(?:^|(?<!\d)[.!?…]|\n)[\s\"'“‘«(\[*_#>]*\Z")
+"""What stands before the first word of a sentence, which has a capital letter anyway. The first
+word of a list's item or after a colon is often all that is claimed there."""

@@ -264,7 +264,7 @@ def _describe(policy: Policy, attempt: Attempt, risk: float) -> tuple[str, str]:
     name = "P(wrong)" if policy.on == "p_wrong" else score.detector.name
     what = f"{name} of {_PARTS[score.part]}"
     quoted, unquoted = (
-        f"{what}, “{_short(score.span.text)}”, is {risk:.2f}",
+        f"{what} “{_short(score.span.text)}” is {risk:.2f}",
         f"{what} is {risk:.2f}",
     )
     token = _short(attempt.trace.alignment.texts[score.weakest_token])
