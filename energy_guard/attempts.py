@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from energy_guard.backends import Backend, Session
 from energy_guard.decide import Again, Attempt, Move, next_move
@@ -65,17 +65,31 @@ class Hearing:
 
     def follow(self, request: Request, number: int, *, heard: bool) -> Running:
         """Return what follows one attempt, with the policy's rule for running answers."""
-        window = None
-        if self.judge.policy.early_stop is not None:
+        window, rule, reasoning = None, self.judge.policy.early_stop, False
+        if heard or rule is not None:
             reasoning = self.backend.measure(request).opens_reasoning
-            window = Window(self.judge.policy.early_stop, self.judge.detector, reasoning=reasoning)
-        return Running(number, request, detector=self.judge.detector, window=window, heard=heard)
-
-    def assess(self, running: Running) -> Attempt:
-        """Judge an attempt that has ended; the locator may ask the model in the same session."""
-        return self.judge.assess(
-            running.trace, self.request, ask=self._ask, stopped=running.stopped
+        if rule is not None:
+            window = Window(rule, self.judge.detector, reasoning=reasoning)
+        return Running(
+            number,
+            request,
+            detector=self.judge.detector,
+            window=window,
+            heard=heard,
+            reasoning_open=reasoning,
         )
+
+    def assess(self, running: Running, *, given: bool = False) -> Attempt:
+        """Judge an attempt that has ended; the locator may ask the model in the same session.
+
+        Args:
+            running: what followed it.
+            given: whether the answer existed already. It is all that was said, not cut off.
+        """
+        trace = running.trace
+        if given and trace.finish_reason == "length":
+            trace = replace(trace, finish_reason="stop")
+        return self.judge.assess(trace, self.request, ask=self._ask, stopped=running.stopped)
 
     def _ask(self, prompt: str) -> str:
         """Ask the model on the side, unseen by captures."""
@@ -105,12 +119,14 @@ def replayed(
     steps = any(each.wants_steps for each in running)
     for _ in _fed(running, session.replay(pairs, fast=fast, steps=steps)):
         pass  # nobody hears a text that is known
-    return [hearing.assess(each) for hearing, each in zip(hearings, running, strict=True)]
+    return [
+        hearing.assess(each, given=True) for hearing, each in zip(hearings, running, strict=True)
+    ]
 
 
 def _fed(
     running: Sequence[Running], events: Generator[Event, None, None]
-) -> Generator[Text, None, None]:
+) -> Generator[Text | Retracted, None, None]:
     """Give each event to the attempt that it is of; yield the texts that settle.
 
     The events are closed with whoever listens, so that the engine stops there.

@@ -6,15 +6,17 @@ Pure: no engine, no output. `guard` and every integration loop over `next_move`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from types import MappingProxyType
+from typing import Final
 
 from energy_guard.backends.base import PromptSize
 from energy_guard.errors import InputError
 from energy_guard.locate import Located, Span
 from energy_guard.policy import Policy
 from energy_guard.request import Message, Request
-from energy_guard.score import Score, Unscored
+from energy_guard.score import Part, Score, Unscored
 from energy_guard.trace import INCOMPLETE, Trace
 
 
@@ -259,13 +261,25 @@ def _describe(policy: Policy, attempt: Attempt, risk: float) -> tuple[str, str]:
     if isinstance(attempt.score, Unscored):
         return attempt.score.reason, attempt.score.reason
     score = attempt.score
-    span = score.span
-    if policy.on == "p_wrong":
-        return f"P(wrong) of “{_short(span.text)}” is {risk:.2f}", f"P(wrong) is {risk:.2f}"
+    name = "P(wrong)" if policy.on == "p_wrong" else score.detector.name
+    what = f"{name} of {_PARTS[score.part]}"
+    quoted, unquoted = (
+        f"{what} “{_short(score.span.text)}” is {risk:.2f}",
+        f"{what} is {risk:.2f}",
+    )
     token = _short(attempt.trace.alignment.texts[score.weakest_token])
-    at = f" (weakest at “{token}”)" if token and token != span.text else ""
-    name = score.detector.name
-    return f"{name} of “{_short(span.text)}” is {risk:.2f}{at}", f"{name} is {risk:.2f}"
+    if policy.on == "score" and token and token != score.span.text:
+        quoted += f" (weakest at “{token}”)"
+    return quoted, unquoted
+
+
+_PARTS: Final[Mapping[Part, str]] = MappingProxyType(
+    {
+        "exact answer": "the exact answer",
+        "other claim": "another claim",
+        "whole answer": "the whole answer",
+    }
+)
 
 
 def _short(text: str, limit: int = 60) -> str:

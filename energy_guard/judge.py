@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from energy_guard.backends.base import ModelInfo
+from energy_guard.claims import exact_answer, score_answer
 from energy_guard.decide import Attempt, FinalMove, final_move
 from energy_guard.errors import ConfigError, MismatchError
 from energy_guard.locate import Asked, Located, Locator, NotLocated, Span, sentences
@@ -166,7 +167,9 @@ class Judge:
         self.check_single(mode=entry.mode, scoring=entry.scoring, locator=found_by)
         stopped = entry.stopped or self._would_stop(entry.trace)
         if not relocate:
-            return self._attempt(entry.trace, entry.located, stopped)
+            if entry.texts or entry.claims is not None:
+                return self._attempt(entry.trace, entry.located, stopped, words=entry.doubted)
+            return Attempt(entry.trace, entry.located, Unscored(stopped or _NO_TEXTS))
         if not entry.texts:
             raise ConfigError(
                 "this log has no texts, so no locator can be tried on it",
@@ -206,13 +209,25 @@ class Judge:
         """Turn the final move into what the user gets."""
         result = conclude(self.policy, attempts, move, self.detector.name, info, earlier)
         notes = self.notes if request is None else self.notes_on(request, info)
+        if (
+            self.profile
+            and self.profile.judged == "exact answer"
+            and result.scored == "other claim"
+        ):
+            notes = (*notes, _EXACT_ALONE)
         promise = self.profile.promise(self.policy) if self.profile else None
         return replace(result, notes=notes, promise=promise)
 
     def _attempt(
-        self, trace: Trace, located: Located, stopped: str | None = None, saved: int = 0
+        self,
+        trace: Trace,
+        located: Located,
+        stopped: str | None = None,
+        saved: int = 0,
+        words: Sequence[Span] | None = None,
     ) -> Attempt:
-        score = self.detector.score(trace, located)
+        located = exact_answer(trace, located)
+        score = score_answer(self.detector, trace, located, words)
         if stopped is not None:
             score = Unscored(stopped)
         elif trace.finish_reason in INCOMPLETE:
@@ -224,3 +239,7 @@ class Judge:
         spans = sentences(trace) if isinstance(located, Span) else []
         each = tuple((span, self.detector.score(trace, span)) for span in spans)
         return Attempt(trace, located, score, p_wrong, each, stopped, saved, uncalibrated)
+
+
+_NO_TEXTS: Final = "the log has no texts and does not say which words beside the exact answer count"
+_EXACT_ALONE: Final = "the profile was made on exact answers alone, and another claim decided here"

@@ -1,9 +1,9 @@
 """A log of results with their traces, one JSON object a line, to score again without a model.
 
 Each line: `schema`, `time` (UTC), `texts` (whether they are there), `question`, `choices`, `mode`,
-`scoring`, `locator`, `nothing_to_check`, `stopped`, `result` (the object of --json without its
-tokens), `trace`, and `label`: null, for you to set to "right" or "wrong". A private log has neither
-texts nor token ids: numbers and positions only.
+`scoring`, `locator`, `nothing_to_check`, `stopped`, `claims` (the tokens of each doubted word),
+`result` (the object of --json without its tokens), `trace`, and `label`: null, for you to set to
+"right" or "wrong". A private log has neither texts nor token ids: numbers and positions only.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
 
 from energy_guard.backends.base import ModelInfo
+from energy_guard.claims import doubted
 from energy_guard.config import Config
 from energy_guard.errors import InputError
 from energy_guard.files import JsonLines
@@ -62,6 +63,7 @@ class TraceLog:
             "locator": locator if self.texts else locator.partition(":")[0],
             "nothing_to_check": isinstance(kept.score, Unscored) and kept.score.nothing_to_check,
             "stopped": kept.stopped,
+            "claims": [list(word.tokens) for word in doubted(kept.trace, kept.located)],
             "result": _result(result, self.texts),
             "trace": json.loads((result.trace if self.texts else _bare(result.trace)).to_json()),
             "label": None,
@@ -111,15 +113,17 @@ class LogEntry(Config):
     locator: str
     nothing_to_check: bool
     stopped: str | None
+    claims: tuple[tuple[StrictInt, ...], ...] | None = None
     result: dict[str, Any]
     trace: Annotated[Trace, BeforeValidator(_trace)]
     label: Literal["right", "wrong"] | None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        tokens = self.stored.span.tokens if self.stored.span else ()
-        if list(tokens) != [t for t in range(len(self.trace)) if t in set(tokens)]:
-            raise ValueError("the span's tokens are not tokens of the trace, in order")
+        found = [self.stored.span.tokens] if self.stored.span else []
+        for tokens in (*found, *(self.claims or ())):
+            if list(tokens) != [t for t in range(len(self.trace)) if t in set(tokens)]:
+                raise ValueError("the span's tokens are not tokens of the trace, in order")
         return self
 
     @cached_property
@@ -140,6 +144,11 @@ class LogEntry(Config):
         if self.stored.span is None:
             return NotLocated("there was none when this was logged")
         return Span(self.stored.span.tokens, self.stored.span.text or "")
+
+    @property
+    def doubted(self) -> list[Span] | None:
+        """The words outside the exact answer that count, without their text; None if not known."""
+        return None if self.claims is None else [Span(tokens, "") for tokens in self.claims]
 
 
 @dataclass(frozen=True)

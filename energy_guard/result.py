@@ -12,7 +12,8 @@ from energy_guard.errors import ConfigError
 from energy_guard.locate import Span
 from energy_guard.policy import Policy, Verdict
 from energy_guard.profile import Certificate
-from energy_guard.score import Score, Unscored
+from energy_guard.score import Part, Score, Unscored
+from energy_guard.shown import shown_text
 from energy_guard.text import quoted
 from energy_guard.trace import SCHEMA, Trace
 
@@ -30,9 +31,9 @@ Level = Literal["full", "summary", "none"]
 class Result:
     """The outcome of one question.
 
-    text: what the user should see; shown: whether that is the model's answer. answer: what the
-    model wrote. verdict: accept, warn, abstain or unscored, with its reason in one sentence;
-    unquoted_reason: the same without words of the answer.
+    text: what the user should see; shown: whether that is the model's answer, without reasoning.
+    answer: what the model wrote, reasoning included. verdict: accept, warn, abstain or unscored,
+    with its reason in one sentence; unquoted_reason: the same without words of the answer.
     warning: what to say beside an answer that is shown with a warning. p_wrong: None when
     nothing turned the score into a probability; p_wrong_from: what did, a profile of this model,
     a detector made on other models, or the scores of unlabelled traffic. score: higher is
@@ -67,6 +68,11 @@ class Result:
     policy: Policy
     notes: tuple[str, ...] = ()
     promise: Certificate | None = None
+
+    @property
+    def scored(self) -> Part | None:
+        """Which part of the answer decided; None if there is no score."""
+        return self.kept.score.part if isinstance(self.kept.score, Score) else None
 
     @property
     def calibrated(self) -> bool:
@@ -121,6 +127,7 @@ class Result:
             "p_wrong_from": self.p_wrong_from,
             "calibrated": self.calibrated,
             "score": self.score,
+            "scored": self.scored,
             "detector": self.detector,
             "thresholds": {
                 "on": self.policy.on,
@@ -176,7 +183,7 @@ def conclude(
     answer = kept.trace.text
     shown = shows(move)
     return Result(
-        text=answer if shown else policy.abstention_text,
+        text=shown_text(answer, kept.trace.reasoning_open) if shown else policy.abstention_text,
         shown=shown,
         answer=answer,
         verdict=_verdict(move),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from energy_guard.energy import Row
 from energy_guard.errors import EngineError
-from energy_guard.events import Text
+from energy_guard.events import Retracted, Text
 from energy_guard.policy import EarlyStop
 from energy_guard.request import CancelToken, Event, Finished, Request, Token
 from energy_guard.score import Scorer, worst
+from energy_guard.shown import ShownPiece, ShownStream
 from energy_guard.text import StopStrings, TextStream, joined_glyphs
 from energy_guard.trace import Step, Trace
 
@@ -19,9 +20,9 @@ from energy_guard.trace import Step, Trace
 class Running:
     """Follows one attempt. `trace` and `stopped` are there when it has finished.
 
-    heard: somebody listens to the text; without, only the rule is followed. wants_steps: whether
-    it has to see anything before the end. request: what the engine is to be asked, so that the
-    rule can end it.
+    heard: somebody listens to the text; without, only the rule is followed. reasoning_open:
+    whether the prompt ends inside reasoning. wants_steps: whether it has to see anything before
+    the end. request: what the engine is to be asked, so that the rule can end it.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Running:
         detector: Scorer,
         window: Window | None,
         heard: bool = True,
+        reasoning_open: bool = False,
     ) -> None:
         self.cancel = CancelToken(request.cancel)
         self.request = replace(request, cancel=self.cancel)
@@ -41,19 +43,21 @@ class Running:
         self._heard = heard
         self.wants_steps = heard or window is not None
         self._stream = TextStream()
+        self._shown = ShownStream(reasoning_open)
         self._stops = StopStrings(request.stop)
         self._steps: list[Step] = []
         self._risks: list[float | None] = []
         self._trace: Trace | None = None
 
-    def feed(self, event: Event) -> Iterator[Text]:
-        """Take the next event; yield the text that it settles."""
+    def feed(self, event: Event) -> Iterator[Text | Retracted]:
+        """Take the next event; yield the text that it settles, without reasoning."""
         if isinstance(event, Finished):
             self._trace = event.trace
             if self._heard:
                 self._catch_up(None)
                 settled = self._stream.finish(event.trace.content_bytes)
                 yield from self._texts([s for s in settled if s[0] < event.trace.content_end])
+                yield from self._events(self._shown.finish())
         elif isinstance(event, Token):
             self._steps.append(event.step)
             if self._heard:
@@ -88,10 +92,18 @@ class Running:
             if self._window.tripped:
                 self.cancel.cancel("stopped")
 
-    def _texts(self, settled: list[tuple[int, str]]) -> Iterator[Text]:
+    def _texts(self, settled: list[tuple[int, str]]) -> Iterator[Text | Retracted]:
         for indices, text in joined_glyphs(settled):
-            nll = max(self._steps[i].nll for i in indices)
-            yield Text(self._attempt, text, nll, worst(self._risks[i] for i in indices))
+            yield from self._events(self._shown.push(indices, text))
+
+    def _events(self, shown: Iterable[ShownPiece]) -> Iterator[Text | Retracted]:
+        if self._shown.retracted:
+            self._shown.retracted = False
+            yield Retracted(self._attempt, "what was written so far is reasoning")
+        for piece in shown:
+            nll = max(self._steps[i].nll for i in piece.tokens)
+            risk = worst(self._risks[i] for i in piece.tokens)
+            yield Text(self._attempt, piece.text, nll, risk)
 
 
 class Window:

@@ -17,6 +17,9 @@ from energy_guard.trace import SIGNALS, Step, Trace
 
 RiskierSide = Literal["high", "low"]
 
+Part = Literal["exact answer", "other claim", "whole answer"]
+"""What a score is of: what the locator found, a word elsewhere, or all, as nothing was found."""
+
 POOLINGS: Final[Mapping[str, Callable[[Floats], float]]] = MappingProxyType(
     {
         "max": lambda values: float(values.max()),
@@ -72,6 +75,8 @@ class Score:
     values: the signal at each token of the span, as evidence, with the signal's own sign.
     unlike: how the answer differs from all that the detector was fitted on, so that the score
     says nothing about how probable it is that it is wrong; None where it does not.
+    part: what of the answer the span is. exact: the score of the exact answer, if another claim
+    is the one that decides.
     """
 
     value: float
@@ -79,6 +84,13 @@ class Score:
     span: Span
     values: tuple[float, ...]
     unlike: str | None = None
+    part: Part = "exact answer"
+    exact: Score | None = None
+
+    @property
+    def length(self) -> int:
+        """How many tokens the exact answer has, whatever part decides."""
+        return len((self.exact or self).span.tokens)
 
     @property
     def weakest_token(self) -> int:

@@ -25,8 +25,9 @@ SCHEMA: Final = 1
 """Number of the JSON form of traces and results; raised when a field changes its meaning."""
 
 FinishReason = Literal["eos", "stop", "length", "stopped", "cancelled", "deadline", "closed"]
-"""Why a sequence ended: the model's end token, a stop string, max_tokens (or the end of the
-context), a rule that watched it, a CancelToken, the deadline, or the consumer who went away."""
+"""Why a sequence ended: the model's end token, a stop string (or the end of an answer that existed
+already), max_tokens (or the end of the context), a rule that watched it, a CancelToken, the
+deadline, or the consumer who went away."""
 
 INCOMPLETE: Final = frozenset({"stopped", "cancelled", "deadline", "closed"})
 """Reasons that leave an answer unfinished, so that it cannot be judged as one."""

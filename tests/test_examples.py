@@ -37,7 +37,7 @@ def test_the_script_keeps_what_it_can_trust() -> None:
     assert done.returncode == 3, done.stderr
     lines = done.stdout.splitlines()
     assert lines[1] == "  The capital of France is Paris."
-    assert lines[2].startswith("  accept: P(wrong) of “Paris”")
+    assert lines[2].startswith("  accept: P(wrong) of the exact answer “Paris”")
     assert lines[3:] == ["look up: Who won the 1987 Tour de France? Answer in one short sentence."]
 
 
@@ -66,13 +66,13 @@ def test_a_folder_answers_with_its_source() -> None:
     text, sources, verdict = done.stdout.splitlines()
     assert "1904" in text
     assert sources == "sources: bridge.txt"
-    assert verdict.startswith("warn: P(wrong) of “1904”")
+    assert verdict.startswith("warn: P(wrong) of the exact answer “1904”")
 
 
 @pytest.mark.parametrize(
     ("question", "reason"),
     [
-        ("What is the phone number of the museum?", "abstain: P(wrong) of “"),
+        ("What is the phone number of the museum?", "abstain: P(wrong) of the exact answer “"),
         ("Which team won the football match?", "abstain: no passage is about this"),
     ],
 )

@@ -89,7 +89,7 @@ def test_a_summary_of_a_withheld_answer_has_its_numbers_without_its_words() -> N
     full, summary = result.to_dict(), result.to_dict("summary")
     assert summary["answer"] is None
     assert summary["text"] == result.text == result.policy.abstention_text
-    assert summary["reason"] == "nll:max is 4.61, at or above the limit of 2"
+    assert summary["reason"] == "nll:max of the exact answer is 4.61, at or above the limit of 2"
     assert summary["span"] == {"start": 0, "end": full["span"]["end"], "text": None}
     assert len(summary["sentences"]) == 3
     for now, then in zip(summary["sentences"], full["sentences"], strict=True):
@@ -99,8 +99,14 @@ def test_a_summary_of_a_withheld_answer_has_its_numbers_without_its_words() -> N
 
 def test_with_a_profile_the_reason_without_quotation_names_p_wrong() -> None:
     result = said(("Stavisza", 0.05), profile=True)
-    assert result.unquoted_reason == "P(wrong) is 0.73, at or above the limit of 0.5"
-    assert result.reason == "P(wrong) of “Stavisza” is 0.73, at or above the limit of 0.5"
+    assert (
+        result.unquoted_reason
+        == "P(wrong) of the exact answer is 0.73, at or above the limit of 0.5"
+    )
+    assert (
+        result.reason
+        == "P(wrong) of the exact answer “Stavisza” is 0.73, at or above the limit of 0.5"
+    )
 
 
 @pytest.mark.parametrize("profile", [True, False])
@@ -110,6 +116,7 @@ def test_the_level_none_has_no_text(profile: bool, p: float) -> None:
     known = {
         result.verdict,
         result.p_wrong_from,
+        result.scored,
         result.detector,
         result.policy.on,
         result.trace.finish_reason,
@@ -166,7 +173,7 @@ def test_the_words_of_every_kind_of_withheld_answer_are_kept_out() -> None:
         said(("ÄÖÜЖ", 0.01)),
         said(("ÄÖÜЖ", 0.01), profile=True),
         said(*[("ÄÖÜЖ ", 0.3)] * 5, early_stop={"window": 2, "risk": 0.5}),
-        said(("{}", 0.9), unscored="withhold"),
+        said(("<think>ÄÖÜЖ", 0.9), unscored="withhold"),
     ]
     assert [result.verdict for result in kinds] == ["abstain", "abstain", "abstain", "unscored"]
     assert not any(result.shown for result in kinds)

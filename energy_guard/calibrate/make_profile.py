@@ -100,11 +100,13 @@ def make_profile(
         [*unscored["fit"], *to_learn_from(unscored, promised=promised)],
     )
     parts = {name: [a.scored_by(scorer) for a in part] for name, part in unscored.items()}
-    calibrating = scored(to_learn_from(parts, promised=promised))
+    learning = to_learn_from(parts, promised=promised)
+    calibrating = scored(learning)
     calibration = calibrated(calibrating, [score for _, score in scored(parts["fit"])])
     profile = profile_with(
         scorer,
         calibration,
+        whole_answer=_of_whole_answers(learning),
         info=info,
         locator=locator,
         system_prompt=system_prompt,
@@ -155,6 +157,7 @@ def profile_with(
         fitted=scorer if isinstance(scorer, FittedDetector) else None,
         locator=locator,
         calibration=calibration,
+        judged="every claim",
         **other,
     )
 
@@ -191,10 +194,8 @@ def calibrated(pairs: Sequence[tuple[Answered, Score]], seen: Sequence[Score]) -
     wrong = [answered.wrong for answered, _ in pairs]
     need(wrong.count(False), wrong.count(True), what="calibrate")
     values = [score.value for _, score in pairs]
-    calibration = fit_calibration(
-        values, wrong, lengths=[len(score.span.tokens) for _, score in pairs]
-    )
-    scores, lengths = [s.value for s in seen], [len(s.span.tokens) for s in seen]
+    calibration = fit_calibration(values, wrong, lengths=[score.length for _, score in pairs])
+    scores, lengths = [s.value for s in seen], [s.length for s in seen]
     lowest, highest = min([calibration.lowest, *scores]), max([calibration.highest, *scores])
     return calibration.model_copy(
         update={
@@ -262,8 +263,23 @@ def shipped_prior() -> FittedDetector:
 
 
 def scored(answers: Sequence[Answered]) -> list[tuple[Answered, Score]]:
-    """Return those that the model did not decline and that have a score (`Answered.scored_by`)."""
+    """Return the located answers that have a score (`Answered.scored_by`), but for what the model
+    declined.
+    """
+    return [(a, score) for a, score in _with_score(answers) if score.part != "whole answer"]
+
+
+def _with_score(answers: Sequence[Answered]) -> list[tuple[Answered, Score]]:
     return [(a, a.score) for a in answers if not a.declined and isinstance(a.score, Score)]
+
+
+def _of_whole_answers(answers: Sequence[Answered]) -> Calibration | None:
+    """P(wrong) of answers that were not located; None if they are too few to fit it to."""
+    pairs = [(a, score) for a, score in _with_score(answers) if score.part == "whole answer"]
+    wrong = [answered.wrong for answered, _ in pairs]
+    if min(wrong.count(False), wrong.count(True)) < FEWEST:
+        return None
+    return calibrated(pairs, ())
 
 
 def labelled(answers: Sequence[Answered], profile: Profile) -> Labelled:
@@ -274,7 +290,7 @@ def labelled(answers: Sequence[Answered], profile: Profile) -> Labelled:
     """
     if not answers:
         raise InputError("there is no question to certify on", "Add questions.")
-    risks = {a.id: _p_wrong(score, profile) for a, score in scored(answers)}
+    risks = {a.id: _p_wrong(score, profile) for a, score in _with_score(answers)}
     risk = np.array([risks.get(a.id, math.nan) for a in answers])
     return Labelled(
         [question_key(a.question, a.context) for a in answers],

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from energy_guard.calibrate.make_profile import shown_unscored
+from energy_guard.claims import score_answer
 from energy_guard.energy import Bools, Floats
 from energy_guard.estimates.calibration_quality import brier_skill, calibration_error
 from energy_guard.estimates.estimate import proportion
@@ -59,7 +60,7 @@ def _scores(task: Task, profile: Profile) -> tuple[Floats, Floats, Bools]:
     risk, p_wrong = np.full((2, len(task.answers)), np.nan)
     unscored = [shown_unscored(answered, profile) for answered in task.answers]
     for at, answered in enumerate(task.answers):
-        score = profile.scorer.score(answered.trace, answered.located)
+        score = score_answer(profile.scorer, answered.trace, answered.located)
         if task.ranked[at] and isinstance(score, Score):
             risk[at] = score.value
             p = profile.p_wrong(score)

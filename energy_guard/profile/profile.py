@@ -56,6 +56,8 @@ class Profile(Rules):
     out (`Rules.differences`). Warned about: system_prompt ("" if there was none), sampling but for
     its seed, engine (options of the engine); where None was recorded, nothing is said.
     Promises depend on unscored and nothing_to_check without retries, too.
+    judged: what P(wrong) was calibrated on, every claim of an answer or its exact answer alone.
+    whole_answer: the calibration of answers that were not located; None: they have no P(wrong).
     fitted: the detector itself, where `detector` names a fitted one. warn, abstain: the
     thresholds on P(wrong) that it was made for. certificates: every look at certifying rows, also
     those that came to nothing.
@@ -78,6 +80,8 @@ class Profile(Rules):
     engine: dict[str, EngineValue] | None = None
     fitted: FittedDetector | None = None
     calibration: Calibration
+    judged: Literal["every claim", "exact answer"] = "exact answer"
+    whole_answer: Calibration | None = None
     warn: float = Field(default=0.25, ge=0, le=1)
     abstain: float = Field(default=0.5, ge=0, le=1)
     certificates: tuple[Certificate, ...] = ()
@@ -102,7 +106,7 @@ class Profile(Rules):
         The digest of certificates (`basis`) is of this text: in another order, no certificate
         that is on a disk would be one of its profile any longer.
         """
-        values = handler(self)
+        values = {k: v for k, v in handler(self).items() if (k, v) not in _AS_BEFORE}
         order = (*(key for key in values if key in _IDENTITY), *Rules.model_fields, *values)
         return {key: values[key] for key in order if key in values}
 
@@ -123,13 +127,20 @@ class Profile(Rules):
 
     def p_wrong(self, score: Score) -> float | None:
         """Return P(wrong), or None for an answer unlike those that were calibrated on."""
-        if score.unlike is not None:
+        calibration = self._calibration(score)
+        if score.unlike is not None or calibration is None:
             return None
-        return self.calibration.p_wrong(score.value, len(score.span.tokens))
+        return calibration.p_wrong(score.value, score.length)
 
     def why_not(self, score: Score) -> str | None:
         """Say why there is no P(wrong); None where there is one."""
-        return score.unlike or self.calibration.why_not(score.value, len(score.span.tokens))
+        calibration = self._calibration(score)
+        if calibration is None:
+            return "no exact answer was found, and the profile is of answers that have one"
+        return score.unlike or calibration.why_not(score.value, score.length)
+
+    def _calibration(self, score: Score) -> Calibration | None:
+        return self.whole_answer if score.part == "whole answer" else self.calibration
 
     def policy(self) -> Policy:
         """The policy that it was made for: its thresholds, retries and rules."""
@@ -205,6 +216,9 @@ class Profile(Rules):
         )
         return min(covering, key=lambda made: made.max_risk, default=None)
 
+
+_AS_BEFORE: Final = (("judged", "exact answer"), ("whole_answer", None))
+"""What older files do not say: a profile that has nothing else to say is written as they are."""
 
 _IDENTITY: Final = frozenset(
     ("schema", "schema_", "model", "backend", "mode", "detector", "locator", "scoring")

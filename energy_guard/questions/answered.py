@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Self, get_args
 
 from energy_guard.backends.base import HiddenStates
+from energy_guard.claims import score_answer
 from energy_guard.decide import Attempt
 from energy_guard.errors import InputError
 from energy_guard.files import JsonLines
@@ -87,7 +88,7 @@ class Answered:
     def scored_by(self, scorer: Scorer) -> Self:
         """Return it with the score of every attempt: once made, it goes along with the answer."""
         attempts = tuple(
-            replace(attempt, score=scorer.score(attempt.trace, attempt.located))
+            replace(attempt, score=score_answer(scorer, attempt.trace, attempt.located))
             for attempt in self.attempts
         )
         return replace(self, attempts=attempts)

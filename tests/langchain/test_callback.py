@@ -466,4 +466,4 @@ assert isinstance(error, ModelRefusalError) and error.raw_message is None
 print(error.partial, error.message)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("Par the answer is withheld: nll:max is 0.11")
+    assert done.stdout.startswith("Par the answer is withheld: nll:max of the exact answer is 0.11")

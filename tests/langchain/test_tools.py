@@ -9,6 +9,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_energy_guard import ChatEnergyGuard
+from langchain_energy_guard.errors import AnswerWithheldError
 
 from energy_guard import Policy
 from energy_guard.backends import Scripted
@@ -81,3 +82,49 @@ def test_a_choice_in_another_form_is_an_input_error(choice: dict[str, Any]) -> N
     model = ChatEnergyGuard.of(Scripted.saying(), SHOWING)
     with pytest.raises(InputError, match="tool_choice is"):
         model.bind_tools([add], tool_choice=choice)
+
+
+WRONG = 0.001
+
+
+def called(*pieces: str | tuple[str, float]) -> AIMessage:
+    said = [piece if isinstance(piece, tuple) else (piece, 0.97) for piece in pieces]
+    return ChatEnergyGuard.of(Scripted.saying(said)).bind_tools([add]).invoke("?")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ["I will add them.\n", "<tool_call>", ONE, ("900", WRONG), "}}", "</tool_call>"],
+        ["<tool_call>", ONE, "1", "}}</tool_call>\n<tool_call>", ONE, ("900", WRONG), "}}"],
+        ["<tool_call>", ONE, ("900", WRONG), "}}</tool_call>", " That is all."],
+        ["<think>Hm.</think>", "<tool_call>", ONE, ("900", WRONG), "}}</tool_call>"],
+        ["<tool_call>", ONE, "1", "}}</tool_call> It makes", (" 17", WRONG)],
+    ],
+    ids=["behind a sentence", "the second", "before a sentence", "behind reasoning", "beside"],
+)
+def test_a_call_is_not_handed_out_if_any_of_its_answer_is_too_risky(
+    answer: list[str | tuple[str, float]],
+) -> None:
+    with pytest.raises(AnswerWithheldError):
+        called(*answer)
+    sure = [piece if isinstance(piece, str) else piece[0] for piece in answer]
+    assert called(*sure).tool_calls
+
+
+def test_a_call_inside_reasoning_is_no_call() -> None:
+    message = called("<think>", "<tool_call>", ONE, "900", "}}</tool_call>", "</think>", "Nothing.")
+    assert message.tool_calls == []
+    assert message.content == "Nothing."
+
+
+def test_the_text_beside_a_call_has_no_reasoning() -> None:
+    message = called("<think>Hm.</think>", "I add. ", "<tool_call>", ONE, "1", "}}</tool_call>")
+    assert [call["args"] for call in message.tool_calls] == [{"x": 1}]
+    assert message.content == "I add."
+
+
+def test_reasoning_is_not_streamed() -> None:
+    said = [(piece, 0.97) for piece in ("<think>", "Lyon?", "</think>", "\n", "Paris")]
+    chunks = list(ChatEnergyGuard.of(Scripted.saying(said)).stream("Which city?"))
+    assert "".join(chunk.text for chunk in chunks) == "Paris"

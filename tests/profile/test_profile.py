@@ -259,6 +259,18 @@ def test_a_certificate_made_for_a_shipped_profile_stays_its_own(name: str, basis
     assert shipped.model_dump_json(indent=1, by_alias=True) + "\n" == path.read_text("utf-8")
 
 
+def test_what_a_profile_was_calibrated_on_is_written_and_decides_its_basis(tmp_path: Path) -> None:
+    older = profile()
+    assert older.judged == "exact answer"
+    assert not {"judged", "whole_answer"} & set(json.loads(older.model_dump_json()))
+    for change in ({"judged": "every claim"}, {"whole_answer": older.calibration}):
+        made = profile(**change)
+        path = tmp_path / "profile.json"
+        path.write_text(made.model_dump_json(by_alias=True))
+        assert Profile.read(path) == made
+        assert made.basis != older.basis
+
+
 def test_policy_and_profile_have_the_same_rules() -> None:
     rules = {
         "retries": 3,

@@ -50,7 +50,7 @@ class AnswerMessage:
             AnswerWithheldError: if the answer is withheld and no text can stand for it, or if a
                 `guarded` around acts on that.
         """
-        calls = ToolCalls(text=result.trace.text)
+        calls = ToolCalls()
         if asked.tools:
             calls = read_calls(result.trace, asked.tools, scorer, asked.forced)
         structured = asked.structured or bool(calls)

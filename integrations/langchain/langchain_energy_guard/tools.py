@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from langchain_core.messages import InvalidToolCall, ToolCall
 from langchain_core.messages.tool import invalid_tool_call, tool_call
@@ -15,19 +14,23 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from energy_guard.errors import InputError
-from energy_guard.locate import Span, span_of
+from energy_guard.locate import Range, Span, span_of
 from energy_guard.locate.fields import place, scan, values
 from energy_guard.score import Score, Scorer
+from energy_guard.shown import shown_text
+from energy_guard.tool_calls import arguments_key, objects, tagged_calls
 from energy_guard.trace import Trace
 
 Tool = dict[str, Any] | type | Callable[..., Any] | BaseTool
 
-_TAGGED: Final = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
-
 
 @dataclass(frozen=True)
 class ToolCalls:
-    """What an answer calls. details: for the metadata, one a call, with its arguments' scores."""
+    """What an answer calls.
+
+    details: for the metadata, one a call, with its arguments' scores. text: what stands beside
+    the calls.
+    """
 
     calls: tuple[ToolCall, ...] = ()
     invalid: tuple[InvalidToolCall, ...] = ()
@@ -100,39 +103,34 @@ def instructions(tools: Sequence[dict[str, Any]], forced: bool) -> str:
 
 
 def read_calls(trace: Trace, names: Sequence[str], scorer: Scorer, forced: bool) -> ToolCalls:
-    """Find the calls in an answer: JSON with a name and arguments, bare or between tags."""
-    text = trace.text
-    places = [match.span(1) for match in _TAGGED.finditer(text)]
-    plain = _TAGGED.sub("", text).strip() if places else ""
-    if not places and text.strip():
-        places = [(0, len(text))]
+    """Find the calls in an answer: JSON with a name and arguments, bare or between tags.
+
+    What is written like a call inside reasoning is none.
+    """
+    text, tagged = trace.text, tagged_calls(trace)
+    places = [inside for _, inside in tagged] or [(0, len(text))]
     calls: list[ToolCall] = []
     invalid: list[InvalidToolCall] = []
     details: list[dict[str, Any]] = []
     for start, end in places:
-        for keys, data in _objects(text[start:end]):
-            key = "arguments" if "arguments" in data else "parameters"
-            name, args = data.get("name"), data.get(key)
-            if isinstance(name, str) and name in names and isinstance(args, dict):
-                calls.append(tool_call(name=name, args=args, id=_id()))
+        for keys, data in objects(text[start:end]):
+            key, name = arguments_key(data), data.get("name")
+            if key is not None and name in names:
+                calls.append(tool_call(name=name, args=data[key], id=_id()))
                 details.append(_detail(trace, start, end, (*keys, key), calls[-1], scorer))
             elif forced:
                 invalid.append(_invalid(text[start:end], f"no tool is named {name!r}"))
     if forced and not calls and not invalid:
         invalid.append(_invalid(text, f"the call is not complete ({trace.finish_reason})"))
-    return ToolCalls(tuple(calls), tuple(invalid), tuple(details), plain if calls else text)
+    return ToolCalls(tuple(calls), tuple(invalid), tuple(details), _beside(trace, tagged))
 
 
-def _objects(text: str) -> list[tuple[tuple[str, ...], dict[str, Any]]]:
-    """The objects in an answer, each with the keys that lead to it."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        return []
-    if isinstance(data, dict):
-        return [((), data)]
-    items = enumerate(data) if isinstance(data, list) else ()
-    return [((str(number),), item) for number, item in items if isinstance(item, dict)]
+def _beside(trace: Trace, tagged: Sequence[tuple[Range, Range]]) -> str:
+    """The text beside tagged calls, without reasoning."""
+    text = trace.text if tagged else ""
+    for (start, end), _ in reversed(tagged):
+        text = text[:start] + text[end:]
+    return shown_text(text, trace.reasoning_open).strip()
 
 
 def _detail(

@@ -1,0 +1,78 @@
+"""Calls of tools in an answer's text: where they stand, and the values that they pass.
+
+A call is JSON with a name and arguments, between <tool_call> tags or as all of the answer. What
+stands inside reasoning is no call.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+from energy_guard.locate import Range, Span, span_of
+from energy_guard.locate.fields import scan, values
+from energy_guard.locate.span import reasoning
+from energy_guard.trace import Trace
+
+_TAGGED: Final = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
+
+
+def tagged_calls(trace: Trace) -> list[tuple[Range, Range]]:
+    """Return where the tagged calls outside reasoning stand, in characters of the trace's text.
+
+    Returns:
+        For each the range with its tags, and that of what is between them. A tag that is not
+        closed runs to the end of the text.
+    """
+    hidden = reasoning(trace.text, trace.reasoning_open)
+    return [
+        (match.span(), match.span(1))
+        for match in _TAGGED.finditer(trace.text)
+        if not any(start < match.end() and match.start() < end for start, end in hidden)
+    ]
+
+
+def passed_values(trace: Trace) -> list[Span]:
+    """Return every value in every call, names of tools included; none if nothing is called.
+
+    What stands between tags and is no JSON is taken whole: other readers may make a call of it.
+    """
+    places = [inside for _, inside in tagged_calls(trace)]
+    if not places and '"name"' in trace.text and is_call(trace.text):
+        places = [(0, len(trace.text))]
+    ranges: list[Range] = []
+    for start, end in places:
+        nodes = scan(trace.text[start:end])
+        inside = [(0, end - start)] if nodes is None else values(nodes)
+        ranges += [(start + at, start + stop) for at, stop in inside]
+    spans = [span_of(trace, [each]) for each in ranges]
+    return [span for span in spans if isinstance(span, Span)]
+
+
+def is_call(text: str) -> bool:
+    """Whether a text is the JSON of one call, or of a list with one.
+
+    >>> is_call('{"name": "pay", "arguments": {"amount": 9}}')
+    True
+    """
+    return any(arguments_key(data) for _, data in objects(text))
+
+
+def arguments_key(data: dict[str, Any]) -> str | None:
+    """Return the key of a call's arguments in a JSON object; None if the object is no call."""
+    named = isinstance(data.get("name"), str)
+    keys = (key for key in ("arguments", "parameters") if isinstance(data.get(key), dict))
+    return next(keys, None) if named else None
+
+
+def objects(text: str) -> list[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Return the JSON objects that a text may call with, each with the keys that lead to it."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    if isinstance(data, dict):
+        return [((), data)]
+    items = enumerate(data) if isinstance(data, list) else ()
+    return [((str(number),), item) for number, item in items if isinstance(item, dict)]

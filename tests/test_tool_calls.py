@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from energy_guard.energy import Row
+from energy_guard.tool_calls import is_call, passed_values, tagged_calls
+from energy_guard.trace import Step, Trace
+
+CALL = '{"name": "pay", "arguments": {"to": "Bob", "sum": [1, 2]}}'
+
+
+def trace_of(text: str) -> Trace:
+    row = Row(2.0, 0.0, 0.1, 1.0)
+    steps = [Step(0, character.encode(), 1.0, row) for character in text]
+    return Trace.from_steps(steps, row)
+
+
+@pytest.mark.parametrize(
+    ("text", "passed"),
+    [
+        (CALL, ["pay", "Bob", "1", "2"]),
+        (f"[{CALL}]", ["pay", "Bob", "1", "2"]),
+        (f"Sure.\n<tool_call>\n{CALL}\n</tool_call> Done.", ["pay", "Bob", "1", "2"]),
+        (f"<tool_call>{CALL}", ["pay", "Bob", "1", "2"]),
+        ("<tool_call>pay(900)</tool_call>", ["pay(900)"]),
+        (f"<think><tool_call>{CALL}</tool_call></think> No.", []),
+        (f"<think>Hm.</think><tool_call>{CALL}</tool_call>", ["pay", "Bob", "1", "2"]),
+        (f"I would write {CALL}", []),
+        ('{"name": "Bob", "age": 9}', []),
+        ("Paris", []),
+    ],
+)
+def test_the_values_of_every_call_are_found(text: str, passed: list[str]) -> None:
+    assert [span.text for span in passed_values(trace_of(text))] == passed
+
+
+def test_two_calls_stand_where_they_were_written() -> None:
+    text = "a<tool_call>b</tool_call>c<tool_call>d"
+    calls = tagged_calls(trace_of(text))
+    assert [(text[a:b], text[c:d]) for (a, b), (c, d) in calls] == [
+        ("<tool_call>b</tool_call>", "b"),
+        ("<tool_call>d", "d"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "[1]", '{"name": 1, "arguments": {}}', "[" * 9999])
+def test_other_texts_are_no_calls(text: str) -> None:
+    assert not is_call(text)
