@@ -1,11 +1,10 @@
-"""How often the grader is wrong, against people's own judgement.
+"""How often the grader is wrong, against people's own judgement and against labels of a model.
 
 `python -m benchmarks.grading --judged FILE` reads one JSON object a line with `set`, `system`,
 `question`, `answers`, `answer` and `right` (what a person said), and prints for each set and
 system how often the grader says the same, beside lexical containment. `python -m
-benchmarks.grading DATA.jsonl…` does it with `grading.jsonl`: answers of the embedded model with a
-label given by hand, half of them graded right and half not. That file has row ids and no text of
-the data.
+benchmarks.grading DATA.jsonl…` does it with the answers of `grading.jsonl`, by kind and by model;
+`benchmarks/hand_labelled.py` says who labelled them, and by which rules.
 """
 
 from __future__ import annotations
@@ -13,21 +12,21 @@ from __future__ import annotations
 import json
 import string
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
 
-from energy_guard.questions.grade import Outcome, grade, grade_row
+from benchmarks.hand_labelled import QUESTIONS, Graded, agreement, graded, read_labelled
+from energy_guard.questions.grade import Outcome, grade
 from energy_guard.questions.rows import read_rows
 
-LABELLED = Path(__file__).with_name("grading.jsonl")
 _BLANKS = str.maketrans(dict.fromkeys(string.punctuation + "‘’“”–—´`", " "))
 
 
@@ -110,27 +109,74 @@ def _figures(items: Sequence[Judged]) -> tuple[str, ...]:
 
 
 def _labelled(data: Sequence[Path], console: Console) -> None:
-    """How many of the answers labelled by hand are graded otherwise."""
-    rows = {row.id: row for row in read_rows(data)}
-    labelled = [json.loads(line) for line in LABELLED.read_text("utf-8").splitlines()]
-    pairs = [(grade_row(rows[item["row"]], item["answer"]), item["label"]) for item in labelled]
+    """How the labelled answers are graded, and how far the labels can be trusted."""
+    items = read_labelled()
+    answers = graded(items, read_rows([QUESTIONS, *data]))
+    console.print(error_table(answers))
+    console.print(confusion_table(answers))
+    passes = agreement(items)
+    console.print(
+        f"Two passes agree on {passes.same} of {passes.n} answers: {passes.same / passes.n:.1%} "
+        f"({_wilson(passes.same, passes.n)}), Cohen's kappa {passes.kappa:.3f}."
+    )
+    for each in answers:
+        if each.outcome != each.item.label:
+            console.print(
+                f"{each.item.row}, {each.item.model}: graded {each.outcome}, "
+                f"{each.item.label} by hand"
+            )
+
+
+def error_table(answers: Sequence[Graded]) -> Table:
+    """Return how often the grader decides otherwise than the annotator, by kind and by model.
+
+    Answers that either of them left open are counted apart, and are not in the share.
+    """
+    groups: dict[str, list[Graded]] = defaultdict(list)
+    for each in answers:
+        groups[each.item.group].append(each)
+    for each in answers:
+        groups[each.item.model].append(each)
+    table = _table(
+        "answers", "n", "unsure by hand", "unsure to the grader", "decided", "false right",
+        "false wrong", "otherwise", "share", "95 % (Wilson)",
+    )  # fmt: skip
+    for name, members in [*groups.items(), ("all", answers)]:
+        decided = [each for each in members if each.decided]
+        wrong = [each for each in decided if each.differs]
+        counts = (
+            len(members),
+            sum(each.item.label == "unsure" for each in members),
+            sum(each.outcome == "unsure" for each in members),
+            len(decided),
+            sum(each.outcome == "right" for each in wrong),
+            sum(each.item.label == "right" for each in wrong),
+            len(wrong),
+        )
+        table.add_row(name, *map(str, counts), *_share(len(wrong), len(decided)))
+    return table
+
+
+def confusion_table(answers: Sequence[Graded]) -> Table:
+    """Return how many answers have each grade (lines) and each label by hand (columns)."""
+    outcomes = get_args(Outcome)
+    pairs = Counter((each.outcome, each.item.label) for each in answers)
+    table = _table("graded", *(f"{label} by hand" for label in outcomes))
+    for outcome in outcomes:
+        table.add_row(outcome, *(str(pairs[outcome, label]) for label in outcomes))
+    return table
+
+
+def _table(first: str, *others: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("graded", "n", "otherwise by hand", "share", "95 % (Wilson)"):
-        table.add_column(heading, justify="left" if heading == "graded" else "right")
-    for name in ("right", "wrong", "refused", "unsure"):
-        table.add_row(name, *_error([pair for pair in pairs if pair[0] == name]))
-    table.add_row("all", *_error(pairs))
-    console.print(table)
-    for item, (graded, label) in zip(labelled, pairs, strict=True):
-        if graded != label:
-            console.print(f"{item['row']}: graded {graded}, {label} by hand")
+    table.add_column(first)
+    for heading in others:
+        table.add_column(heading, justify="right")
+    return table
 
 
-def _error(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    if not pairs:
-        return "0", "–", "–", "–"
-    errors = sum(graded != label for graded, label in pairs)
-    return str(len(pairs)), str(errors), f"{errors / len(pairs):.1%}", _wilson(errors, len(pairs))
+def _share(count: int, n: int) -> tuple[str, str]:
+    return (f"{count / n:.1%}", _wilson(count, n)) if n else ("–", "–")
 
 
 def _wilson(count: int, n: int) -> str:
