@@ -17,7 +17,7 @@ import numpy as np
 
 from energy_guard.locate import Located, NothingToCheck, Range, Span, span_of
 from energy_guard.locate.span import reasoning, trimmed
-from energy_guard.locate.words import STOP_WORDS, WORD
+from energy_guard.locate.words import WORD
 from energy_guard.score import Score, Scorer, Unscored, no_span
 from energy_guard.shown import shown_text
 from energy_guard.tool_calls import passed_values
@@ -31,6 +31,8 @@ PLAIN: Final = 3.9
 
 SMALL: Final = 5.5
 """Stop words and symbols, from here on: 0.004. One of them may turn a sentence around."""
+
+_SMALL_WORDS: Final = LANGUAGES["en"].function
 
 
 def exact_answer(trace: Trace, located: Located) -> Located:
@@ -166,7 +168,7 @@ def _limit(text: str, start: int, end: int) -> float:
     word = text[start:end].strip()
     if any(letter.isdigit() for letter in word):
         return NAME
-    if word.casefold() in STOP_WORDS or not any(letter.isalpha() for letter in word):
+    if word.casefold() in _SMALL_WORDS or not any(letter.isalpha() for letter in word):
         return SMALL
     capitals = word[1:] if _BEGINS.search(text, 0, start) else word
     return NAME if capitals != capitals.lower() else PLAIN
