@@ -65,6 +65,8 @@ def _thing(sentence: Sentence, question: Question) -> Range | None:
     beside = name and said and not (low <= name[0] and name[1] <= high)
     if name and (question.kind == "who" or (question.kind == "where" and not beside)):
         return name
+    if name and said and question.several and said[0] == name[0]:
+        return name[0], max(name[1], said[1])
     pointed = name and sentence.follows_known(name[0])
     pointed = pointed or (said and sentence.follows_known(said[0]))
     pointed = pointed or (said and sentence.leads_known(said[1]))
@@ -114,7 +116,11 @@ def _yes_or_no(sentence: Sentence) -> Range | None:
                 last += 1
             return words[number].start, words[last].end
     for number, word in enumerate(folded):
-        if word in table.yes:
+        opposed = _OPPOSED.fullmatch(word)
+        if opposed and not words[number].known and stem(opposed[1]) in sentence.question.known:
+            return words[number].start, words[number].end
+    for number, word in enumerate(folded):
+        if word in table.yes and not words[number].known:
             return words[number].start, words[number].end
     for number, word in enumerate(folded):
         if word in table.auxiliaries and number:
@@ -122,6 +128,9 @@ def _yes_or_no(sentence: Sentence) -> Range | None:
     if not words:
         return None
     return words[0].start, words[-1].end
+
+
+_OPPOSED: Final = Pattern(r"(?:il|im|in|ir|un|dis|non-?)(\w{3,})")
 
 
 def _option(sentence: Sentence, question: Question) -> Range | None:

@@ -226,7 +226,7 @@ def reasoning(text: str, is_open: bool = False) -> list[Range]:
     """
     ranges: list[Range] = []
     opened: int | None = 0 if is_open else None
-    family = "think" if is_open else ""
+    family = ""  # of marks that the prompt opened: any mark may close them
     as_text = _CHANNELS_AS_TEXT.match(text)
     if as_text:
         ranges.append((0, as_text.end(1)))
@@ -234,7 +234,7 @@ def reasoning(text: str, is_open: bool = False) -> list[Range]:
         own, closes = _family(mark)
         if opened is None and not closes:
             opened, family = mark.start(), own
-        elif closes and (opened is None or own == family):
+        elif closes and (opened is None or family in ("", own)):
             ranges.append((0 if opened is None else opened, mark.end()))
             opened = None
     if opened is not None:

@@ -27,7 +27,8 @@ def stem(word: str) -> str:
     folded = word.casefold().replace("’", "'")
     folded = re.sub(r"'(?:[^\W\d_]+)?$", "", folded) or folded
     if len(folded) > 4 and folded.isalpha():
-        for ending in ("ing", "ed", "es", "s", "d", "e"):
+        folded = folded if folded.endswith("ss") else folded.removesuffix("s")
+        for ending in ("ing", "ed", "e"):
             if folded.endswith(ending) and len(folded) - len(ending) >= 3:
                 return folded.removesuffix(ending)
     return folded

@@ -204,6 +204,13 @@ def test_reasoning_in_the_marks_of_any_family_is_no_answer(written: str) -> None
     assert located(CAPITAL, written) == "Paris"
 
 
+def test_reasoning_that_the_prompt_opened_is_closed_by_the_mark_of_any_family() -> None:
+    steps = [Step(0, letter.encode(), 1.0, ROW) for letter in "Lyon?</seed:think>Paris"]
+    found = automatic(Trace.from_steps(steps, ROW, reasoning_open=True), Asked(CAPITAL))
+    assert isinstance(found, Span)
+    assert found.text == "Paris"
+
+
 def cut(text: str, reason: FinishReason = "length") -> Span | NotLocated:
     steps = [Step(0, letter.encode(), 1.0, ROW) for letter in text]
     found = automatic(Trace.from_steps(steps, ROW, finish_reason=reason), Asked(CAPITAL))
