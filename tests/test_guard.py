@@ -436,8 +436,9 @@ def test_ask_and_stream_give_the_same_verdict_of_a_model(fresh: LlamaCpp) -> Non
 @pytest.mark.model
 def test_score_of_a_model_is_what_ask_gave(fresh: LlamaCpp) -> None:
     guard = Guard(fresh)
-    asked = guard.ask(QUESTION, max_tokens=24)
-    scored = guard.score(QUESTION, asked.trace.ids.tolist())
+    question = f"{QUESTION} Answer in one short sentence."
+    asked = guard.ask(question, max_tokens=24)
+    scored = guard.score(question, asked.trace.ids.tolist())
     assert scored.answer == asked.answer
     assert scored.score == pytest.approx(asked.score, abs=1e-3)
     assert scored.verdict == asked.verdict
