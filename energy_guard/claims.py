@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from energy_guard.locate import Located, NothingToCheck, Range, Span, span_of
+from energy_guard.locate.languages import LANGUAGES
 from energy_guard.locate.span import reasoning, trimmed
 from energy_guard.locate.words import WORD
 from energy_guard.score import Score, Scorer, Unscored, no_span
