@@ -95,7 +95,9 @@ def _examine(options: EngineOptions) -> Iterator[CheckResult]:
         if not probe.ok:
             return  # what crashed there would crash here
         engine = options.open()
-        yield CheckResult("model", True, f"{engine.info.name}, fingerprint {engine.info.fingerprint}")
+        yield CheckResult(
+            "model", True, f"{engine.info.name}, fingerprint {engine.info.fingerprint}"
+        )
         yield from _rows(engine)
     except EnergyGuardError as error:
         yield CheckResult("stopped", False, str(error))
@@ -114,7 +116,9 @@ def _devices(backend: str) -> CheckResult:
     if backend == "transformers":
         return CheckResult("devices", None, ", ".join(devices()))
     offload = supports_gpu_offload()
-    return CheckResult("GPU offload", None, "supported" if offload else "not in this build: CPU only")
+    return CheckResult(
+        "GPU offload", None, "supported" if offload else "not in this build: CPU only"
+    )
 
 
 def _probe(options: EngineOptions) -> CheckResult:
