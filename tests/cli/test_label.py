@@ -15,6 +15,7 @@ from energy_guard.backends import Scripted
 from energy_guard.cli import calibrate as calibrate_module
 from energy_guard.cli.evaluate import evaluate
 from energy_guard.cli.label import label
+from energy_guard.cli.score import score
 from energy_guard.errors import InputError
 from energy_guard.guard import Guard
 from energy_guard.log import TraceLog
@@ -247,6 +248,25 @@ def test_the_entries_of_a_log_can_be_labelled_and_a_private_one_says_why_not(
     assert only.label == "right"
     with pytest.raises(InputError, match="no answers with texts"):
         run(tmp_path / "False.jsonl")
+
+
+def test_a_log_that_is_scored_again_shows_the_labels_that_were_given(
+    tmp_path: Path, press: Press, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = TraceLog(tmp_path / "log.jsonl")
+    guard = Guard(Scripted.saying([("Oslo", 0.9)], [("Bergen", 0.9)]), profile=None, log=log)
+    guard.ask("Which town?")
+    guard.ask("Which other town?")
+    press("wq")
+    run(tmp_path / "log.jsonl")
+    [given] = LabelFile(tmp_path / "log.labels.jsonl").given(1).values()
+    capsys.readouterr()
+    score(from_log=str(tmp_path / "log.jsonl"), profile="none", as_json=True)
+    results = json.loads(capsys.readouterr().out)["results"]
+    labelled = int(given.id.removeprefix("entry ")) - 1
+    assert [each["label"] for each in results] == [
+        "wrong" if number == labelled else None for number in range(2)
+    ]
 
 
 def test_what_is_no_file_of_answers_is_named(tmp_path: Path) -> None:
