@@ -78,10 +78,8 @@ def test_a_line_that_is_no_labelled_answer_is_refused(tmp_path: Path, change):
 
 
 def test_an_answer_whose_question_is_not_in_the_data_is_an_error():
-    with pytest.raises(InputError, match="1 of 2 labelled answers.*'r2'"):
-        graded(
-            [labelled(), labelled(row="r2")], [Question("r1", "t", "Which city?", ("Paris",))]
-        )
+    with pytest.raises(InputError, match=r"1 of 2 labelled answers.*'r2'"):
+        graded([labelled(), labelled(row="r2")], [Question("r1", "t", "Which city?", ("Paris",))])
 
 
 def test_answers_are_graded_by_the_question_with_their_id():
