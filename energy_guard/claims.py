@@ -19,7 +19,7 @@ from energy_guard.locate import Located, NothingToCheck, Range, Span, span_of
 from energy_guard.locate.languages import LANGUAGES
 from energy_guard.locate.span import reasoning, trimmed
 from energy_guard.locate.words import WORD
-from energy_guard.score import Score, Scorer, Unscored, no_span
+from energy_guard.score import Part, Score, Scorer, Unscored, no_span
 from energy_guard.shown import shown_text
 from energy_guard.tool_calls import passed_values
 from energy_guard.trace import Trace
@@ -144,7 +144,7 @@ def _worst(
     if worst is first:
         return first
     other = words and worst is known[-1]
-    part = "other claim" if other else "exact answer"
+    part: Part = "other claim" if other else "exact answer"
     return replace(worst, unlike=first.unlike, part=part, exact=first)
 
 

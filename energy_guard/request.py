@@ -116,12 +116,12 @@ def _biases(given: object) -> dict[int, float]:
     if not isinstance(given, Mapping):
         raise InputError("logit_bias is no mapping", "Give {token id: bias}.")
     for token, value in given.items():
-        if not isinstance(token, Integral) or isinstance(token, bool):
+        if isinstance(token, bool) or not isinstance(token, Integral):
             raise InputError(
                 f"logit_bias is keyed by {token!r}, which is no token id",
                 "Give {token id: bias}, with ids as integers; a text may have several tokens.",
             )
-        if not isinstance(value, Real) or not -math.inf <= value < math.inf:
+        if not isinstance(value, Real) or not -math.inf <= float(value) < math.inf:
             raise InputError(
                 f"the logit_bias of token {token} is {value!r}",
                 "Give a number, or -inf to ban the token.",

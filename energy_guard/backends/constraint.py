@@ -166,7 +166,8 @@ def _read_schema(constraint: JsonSchema) -> dict[str, Any]:
         raise _unusable(constraint, "`false` allows no answer")
     if not isinstance(schema, dict):
         raise _unusable(constraint, "a schema is an object, `true` or `false`")
-    level, depth = [schema], 0
+    level: list[Any] = [schema]
+    depth = 0
     while level:
         depth += 1
         if depth > 2 * _DEEPEST:  # `properties` and what it holds are two

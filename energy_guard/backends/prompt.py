@@ -97,10 +97,10 @@ class PromptEncoder:
                 "Look up ids in the vocabulary of this model.",
             )
         ids = self._ids(request)
-        size = self._size(ids)
-        if size.room < 1:
+        counted = self._size(ids)
+        if counted.room < 1:
             raise PromptError(
-                f"the prompt has {size.tokens} tokens and the context holds {size.context}",
+                f"the prompt has {counted.tokens} tokens and the context holds {counted.context}",
                 "Shorten it, or load the model with a larger context (n_ctx, --n-ctx).",
             )
         return ids

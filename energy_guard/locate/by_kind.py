@@ -171,7 +171,9 @@ _COMPARATIVE: Final = Pattern(r"(?i)\w+er|less|more")
 def _number(sentence: Sentence, question: Question, asked: str) -> Range | None:
     """The number that counts what was asked for, or that an equation comes to."""
     found = typed_parts(sentence, NUMBER, question)
-    every = [m.span() for m in NUMBER.finditer(sentence.text, sentence.start, sentence.end)]
+    every: list[Range] = [
+        m.span() for m in NUMBER.finditer(sentence.text, sentence.start, sentence.end)
+    ]
     if not found:
         found = [part for part in every if sentence.asserts(*part)][-1:]
     if not found:

@@ -103,9 +103,9 @@ def _handler_of(llm: Llama) -> Any:
     """What answers this Llama's own chats; ConfigError for a chat format that there is not."""
     from llama_cpp import llama_chat_format as formats
 
-    handler = llm.chat_handler or llm._chat_handlers.get(llm.chat_format)
+    handler = llm.chat_handler or llm._chat_handlers.get(llm.chat_format or "")
     try:
-        return handler or formats.get_chat_completion_handler(llm.chat_format)
+        return handler or formats.get_chat_completion_handler(llm.chat_format or "")
     except formats.LlamaChatCompletionHandlerNotFoundException as error:
         what = f"there is no chat_format {llm.chat_format!r}"
         raise ConfigError(what, _GIVE_A_TEMPLATE) from error

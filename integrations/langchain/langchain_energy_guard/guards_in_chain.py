@@ -6,6 +6,7 @@ Functions hide what they call in globals and attributes, so that a no is no proo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.runnables import Runnable, RunnableLambda
@@ -19,7 +20,7 @@ from langchain_energy_guard.chat_model import ChatEnergyGuard
 _GUARDS = (ChatEnergyGuard, EnergyGuardCallbackHandler, AsyncEnergyGuardCallbackHandler)
 
 
-def guard_is_seen(chain: Runnable[object, object]) -> bool:
+def guard_is_seen(chain: Runnable[Any, Any]) -> bool:
     """Whether a ChatEnergyGuard or a handler of this package is seen in a chain."""
     seen: set[int] = set()
     waiting: list[object] = [chain]

@@ -46,7 +46,7 @@ def metadata(
     if details == "summary":
         return result.to_dict("summary") | {"tool_calls": list(tool_calls)}
     data, tokens = result.to_dict(), result.trace.tokens()
-    names = tokens[0].keys() if tokens else ()
+    names = list(tokens[0]) if tokens else []
     if details == "shown" and not result.shown:
         data = result.to_dict("summary")
         if result.span is not None:

@@ -115,7 +115,7 @@ def read_calls(trace: Trace, names: Sequence[str], scorer: Scorer, forced: bool)
     for start, end in places:
         for keys, data in objects(text[start:end]):
             key, name = arguments_key(data), data.get("name")
-            if key is not None and name in names:
+            if key is not None and isinstance(name, str) and name in names:
                 calls.append(tool_call(name=name, args=data[key], id=_id()))
                 details.append(_detail(trace, start, end, (*keys, key), calls[-1], scorer))
             elif forced:
