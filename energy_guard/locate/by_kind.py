@@ -151,7 +151,7 @@ def _option(sentence: Sentence, question: Question) -> Range | None:
             r"(?i)\b(?:both|neither|the same|equal(?:ly)?|beide|keines?|les deux|ambos"
             r"|entrambi|оба)\b"
         ).search(sentence.text, sentence.start, sentence.end)
-        return both.span() if both else None
+        return (both.start(), both.end()) if both else None
     named.sort(key=lambda pair: pair[1])
     if len(named) > 1 and question.comparative:
         than = Pattern(r"(?i)\s(?:than|als|que|di|чем)\s").search(

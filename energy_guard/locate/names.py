@@ -147,8 +147,9 @@ def phrase(sentence: Sentence) -> Range | None:
     words = [word for word in sentence.words if low <= word.start and word.end <= high]
     words = _after_participle(sentence, words)
     told = [n for n, w in enumerate(words) if w.telling and not _is_adverb(w, words[n + 1 :])]
-    pointed = [n for n in told if sentence.follows_known(words[n].start)]
-    at = next(iter(told if sentence.is_split else pointed or told), len(words))
+    at = told[0] if told else len(words)
+    if not sentence.is_split:
+        at = next((n for n in told if sentence.follows_known(words[n].start)), at)
     if at == len(words):
         return None
     if not sentence.is_split and _is_verb(sentence, words, at):

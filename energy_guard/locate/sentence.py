@@ -119,7 +119,7 @@ class Sentence:
     @cached_property
     def side(self) -> Range:
         """Where the answer stands as seen from the verb between it and what was asked."""
-        for split in self._splits():
+        for split in self._splits()[:_MOST_SPLITS]:
             before = [w for w in self.words if w.end <= split[0]]
             after = [w for w in self.words if w.start >= split[1]]
             told_before, told_after = (sum(w.telling for w in ws) for ws in (before, after))
@@ -151,8 +151,9 @@ class Sentence:
 
     def follows_known(self, at: int) -> bool:
         """Whether the last word before a place that is not light stands in the question."""
-        before = [word for word in self.words if word.end <= at and not word.light]
-        return bool(before) and before[-1].known and not before[-1].name
+        before = (word for word in reversed(self.words) if word.end <= at and not word.light)
+        last = next(before, None)
+        return last is not None and last.known and not last.name
 
     def leads_known(self, at: int) -> bool:
         """Whether the word after a place stands in the question, as a verb after its subject."""
@@ -183,6 +184,7 @@ _ENDING: Final = Pattern(
 _RELATIVES: Final = frozenset(
     "which that who whose where qui que der die das welche welcher quien che cui который".split()
 )
+_MOST_SPLITS: Final = 20  # each reads all words: more would take quadratic time
 _OPENS: Final = frozenset(["the", "he", "she", "it", "they", "i'm", "no", "yes", "if", "or"])
 _ARTICLES: Final = frozenset(
     "the a an der die das den dem le la les l un une el los las il lo gli i o os as de het".split()
