@@ -58,7 +58,7 @@ class Hearing:
             move = next_move(self.judge.policy, attempts)
             if not isinstance(move, Again):
                 return attempts, move
-            yield Retracted(number, move.reason, move, self._judged(attempts, earlier))
+            yield Retracted(number, move.reason, again=move, judged=self._judged(attempts, earlier))
             if move.changes.fallback:
                 return attempts, move
             changes = move.changes.that_fit(self.request, attempts, measure=self.backend.measure)

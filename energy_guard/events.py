@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from energy_guard.decide import Again
 from energy_guard.result import Result
@@ -42,6 +42,7 @@ class Retracted:
 
     attempt: int
     reason: str
+    _: KW_ONLY
     again: Again | None = None
     judged: Result | None = None
 

@@ -12,9 +12,8 @@ from langchain_energy_guard import ChatEnergyGuard
 from energy_guard.backends import Scripted
 
 README = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
-CODE, PRINTED = re.findall(
-    r"```(?:python|text)\n(.*?)```", README.split("## In LangChain")[1], re.S
-)[:2]
+SECTION = README.split("## In LangChain")[1]
+CODE, PRINTED = re.findall(r"```(?:python|text)\n(.*?)```", SECTION, re.DOTALL)[:2]
 
 
 @pytest.mark.model
