@@ -15,6 +15,7 @@ from energy_guard.errors import PromptError
 from energy_guard.events import AttemptStarted, GuardEvent, Retracted, Text
 from energy_guard.judge import Judge
 from energy_guard.request import Event, Finished, Request
+from energy_guard.result import Result
 from energy_guard.running import Running, Window
 from energy_guard.trace import INCOMPLETE
 
@@ -35,20 +36,20 @@ class Hearing:
     request: Request
 
     def attempts(
-        self, first: int, *, heard: bool
+        self, earlier: Sequence[Attempt], *, heard: bool
     ) -> Generator[GuardEvent, None, tuple[list[Attempt], Move]]:
         """Let the model answer, and again if the policy says so; return how far that got.
 
         The last move is `Again` only if another guard is to be asked.
 
         Args:
-            first: the number of the first attempt; others may have tried before.
+            earlier: the attempts of other guards, which tried before.
             heard: whether somebody listens to the text while it is written.
         """
         attempts: list[Attempt] = []
         request = self.request
         while True:
-            number = first + len(attempts)
+            number = len(earlier) + len(attempts)
             yield AttemptStarted(number)
             running = self.follow(request, number, heard=heard)
             events = self.session.generate([running.request], steps=running.wants_steps)
@@ -57,11 +58,19 @@ class Hearing:
             move = next_move(self.judge.policy, attempts)
             if not isinstance(move, Again):
                 return attempts, move
-            yield Retracted(number, move.reason)
+            yield Retracted(number, move.reason, again=move, judged=self._judged(attempts, earlier))
             if move.changes.fallback:
                 return attempts, move
             changes = move.changes.that_fit(self.request, attempts, measure=self.backend.measure)
             request = changes.apply(self.request, attempts)
+
+    def _judged(self, attempts: Sequence[Attempt], earlier: Sequence[Attempt]) -> Result:
+        """What comes out of these attempts if there is no other one."""
+        final = self.judge.final(attempts)
+        info = self.backend.info
+        return self.judge.conclude(
+            attempts, final, info=info, earlier=earlier, request=self.request
+        )
 
     def follow(self, request: Request, number: int, *, heard: bool) -> Running:
         """Return what follows one attempt, with the policy's rule for running answers."""

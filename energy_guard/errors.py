@@ -2,7 +2,8 @@
 
     EnergyGuardError
     ├── InputError               what was asked for cannot be done as asked
-    │   ├── PromptError          empty, too long, or not valid text
+    │   ├── PromptError          empty, or not valid text
+    │   │   └── PromptTooLongError   more than the context holds
     │   ├── ModelFileError       missing, truncated, not a model
     │   ├── ConfigError          unknown detector or locator, bad policy or profile
     │   │   └── MismatchError    a policy or profile that belongs to something else
@@ -34,6 +35,10 @@ class InputError(EnergyGuardError):
 
 class PromptError(InputError):
     """The prompt is empty, too long for the context, or not valid text."""
+
+
+class PromptTooLongError(PromptError):
+    """The prompt is too long for the context."""
 
 
 class ModelFileError(InputError):

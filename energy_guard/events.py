@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
+from energy_guard.decide import Again
 from energy_guard.result import Result
 
 __all__ = ["AttemptStarted", "Done", "GuardEvent", "Retracted", "Text"]
@@ -33,10 +34,17 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Retracted:
-    """The text of this attempt is not the answer, and why."""
+    """The text of this attempt is not the answer, and why.
+
+    again: how the next attempt differs; None if the answer ends here. judged: what the result
+    would have been without another attempt; None as well then, for `Done` follows.
+    """
 
     attempt: int
     reason: str
+    _: KW_ONLY
+    again: Again | None = None
+    judged: Result | None = None
 
 
 @dataclass(frozen=True, slots=True)

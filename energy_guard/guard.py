@@ -228,7 +228,7 @@ class Guard:
         """
         with nullcontext(held) if held else self.backend.session(request) as session:
             hearing = Hearing(self.judge, self.backend, session, request)
-            attempts, move = yield from hearing.attempts(len(earlier), heard=heard)
+            attempts, move = yield from hearing.attempts(earlier, heard=heard)
         if isinstance(move, Again):
             yield from self._ask_fallback(request, (*earlier, *attempts), heard)
             return

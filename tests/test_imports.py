@@ -73,8 +73,10 @@ LANGCHAIN_LAYERS = (
         "engine_calls",
         "errors",
         "event_origin",
+        "judged_answers",
         "messages",
         "metadata",
+        "middleware_calls",
         "partner_models",
         "tools",
     ),
@@ -82,9 +84,11 @@ LANGCHAIN_LAYERS = (
     ("cache_key", "inside_guarded", "run_handlers", "watched_run"),
     ("chat_request", "watched_model"),
     ("answer_message", "callback", "token_counts"),
-    ("answer_stream", "guarded"),
+    ("answer_stream",),
     ("answer_run",),
     ("chat_model",),
+    ("guards_in_chain",),
+    ("guarded",),
 )
 """The same for the LangChain package, all of which is above the core."""
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from unicodedata import normalize
 
 from energy_guard.backends.base import PromptSize
-from energy_guard.errors import InputError, PromptError
+from energy_guard.errors import InputError, PromptError, PromptTooLongError
 from energy_guard.request import Message, Request, check_text
 
 
@@ -99,7 +99,7 @@ class PromptEncoder:
         ids = self._ids(request)
         counted = self._size(ids)
         if counted.room < 1:
-            raise PromptError(
+            raise PromptTooLongError(
                 f"the prompt has {counted.tokens} tokens and the context holds {counted.context}",
                 "Shorten it, or load the model with a larger context (n_ctx, --n-ctx).",
             )

@@ -20,7 +20,7 @@ from energy_guard.backends.base import Backend, ModelInfo, Pair, PromptSize, Ses
 from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
 from energy_guard.backends.recorder import Recorder
 from energy_guard.energy import RowReducer
-from energy_guard.errors import EngineError, InputError, PromptError
+from energy_guard.errors import EngineError, InputError, PromptTooLongError
 from energy_guard.request import Event, Request
 from energy_guard.trace import SIGNALS, Step
 
@@ -55,7 +55,7 @@ class Scripted(Backend):
     """Plays scripts in order, one a request, over a vocabulary of byte pieces.
 
     end: the id of the end token. context: how many tokens prompt and answer may have together.
-    Raises PromptError for a prompt that is longer, EngineError when no script is left.
+    Raises PromptTooLongError for a prompt that is longer, EngineError when no script is left.
 
     >>> backend = Scripted.saying([("Par", 0.9), ("is", 0.5)])
     >>> [event.step.piece for event in backend.generate([Request.chat("?")])
@@ -192,8 +192,10 @@ class _Session:
         return [vocabulary.index(piece)] if piece in vocabulary else []
 
 
-def _too_long(size: PromptSize) -> PromptError:
-    return PromptError(f"the prompt has {size.tokens} words and the context holds {size.context}")
+def _too_long(size: PromptSize) -> PromptTooLongError:
+    return PromptTooLongError(
+        f"the prompt has {size.tokens} words and the context holds {size.context}"
+    )
 
 
 def _row(size: int, token: int, probability: float) -> npt.NDArray[np.float32]:

@@ -132,6 +132,7 @@ def test_every_decision_is_an_event(chain: Any, model: Any) -> None:
     assert (shown["move"], shown["shown"]) == ("accept", True)
     assert (withheld["move"], withheld["shown"]) == ("abstain", False)
     assert shown["span"]["text"]
+    assert (shown["p_wrong_from"], shown["calibrated"]) == (None, False)
     assert withheld["span"]["text"] is None
     assert withheld["reason"].startswith("nll:max is")
     assert retracted["text"]

@@ -1,5 +1,10 @@
 """A guard over local chat models, as LangChain uses them."""
 
+from energy_guard.extras import needs_extra
+
+with needs_extra("langchain"):
+    import langchain_core as _langchain_core  # noqa: F401
+
 from langchain_energy_guard.callback import (
     AsyncEnergyGuardCallbackHandler,
     EnergyGuardCallbackHandler,

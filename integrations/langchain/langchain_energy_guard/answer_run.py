@@ -5,19 +5,30 @@ What is streamed and what is not takes the same path, in a thread and in an even
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import aclosing, closing, contextmanager
 
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from energy_guard import Guard
+from energy_guard.errors import PromptTooLongError
 from energy_guard.events import Done, GuardEvent
 from langchain_energy_guard.answer_stream import AnswerStream, StreamingMode
 from langchain_energy_guard.chat_request import ChatRequest
 from langchain_energy_guard.custom_events import CustomEvent
+from langchain_energy_guard.errors import PromptOverflowError
 from langchain_energy_guard.metadata import Details
 from langchain_energy_guard.run_handlers import RunHandlers
+
+
+@contextmanager
+def _overflow_told() -> Iterator[None]:
+    """Say that a prompt is too long as LangChain does: its middleware shortens the chat then."""
+    try:
+        yield
+    except PromptTooLongError as error:
+        raise PromptOverflowError(error.message, error.hint) from error
 
 
 class AnswerRun:
@@ -39,7 +50,9 @@ class AnswerRun:
         self._guard = guard
         self._request = asked.request
         self._handlers = handlers
-        self._whole = whole
+        # Decisions on the attempts before the last one come with a stream alone.
+        self._whole = whole and not guard.policy.retries
+        mode = "hold" if whole else mode
         self._stream = AnswerStream(asked, guard.detector, handlers.run_id, mode, details)
         # The same for the chunks and for the message: LangGraph shows it once then.
         self._id = None if handlers.run_id is None else f"lc_run--{handlers.run_id}"
@@ -49,6 +62,7 @@ class AnswerRun:
 
         Raises:
             AnswerWithheldError: if the answer is withheld and no text can stand for it.
+            PromptOverflowError: if the prompt is too long for the context.
         """
         with closing(self._events()) as events:
             for event in events:
@@ -76,18 +90,20 @@ class AnswerRun:
         return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)])
 
     def _events(self) -> Generator[GuardEvent, None, None]:
-        if self._whole:
-            yield Done(self._guard.ask(self._request))
-        else:
-            yield from self._guard.stream(self._request)
+        with _overflow_told():
+            if self._whole:
+                yield Done(self._guard.ask(self._request))
+            else:
+                yield from self._guard.stream(self._request)
 
     async def _aevents(self) -> AsyncGenerator[GuardEvent, None]:
-        if self._whole:
-            yield Done(await self._guard.aask(self._request))
-            return
-        async with aclosing(self._guard.astream(self._request)) as events:
-            async for event in events:
-                yield event
+        with _overflow_told():
+            if self._whole:
+                yield Done(await self._guard.aask(self._request))
+                return
+            async with aclosing(self._guard.astream(self._request)) as events:
+                async for event in events:
+                    yield event
 
     def _generation(self, chunk: AIMessageChunk) -> ChatGenerationChunk:
         chunk.id = self._id

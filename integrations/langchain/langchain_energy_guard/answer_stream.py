@@ -19,7 +19,7 @@ from langchain_energy_guard import custom_events
 from langchain_energy_guard.answer_message import AnswerMessage
 from langchain_energy_guard.chat_request import ChatRequest
 from langchain_energy_guard.custom_events import CustomEvent
-from langchain_energy_guard.errors import AnswerWithheldError
+from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
 from langchain_energy_guard.guarded_call import current_run, is_guarded
 from langchain_energy_guard.metadata import Details
 
@@ -68,22 +68,29 @@ class AnswerStream:
             self._attempt += event.text
             self._said = True
             yield AIMessageChunk(content=lead + event.text)
-        elif isinstance(event, Retracted) and self._attempt:
-            text, self._attempt = self._attempt, ""
-            yield custom_events.retracted(text, event.reason, self._run_id)
+        elif isinstance(event, Retracted):
+            if self._attempt:
+                text, self._attempt = self._attempt, ""
+                yield custom_events.retracted(text, event.reason, self._run_id)
+            if event.judged is not None:
+                yield custom_events.decision(event.judged, event.again, self._run_id)
         elif isinstance(event, Done):
-            yield custom_events.decision(event.result, None, self._run_id)
-            self._answer = self._judged(event.result)
+            answer = self._judged(event.result)
+            again = answer.again if isinstance(answer, AnswerRetryError) else None
+            yield custom_events.decision(event.result, again, self._run_id)
+            if isinstance(answer, AnswerWithheldError):
+                raise answer
+            self._answer = answer
             after = _BREAK if self._said else ""
-            yield self._answer.last_chunk(None if self._attempt else after)
+            yield answer.last_chunk(None if self._attempt else after)
 
-    def _judged(self, result: Result) -> AnswerMessage:
-        """The answer; a `guarded` around is told what came of it."""
+    def _judged(self, result: Result) -> AnswerMessage | AnswerWithheldError:
+        """The answer, or the error in its place; a `guarded` around is told of either."""
         answers = current_run().answers
         try:
             answer = AnswerMessage.of(result, self._asked, self._scorer, self._details)
         except AnswerWithheldError as error:
             answers.withheld(error, self._run_id)
-            raise
+            return error
         answers.shown(self._run_id)
         return answer

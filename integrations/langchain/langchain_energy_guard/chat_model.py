@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Final, Literal, Self, TypeVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -29,6 +30,7 @@ from langchain_energy_guard.cache_key import cache_key
 from langchain_energy_guard.chat_request import SAMPLING, chat_request
 from langchain_energy_guard.inside_guarded import guard_here
 from langchain_energy_guard.metadata import Details
+from langchain_energy_guard.middleware_calls import is_of_middleware, judge_for_call
 from langchain_energy_guard.partner_models import engine_of, settings_of
 from langchain_energy_guard.run_handlers import RunHandlers
 from langchain_energy_guard.structured_output import structured
@@ -314,8 +316,12 @@ class ChatEnergyGuard(CountingChatModel):
         settings = {name: getattr(self, name) for name in (*SAMPLING, "max_tokens", "timeout")}
         stop = self.stop if stop is None else stop
         asked = chat_request(messages, settings, stop, options, self.guard.backend.takes_tools)
+        guard = guard_here(self.guard)
+        if is_of_middleware(handlers.metadata):
+            asked = replace(asked, structured=True)
+            guard = guard.with_judge(judge_for_call(guard.judge, handlers.metadata))
         mode = "hold" if hold else self.streaming_mode
-        guard, details = guard_here(self.guard), self.details
+        details = self.details
         return AnswerRun(guard, asked, handlers, mode=mode, details=details, whole=whole)
 
     def _listened(

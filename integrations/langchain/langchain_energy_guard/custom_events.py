@@ -61,6 +61,8 @@ def decision(result: Result, move: Move | None, run_id: object) -> CustomEvent:
         "shown": shown,
         "reason": f"withheld: {reason}" if again else reason,
         "p_wrong": _finite(result.p_wrong),
+        "p_wrong_from": result.p_wrong_from,
+        "calibrated": result.calibrated,
         "score": _finite(result.score),
         "detector": result.detector,
         "span": _span(result, with_words=shown),

@@ -1,6 +1,7 @@
 """What this package raises on purpose, beside the errors of `energy_guard.errors`.
 
 EnergyGuardError
+├── PromptOverflowError      a prompt that is too long, as LangChain's ContextOverflowError
 └── AnswerWithheldError      the policy withholds the answer; also a ModelRefusalError if
     │                        langchain-core has that class (from 1.7.5)
     └── AnswerRetryError     the same, and the policy wants another attempt
@@ -15,12 +16,16 @@ from langchain_core import exceptions
 
 from energy_guard import Result
 from energy_guard.decide import Again, Changes
-from energy_guard.errors import EnergyGuardError
+from energy_guard.errors import EnergyGuardError, PromptTooLongError
 
 if TYPE_CHECKING:
     _Refusal = exceptions.LangChainException
 else:  # ModelFallbackMiddleware goes by this class
     _Refusal = getattr(exceptions, "ModelRefusalError", exceptions.LangChainException)
+
+
+class PromptOverflowError(PromptTooLongError, exceptions.ContextOverflowError):
+    """The prompt is too long for the context; middleware that shortens chats goes by that."""
 
 
 class AnswerWithheldError(EnergyGuardError, _Refusal):

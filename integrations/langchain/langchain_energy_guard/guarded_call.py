@@ -15,6 +15,7 @@ from uuid import UUID
 from energy_guard import Policy
 from energy_guard.backends import ModelInfo
 from energy_guard.decide import Again, Attempt, Changes, Move, final_move, next_move
+from energy_guard.errors import MismatchError
 from energy_guard.judge import Judge
 from langchain_energy_guard.errors import AnswerWithheldError
 from langchain_energy_guard.judged_answers import JudgedAnswers
@@ -47,6 +48,18 @@ class GuardedCall:
     def deadline(self, policy: Policy) -> float:
         """The `time.monotonic()` at which a policy's time is over: it is for everything."""
         return math.inf if policy.deadline_s is None else self.began + policy.deadline_s
+
+    def check_more(self, judge: Judge, policy: Policy) -> None:
+        """Raise MismatchError if a retry gets other input, and a profile is to judge it.
+
+        A profile knows what comes out of one question, or of asking the same again: of several
+        questions, the least risky answer is right more or less often than its P(wrong) says.
+        """
+        if self.asks_more and policy.retries and judge.profile is not None:
+            raise MismatchError(
+                "a retry with other input (more) has no P(wrong): no profile is made from such",
+                "Give guarded(…) a policy on scores, or leave out `more` or the retries.",
+            )
 
     def begin(self) -> ChainRun:
         """Run the chain, once more perhaps."""
@@ -142,7 +155,9 @@ class ChainRun:
         ConfigError and MismatchError if the policy does not fit detector or profile.
         """
         if self.policy is None:
-            return judge.for_asking(mode)
+            judge = judge.for_asking(mode)
+            self.whole.check_more(judge, judge.policy)
+            return judge
         if judge.found and self.policy.on == "score":
             mine = (None, None) if judge.profile else (judge.detector.name, judge.locator)
             other = Judge.assemble(
@@ -158,6 +173,7 @@ class ChainRun:
             )
             other = replace(other, notes=judge.notes)
         other.check_model(info)
+        self.whole.check_more(other, self.policy)
         return other
 
     def _go_on(self, call: ModelCall) -> None:

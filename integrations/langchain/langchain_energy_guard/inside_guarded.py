@@ -23,7 +23,9 @@ def guard_here(guard: Guard) -> Guard:
     if "fallback" in whole.policy.retry:
         retries = min(retries, whole.policy.retry.index("fallback"))
     own = GuardedCall(whole.policy.model_copy(update={"retries": retries}))
-    return guard.with_judge(own.begin().judge_for(guard.judge, "chat", guard.backend.info))
+    judge = own.begin().judge_for(guard.judge, "chat", guard.backend.info)
+    whole.check_more(judge, whole.policy)
+    return guard.with_judge(judge)
 
 
 def deadline_here(timeout: float | None) -> float | None:

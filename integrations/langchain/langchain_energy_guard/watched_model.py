@@ -16,6 +16,7 @@ from energy_guard.judge import Judge
 from energy_guard.request import RequestOptions, Role, Sampling
 from langchain_energy_guard.engine_queue import Owner
 from langchain_energy_guard.guarded_call import current_run
+from langchain_energy_guard.middleware_calls import judge_for_call
 from langchain_energy_guard.partner_models import engine_of
 from langchain_energy_guard.watched_run import WatchedRun
 
@@ -67,6 +68,7 @@ class WatchedModel:
         request = _request(prompt, params)
         current = current_run()
         judge = current.judge_for(self.judge, request.mode, self.backend.info)
+        judge = judge_for_call(judge, given.get("metadata"))
         return WatchedRun(self.backend, self.engine, run_id, request, current, judge, params, owner)
 
 
