@@ -5,10 +5,10 @@ Each line of `grading.jsonl` has `row` (the id of its question), `model`, `answe
 language) and three labels: `first`, `second` and `label`, the final one. The questions are those
 of `hand_questions.jsonl` and of data that are not stored here.
 
-The labels are of one annotator, who is a language model; no person has labelled. It read each
-question, what it was told about the passage, the gold answers and the answer, and not the grade.
-The second pass was in another order, without the first labels beside the answers; where the two
-differ, a third look gave the final label. The rules:
+The labels are by one annotator (language model); no person has labelled. It read each question,
+its passage (an excerpt of a long one), the gold answers and the answer, and not the grade. The
+second pass was in another order, without the first labels beside the answers; if the two differ,
+a third look gave the final label. The rules:
 
 1. The label is what a person would say who knows the gold answer.
 2. Gold answers may lack aliases: what is known of the world counts too.

@@ -102,6 +102,23 @@ def test_exactly_one_choice_is_named(answer: str, outcome: str) -> None:
     assert grade_row(row, answer) == outcome
 
 
+WASH = ("No, it is risky", "No, it spreads germs", "Yes, always")
+
+
+@pytest.mark.parametrize("answer", ["No", "No."])
+def test_an_answer_that_is_how_only_right_choices_begin_is_right(answer: str) -> None:
+    assert grade("Should one wash it?", WASH[:2], answer, choices=WASH).outcome == "right"
+
+
+@pytest.mark.parametrize("answer", ["Yes", "It spreads germs, no", ""])
+def test_an_answer_that_is_not_how_right_choices_begin_names_none(answer: str) -> None:
+    assert grade("Should one wash it?", WASH[:2], answer, choices=WASH).outcome == "wrong"
+
+
+def test_how_right_and_wrong_choices_begin_picks_none() -> None:
+    assert grade("Should one wash it?", WASH[:1], "No", choices=WASH).outcome == "wrong"
+
+
 REFUSALS = [
     "I don't know.",
     "I’m not sure about that.",

@@ -38,6 +38,8 @@ REFUSALS = [
     "Je ne sais pas.",
     "我不知道。",
     "知りません。",
+    "The winner of the cup is not yet determined.",
+    "The winning numbers are not predictable and will be announced on the website.",
 ]
 ANSWERS = [
     "I'm not aware of a bigger city than Tokyo.",
@@ -52,6 +54,8 @@ ANSWERS = [
     "It is not known exactly, but it was around 1450.",
     "As an AI model, I have no access to live data. However, the match was won by Asuka.",
     "As an AI model, I have no opinions, but I can tell you that it was won by Asuka.",
+    "The sex of the young is not determined by genes.",
+    "The moves are not predictable for the other side.",
     "No",
     "Nothing",
     "None",

@@ -36,7 +36,8 @@ def chosen(reply: Reply, choices: Sequence[str], answers: Sequence[str], questio
         question: What was asked.
 
     Returns:
-        "yes" with the choice; "doubt" if letter and text are of two choices; else why not.
+        "yes" with the choice, or if an answer that names none is how only gold ones begin;
+        "doubt" if letter and text are of two choices; else why not.
 
     """
     offered = [clean(choice) for choice in choices]
@@ -46,6 +47,10 @@ def chosen(reply: Reply, choices: Sequence[str], answers: Sequence[str], questio
         named = [by_letter]
     elif by_letter is not None:
         return Finding("doubt", "It names the letter of one choice and the text of another.")
+    if not named:
+        begun = _begun_by(reply, offered)
+        if begun and all(_is_gold(at, offered, answers) for at in begun):
+            return Finding("yes", "It is how only right choices begin.")
     if not named and denied:
         return Finding("denied", f"It denies the choice “{choices[denied[0]]}”.")
     if not named:
@@ -63,6 +68,13 @@ def _is_gold(at: int, offered: Sequence[str], answers: Sequence[str]) -> bool:
     wanted = {clean(answer).casefold() for answer in answers}
     texts = {choice.casefold() for choice in offered}
     return offered[at].casefold() in wanted or (chr(97 + at) in wanted and not wanted & texts)
+
+
+def _begun_by(reply: Reply, offered: Sequence[str]) -> list[int]:
+    """The choices that begin with the whole answer: "No" of those that say no, and why."""
+    said = [word.text for word in reply.words]
+    ways = [[word.text for word in golds(choice)[0].words] for choice in offered]
+    return [at for at, words in enumerate(ways) if said and words[: len(said)] == said]
 
 
 def _by_letter(text: str, offered: Sequence[str]) -> int | None:
