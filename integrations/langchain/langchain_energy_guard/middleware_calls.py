@@ -11,8 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from energy_guard.judge import Judge
-from energy_guard.locate import Asked, NothingToCheck
-from energy_guard.trace import Trace
+from energy_guard.locate import Locator, NothingToCheck
 
 _SOURCE: Final = "lc_source"
 _SUMMARY: Final = "summarization"
@@ -32,8 +31,10 @@ def judge_for_call(judge: Judge, metadata: Mapping[str, Any] | None) -> Judge:
     if (metadata or {}).get(_SOURCE) != _SUMMARY:
         return judge
     policy = judge.policy.model_copy(update={"early_stop": None, "retries": 0})
-    return replace(judge, policy=policy, profile=None, locator="summary", locate=_nothing)
+    return replace(judge, policy=policy, profile=None, locator="summary", locate=_NOTHING)
 
 
-def _nothing(trace: Trace, asked: Asked) -> NothingToCheck:
-    return NothingToCheck("a summary of the chat, which the model makes for itself")
+_NOTHING: Final = Locator(
+    lambda answer, asked: NothingToCheck("a summary of the chat, which the model makes for itself"),
+    any_end=True,
+)
