@@ -92,7 +92,7 @@ def _made(kind: type[Llama], path: str, options: dict[str, Any]) -> Llama:
     except (TemplateError, RecursionError, SyntaxError) as error:
         why = str(error) or type(error).__name__
 
-    class Refusing(llama_chat_format.Jinja2ChatFormatter):  # type: ignore[misc]
+    class Refusing(llama_chat_format.Jinja2ChatFormatter):
         def __init__(self, template: str, **tokens: Any) -> None:
             super().__init__(f"{{{{ raise_exception({json.dumps(why)}) }}}}", **tokens)
 
