@@ -263,6 +263,7 @@ class Guard:
         result = self.judge.conclude(
             attempts, move, info=self.backend.info, earlier=earlier, request=request
         )
+        result = replace(result, notes=(*result.notes, *self.backend.notes(request)))
         self._keep(request, result, self.judge.locator, scoring)
         return result
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, Self
 
 from energy_guard.backends.base import ModelInfo
+from energy_guard.backends.prompt import template_option
 from energy_guard.claims import exact_answer, score_answer
 from energy_guard.decide import Attempt, FinalMove, final_move
 from energy_guard.errors import ConfigError, MismatchError
@@ -141,7 +142,11 @@ class Judge:
         if request.messages is None:
             return (*self.notes, *self.profile.warnings(engine=info.engine))
         system = "\n".join(m.content for m in request.messages if m.role == "system")
-        return (*self.notes, *self.profile.warnings(system, request.sampling, engine=info.engine))
+        engine = dict(info.engine)
+        if request.template_variables:
+            before = str(engine.get("template_variables", "{}"))
+            engine["template_variables"] = template_option(request.template_variables, before)
+        return (*self.notes, *self.profile.warnings(system, request.sampling, engine=engine))
 
     def assess(
         self,

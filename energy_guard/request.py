@@ -5,12 +5,13 @@ Public, as every name in `__all__`: integrations build on them.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from numbers import Integral, Real
-from typing import Final, Literal, Self, TypedDict, Unpack
+from typing import Any, Final, Literal, Self, TypedDict, Unpack
 
 from energy_guard.errors import InputError, PromptError
 from energy_guard.trace import FinishReason, Step, Trace
@@ -29,6 +30,7 @@ __all__ = [
     "Sampling",
     "Token",
     "ToolCall",
+    "check_template_variables",
     "check_text",
 ]
 
@@ -190,6 +192,7 @@ class RequestOptions(TypedDict, total=False):
     context: Sequence[str]
     choices: Sequence[str]
     tools: Sequence[str]
+    template_variables: Mapping[str, Any]
     sampling: Sampling
     constraint: Grammar | JsonSchema | None
     stop: Sequence[str]
@@ -205,8 +208,10 @@ class Request:
 
     context: passages that the answer should rest on, put before the last user message.
     choices: labels among which the answer is. tools: functions that the chat template shows to
-    the model, each as JSON text in OpenAI's form. deadline: a `time.monotonic()` value.
-    inverse_temperature: β, multiplies every row before its signals are computed.
+    the model, each as JSON text in OpenAI's form. template_variables: what the chat template may
+    ask for besides, such as `enable_thinking`; they count more than those of `load`. deadline: a
+    `time.monotonic()` value. inverse_temperature: β, multiplies every row before its
+    signals are computed.
 
     Raises PromptError for a prompt that is empty or not valid text, InputError for limits.
 
@@ -220,6 +225,7 @@ class Request:
     context: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
+    template_variables: Mapping[str, Any] = field(default_factory=dict)
     sampling: Sampling = field(default_factory=Sampling)
     constraint: Grammar | JsonSchema | None = None
     stop: tuple[str, ...] = ()
@@ -242,6 +248,7 @@ class Request:
             raise PromptError("the prompt is empty", "Ask something.")
         for text in self._texts():
             check_text(text)
+        check_template_variables(self.template_variables)
         if self.max_tokens < 1:
             raise InputError(f"max_tokens is {self.max_tokens}", "Give at least 1.")
         if "" in (*self.stop, *self.choices):
@@ -298,6 +305,25 @@ class Request:
         passages = "\n\n".join(f"[{i}] {text}" for i, text in enumerate(self.context, 1))
         asked = Message("user", f"{passages}\n\n{turns[at].content}")
         return (*turns[:at], asked, *turns[at + 1 :])
+
+
+def check_template_variables(variables: Mapping[str, Any]) -> None:
+    """Raise InputError for variables of a chat template that it cannot be given.
+
+    >>> check_template_variables({"enable_thinking": False})
+    """
+    own = variables.keys() & {"messages", "tools", "add_generation_prompt"}
+    if own:
+        raise InputError(
+            f"template_variables: {', '.join(sorted(own))} cannot be set here",
+            "Turns and tools are parts of the request.",
+        )
+    try:
+        json.dumps(dict(variables))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"template_variables are values that JSON has, and these are not: {error}"
+        ) from error
 
 
 def check_text(text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -157,6 +157,14 @@ class Backend(Protocol):
     def takes_tools(self) -> bool:
         """Whether the model's chat template shows it the tools of a request."""
         return False
+
+    def notes(self, request: Request) -> tuple[str, ...]:
+        """Say, a sentence each, in what the prompt is not as it was asked for."""
+        return ()
+
+    def __deepcopy__(self, _memo: dict[int, object]) -> Self:
+        """Return this very backend: copies of a guard or a chat model share the engine."""
+        return self
 
     def measure(self, request: Request) -> PromptSize:
         """Count the prompt's tokens, also where they do not fit; nothing is evaluated for it.

@@ -17,7 +17,12 @@ from energy_guard.backends.llama_cpp.load import download, load_llama
 from energy_guard.backends.locks import DEFAULT_WAIT_S
 from energy_guard.backends.transformers import Transformers
 from energy_guard.backends.transformers.capture import capture_transformers
-from energy_guard.backends.transformers.check import is_model, is_pipeline, is_tokenizer
+from energy_guard.backends.transformers.check import (
+    is_model,
+    is_pipeline,
+    is_tokenizer,
+    without_compile,
+)
 from energy_guard.backends.transformers.load import load_pair
 from energy_guard.errors import ConfigError, InputError, ModelFileError
 from energy_guard.trace import StepHook, Trace
@@ -98,12 +103,13 @@ def capture(
     >>> traces[0].text.strip()
     'Paris.'
     """
+    engine = without_compile(engine)
     if _is_llama(engine):
         return capture_llama(engine, on_step, last_row, wait_s)  # type: ignore[arg-type]
     pair: tuple[Any, Any] | None = (engine, None) if is_model(engine) else _pair(engine)
     if pair is None:
         raise InputError(
-            f"cannot capture from a {type(engine).__name__}",
+            f"cannot capture from a {_named(engine)}",
             "Give a llama_cpp.Llama, or a transformers model or (model, tokenizer).",
         )
     model, tokenizer = pair
@@ -122,7 +128,7 @@ def _wrap(engine: object, options: dict[str, Any]) -> Backend:
         hint = "Give a path, a hub id, `demo`, a llama_cpp.Llama, or (model, tokenizer)."
         if is_model(engine):
             hint = "Give it with its tokenizer: load((model, tokenizer))."
-        raise InputError(f"a {type(engine).__name__} is not a model that can be guarded", hint)
+        raise InputError(f"a {_named(engine)} is not a model that can be guarded", hint)
     own = {}
     if not isinstance(engine, Backend):
         own = _own(LlamaCpp if pair is None else Transformers, options)
@@ -131,6 +137,13 @@ def _wrap(engine: object, options: dict[str, Any]) -> Backend:
     if isinstance(engine, Backend):
         return engine
     return LlamaCpp(engine, **own) if pair is None else Transformers(*pair, **own)  # type: ignore[arg-type]
+
+
+def _named(engine: object) -> str:
+    """What somebody gave, by its class; of a pair both, for one of them is what does not fit."""
+    if isinstance(engine, tuple):
+        return f"tuple ({', '.join(type(part).__name__ for part in engine)})"
+    return type(engine).__name__
 
 
 def _own(kind: type[Backend], options: dict[str, Any]) -> dict[str, Any]:
@@ -162,7 +175,7 @@ def _pair(engine: object) -> tuple[Any, Any] | None:
     if is_pipeline(engine):
         return engine.model, engine.tokenizer  # type: ignore[attr-defined]
     if isinstance(engine, tuple) and len(engine) == 2:
-        model, tokenizer = engine
+        model, tokenizer = without_compile(engine[0]), engine[1]
         if is_model(model) and is_tokenizer(tokenizer):
             return model, tokenizer
     return None

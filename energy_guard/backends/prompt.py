@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import takewhile
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 from unicodedata import normalize
 
 from energy_guard.backends.base import PromptSize
+from energy_guard.backends.system_role import NO_SYSTEM, without_system
 from energy_guard.errors import InputError, PromptError, PromptTooLongError
-from energy_guard.request import Message, Request, check_text
+from energy_guard.request import Message, Request, check_template_variables, check_text
 
 
 class Codec(Protocol):
@@ -47,8 +49,13 @@ class Codec(Protocol):
         """Whether the chat template shows tools to the model."""
         ...
 
-    def render(self, messages: list[dict[str, Any]], tools: list[Any] | None) -> str:
-        """Apply the chat template, up to where the answer begins; PromptError where it refuses."""
+    def render(
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[Any] | None,
+        variables: Mapping[str, Any],
+    ) -> str:
+        """Apply the chat template, up to where the answer begins; PromptError if it refuses."""
         ...
 
     def ending(self, prompt: list[int]) -> str:
@@ -77,10 +84,15 @@ it is taken."""
 
 
 class PromptEncoder:
-    """Encodes requests with the model's own chat template."""
+    """Encodes requests with the model's own chat template.
 
-    def __init__(self, codec: Codec) -> None:
+    variables: what the template may ask for besides; a request's own count more.
+    """
+
+    def __init__(self, codec: Codec, variables: Mapping[str, Any] = MappingProxyType({})) -> None:
+        check_template_variables(variables)
         self._codec = codec
+        self._variables = dict(variables)
 
     def encode(self, request: Request) -> list[int]:
         """Return the prompt's token ids.
@@ -118,6 +130,30 @@ class PromptEncoder:
         """Whether the chat template shows tools to the model."""
         return self._codec.takes_tools
 
+    @cached_property
+    def takes_system(self) -> bool:
+        """Whether the chat template shows system messages: some refuse them, or leave them out."""
+        text = secrets.token_hex(8)
+        turns = (Message("system", text), Message("user", "Hello"))
+        return any(self._shows(text, [form(turn) for turn in turns]) for form in _FORMS)
+
+    def _shows(self, text: str, messages: list[dict[str, Any]]) -> bool:
+        try:
+            return text in self._codec.render(messages, None, self._variables)
+        except PromptError:
+            return False
+
+    @property
+    def option(self) -> str:
+        """The template's variables as profiles record them, see `template_option`."""
+        return template_option(self._variables)
+
+    def notes(self, request: Request) -> tuple[str, ...]:
+        """Say, a sentence each, in what the prompt is not as it was asked for."""
+        if any(turn.role == "system" for turn in request.messages or ()) and not self.takes_system:
+            return (NO_SYSTEM,)
+        return ()
+
     def opens_reasoning(self, prompt: list[int]) -> bool:
         """Whether the prompt ends inside <think>: some templates open it for the model."""
         return self._codec.ending(prompt).rstrip().endswith("<think>")
@@ -146,6 +182,8 @@ class PromptEncoder:
         return PromptSize(len(ids), self._codec.context, opens_reasoning=self.opens_reasoning(ids))
 
     def _ids(self, request: Request) -> list[int]:
+        if request.template_variables and request.messages is None:
+            raise InputError("template_variables need a chat", "A raw text has no template.")
         if request.ids is not None:
             ids = list(request.ids)
         elif request.text is not None:
@@ -154,7 +192,7 @@ class PromptEncoder:
             # Plain text has no control tokens: who wants some gives ids.
             ids = self._codec.tokenize(request.text, special=False, add_bos=True)
         else:
-            ids = self._encode_chat(request.turns(), request.tools)
+            ids = self._encode_chat(request)
         self._check_ids(ids)
         return ids
 
@@ -167,12 +205,15 @@ class PromptEncoder:
                 "Leave out ids, and the text of added tokens, that the model has no vectors for.",
             )
 
-    def _encode_chat(self, turns: tuple[Message, ...], tools: tuple[str, ...]) -> list[int]:
+    def _encode_chat(self, request: Request) -> list[int]:
         """Render the template, with every control token that users wrote taken apart.
 
         Their text is swapped for a mark that nobody can guess, the template is rendered and
         tokenised around the marks, and what they stand for is tokenised as plain text.
         """
+        turns, tools = request.turns(), request.tools
+        if any(turn.role == "system" for turn in turns) and not self.takes_system:
+            turns = without_system(turns)
         asked = bool(tools) or any(turn.calls or turn.role == "tool" for turn in turns)
         if asked and not self._codec.takes_tools:
             raise PromptError(
@@ -187,9 +228,10 @@ class PromptEncoder:
         mark = f"\U000f0000{secrets.token_hex(8)}:"
         literals: list[str] = []
         shown = [self._marked(_read(tool), mark, literals) for tool in tools]
-        form = self._form(turns, shown)
+        variables = self._variables | dict(request.template_variables)
+        form = self._form(turns, shown, variables)
         messages = [self._marked(form(turn), mark, literals) for turn in turns]
-        text = self._codec.render(messages, shown or None)
+        text = self._codec.render(messages, shown or None, variables)
         _check_words(messages, text)
         parts = re.split(f"{mark}(\\d+);", text)
         ids: list[int] = []
@@ -235,7 +277,9 @@ class PromptEncoder:
         """Whether a text that is encoded alone gets a space before it."""
         return self._codec.text_of(self._codec.tokenize("a", special=False)) != b"a"
 
-    def _form(self, turns: tuple[Message, ...], tools: list[Any]) -> _Form:
+    def _form(
+        self, turns: tuple[Message, ...], tools: list[Any], variables: Mapping[str, Any]
+    ) -> _Form:
         """How the template wants the words of a turn: as a text, or as a list of blocks.
 
         Templates leave out silently what is not in their form. So each turn of the user and of
@@ -245,8 +289,8 @@ class PromptEncoder:
             replace(turn, content=secrets.token_hex(8)) if _is_asked(turn) else turn
             for turn in turns
         )
-        for form in (_as_json, _in_blocks):
-            text = self._codec.render([form(turn) for turn in tried], tools or None)
+        for form in _FORMS:
+            text = self._codec.render([form(turn) for turn in tried], tools or None, variables)
             left_out = [turn.role for turn in tried if _is_asked(turn) and turn.content not in text]
             if not left_out:
                 return form
@@ -268,6 +312,17 @@ class PromptEncoder:
             text = text.replace(literal, f"{mark}{len(literals)};")
             literals.append(literal)
         return text
+
+
+def template_option(variables: Mapping[str, Any], before: str = "{}") -> str:
+    """Return variables of a chat template as one option of the engine: JSON text.
+
+    before: the same of others, which these count more than.
+
+    >>> template_option({"enable_thinking": False})
+    '{"enable_thinking": false}'
+    """
+    return json.dumps(json.loads(before) | dict(variables), sort_keys=True)
 
 
 def _composed(text: str) -> str:
@@ -294,6 +349,9 @@ def _in_blocks(turn: Message) -> dict[str, Any]:
     """A turn for templates that go through blocks of text, images and the like."""
     data = _as_json(turn)
     return data | {"content": [{"type": "text", "text": data["content"]}]}
+
+
+_FORMS: Final = (_as_json, _in_blocks)
 
 
 def _is_asked(turn: Message) -> bool:

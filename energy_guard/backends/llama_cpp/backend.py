@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -58,9 +59,10 @@ class LlamaCpp(Backend):
     """A backend over one `llama_cpp.Llama`, which stays the user's and is left as found.
 
     chat_template: Jinja text, for a file that has none or when another is wanted; without it the
-    Llama's own chat format or handler is used. last_row: evaluate
-    the row after the last token where the generation did not (one extra decode), so that the
-    last token has energies too. wait_s: how long to wait for an engine in use.
+    Llama's own chat format or handler is used. template_variables: what the template may ask for
+    besides, such as `enable_thinking`. last_row: evaluate the row after the last token where the
+    generation did not (one extra decode), so that the last token has energies too. wait_s: how
+    long to wait for an engine in use.
     """
 
     def __init__(
@@ -68,13 +70,14 @@ class LlamaCpp(Backend):
         llm: Llama,
         *,
         chat_template: str | None = None,
+        template_variables: Mapping[str, Any] = MappingProxyType({}),
         last_row: bool = True,
         wait_s: float = DEFAULT_WAIT_S,
     ) -> None:
         check_open(llm)
         self.engine = llm
         self._codec = LlamaCodec(llm, chat_template)
-        self._prompts = PromptEncoder(self._codec)
+        self._prompts = PromptEncoder(self._codec, template_variables)
         self._last_row = last_row
         self._wait_s = wait_s
         self._lock = lock_of(llm)
@@ -95,7 +98,8 @@ class LlamaCpp(Backend):
         if layout is not None:
             both = f"{digest} {layout}"
             digest = hashlib.sha256(both.encode()).hexdigest()[: len(digest)]
-        return ModelInfo(name, digest, backend="llama-cpp", engine=engine_options(llm))
+        engine = engine_options(llm) | {"template_variables": self._prompts.option}
+        return ModelInfo(name, digest, backend="llama-cpp", engine=engine)
 
     @property
     def exact_signals(self) -> frozenset[str]:
@@ -106,6 +110,10 @@ class LlamaCpp(Backend):
     def takes_tools(self) -> bool:
         """Whether the chat template speaks of tools."""
         return self._prompts.takes_tools
+
+    def notes(self, request: Request) -> tuple[str, ...]:
+        """Say in what the prompt is not as it was asked for; see `Backend.notes`."""
+        return self._prompts.notes(request)
 
     def measure(self, request: Request) -> PromptSize:
         """Tokenise the prompt and count; see `Backend.measure`."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.llama_cpp.vocabulary import vocabulary_of
+from energy_guard.backends.template import ChatTemplate, template_failures
 from energy_guard.errors import ConfigError, PromptError
 
 if TYPE_CHECKING:
@@ -65,20 +66,33 @@ class ChatFormat:
                 _GIVE_A_TEMPLATE,
             )
 
-    def formatter(self, llm: Llama) -> Any:
-        """Return what turns messages into a prompt; PromptError when there is nothing."""
+    def compiled(self, llm: Llama) -> ChatTemplate | None:
+        """Return the template, ready to be rendered; None if the user's formatter has none.
+
+        Raises PromptError when there is nothing.
+        """
         from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
-        if self.given is not None:
-            return self.given
+        if self.given is not None and type(self.given) is not Jinja2ChatFormatter:
+            return None
         if self.template is None:
             raise PromptError("the model file has no chat template", _GIVE_A_TEMPLATE)
-        model = llm._model
-        bos, eos = (
-            model.token_get_text(token) if token >= 0 else ""
-            for token in (llm.token_bos(), llm.token_eos())
-        )
-        return Jinja2ChatFormatter(self.template, eos_token=eos, bos_token=bos)
+        if self.given is not None:
+            bos, eos = self.given.bos_token, self.given.eos_token
+        else:
+            bos, eos = (
+                llm._model.token_get_text(token) if token >= 0 else ""
+                for token in (llm.token_bos(), llm.token_eos())
+            )
+        return ChatTemplate(self.template, {"bos_token": bos, "eos_token": eos})
+
+    def response(self, messages: list[dict[str, Any]], tools: list[Any] | None) -> Any:
+        """Return what the user's formatter makes of a chat; PromptError when it fails."""
+        try:
+            return self.given(messages=messages, tools=tools)
+        except template_failures() as error:
+            why = str(error) or type(error).__name__
+            raise PromptError(f"the Llama's chat format refuses this chat: {why}") from error
 
 
 def prompt_of(llm: Llama, response: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +10,7 @@ from energy_guard.backends.llama_cpp.chat_format import ChatFormat, prompt_of
 from energy_guard.backends.llama_cpp.tap import check_open, context_size
 from energy_guard.backends.llama_cpp.vocabulary import vocabulary_of
 from energy_guard.backends.prompt import shows_tools
+from energy_guard.backends.template import ChatTemplate
 from energy_guard.errors import PromptError
 
 if TYPE_CHECKING:
@@ -62,15 +63,18 @@ class LlamaCodec:
         """Whether the template speaks of tools."""
         return shows_tools(self._format.template)
 
-    def render(self, messages: list[dict[str, Any]], tools: list[Any] | None) -> str:
+    def render(
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[Any] | None,
+        variables: Mapping[str, Any],
+    ) -> str:
         """Apply the chat template."""
-        from jinja2 import TemplateError
-
-        try:
-            response = self._formatter(messages=messages, tools=tools)
-        except (TemplateError, ValueError) as error:
-            raise PromptError(f"the model's chat template refuses this chat: {error}") from error
-        return prompt_of(self._llm, response)
+        if self._compiled is not None:
+            return self._compiled.render(messages, tools, variables)
+        if variables:
+            raise PromptError("the Llama's chat format takes no template_variables")
+        return prompt_of(self._llm, self._format.response(messages, tools))
 
     def ending(self, prompt: list[int]) -> str:
         """The text of the last few tokens."""
@@ -78,9 +82,9 @@ class LlamaCodec:
         return tail.decode(errors="replace")
 
     @cached_property
-    def _formatter(self) -> Any:
+    def _compiled(self) -> ChatTemplate | None:
         """The compiled template: compiling costs more than a third of a token."""
-        return self._format.formatter(self._open)
+        return self._format.compiled(self._open)
 
     @property
     def chat_format(self) -> ChatFormat:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from energy_guard.backends.attributes import replaced
 from energy_guard.backends.gguf_file import check_file, is_first_shard, read_facts
 from energy_guard.backends.installed import missing
 from energy_guard.backends.llama_cpp.logs import ERROR_LEVEL, listening
@@ -64,7 +67,7 @@ def load_llama(path: Path, **options: Any) -> Llama:
 
     with listening(hear):
         try:
-            llm: Llama = kind(str(path), **(defaults | options))
+            llm = _made(kind, str(path), defaults | options)
         except (ValueError, RuntimeError, OSError) as error:
             raise ModelFileError(
                 f"llama.cpp cannot load {path}: {next(iter(said), error)}",
@@ -77,6 +80,27 @@ def load_llama(path: Path, **options: Any) -> Llama:
             "It must be a LoRA in GGUF, made for this very model.",
         )
     return llm
+
+
+def _made(kind: type[Llama], path: str, options: dict[str, Any]) -> Llama:
+    """The engine; a chat template that does not compile matters when a chat is asked."""
+    from jinja2 import TemplateError
+    from llama_cpp import llama_chat_format
+
+    try:
+        return kind(path, **options)
+    except (TemplateError, RecursionError, SyntaxError) as error:
+        why = str(error) or type(error).__name__
+
+    class Refusing(llama_chat_format.Jinja2ChatFormatter):
+        def __init__(self, template: str, **tokens: Any) -> None:
+            super().__init__(f"{{{{ raise_exception({json.dumps(why)}) }}}}", **tokens)
+
+    with _one_at_a_time, replaced(llama_chat_format, "Jinja2ChatFormatter", Refusing):
+        return kind(path, **options)
+
+
+_one_at_a_time: Final = threading.Lock()
 
 
 def download(repo: str, pattern: str) -> Path:

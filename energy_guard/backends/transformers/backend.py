@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 class Transformers(Backend):
     """A backend over one model and its tokenizer, which stay the user's and are left as found.
 
-    chat_template: Jinja text instead of the tokenizer's own. n_ctx: fewer tokens of context than
+    chat_template: Jinja text instead of the tokenizer's own. template_variables: what the template
+    may ask for besides, such as `enable_thinking`. n_ctx: fewer tokens of context than
     the model has positions. batch_size: requests that are answered at once. generation: further
     options of the model's `generate` (min_new_tokens, logits_processor, cache_implementation,
     …). last_row: evaluate the row after the last token where the generation did not. wait_s: how
@@ -52,6 +53,7 @@ class Transformers(Backend):
         tokenizer: PreTrainedTokenizerBase,
         *,
         chat_template: str | None = None,
+        template_variables: Mapping[str, Any] = MappingProxyType({}),
         n_ctx: int | None = None,
         batch_size: int = 8,
         generation: Mapping[str, Any] = MappingProxyType({}),
@@ -68,7 +70,7 @@ class Transformers(Backend):
         self._template = chat_template
         vocabulary = Vocabulary(tokenizer)
         codec = TokenizerCodec(model, tokenizer, chat_template, n_ctx, vocabulary)
-        self._prompts = PromptEncoder(codec)
+        self._prompts = PromptEncoder(codec, template_variables)
         self._engine = Engine(
             model,
             tokenizer,
@@ -86,9 +88,8 @@ class Transformers(Backend):
     def info(self) -> ModelInfo:
         """Name of the model, the fingerprint of its weights and chat template, how it computes."""
         name = Path(self.engine.name_or_path or "").name or type(self.engine).__name__
-        return ModelInfo(
-            name, self._fingerprint, backend="transformers", engine=engine_options(self.engine)
-        )
+        engine = engine_options(self.engine) | {"template_variables": self._prompts.option}
+        return ModelInfo(name, self._fingerprint, backend="transformers", engine=engine)
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -108,6 +109,10 @@ class Transformers(Backend):
     def takes_tools(self) -> bool:
         """Whether the chat template speaks of tools."""
         return self._prompts.takes_tools
+
+    def notes(self, request: Request) -> tuple[str, ...]:
+        """Say in what the prompt is not as it was asked for; see `Backend.notes`."""
+        return self._prompts.notes(request)
 
     def measure(self, request: Request) -> PromptSize:
         """Tokenise the prompt and count; see `Backend.measure`."""

@@ -35,6 +35,14 @@ def _kinds(engine: object) -> set[str]:
     return {f"{kind.__module__}.{kind.__qualname__}" for kind in inspect.getmro(type(engine))}
 
 
+def without_compile(engine: object) -> object:
+    """The model inside what `torch.compile` returns, whose `generate` is the model's own."""
+    if "torch._dynamo.eval_frame.OptimizedModule" in _kinds(engine):
+        inner: object = engine._orig_mod  # type: ignore[attr-defined]
+        return inner
+    return engine
+
+
 def check_model(model: PreTrainedModel) -> None:
     """Raise InputError where the model does not write text by itself, token by token."""
     name = type(model).__name__

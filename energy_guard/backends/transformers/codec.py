@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.prompt import shows_tools
+from energy_guard.backends.template import ChatTemplate
 from energy_guard.backends.transformers.check import vectors_of
 from energy_guard.backends.transformers.vocabulary import Vocabulary
 from energy_guard.errors import PromptError
@@ -30,7 +31,9 @@ class TokenizerCodec:
     ) -> None:
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
+        self._given = chat_template
         self._template = chat_template or tokenizer.chat_template
+        self._compiled: dict[str, ChatTemplate] = {}
         self._context = min(context or _UNLIMITED, _positions(model, tokenizer))
         self._size = vectors_of(model)
         self._controls = sorted(
@@ -68,26 +71,25 @@ class TokenizerCodec:
         """Whether the template speaks of tools."""
         return shows_tools(self._template)
 
-    def render(self, messages: list[dict[str, Any]], tools: list[Any] | None) -> str:
-        """Apply the chat template."""
-        from jinja2 import TemplateError
-
+    def render(
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[Any] | None,
+        variables: Mapping[str, Any],
+    ) -> str:
+        """Apply the chat template: the one for tools if there are several and tools are given."""
         if self._template is None:
             raise PromptError(
                 "the tokenizer has no chat template",
                 "Ask with --raw (plain text), or give load() a chat_template (Jinja).",
             )
         try:
-            text: Any = self._tokenizer.apply_chat_template(
-                messages,
-                tools=tools,
-                chat_template=self._template,
-                add_generation_prompt=True,
-                tokenize=False,
-            )
-        except (TemplateError, ValueError) as error:
-            raise PromptError(f"the model's chat template refuses this chat: {error}") from error
-        return str(text)
+            text: str = self._tokenizer.get_chat_template(self._given, tools)
+        except ValueError as error:  # of several none is the default
+            raise PromptError(f"the tokenizer has no chat template for this: {error}") from error
+        if text not in self._compiled:
+            self._compiled[text] = ChatTemplate(text, self._tokenizer.special_tokens_map)
+        return self._compiled[text].render(messages, tools, variables)
 
     def ending(self, prompt: list[int]) -> str:
         """The text of the last few tokens."""
