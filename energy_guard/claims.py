@@ -7,6 +7,7 @@ honest text is full of slightly surprising ones, as a writer is free in choosing
 
 from __future__ import annotations
 
+import math
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -131,20 +132,24 @@ def _worst(
 
     Of many words only that one is scored, as a fitted detector takes its time for each.
     """
-    scores = [scorer.score(trace, span) for span in exact]
+    scores: list[tuple[Part, Score]] = []
+    for span in exact:
+        score = scorer.score(trace, span)
+        if isinstance(score, Unscored):
+            return score
+        scores.append(("exact answer", score))
     if words:
         risks = [scorer.risk(value) for value in trace.signal(scorer.signal).tolist()]
-        word = max(words, key=lambda word: max(risks[token] for token in word.tokens))
-        scores.append(scorer.score(trace, word))
-    known = [score for score in scores if isinstance(score, Score)]
-    if len(known) < len(scores):
-        return next(score for score in scores if isinstance(score, Unscored))
-    first = known[0]
-    worst = max(known, key=lambda score: score.value)
+        known = [math.inf if math.isnan(risk) else risk for risk in risks]  # missing: not passed by
+        word = max(words, key=lambda word: max(known[token] for token in word.tokens))
+        score = scorer.score(trace, word)
+        if isinstance(score, Unscored):
+            return score
+        scores.append(("other claim", score))
+    _, first = scores[0]
+    part, worst = max(scores, key=lambda scored: scored[1].value)
     if worst is first:
         return first
-    other = words and worst is known[-1]
-    part: Part = "other claim" if other else "exact answer"
     return replace(worst, unlike=first.unlike, part=part, exact=first)
 
 

@@ -52,8 +52,8 @@ def test_a_word_is_doubted_from_the_limit_of_its_kind_on(word: str, limit: float
 @pytest.mark.parametrize("before", ["", "It is. ", "Why? ", "\n", "It is. “", "# "])
 def test_the_capital_letter_of_a_sentence_makes_no_name(before: str) -> None:
     pieces = [(before, 0.1)] if before else []
-    assert words_of(*pieces, ("Mostly", PLAIN - 0.01)) == []
-    assert words_of(*pieces, ("Mostly", PLAIN)) == ["Mostly"]
+    assert words_of(*pieces, ("Penguins", PLAIN - 0.01)) == []
+    assert words_of(*pieces, ("Penguins", PLAIN)) == ["Penguins"]
 
 
 @pytest.mark.parametrize("before", ["- ", "Capital: ", "2. ", "| "])
@@ -131,6 +131,23 @@ def test_a_claim_that_cannot_be_measured_leaves_the_answer_unscored() -> None:
     spilled = Detector.parse("spilled_energy:max")
     assert isinstance(score_answer(spilled, trace, Span((0,), "Paris")), Score)
     assert isinstance(score_answer(spilled, cut, Span((0,), "Paris")), Unscored)
+
+
+def test_a_doubted_word_that_cannot_be_measured_is_not_passed_by_for_one_that_can() -> None:
+    trace = trace_of((" Nice", 5.0), (" is", 0.1), (" Paris", 0.1), (" by", 0.1), (" Lyon", 4.0))
+    cut = replace(trace, log_partition=trace.log_partition[:5], row_mean=trace.row_mean[:5])
+    spilled = Detector.parse("spilled_energy:max")
+    assert isinstance(score_answer(spilled, cut, Span((2,), "Paris")), Unscored)
+
+
+def test_energies_of_normalised_rows_are_unscored() -> None:
+    row = Row(0.0, -3.0, 0.1, 1.0)
+    steps = [Step(i, word, -4.0, row) for i, word in enumerate([b"Paris", b" by", b" Lyon"])]
+    score = score_answer(
+        Detector.parse("spilled_energy:max"), Trace.from_steps(steps, row), Span((0,), "Paris")
+    )
+    assert isinstance(score, Unscored)
+    assert "log-probabilities" in score.reason
 
 
 @pytest.mark.parametrize(
