@@ -17,7 +17,9 @@ from typing import Final
 import numpy as np
 
 from energy_guard.locate import Located, NothingToCheck, Range, Span, span_of
+from energy_guard.locate.fields import scan
 from energy_guard.locate.languages import LANGUAGES
+from energy_guard.locate.sentences import sentence_ranges
 from energy_guard.locate.span import reasoning, trimmed
 from energy_guard.locate.words import WORD
 from energy_guard.score import Part, Score, Scorer, Unscored, no_span
@@ -63,8 +65,8 @@ def score_answer(
 
     Returns:
         The score of the part that decides, which its `part` names. If nothing was located, that
-        is the whole answer, or one of its words. Unscored if the answer is cut off before more
-        follows its exact answer, and if anything that counts cannot be measured.
+        is the whole answer, or one of its words. Unscored if the answer is cut off before the
+        sentence of its exact answer ends, and if anything that counts cannot be measured.
     """
     located = exact_answer(trace, located)
     if isinstance(located, NothingToCheck):
@@ -154,17 +156,21 @@ def _worst(
 
 
 def _stands_before_cut(trace: Trace, located: Located) -> bool:
-    """Whether more words follow the exact answer of an answer that is cut off, or its sentence
-    has ended.
+    """Whether the exact answer stands in a sentence that has ended, in an answer that is cut off.
+
+    What was to follow may turn a sentence around. JSON and code end with their last mark.
     """
-    if not isinstance(located, Span):
+    text = shown_text(trace.text, trace.reasoning_open)
+    if not isinstance(located, Span) or not text:  # a trace may be stored without its text
         return False
-    _, end = trace.alignment.offsets[located.tokens[-1]]
-    rest = trace.text[end:]
-    return _MORE.search(rest) is not None or _ENDED.search(trace.text) is not None
+    if text.lstrip().startswith(("{", "[")):
+        return scan(text.strip()) is not None
+    if _ENDED.search(text):
+        return text.count("```") % 2 == 0
+    *_, (last, _) = [(0, 0), *sentence_ranges(trace.text)]
+    return trace.alignment.offsets[located.tokens[-1]][1] <= last
 
 
-_MORE: Final = re.compile(r"\W\w")
 _ENDED: Final = re.compile(r"(?<!\d)(?:[.!?…][\"'”’»)\]*_]*|[。！？｡।؟]+[」』”’）]*)\s*\Z")
 """How a text ends whose last sentence is not cut off; the point after a digit may be within it."""
 

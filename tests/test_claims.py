@@ -154,17 +154,27 @@ def test_energies_of_normalised_rows_are_unscored() -> None:
     ("pieces", "scored"),
     [
         ([("It is", 0.1), (" Par", 0.1)], False),
-        ([("It is", 0.1), (" Paris", 0.1), (" of", 0.1)], True),
+        ([("It is", 0.1), (" Paris", 0.1), (", or", 0.1)], False),
+        ([("It is", 0.1), (" Paris", 0.1), (". It", 0.1)], True),
+        ([("- A:", 0.1), (" Paris", 0.1), ("\n- B", 0.1)], True),
         ([("It is", 0.1), (" Paris", 0.1), (".", 0.1)], True),
         ([("It is", 0.1), (" 3", 0.1), (".", 0.1)], False),
+        ([('{"a":', 0.1), (' "Paris"', 0.1), (',\n"b":', 0.1)], False),
+        ([('{"a":', 0.1), (' "Paris"', 0.1), ("}", 0.1)], True),
+        ([("It is:\n```\n", 0.1), ("Paris", 0.1), (".", 0.1)], False),
     ],
 )
-def test_a_cut_off_answer_counts_if_something_follows_its_exact_answer(
+def test_a_cut_off_answer_counts_if_the_sentence_of_its_exact_answer_has_ended(
     pieces: list[tuple[str, float]], scored: bool
 ) -> None:
     trace = trace_of(*pieces, finish_reason="length")
     assert isinstance(score_answer(MAX, trace, Span((1,), "")), Score) == scored
     assert isinstance(score_answer(MAX, trace, NOT_FOUND), Unscored)
+
+
+def test_without_its_text_nothing_tells_where_an_answer_was_cut_off() -> None:
+    trace = replace(trace_of(("Paris", 0.1), finish_reason="length"), content_bytes=0)
+    assert isinstance(score_answer(MAX, trace, Span((0,), ""), words=()), Unscored)
 
 
 @pytest.mark.parametrize("pooling", ["max", "mean", "min", "first"])
