@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from energy_guard.locate import Located, NothingToCheck, Range, Span, span_of
+from energy_guard.locate import Located, NothingToCheck, NotLocated, Range, Span, span_of
 from energy_guard.locate.fields import scan
 from energy_guard.locate.languages import LANGUAGES
 from energy_guard.locate.sentences import sentence_ranges
@@ -71,8 +71,17 @@ def score_answer(
     located = exact_answer(trace, located)
     if isinstance(located, NothingToCheck):
         return no_span(located)
-    if trace.finish_reason == "length" and not _stands_before_cut(trace, located):
+    score = _score_of_all(scorer, trace, located, words)
+    cut = trace.finish_reason == "length" and not _stands_before_cut(trace, located)
+    if cut and isinstance(score, Score):
         return Unscored("the answer is cut off (length) before it is complete")
+    return score
+
+
+def _score_of_all(
+    scorer: Scorer, trace: Trace, located: Span | NotLocated, words: Sequence[Span] | None
+) -> Score | Unscored:
+    """The score of an answer as far as it goes, wherever it ends."""
     if isinstance(located, Span):
         words = doubted(trace, located) if words is None else words
         return _worst(scorer, trace, [located, *passed_values(trace)], words)

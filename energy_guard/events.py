@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 
 from energy_guard.decide import Again
 from energy_guard.result import Result
@@ -44,7 +44,7 @@ class Retracted:
     reason: str
     _: KW_ONLY
     again: Again | None = None
-    judged: Result | None = None
+    judged: Result | None = field(default=None, compare=False)  # its arrays have no one truth
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ class ShownStream:
         self._open = reasoning_open
         self._written = ""
         self._waiting: list[tuple[list[int], int, int]] = []
+        self._pieces: list[tuple[list[int], int, int]] = []
         self._released = ""
         self._settled = 0
 
@@ -57,7 +58,8 @@ class ShownStream:
         """Take the next text, and return what can be shown of it and of what waited."""
         start = len(self._written)
         self._written += text
-        self._waiting.append((tokens, start, len(self._written)))
+        self._pieces.append((tokens, start, len(self._written)))
+        self._waiting.append(self._pieces[-1])
         tag = _MAY_BE_TAG.search(self._written)
         return self._settle(tag.start() if tag else len(self._written))
 
@@ -69,6 +71,7 @@ class ShownStream:
         ranges = _shown(self._written, self._open)
         if self._cut(ranges, 0, self._settled) != self._released:
             self._released, self.retracted = "", True
+            self._waiting, self._settled = list(self._pieces), 0  # what is still shown comes again
         if not (last or self._cut(ranges, 0, end).strip()):
             return []
         pieces = []

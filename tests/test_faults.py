@@ -131,9 +131,6 @@ FAULTS: dict[str, Fault] = {
         )
         for detector in [*ENERGIES, "token_logit:min", "logit_energy:sum"]
     },
-    "not located": Fault(
-        (GOOD,), "unscored", drive=asking(choices=("Rome", "Oslo")), says="choices"
-    ),
     "empty answer": Fault((Script((END,), rows(END)),), "unscored", says="empty"),
     "stopped by a stop string at once": Fault(
         (GOOD,), "unscored", drive=asking(stop=("Par",)), says="empty"

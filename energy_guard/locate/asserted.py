@@ -75,7 +75,8 @@ def denied(text: str) -> list[Range]:
     back = list(_TAKEN_BACK.finditer(text))
     if back and re.search(r"\w", text[back[-1].end() :]):
         found.append((0, back[-1].end()))
-    return found + _denying_clauses(text)
+    known = {start for start, _ in found}
+    return found + [part for part in _denying_clauses(text) if part[0] not in known]
 
 
 def _denying_clauses(text: str) -> list[Range]:

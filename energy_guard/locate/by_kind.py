@@ -10,13 +10,13 @@ from energy_guard.locate import no_blanks
 from energy_guard.locate.names import best_name, phrase
 from energy_guard.locate.parts import DATE, NUMBER, QUOTED, bare, marked
 from energy_guard.locate.patterns import Pattern
-from energy_guard.locate.question import Question
+from energy_guard.locate.question import QuestionForm
 from energy_guard.locate.sentence import Sentence
 from energy_guard.locate.span import Range
 from energy_guard.locate.words import WORD, stem
 
 
-def extract(sentence: Sentence, question: Question, asked: str) -> list[Range]:
+def extract(sentence: Sentence, question: QuestionForm, asked: str) -> list[Range]:
     """The exact answer in one sentence."""
     if sentence.language in no_blanks.LANGUAGES:
         unsaid_end = max((b for a, b in sentence.denied if a <= sentence.start < b), default=0)
@@ -41,7 +41,7 @@ def extract(sentence: Sentence, question: Question, asked: str) -> list[Range]:
     return [found] if found and found[0] < found[1] else []
 
 
-def _thing(sentence: Sentence, question: Question) -> Range | None:
+def _thing(sentence: Sentence, question: QuestionForm) -> Range | None:
     """A name, a marked part, a noun phrase, or all that is said of what was asked."""
     text = sentence.text
     for start, end in marked(text, sentence.start, sentence.end):
@@ -133,7 +133,7 @@ def _yes_or_no(sentence: Sentence) -> Range | None:
 _OPPOSED: Final = Pattern(r"(?:il|im|in|ir|un|dis|non-?)(\w{3,})")
 
 
-def _option(sentence: Sentence, question: Question) -> Range | None:
+def _option(sentence: Sentence, question: QuestionForm) -> Range | None:
     """The option that is asserted: the one named, or the one that a comparison puts first."""
     named: list[tuple[int, Range]] = []
     for number, option in enumerate(question.options):
@@ -168,7 +168,7 @@ _DATING: Final = frozenset("in since by until im seit en desde nel dal em в с"
 _COMPARATIVE: Final = Pattern(r"(?i)\w+er|less|more")
 
 
-def _number(sentence: Sentence, question: Question, asked: str) -> Range | None:
+def _number(sentence: Sentence, question: QuestionForm, asked: str) -> Range | None:
     """The number that counts what was asked for, or that an equation comes to."""
     found = typed_parts(sentence, NUMBER, question)
     every: list[Range] = [
@@ -220,7 +220,7 @@ def _alternatives(text: str, found: list[Range]) -> list[Range]:
     return joined
 
 
-def _date(sentence: Sentence, question: Question) -> Range | None:
+def _date(sentence: Sentence, question: QuestionForm) -> Range | None:
     """The date that stands nearest after the question's own verb; otherwise the first."""
     found = typed_parts(sentence, DATE, question)
     if not found:
@@ -244,14 +244,14 @@ def _shape(word: str) -> str:
     return word[:1] + re.sub(r"[aeiou]", "", word[1:])
 
 
-def typed_parts(sentence: Sentence, pattern: Pattern, question: Question) -> list[Range]:
+def typed_parts(sentence: Sentence, pattern: Pattern, question: QuestionForm) -> list[Range]:
     """Asserted parts of a form, those that the question has not rather than those it has."""
     found = [m.span() for m in pattern.finditer(sentence.text, sentence.start, sentence.end)]
     found = [part for part in found if sentence.asserts(*part)]
     return [p for p in found if sentence.text[p[0] : p[1]].strip() not in question.text]
 
 
-def is_sum(question: Question, asked: str, text: str) -> bool:
+def is_sum(question: QuestionForm, asked: str, text: str) -> bool:
     """Whether a number is worked out: an equation, or a question with several numbers."""
     if question.kind not in ("number", "what", "open"):
         return False

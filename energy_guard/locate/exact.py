@@ -11,7 +11,7 @@ from energy_guard.locate.by_kind import extract, is_sum, typed_parts
 from energy_guard.locate.language_of import language_of
 from energy_guard.locate.parts import DATE, NUMBER, bare, boxed, final_answer
 from energy_guard.locate.patterns import Pattern
-from energy_guard.locate.question import Question, read_question
+from energy_guard.locate.question import QuestionForm, read_question
 from energy_guard.locate.sentence import Sentence
 from energy_guard.locate.sentences import marker_end, sentence_ranges
 from energy_guard.locate.smalltalk import is_small_talk
@@ -52,7 +52,7 @@ def _by_word(text: str, ranges: list[Range]) -> list[Range]:
     return [match.span() for part in ranges for match in words.finditer(text, *part)]
 
 
-def _is_short(text: str, part: Range, question: Question) -> bool:
+def _is_short(text: str, part: Range, question: QuestionForm) -> bool:
     """Whether a part is a few words without a verb of its own, so that all of it is the answer."""
     words = list(WORD.finditer(text, *part))
     language = language_of(text[part[0] : part[1]], question.language)
@@ -90,7 +90,7 @@ _SUBJECTS: Final = frozenset(
 ) - {"a", "o", "i"}
 
 
-def _in_sentences(answer: str, question: Question, asked: str) -> list[Range]:
+def _in_sentences(answer: str, question: QuestionForm, asked: str) -> list[Range]:
     """The exact answer in the sentence that answers best."""
     unsaid = tuple(denied(answer)) if question.kind not in ("yes or no", "open") else ()
     read = [
@@ -124,7 +124,7 @@ def _unlisted(text: str, start: int, end: int) -> Range:
 
 
 def _sentence(
-    text: str, start: int, end: int, unsaid: tuple[Range, ...], question: Question
+    text: str, start: int, end: int, unsaid: tuple[Range, ...], question: QuestionForm
 ) -> Sentence:
     language = language_of(text[start:end], question.language)
     sentence = Sentence(text, start, end, unsaid, question, language)
@@ -177,7 +177,7 @@ _CONCLUDES: Final = Pattern(
 )
 
 
-def _fit(sentence: Sentence, question: Question, number: int, count: int, asked: str) -> float:
+def _fit(sentence: Sentence, question: QuestionForm, number: int, count: int, asked: str) -> float:
     """How well a sentence answers: what it repeats of the question, and whether it has the type."""
     fit = -0.15 * number
     if sentence.language in no_blanks.LANGUAGES:
@@ -201,7 +201,7 @@ def _fit(sentence: Sentence, question: Question, number: int, count: int, asked:
     return fit
 
 
-def _typed(sentence: Sentence, question: Question) -> bool:
+def _typed(sentence: Sentence, question: QuestionForm) -> bool:
     """Whether a sentence has a part of the type that is asked for."""
     if question.kind == "when":
         return any(True for _ in typed_parts(sentence, DATE, question))
@@ -212,7 +212,7 @@ def _typed(sentence: Sentence, question: Question) -> bool:
     return False
 
 
-def _in_part(text: str, part: Range, question: Question, asked: str) -> list[Range]:
+def _in_part(text: str, part: Range, question: QuestionForm, asked: str) -> list[Range]:
     """The exact answer in what stands after "Answer:"."""
     ranges = sentence_ranges(text[part[0] : part[1]])
     if not ranges:
@@ -226,7 +226,7 @@ def _in_part(text: str, part: Range, question: Question, asked: str) -> list[Ran
     return extract(sentence, question, asked)
 
 
-def _items(answer: str, question: Question) -> list[Range]:
+def _items(answer: str, question: QuestionForm) -> list[Range]:
     """The items of a list, if several things are asked for: what stands before a gloss."""
     if not question.several or question.kind in ("yes or no", "number", "when"):
         return []

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from energy_guard.locate.patterns import Pattern
-from energy_guard.locate.sentence import Sentence, Word
+from energy_guard.locate.sentence import Sentence, SentenceWord
 from energy_guard.locate.span import Range
 from energy_guard.locate.words import stem
 
@@ -31,7 +31,7 @@ _AGREES: Final = frozenset("called named als as namens llamado appelé heißt".s
 def names(sentence: Sentence) -> list[Range]:
     """Return the runs of capitalised words that hold a word the question has not, in order."""
     words = sentence.words
-    runs: list[list[Word]] = []
+    runs: list[list[SentenceWord]] = []
     number = 0
     while number < len(words):
         if not words[number].name or not _is_letter(words[number].text):
@@ -64,7 +64,7 @@ def _is_letter(text: str) -> bool:
     return text[0].isalpha()
 
 
-def _joined(text: str, last: Word, words: Sequence[Word]) -> int:
+def _joined(text: str, last: SentenceWord, words: Sequence[SentenceWord]) -> int:
     """How many of the next words belong to a name; connectors only with a name after them."""
     gap = text[last.end : words[0].start]
     small = not re.fullmatch(r"[ \u00a0]|[-–/]|['’]s? ?|, |\s?&\s?", gap)
@@ -180,7 +180,7 @@ def phrase(sentence: Sentence) -> Range | None:
     return words[at].start, words[end].end
 
 
-def _completed(sentence: Sentence, words: Sequence[Word], at: int) -> int:
+def _completed(sentence: Sentence, words: Sequence[SentenceWord], at: int) -> int:
     """Where a phrase of one small word ends that goes on with a preposition: "due to rain"."""
     end = last = at
     while end + 1 < len(words):
@@ -201,7 +201,7 @@ _CLAUSES: Final = frozenset(
 _PARTICIPLE: Final = Pattern(r"[a-z]+(?:ed|en|wn|ught|made|built|set|lt|nd|t)$")
 
 
-def _after_participle(sentence: Sentence, words: list[Word]) -> list[Word]:
+def _after_participle(sentence: Sentence, words: list[SentenceWord]) -> list[SentenceWord]:
     """The words after "written by", "made of", "caused by", if the side begins so."""
     for at, word in enumerate(words[:3]):
         following = words[at + 1] if at + 1 < len(words) else None
@@ -214,11 +214,11 @@ def _after_participle(sentence: Sentence, words: list[Word]) -> list[Word]:
     return words
 
 
-def _is_adverb(word: Word, after: Sequence[Word]) -> bool:
+def _is_adverb(word: SentenceWord, after: Sequence[SentenceWord]) -> bool:
     return re.fullmatch(r"[a-z]+ly", word.text) is not None and any(w.telling for w in after)
 
 
-def _is_verb(sentence: Sentence, words: Sequence[Word], at: int) -> bool:
+def _is_verb(sentence: Sentence, words: Sequence[SentenceWord], at: int) -> bool:
     """Whether a new word after a known subject seems to be the verb of what follows."""
     if not at or sentence.language != "en" or not re.fullmatch(r"[a-z]+(?:s|ed)", words[at].text):
         return False

@@ -11,7 +11,7 @@ from typing import Final
 
 from energy_guard.locate.parts import DATE, NUMBER, QUOTED
 from energy_guard.locate.patterns import Pattern
-from energy_guard.locate.question import Question
+from energy_guard.locate.question import QuestionForm
 from energy_guard.locate.span import Range
 
 LANGUAGES: Final = frozenset(["zh", "ja", "th"])
@@ -47,7 +47,7 @@ _YES_NO: Final = {
 
 
 def without_blanks(
-    text: str, start: int, end: int, question: Question, language: str
+    text: str, start: int, end: int, question: QuestionForm, language: str
 ) -> list[Range]:
     """Return the exact answer in a sentence of such a language; nothing if there is none."""
     if question.kind == "yes or no":

@@ -19,7 +19,7 @@ from energy_guard.locate.words import WORD, stem
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class QuestionForm:
     """What is known of a question.
 
     text: the question itself, without a passage before it. kind: what it asks for. language: the
@@ -42,7 +42,7 @@ class Question:
 
 
 @lru_cache(maxsize=1024)
-def read_question(asked: str) -> Question:
+def read_question(asked: str) -> QuestionForm:
     """Return what a question asks for, read from its words alone.
 
     >>> read_question("Context: It rained in 1816. Question: Who wrote Emma?").kind
@@ -60,7 +60,9 @@ def read_question(asked: str) -> Question:
     comparative = frozenset(stem(word) for word in words if _COMPARES.fullmatch(word))
     several = _SEVERAL.search(text) is not None
     single = _SINGLE.match(text) is not None
-    return Question(text, kind, language, known, options, comparative, several, single, _head(text))
+    return QuestionForm(
+        text, kind, language, known, options, comparative, several, single, _head(text)
+    )
 
 
 _MARKER: Final = Pattern(

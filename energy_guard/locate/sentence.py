@@ -12,13 +12,13 @@ import regex
 
 from energy_guard.locate.languages import LANGUAGES, Language
 from energy_guard.locate.patterns import Pattern
-from energy_guard.locate.question import Question
+from energy_guard.locate.question import QuestionForm
 from energy_guard.locate.span import Range
 from energy_guard.locate.words import WORD, stem
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class SentenceWord:
     """A word and what it may be.
 
     known: it stands in the question. light: it says nothing alone. name: it has a capital that
@@ -49,7 +49,7 @@ class Sentence:
     start: int
     end: int
     denied: tuple[Range, ...]
-    question: Question
+    question: QuestionForm
     language: str
 
     @cached_property
@@ -62,7 +62,7 @@ class Sentence:
         return not any(a < end and b > start for a, b in self.denied)
 
     @cached_property
-    def words(self) -> Sequence[Word]:
+    def words(self) -> Sequence[SentenceWord]:
         """The asserted words, in order."""
         matches = list(WORD.finditer(self.text, self.start, self.end))
         shouted = self.text[self.start : self.end].isupper()
@@ -73,7 +73,9 @@ class Sentence:
                 read.append(self._word(match, number == 0, follows, shouted))
         return read
 
-    def _word(self, match: regex.Match[str], first: bool, follows: str, shouted: bool) -> Word:
+    def _word(
+        self, match: regex.Match[str], first: bool, follows: str, shouted: bool
+    ) -> SentenceWord:
         text = match[0]
         folded = text.casefold().replace("’", "'")
         capital = text[0].isupper()
@@ -102,7 +104,9 @@ class Sentence:
             end = start + len(_ENDING.sub("", text))
         elif self.language == "en" and folded.endswith("'s") and capital:
             end -= 2
-        return Word(start, end, text, known, light, name and not first if not capital else name)
+        return SentenceWord(
+            start, end, text, known, light, name and not first if not capital else name
+        )
 
     def before(self, at: int) -> str:
         """The word before a place, in small letters; "" at the beginning."""
@@ -112,7 +116,7 @@ class Sentence:
         return words[-1].casefold() if words else ""
 
     @cached_property
-    def telling(self) -> list[Word]:
+    def telling(self) -> list[SentenceWord]:
         """The words that say something beyond the question."""
         return [word for word in self.words if word.telling]
 
@@ -137,7 +141,7 @@ class Sentence:
             return split[1], self.end
         return self.start, self.end
 
-    def _names_head(self, words: Sequence[Word]) -> bool:
+    def _names_head(self, words: Sequence[SentenceWord]) -> bool:
         """Whether a name stands before the noun that was asked for: "Newton's Third Law"."""
         return any(
             first.name and first.telling and stem(second.text) == self.question.head

@@ -206,9 +206,10 @@ class LlamaCpp(Backend):
                 token = None
                 with abortable(llm, lambda: recorder.interrupted(request)):
                     read = cut_back(llm, prompt)
-                    token = _next(llm, tokens)  # reads the prompt, too
-                    read = read or ReadPrompt.now(llm, prompt)
-                    read.keep(llm)
+                    if not recorder.interrupted(request):
+                        token = _next(llm, tokens)  # reads the prompt, too
+                        read = read or ReadPrompt.now(llm, prompt)
+                        read.keep(llm)
                 while token is not None:
                     if isinstance(token, StopToken):  # a capture around us wants no more
                         recorder.reason = "cancelled"

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import sys
 
-import llama_cpp
-
 _REFUSED = 3
 """Exit status if llama.cpp itself refuses the file: loading says why."""
 
 
 def _trial(path: str) -> int:
+    import llama_cpp
+
     params = llama_cpp.llama_model_default_params()
     params.n_gpu_layers = 0
     params.load_mode = 0  # LLAMA_LOAD_MODE_NONE, which older versions do not name
