@@ -134,7 +134,9 @@ def test_every_decision_is_an_event(chain: Any, model: Any) -> None:
     assert shown["span"]["text"]
     assert (shown["p_wrong_from"], shown["calibrated"]) == (None, False)
     assert withheld["span"]["text"] is None
-    assert withheld["reason"].startswith("nll:max is")
+    assert withheld["reason"].startswith("nll:max of ")
+    assert "“" in shown["reason"]
+    assert "“" not in withheld["reason"]
     assert retracted["text"]
     assert withheld["run_id"] == retracted["run_id"] != shown["run_id"]
     json.dumps(heard.events, allow_nan=False)
