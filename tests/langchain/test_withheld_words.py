@@ -55,7 +55,7 @@ def test_a_message_that_abstains_quotes_nothing() -> None:
     assert not quotes(message.content_blocks)
     block = message.response_metadata["energy_guard"]
     assert (block["answer"], block["span"]["text"]) == (None, None)
-    assert block["reason"] == "nll:max is 3.00, at or above the limit of 2"
+    assert block["reason"] == "nll:max of the exact answer is 3.00, at or above the limit of 2"
     assert not {"id", "text"} & block["tokens"].keys()
     assert len(block["tokens"]["nll"]) == 4
 
@@ -80,7 +80,7 @@ def test_a_refusal_stands_beside_the_text_if_langchain_has_them() -> None:
     refused = [block for block in found if block["type"] == "refusal"]
     if hasattr(blocks, "RefusalContentBlock"):
         assert refused == [
-            {"type": "refusal", "refusal": "nll:max is 3.00, at or above the limit of 2"}
+            {"type": "refusal", "refusal": "nll:max of the exact answer is 3.00, at or above the limit of 2"}
         ]
     else:
         assert refused == []
