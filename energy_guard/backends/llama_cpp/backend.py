@@ -8,7 +8,6 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import takewhile
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +28,7 @@ from energy_guard.backends.llama_cpp.evaluate import (
     rows_after,
 )
 from energy_guard.backends.llama_cpp.options import engine_options
+from energy_guard.backends.llama_cpp.prompt_cache import ReadPrompt, cut_back, read_beginning
 from energy_guard.backends.llama_cpp.sampling import generate_options
 from energy_guard.backends.llama_cpp.tap import (
     RowTap,
@@ -158,7 +158,8 @@ class LlamaCpp(Backend):
         reducer = RowReducer(llm.n_vocab(), inverse_temperature=beta)
         llm.reset()
         with abortable(llm, lambda: recorder.interrupted(request)):
-            decode_tokens(llm, prompt)
+            cut_back(llm, prompt)
+            decode_tokens(llm, prompt[llm.n_tokens :])
         after = None
         if not recorder.interrupted(request):
             row = current_row(llm)
@@ -199,10 +200,14 @@ class LlamaCpp(Backend):
         generate = type(llm).generate.__get__(llm) if private else llm.generate
         with tap.installed(), self._seed(request.sampling.seed):
             tokens = generate(prompt, **generate_options(request, matcher))
+            read = None
             try:
                 token = None
                 with abortable(llm, lambda: recorder.interrupted(request)):
+                    read = cut_back(llm, prompt)
                     token = _next(llm, tokens)  # reads the prompt, too
+                    read = read or ReadPrompt.now(llm, prompt)
+                    read.keep(llm)
                 while token is not None:
                     if isinstance(token, StopToken):  # a capture around us wants no more
                         recorder.reason = "cancelled"
@@ -218,6 +223,8 @@ class LlamaCpp(Backend):
                 tokens.close()
             last_row = self._last_row and recorder.wants_last_row
             row = tap.next_row(recorder.last_id, written) if last_row else None
+            if read is not None:  # nobody else has used the engine
+                read.keep(llm)
         yield from recorder.finish(row)
 
     def _matcher(self, request: Request) -> Matcher | None:
@@ -259,28 +266,20 @@ class _Session:
         return self.backend._prompts.beginning(requests)
 
     def rewind(self, beginning: Sequence[int]) -> None:
-        llm, wanted = self.backend.engine, list(beginning)
-        check_open(llm)
-        if llm.input_ids[: min(len(wanted), llm.n_tokens)].tolist() == wanted:
-            llm.n_tokens = len(wanted)  # what lies behind is overwritten
-        else:
-            llm.reset()
-            decode_tokens(llm, wanted)
+        check_open(self.backend.engine)
+        read_beginning(self.backend.engine, beginning)
 
     def next_row(self, request: Request) -> npt.NDArray[np.float32]:
         llm, prompt = self.backend.engine, self.backend._prompts.encode(request)
-        read = llm.input_ids[: min(llm.n_tokens, len(prompt) - 1)].tolist()
-        held = [mine for mine, _ in takewhile(_same, zip(read, prompt, strict=False))]
-        self.rewind(held)
-        decode_tokens(llm, prompt[len(held) :])  # one token at least: its row is wanted
+        read = cut_back(llm, prompt)
+        if read is None:
+            decode_tokens(llm, prompt[llm.n_tokens :])
+            read = ReadPrompt.now(llm, prompt)
+        read.keep(llm)
         return current_row(llm).copy()
 
     def tokens_of(self, text: str) -> list[int]:
         return self.backend._prompts.encode_answer(text, context_size(self.backend.engine))
-
-
-def _same(pair: tuple[int, int]) -> bool:
-    return pair[0] == pair[1]
 
 
 def _next(llm: Llama, tokens: Iterator[int]) -> int:
