@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from energy_guard.backends.llama_cpp.interrupts import held_back
 from energy_guard.backends.llama_cpp.logs import listening
 from energy_guard.backends.llama_cpp.tap import check_open, current_row
 from energy_guard.errors import EngineError
@@ -69,18 +70,23 @@ def abortable(llm: Llama, interrupted: Callable[[], bool]) -> Iterator[None]:
     """Let `interrupted` end a long decode from inside, and swallow the failure that it causes.
 
     llama.cpp asks between the nodes of its graph, on the CPU only; that costs too much for
-    single tokens, so this is for prompts.
+    single tokens, so this is for prompts. Ctrl-C ends it, too, and is raised.
     """
     from llama_cpp import ggml_abort_callback, llama_set_abort_callback
 
     check_open(llm)
-    asked = ggml_abort_callback(lambda _data: interrupted())
-    llama_set_abort_callback(llm.ctx, asked, None)
-    try:
-        with listening(lambda _level, _text: interrupted()):  # it reports the abort as an error
-            yield
-    except EngineError:
-        if not interrupted():
-            raise
-    finally:
-        llama_set_abort_callback(llm.ctx, ggml_abort_callback(), None)
+    with held_back() as ctrl_c:
+
+        def over() -> bool:
+            return ctrl_c() or interrupted()
+
+        asked = ggml_abort_callback(lambda _data: over())
+        llama_set_abort_callback(llm.ctx, asked, None)
+        try:
+            with listening(lambda _level, _text: over()):  # it reports the abort as an error
+                yield
+        except EngineError:
+            if not over():
+                raise
+        finally:
+            llama_set_abort_callback(llm.ctx, ggml_abort_callback(), None)

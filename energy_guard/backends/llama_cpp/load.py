@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from energy_guard.backends.attributes import replaced
 from energy_guard.backends.gguf_file import check_file, is_first_shard, read_facts
 from energy_guard.backends.installed import missing
+from energy_guard.backends.llama_cpp.interrupts import held_back
 from energy_guard.backends.llama_cpp.logs import ERROR_LEVEL, listening
 from energy_guard.backends.llama_cpp.tried import check_loads
 from energy_guard.errors import ConfigError, MissingExtraError, ModelFileError
@@ -65,7 +66,7 @@ def load_llama(path: Path, **options: Any) -> Llama:
             said.append(text)
         return False
 
-    with listening(hear):
+    with held_back(), listening(hear):
         try:
             llm = _made(kind, str(path), defaults | options)
         except (ValueError, RuntimeError, OSError) as error:
