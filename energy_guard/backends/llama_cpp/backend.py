@@ -8,7 +8,6 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import takewhile
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -273,18 +272,15 @@ class _Session:
 
     def next_row(self, request: Request) -> npt.NDArray[np.float32]:
         llm, prompt = self.backend.engine, self.backend._prompts.encode(request)
-        read = llm.input_ids[: min(llm.n_tokens, len(prompt) - 1)].tolist()
-        held = [mine for mine, _ in takewhile(_same, zip(read, prompt, strict=False))]
-        self.rewind(held)
-        decode_tokens(llm, prompt[len(held) :])  # one token at least: its row is wanted
+        read = cut_back(llm, prompt)
+        if read is None:
+            decode_tokens(llm, prompt[llm.n_tokens :])
+            read = ReadPrompt.now(llm, prompt)
+        read.keep(llm)
         return current_row(llm).copy()
 
     def tokens_of(self, text: str) -> list[int]:
         return self.backend._prompts.encode_answer(text, context_size(self.backend.engine))
-
-
-def _same(pair: tuple[int, int]) -> bool:
-    return pair[0] == pair[1]
 
 
 def _next(llm: Llama, tokens: Iterator[int]) -> int:
