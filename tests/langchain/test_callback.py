@@ -260,7 +260,7 @@ def test_concurrent_runs_are_queued_and_not_mixed(chain: Any, model: Any) -> Non
 
 
 def test_threads_are_queued_and_not_mixed(chain: Any, model: Any) -> None:
-    handler = EnergyGuardCallbackHandler(model, SHOWS)
+    handler = EnergyGuardCallbackHandler(model, SHOWS.model_copy(update={"unscored": "show"}))
     asked = [{"question": f"Say the number {n}."} for n in range(8)]
     answers = chain.batch(asked, watched(handler))
     own = [a.response_metadata["energy_guard"]["answer"] for a in answers]

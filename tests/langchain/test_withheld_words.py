@@ -79,9 +79,8 @@ def test_a_refusal_stands_beside_the_text_if_langchain_has_them() -> None:
     found = withholding().invoke("Who?").content_blocks
     refused = [block for block in found if block["type"] == "refusal"]
     if hasattr(blocks, "RefusalContentBlock"):
-        assert refused == [
-            {"type": "refusal", "refusal": "nll:max of the exact answer is 3.00, at or above the limit of 2"}
-        ]
+        why = "nll:max of the exact answer is 3.00, at or above the limit of 2"
+        assert refused == [{"type": "refusal", "refusal": why}]
     else:
         assert refused == []
     assert found[0] == {"type": "text", "text": ABSTENTION}
