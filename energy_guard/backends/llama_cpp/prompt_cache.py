@@ -79,7 +79,7 @@ def _ends_alone(llm: Llama, count: int) -> bool:
     at_once = llm.context_params.n_ubatch
     if count == 0 or min(at_once, llm.n_batch) < 2:  # all by themselves: always the same kernels
         return count == 0
-    return ((count - 1) % llm.n_batch) % at_once == 0
+    return bool((count - 1) % llm.n_batch % at_once == 0)
 
 
 def _shared(ids: Sequence[int], prompt: Sequence[int]) -> int:
