@@ -41,6 +41,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_gguf(tmp_path_factory.mktemp("model") / "endless.gguf", eos_bias=-50.0)
 
 
+@pytest.fixture(scope="module")
+def ending(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model that ends its answer to "Hi" after ten tokens."""
+    return write_tiny_gguf(tmp_path_factory.mktemp("model") / "ending.gguf", eos_bias=1.0)
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     """Every file that the table of bad input names."""
@@ -74,7 +80,7 @@ def files(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def asked() -> dict[str, Any]:
-    return run_json("ask", QUESTION, "--max-tokens", "24", "--n-ctx", "256")
+    return run_json("ask", QUESTION, "--max-tokens", "96", "--n-ctx", "256")
 
 
 @pytest.mark.model
@@ -114,9 +120,9 @@ def test_json_numbers_fit_each_other(asked: dict[str, Any]) -> None:
         assert token["spilled_energy"] == pytest.approx(energies)
 
 
-def test_an_abstention_exits_with_3_and_shows_no_answer(model: Path, files: Path) -> None:
+def test_an_abstention_exits_with_3_and_shows_no_answer(ending: Path, files: Path) -> None:
     policy = files / "strict.toml"
-    args = ("ask", "Hi", "--model", model, "--max-tokens", "4", "--policy", policy, "--json")
+    args = ("ask", "Hi", "--model", ending, "--max-tokens", "40", "--policy", policy, "--json")
     done = run(*args)
     assert done.returncode == 3
     result = json.loads(done.stdout)
@@ -127,10 +133,10 @@ def test_an_abstention_exits_with_3_and_shows_no_answer(model: Path, files: Path
     assert (result["p_wrong"], result["p_wrong_from"], result["calibrated"]) == (None, None, False)
 
 
-def test_without_json_only_the_text_goes_to_standard_output(model: Path, files: Path) -> None:
+def test_without_json_only_the_text_goes_to_standard_output(ending: Path, files: Path) -> None:
     lax = files / "lax.toml"
     lax.write_text('detector = "nll:max"\nwarn = -1\n')
-    args = ("ask", "Hi", "--model", model, "--max-tokens", "8", "--policy", lax)
+    args = ("ask", "Hi", "--model", ending, "--max-tokens", "40", "--policy", lax)
     done = run(*args, env=os.environ | {"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0
     assert done.stdout.decode() == run_json(*args)["text"] + "\n"

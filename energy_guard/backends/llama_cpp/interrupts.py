@@ -1,4 +1,4 @@
-"""Ctrl-C while llama.cpp calls back into Python: raised inside a callback it would be lost."""
+"""Ctrl-C while llama.cpp calls back into Python: what is raised inside a callback would be lost."""
 
 from __future__ import annotations
 
@@ -11,20 +11,28 @@ from types import FrameType
 
 @contextmanager
 def held_back() -> Iterator[Callable[[], bool]]:
-    """Let an interrupt wait until the end of the block; then its handler is called as ever.
+    """Let what the handler of an interrupt raises wait until the end of the block.
 
-    Yields what says whether one is waiting that will raise KeyboardInterrupt: then there is no
-    point in going on. Signals reach the main thread alone: in others nothing is done.
+    The handler itself is called at once: it may be one that only cancels. Yields what says
+    whether something waits to be raised: then there is no point in going on. Signals reach the
+    main thread alone: in others nothing is done.
     """
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield lambda: False
         return
-    waiting: list[tuple[int, FrameType | None]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: waiting.append((number, frame)))
+    waiting: list[BaseException] = []
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        try:
+            handler(number, frame)
+        except (KeyboardInterrupt, SystemExit) as error:
+            waiting.append(error)
+
+    signal.signal(signal.SIGINT, hear)
     try:
-        yield lambda: bool(waiting) and handler is signal.default_int_handler
+        yield lambda: bool(waiting)
     finally:
         signal.signal(signal.SIGINT, handler)
-        for number, frame in waiting[:1]:
-            handler(number, frame)
+    if waiting:
+        raise waiting[0]
