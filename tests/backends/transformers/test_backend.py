@@ -406,7 +406,8 @@ class TestGuarding:
     def test_ask_with_retries(self, backend: Transformers) -> None:
         policy = Policy(detector="nll:max", abstain=0.0, retries=2)
         result = Guard(backend, policy, locator="whole").ask("hello", max_tokens=6)
-        assert (result.verdict, len(result.attempts)) == ("abstain", 3)
+        assert (result.verdict, len(result.attempts)) == ("unscored", 3), "each is cut off"
+        assert not result.shown
 
     def test_many_answers_are_scored_as_one_by_one(self, backend: Transformers) -> None:
         guard = Guard(backend, locator="whole")
