@@ -10,7 +10,9 @@ _TITLE = "Who says what is right"
 
 def labels_sheet(results: Results) -> Sheet:
     """Who labelled how many answers, and the grader's own error on those."""
-    figures = results["labels"]
+    figures = results.get("labels")
+    if figures is None:  # results of a version before there were labels
+        return Sheet(_TITLE, (), ())
     rows = tuple(
         (grade if grade == "all" else f"{grade}, by the grader", str(share["n"]), number(share))
         for grade, share in figures["agree"].items()

@@ -237,7 +237,7 @@ class Results(Summary):
     did not fit the context. labels: who graded.
     """
 
-    labels: LabelFigures
+    labels: NotRequired[LabelFigures]
     command: str
     versions: dict[str, str]
     made_with: dict[str, Any]

@@ -157,10 +157,10 @@ def test_long_answers_show_their_riskiest_tokens_only() -> None:
 
 def test_a_missing_number_is_a_dash_and_no_zero() -> None:
     rows = np.array([[0.0, 5.0]], np.float32)
-    result = Guard(Scripted([b"", b"Paris"], [Script((1,), rows)])).ask(QUESTION)
+    result = Guard(Scripted([b"", b"Paris."], [Script((1,), rows)])).ask(QUESTION)
     assert result.to_dict()["tokens"][0]["spilled_energy"] is None
     rows_shown = [line.split() for line in shown(result).splitlines()]
-    assert [row[-3:] for row in rows_shown if row[0] == "Paris"][1:] == [["–", "–", "–"]]
+    assert [row[-3:] for row in rows_shown if row[0] == "Paris."][1:] == [["–", "–", "–"]]
 
 
 SCORE_LIMITS = {"on": "score", "warn": 1.0, "abstain": 2.0}
