@@ -37,7 +37,7 @@ def test_the_script_keeps_what_it_can_trust() -> None:
     assert done.returncode == 3, done.stderr
     lines = done.stdout.splitlines()
     assert lines[1] == "  The capital of France is Paris."
-    assert lines[2].startswith("  accept: P(wrong) of the exact answer “Paris”")
+    assert lines[2].startswith("  warn: P(wrong) of the exact answer “Paris”")
     assert lines[3:] == ["look up: Who won the 1987 Tour de France? Answer in one short sentence."]
 
 
@@ -53,7 +53,7 @@ def test_the_chat_remembers_what_was_shown_and_only_that() -> None:
     assert done.returncode == 0, done.stderr
     answers = done.stdout.splitlines()
     assert answers[0] == "The capital of France is Paris."
-    assert answers[1].startswith("  accept: ")
+    assert answers[1].startswith("  warn: ")
     assert answers[2] == WITHHELD
     assert answers[3].startswith("  abstain: ")
     assert answers[4] == "  this question and its answer are not remembered"
