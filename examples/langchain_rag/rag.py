@@ -81,7 +81,10 @@ class Reply:
 
 
 def answering(guard: Guard, folder: Folder, retry_with: int = 3) -> Runnable[Asked, Reply]:
-    """Make the chain: one passage, `retry_with` where that answer is withheld, then abstain."""
+    """Make the chain: one passage, `retry_with` if that answer is withheld, then abstain.
+
+    With a profile there is no second try: its P(wrong) is that of answers to one passage.
+    """
     model = ChatEnergyGuard(guard=guard, max_tokens=WORDING.max_tokens)
 
     def answer(asked: Asked) -> Reply:
@@ -93,10 +96,11 @@ def answering(guard: Guard, folder: Folder, retry_with: int = 3) -> Runnable[Ask
         sources = dict.fromkeys(passage.metadata["source"] for passage in passages)
         return Reply(said.text, tuple(sources), judged["verdict"], judged["reason"])
 
+    retries = guard.policy.on == "score"
     return guarded(
         RunnableLambda(answer),
-        guard.policy.model_copy(update={"retries": 1}),
-        more=lambda asked, error: {**asked, "k": retry_with},
+        guard.policy.model_copy(update={"retries": int(retries)}),
+        more=(lambda asked, error: {**asked, "k": retry_with}) if retries else None,
         abstention=lambda result: Reply(result.text, (), result.verdict, result.reason),
     )
 
