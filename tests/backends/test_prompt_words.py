@@ -71,16 +71,22 @@ def test_a_control_token_inside_a_block_stays_text(opened: Any) -> None:
     [
         ("Hello!", "Hello", "user"),
         ("{{ messages[-1].contents }}", "Name a city.", "user"),
-        (ONLY_USERS, CHAT, "system"),
         (CUT, "One ### two", "user"),
     ],
-    ids=["found there by chance", "misspelt", "of the system", "cut off"],
+    ids=["found there by chance", "misspelt", "cut off"],
 )
 def test_a_template_that_leaves_out_words_is_refused(
     opened: Any, template: str, chat: Any, role: str
 ) -> None:
     with pytest.raises(PromptError, match=f"leaves out words of a {role} message"):
         Guard(opened(template)).ask(chat, max_tokens=1)
+
+
+def test_a_template_that_leaves_out_the_system_message_gets_it_in_the_users(opened: Any) -> None:
+    text = text_of(opened(ONLY_USERS), CHAT)
+
+    assert text.startswith("Be brief.")
+    assert text.endswith("Name a city.\n")
 
 
 def test_a_template_may_trim_the_words(opened: Any) -> None:
