@@ -210,6 +210,30 @@ def test_what_was_not_located_is_not_fitted_on() -> None:
     assert profile.training is not None and profile.training.not_located == 50
 
 
+def lost(answered: Answered) -> Answered:
+    """The same answer, with nothing located in it."""
+    [attempt] = answered.attempts
+    return replace(answered, attempts=(replace(attempt, located=NotLocated("as if")),))
+
+
+def test_what_was_not_located_has_a_curve_of_its_own_if_there_is_enough_of_it() -> None:
+    def made(n_lost: int) -> Profile:
+        answers = [lost(a) if int(a.id) < n_lost else a for a in many(600)]
+        return make_profile(answers, INFO, locator="automatic", detector="nll:max").profile
+
+    some, few = made(300), made(30)
+    assert some.judged == few.judged == "every claim"
+    assert few.whole_answer is None
+    assert some.whole_answer is not None
+    learnt = [a for a in many(600) if split_of(a.question, None) != "fit"]
+    assert some.whole_answer.n == sum(int(a.id) < 300 for a in learnt)
+    assert some.calibration.n == sum(int(a.id) >= 300 for a in learnt)
+    [whole] = lost(answered(0, wrong=False, nll=0.5)).scored_by(some.scorer).attempts
+    assert isinstance(whole.score, Score)
+    assert some.p_wrong(whole.score) == some.whole_answer.p_wrong(whole.score.value)
+    assert few.p_wrong(whole.score) is None
+
+
 def test_a_question_counts_once_however_it_is_written() -> None:
     """Copies in capitals, or with blanks, are no further evidence."""
     answers = many(600)
