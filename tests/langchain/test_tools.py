@@ -10,6 +10,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_energy_guard import ChatEnergyGuard
 from langchain_energy_guard.errors import AnswerWithheldError
+from langchain_energy_guard.tools import _UNREAD
 
 from energy_guard import Policy
 from energy_guard.backends import Scripted
@@ -128,3 +129,37 @@ def test_reasoning_is_not_streamed() -> None:
     said = [(piece, 0.97) for piece in ("<think>", "Lyon?", "</think>", "\n", "Paris")]
     chunks = list(ChatEnergyGuard.of(Scripted.saying(said)).stream("Which city?"))
     assert "".join(chunk.text for chunk in chunks) == "Paris"
+
+
+CALL = '{"name": "add", "arguments": {"x": 1}}'
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "{" + CALL + "}",
+        f"```json\n{CALL}\n```",
+        f"<tools>\n{CALL}\n</tools>",
+        f"Sure.\n{CALL}",
+        f"{CALL}\n{CALL}",
+        f"<tool_call>\n{{{CALL}}}\n</tool_call>",
+        CALL[:-1],
+    ],
+)
+def test_a_call_that_cannot_be_read_is_no_answer(answer: str) -> None:
+    message = answered(answer)
+    assert message.tool_calls == []
+    assert [call["error"] for call in message.invalid_tool_calls] == [_UNREAD]
+    assert message.content == ""
+
+
+def test_a_call_that_cannot_be_read_is_told_of_beside_one_that_can() -> None:
+    message = answered(f"<tool_call>{CALL}</tool_call>\n<tool_call>{{{CALL}}}</tool_call>")
+    assert [call["args"] for call in message.tool_calls] == [{"x": 1}]
+    assert len(message.invalid_tool_calls) == 1
+
+
+@pytest.mark.parametrize("answer", ['{"name": "Oslo"}', "Use add with arguments.", "add(1)"])
+def test_words_about_a_tool_are_an_answer(answer: str) -> None:
+    message = answered(answer)
+    assert (message.content, message.invalid_tool_calls) == (answer, [])

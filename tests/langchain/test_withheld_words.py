@@ -12,6 +12,7 @@ from langchain_core.messages import content as blocks
 from langchain_core.messages import message_to_dict
 from langchain_energy_guard import AnswerWithheldError, ChatEnergyGuard, guarded
 from langchain_energy_guard.messages import turns
+from langchain_energy_guard.metadata import UNCALIBRATED
 
 from energy_guard import Policy
 from energy_guard.backends import Scripted
@@ -20,6 +21,7 @@ from energy_guard.request import Message
 ANSWER = [("Nicolas", 0.4), (" Stavisza", 0.05), (".", 0.9)]
 RULES = Policy(detector="nll:max", warn=1.0, abstain=2.0)
 ABSTENTION = RULES.abstention_text
+REASON = "nll:max of the exact answer is 3.00, at or above the limit of 2"
 
 
 class Heard(BaseCallbackHandler):
@@ -55,7 +57,7 @@ def test_a_message_that_abstains_quotes_nothing() -> None:
     assert not quotes(message.content_blocks)
     block = message.response_metadata["energy_guard"]
     assert (block["answer"], block["span"]["text"]) == (None, None)
-    assert block["reason"] == "nll:max of the exact answer is 3.00, at or above the limit of 2"
+    assert block["reason"] == REASON
     assert not {"id", "text"} & block["tokens"].keys()
     assert len(block["tokens"]["nll"]) == 4
 
@@ -79,8 +81,7 @@ def test_a_refusal_stands_beside_the_text_if_langchain_has_them() -> None:
     found = withholding().invoke("Who?").content_blocks
     refused = [block for block in found if block["type"] == "refusal"]
     if hasattr(blocks, "RefusalContentBlock"):
-        why = "nll:max of the exact answer is 3.00, at or above the limit of 2"
-        assert refused == [{"type": "refusal", "refusal": why}]
+        assert refused == [{"type": "refusal", "refusal": REASON}]
     else:
         assert refused == []
     assert found[0] == {"type": "text", "text": ABSTENTION}
@@ -142,3 +143,12 @@ def test_a_summary_has_no_list_with_an_entry_a_token() -> None:
 def test_how_much_is_carried_is_part_of_the_cache_key() -> None:
     keys = [withholding(details=level)._identifying_params for level in ("shown", "full")]
     assert keys[0] != keys[1]
+
+
+@pytest.mark.parametrize("details", ["shown", "full", "summary"])
+def test_a_verdict_on_limits_set_by_hand_says_that_it_is_uncalibrated(details: Any) -> None:
+    block = withholding(details=details).invoke("Who?").response_metadata["energy_guard"]
+    assert block["notes"] == [UNCALIBRATED]
+    assert block["calibrated"] is False
+    none = withholding(details="none").invoke("Who?").response_metadata["energy_guard"]
+    assert none["calibrated"] is False

@@ -23,6 +23,9 @@ PROVIDER: Final = "energy-guard"
 Details = Literal["full", "shown", "summary", "none"]
 """How much a message carries; `shown` is `full` without the words of an answer that is withheld."""
 
+UNCALIBRATED: Final = "uncalibrated: the verdict rests on limits that were set by hand"
+"""A note, in words that terminals use as well: whoever reads a message sees no screen of ours."""
+
 _WORDS: Final = frozenset({"id", "text"})
 """What the model wrote, among the numbers of a token."""
 
@@ -43,20 +46,18 @@ def metadata(
     """
     if details == "none":
         return result.to_dict("none")
+    whole = details == "full" or (details == "shown" and result.shown)
+    data = result.to_dict("full" if whole else "summary")
+    if result.policy.on == "score" and result.score is not None:
+        data["notes"].append(UNCALIBRATED)
+    data["tool_calls"] = list(tool_calls)
     if details == "summary":
-        return result.to_dict("summary") | {"tool_calls": list(tool_calls)}
-    data, tokens = result.to_dict(), result.trace.tokens()
-    names = list(tokens[0]) if tokens else []
-    if details == "shown" and not result.shown:
-        data = result.to_dict("summary")
-        if result.span is not None:
-            data["span"]["tokens"] = list(result.span.tokens)
-        names = [name for name in names if name not in _WORDS]
-    return {
-        **data,
-        "tokens": {name: [token[name] for token in tokens] for name in names},
-        "tool_calls": list(tool_calls),
-    }
+        return data
+    if result.span is not None:
+        data["span"]["tokens"] = list(result.span.tokens)
+    tokens = result.trace.tokens()
+    names = [name for name in (tokens[0] if tokens else ()) if whole or name not in _WORDS]
+    return data | {"tokens": {name: [token[name] for token in tokens] for name in names}}
 
 
 def response_metadata(

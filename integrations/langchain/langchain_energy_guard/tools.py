@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from langchain_core.messages import InvalidToolCall, ToolCall
 from langchain_core.messages.tool import invalid_tool_call, tool_call
@@ -22,6 +23,9 @@ from energy_guard.tool_calls import arguments_key, objects, tagged_calls
 from energy_guard.trace import Trace
 
 Tool = dict[str, Any] | type | Callable[..., Any] | BaseTool
+
+
+_UNREAD: Final = "a call, but not JSON alone or between <tool_call> tags: it is not carried out"
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,8 @@ def instructions(tools: Sequence[dict[str, Any]], forced: bool) -> str:
 def read_calls(trace: Trace, names: Sequence[str], scorer: Scorer, forced: bool) -> ToolCalls:
     """Find the calls in an answer: JSON with a name and arguments, bare or between tags.
 
-    What is written like a call inside reasoning is none.
+    What is written like a call inside reasoning is none. A call in another form (behind words, in
+    a code fence, in double braces) is an invalid one: it is no answer for a user.
     """
     text, tagged = trace.text, tagged_calls(trace)
     places = [inside for _, inside in tagged] or [(0, len(text))]
@@ -113,16 +118,33 @@ def read_calls(trace: Trace, names: Sequence[str], scorer: Scorer, forced: bool)
     invalid: list[InvalidToolCall] = []
     details: list[dict[str, Any]] = []
     for start, end in places:
-        for keys, data in objects(text[start:end]):
+        found = objects(text[start:end])
+        if tagged and not found and not forced:
+            invalid.append(_invalid(text[start:end], _UNREAD))
+        for keys, data in found:
             key, name = arguments_key(data), data.get("name")
             if key is not None and isinstance(name, str) and name in names:
                 calls.append(tool_call(name=name, args=data[key], id=_id()))
                 details.append(_detail(trace, start, end, (*keys, key), calls[-1], scorer))
             elif forced:
                 invalid.append(_invalid(text[start:end], f"no tool is named {name!r}"))
+    rest = _beside(trace, tagged)
+    if not tagged and not calls:
+        rest = shown_text(text, trace.reasoning_open)
+    if not forced and _looks_like_call(rest, names):
+        invalid.append(_invalid(rest, _UNREAD))
     if forced and not calls and not invalid:
         invalid.append(_invalid(text, f"the call is not complete ({trace.finish_reason})"))
-    return ToolCalls(tuple(calls), tuple(invalid), tuple(details), _beside(trace, tagged))
+    beside = "" if invalid and not tagged else _beside(trace, tagged)
+    return ToolCalls(tuple(calls), tuple(invalid), tuple(details), beside)
+
+
+def _looks_like_call(text: str, names: Sequence[str]) -> bool:
+    """Whether a text has what makes a call: as an answer to a question it is not to be shown."""
+    name = "|".join(map(re.escape, names))
+    return re.search(rf'"name"\s*:\s*"(?:{name})"', text) is not None and (
+        re.search(r'"(?:arguments|parameters)"\s*:', text) is not None
+    )
 
 
 def _beside(trace: Trace, tagged: Sequence[tuple[Range, Range]]) -> str:
