@@ -17,7 +17,7 @@ from energy_guard.cli import doctor as doctor_module
 from energy_guard.trace import SIGNALS
 
 PROGRAM = str(Path(sys.executable).with_name("energy-guard"))
-QUESTION = "What is the capital of France?"
+QUESTION = "What is the capital of France? Answer in one short sentence."
 FULL = Path("/dev/full")
 
 

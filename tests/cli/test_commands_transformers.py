@@ -121,8 +121,8 @@ def test_device_and_precision_are_chosen(run: Run, models: Path) -> None:
 def test_without_json_only_the_text_is_on_standard_output(run: Run, models: Path) -> None:
     policy = models / "lax.toml"
     policy.write_text('detector = "nll:max"\nwarn = -1\nabstain = 1e9\n')
-    args = ("--model", models / "good", "--policy", policy)
-    done = run("ask", "the cat", "--raw", "--max-tokens", "6", *args)
+    args = ("--model", models / "good", "--policy", policy, "--max-tokens", "40")  # it ends after 20
+    done = run("ask", "the cat", "--raw", *args)
     assert done.returncode == 0
     assert done.stdout == asked(run, *args)["text"] + "\n"
     assert "warn" in done.stderr
@@ -168,7 +168,7 @@ BAD_INPUT: dict[str, tuple[list[str], str, str]] = {
     "other tokenizer": (
         ["--model", "MODELS/other"],
         "260 tokens and the model 400",
-        "same directory",
+        "that the model was trained with",
     ),
     "no head": (["--model", "MODELS/headless"], "lm_head.weight", "AutoModelForCausalLM"),
     "encoder-decoder": (["--model", "MODELS/t5"], "T5 is an encoder-decoder", "decoder-only"),

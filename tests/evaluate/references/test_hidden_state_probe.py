@@ -33,6 +33,7 @@ from energy_guard.evaluate.summary import summarise
 from energy_guard.evaluate.task_arrays import Task, examples, tasks_of
 from energy_guard.locate import Span
 from energy_guard.questions.answered import Answered
+from energy_guard.questions.rows import read_rows
 from energy_guard.questions.wording import Wording, request_of
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.request import Request
@@ -328,7 +329,7 @@ def test_what_is_stored_is_what_the_model_made_of_the_exact_answer(
     located = [a for a in found if isinstance(a.located, Span)]
     assert len(located) > 2
     assert len(list((tmp_path / "out" / "states").iterdir())) == len(located)
-    by_id = {row.id: row for row in stored_rows(data)}
+    by_id = {row.id: row for row in read_rows([data])}
     for answered in located:
         prompt = backend._prompts.encode(request_of(by_id[answered.id]))
         ids = [*prompt, *answered.trace.ids.tolist()]
@@ -346,7 +347,3 @@ def test_what_is_stored_is_what_the_model_made_of_the_exact_answer(
         }
         assert near.pop(at) < 1e-4
         assert all(distance > 1e-2 for distance in near.values())
-
-
-def stored_rows(data: Path) -> list[Any]:
-    return module.read_rows([data])
