@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import as_file, files
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -79,14 +79,16 @@ def make_profile(
     locator: str,
     detector: str | None = None,
     wish: Wish | None = None,
+    mode: Literal["chat", "raw"] = "chat",
     system_prompt: str | None = None,
     sampling: Sampling | None = None,
     earlier: Sequence[Certificate] = (),
 ) -> Made:
     """Make a profile for live, single answers (no retries) from graded ones.
 
-    detector: a single signal, instead of one that is fitted here. earlier: certificates that
-    were made with these questions before, each a look.
+    detector: a single signal, instead of one that is fitted here. mode: whether a chat
+    template was applied. earlier: certificates that were made with these questions before, each
+    a look.
 
     Answers whose grade is unsure are counted and left out.
 
@@ -109,6 +111,7 @@ def make_profile(
         whole_answer=_of_whole_answers(learning),
         info=info,
         locator=locator,
+        mode=mode,
         system_prompt=system_prompt,
         sampling=sampling,
         certificates=tuple(earlier),
@@ -147,12 +150,11 @@ def to_learn_from(parts: Mapping[Split, list[Answered]], *, promised: bool) -> l
 def profile_with(
     scorer: Scorer, calibration: Calibration, *, info: ModelInfo, locator: str, **other: Any
 ) -> Profile:
-    """Return a profile of a model for chats. other: further fields of `Profile`."""
+    """Return a profile of a model. other: further fields of `Profile`, its mode among them."""
     return Profile(
         model=info.fingerprint,
         backend=info.backend,
         engine=dict(info.engine) or None,
-        mode="chat",
         detector=scorer.name,
         fitted=scorer if isinstance(scorer, FittedDetector) else None,
         locator=locator,

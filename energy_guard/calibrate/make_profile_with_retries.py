@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 from energy_guard.backends.base import ModelInfo
 from energy_guard.calibrate.certify import certify, spend
@@ -68,6 +68,7 @@ def asking_profile(
     locator: str,
     policy: Policy,
     detector: str | None = None,
+    mode: Literal["chat", "raw"] = "chat",
     system_prompt: str | None = None,
     sampling: Sampling | None = None,
 ) -> Profile:
@@ -86,6 +87,7 @@ def asking_profile(
         warn=0.0,
         abstain=0.0,
         **policy.rules,
+        mode=mode,
         system_prompt=system_prompt,
         sampling=sampling,
     )

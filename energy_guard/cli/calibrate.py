@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated, Final, get_args
+from typing import Annotated, Any, Final, get_args
 
 import typer
 from rich.console import Console
@@ -23,7 +23,14 @@ from energy_guard.calibrate.split import split_of
 from energy_guard.cli.bundle import bundled
 from energy_guard.cli.data import DataOptions
 from energy_guard.cli.grader import GraderName, check_grader, opened_grader
-from energy_guard.cli.options import DetectorName, EngineOptions, Json, LocatorName, PolicyFile
+from energy_guard.cli.options import (
+    DetectorName,
+    EngineOptions,
+    Json,
+    LocatorName,
+    PolicyFile,
+    Shots,
+)
 from energy_guard.cli.progress import bars
 from energy_guard.errors import ConfigError, InputError
 from energy_guard.estimates.estimate import Measured, NotDefined
@@ -42,7 +49,7 @@ from energy_guard.questions.model_grader import ModelGrader
 from energy_guard.questions.rows import Question, read_rows
 from energy_guard.questions.to_label import readable_of
 from energy_guard.questions.unsure import list_unsure
-from energy_guard.questions.wording import Wording, fits_context
+from energy_guard.questions.wording import Wording, Wordings, alike, few_shot, fits_context
 from energy_guard.report.labels import label_lines
 from energy_guard.request import Sampling
 from energy_guard.score import Detector
@@ -68,7 +75,10 @@ def calibrate(
         float | None, typer.Option(help="Answer only where P(right) is above this.")
     ] = None,
     policy: PolicyFile = None,
-    system: Annotated[str, typer.Option(help="The system message that you will use.")] = SYSTEM,
+    system: Annotated[
+        str | None, typer.Option(help=f"The system message that you will use. [default: {SYSTEM}]")
+    ] = None,
+    shots: Shots = 0,
     detector: DetectorName = None,
     locator: LocatorName = None,
     out: Annotated[
@@ -96,10 +106,11 @@ def calibrate(
     detector = _detector(detector, rules)
     if rules is not None:
         check_policy(rules, wish)
+    wordings = _wordings(system, shots)
     rows = _rows(data, reading)
     backend = engine.open()
     path = out or user_path(backend.info)
-    asker = _Asker(backend, path, Wording(system, (), _MAX_TOKENS), resume)
+    asker = _Asker(backend, path, wordings, resume)
     rows = asker.fitting(rows)
     guard = Guard(
         backend,
@@ -122,9 +133,8 @@ def calibrate(
                 locator=guard.judge.locator,
                 detector=detector,
                 wish=wish,
-                system_prompt=system,
-                sampling=Sampling(),
                 earlier=earlier,
+                **asker.asked_in,
             )
         else:
             made = _as_it_runs(
@@ -154,6 +164,15 @@ def _detector(given: str | None, policy: Policy | None) -> str | None:
     return name
 
 
+def _wordings(system: str | None, shots: int) -> Wordings:
+    """How questions are put; InputError for a system message where there is no chat."""
+    if not shots:
+        return alike(Wording(SYSTEM if system is None else system, (), _MAX_TOKENS))
+    if system is not None:
+        raise InputError("--system goes with a chat, and --shots asks in plain text", "Give one.")
+    return few_shot(shots)
+
+
 def _rows(data: list[Path] | None, reading: DataOptions) -> list[Question]:
     if data:
         return reading.read(data)
@@ -167,13 +186,21 @@ class _Asker:
 
     backend: Backend
     path: Path
-    wording: Wording
+    wordings: Wordings
     resume: bool
     grader: ModelGrader | None = None
 
+    @property
+    def asked_in(self) -> dict[str, Any]:
+        """How questions are put, as a profile says it."""
+        wording = self.wordings["free"]
+        system = None if wording.raw else wording.system
+        mode = "raw" if wording.raw else "chat"
+        return {"mode": mode, "system_prompt": system, "sampling": Sampling()}
+
     def fitting(self, rows: list[Question]) -> list[Question]:
         """Return those that fit the context, and say how many do not, before any is asked."""
-        short = [row for row in rows if fits_context(row, self.backend, wording=self.wording)]
+        short = [row for row in rows if fits_context(row, self.backend, wordings=self.wordings)]
         if not short:
             raise InputError("no question fits the context", "Give more of it: --n-ctx.")
         if len(short) < len(rows):
@@ -198,7 +225,7 @@ class _Asker:
                 guard,
                 rows,
                 path=file,
-                wording=self.wording,
+                wordings=self.wordings,
                 grader=self.grader,
                 on_answer=advance,
             )
@@ -238,8 +265,7 @@ def _as_it_runs(
         locator=guard.judge.locator,
         policy=policy,
         detector=detector,
-        system_prompt=asker.wording.system,
-        sampling=Sampling(),
+        **asker.asked_in,
     )
     under = Guard(asker.backend, profile=asking)
     asked = asker.ask(under, others, what="with retries", kept="attempts")

@@ -17,7 +17,14 @@ from rich.text import Text
 from energy_guard.cli.bundle import bundled
 from energy_guard.cli.data import DataOptions
 from energy_guard.cli.grader import GraderName, check_grader, opened_grader
-from energy_guard.cli.options import DetectorName, EngineOptions, Json, JudgingOptions, LocatorName
+from energy_guard.cli.options import (
+    DetectorName,
+    EngineOptions,
+    Json,
+    JudgingOptions,
+    LocatorName,
+    Shots,
+)
 from energy_guard.cli.progress import bars
 from energy_guard.errors import InputError
 from energy_guard.evaluate.folder import (
@@ -46,6 +53,7 @@ from energy_guard.questions.model_grader import ModelGrader
 from energy_guard.questions.rows import Question
 from energy_guard.questions.to_label import readable_of
 from energy_guard.questions.unsure import list_unsure
+from energy_guard.questions.wording import WORDINGS, Wordings, few_shot
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.report.page import evaluation_page
 from energy_guard.report.results import Results
@@ -73,6 +81,7 @@ def evaluate(
     told: Annotated[
         int, typer.Option(help="Questions of each task to ask with the target's rule.", min=0)
     ] = 0,
+    shots: Shots = 0,
     probe: Annotated[
         bool, typer.Option("--probe", help="Read hidden states for a probe (transformers only).")
     ] = False,
@@ -96,7 +105,7 @@ def evaluate(
     check_grader(grader)
     tried = Profile.read(profile) if profile else None
     if from_traces is not None:
-        if data or resume or baselines or told or probe or grader:
+        if data or resume or baselines or told or probe or grader or shots:
             raise InputError("--from-traces asks no questions: it goes with no data file")
         folder = Folder(out or (from_traces if from_traces.is_dir() else from_traces.parent))
     else:
@@ -105,6 +114,8 @@ def evaluate(
                 "eval needs labelled questions",
                 "Give files of them, or --from-traces DIR to score an evaluation again.",
             )
+        if shots and (baselines or probe):
+            raise InputError("--baselines and --probe ask in a chat, and --shots does not")
         asked = reading.read(data)
         _check_extra()
         folder = Folder(out or DEFAULT_OUT)
@@ -116,7 +127,14 @@ def evaluate(
             guard = Guard(engine.open(), locator=locator, profile=None)
             _ask(
                 guard,
-                _Wanted(rows=rows, baselines=baselines, told=told, probe=probe, grader=second),
+                _Wanted(
+                    rows=rows,
+                    baselines=baselines,
+                    told=told,
+                    probe=probe,
+                    shots=shots,
+                    grader=second,
+                ),
                 asked,
                 folder,
             )
@@ -154,7 +172,8 @@ def _results(
     if profile is not None:
         model = made_with["model"]
         profile.check(model=model["fingerprint"], backend=model["backend"])
-        profile.check(locator=made_with["locator"], mode="chat", scoring="token-by-token")
+        profile.check(locator=made_with["locator"], scoring="token-by-token")
+        profile.check(mode=made_with.get("mode", "chat"))
         profile.check_policy(Policy(on="p_wrong", abstain=profile.abstain))
     results: Results = {
         **summarise(answers, detector, told=told, profile=profile),
@@ -181,20 +200,27 @@ def _check_extra() -> None:
 class _Wanted:
     """How many questions of each task: in all, for the baselines, and with a rule.
 
-    probe: whether hidden states are wanted, too. grader: None if the rules grade alone.
+    probe: whether hidden states are wanted, too. shots: worked examples in plain text, 0 for a
+    chat. grader: None if the rules grade alone.
     """
 
     rows: int
     baselines: int
     told: int
     probe: bool
+    shots: int
     grader: ModelGrader | None
+
+    @property
+    def wordings(self) -> Wordings:
+        """How questions are put."""
+        return few_shot(self.shots) if self.shots else WORDINGS
 
 
 def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Question], folder: Folder) -> None:
     """Ask what is not answered yet, and measure the baselines of what is not measured yet."""
     reader = showing(guard.backend) if wanted.probe else None
-    chosen, too_long = choose(asked, wanted.rows, backend=guard.backend)
+    chosen, too_long = choose(asked, wanted.rows, backend=guard.backend, wordings=wanted.wordings)
     if not chosen:
         raise InputError("no question fits the context", "Give more of it: --n-ctx.")
     run = EvaluationRun(_command(), tuple(row.id for row in chosen), too_long)
@@ -203,6 +229,7 @@ def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Question], folder: Folde
             guard,
             chosen,
             path=folder.answers,
+            wordings=wanted.wordings,
             grader=wanted.grader,
             on_start=lambda: folder.write_run(run),
             on_answer=advance,
@@ -232,6 +259,7 @@ def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Question], folder: Folde
                     guard,
                     subsample,
                     path=folder.told(target),
+                    wordings=wanted.wordings,
                     grader=wanted.grader,
                     rule=rule_of(target),
                     on_answer=advance,

@@ -56,6 +56,15 @@ ProfileFile = Annotated[
 ]
 LogFile = Annotated[str | None, typer.Option("--log", help="JSONL file to append results to.")]
 LogPrivate = Annotated[bool, typer.Option("--log-private", help="Leave texts out of the log.")]
+Shots = Annotated[
+    int,
+    typer.Option(
+        help="Ask in plain text with so many worked examples, as models without a chat template "
+        "need it; 0: in a chat.",
+        min=0,
+        max=4,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

@@ -23,7 +23,7 @@ from energy_guard.locate import Asked, Locator
 from energy_guard.locate import locator as locator_named
 from energy_guard.questions.answered import Answered, begun, read_answers
 from energy_guard.questions.rows import Question
-from energy_guard.questions.wording import fits_context, request_of
+from energy_guard.questions.wording import Wordings, fits_context, request_of
 from energy_guard.report.results import Results
 from energy_guard.trace import SCHEMA
 
@@ -137,12 +137,16 @@ class Folder:
 
 
 def choose(
-    rows: Sequence[Question], most: int, *, backend: Backend | None = None
+    rows: Sequence[Question],
+    most: int,
+    *,
+    backend: Backend | None = None,
+    wordings: Wordings | None = None,
 ) -> tuple[list[Question], dict[str, int]]:
     """Return at most so many rows of each task, and how many of each did not fit the context.
 
     The first ones after an order by a hash of their ids: the same rows on every machine, and more
-    of them keep those that were there. backend: whose context they have to fit.
+    of them keep those that were there. backend: whose context they have to fit, put in wordings.
     """
     taken: Counter[str] = Counter()
     too_long: Counter[str] = Counter()
@@ -150,7 +154,7 @@ def choose(
     for row in sorted(rows, key=lambda row: hashlib.sha256(row.id.encode()).digest()):
         if taken[row.task] == most:
             continue
-        if backend is not None and not fits_context(row, backend):
+        if backend is not None and not fits_context(row, backend, wordings=wordings):
             too_long[row.task] += 1
             continue
         taken[row.task] += 1

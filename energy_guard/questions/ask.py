@@ -17,8 +17,9 @@ from energy_guard.questions.model_grader import ModelGrader
 from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import (
     WORDINGS,
-    Wording,
+    Wordings,
     kind_of,
+    name_of,
     request_of,
     sharing,
     with_rule,
@@ -32,7 +33,7 @@ def collect(
     rows: Sequence[Question],
     *,
     path: Path,
-    wording: Wording | None = None,
+    wordings: Wordings = WORDINGS,
     grader: Grader | ModelGrader | None = None,
     rule: str = "",
     on_start: Callable[[], None] = lambda: None,
@@ -40,7 +41,7 @@ def collect(
 ) -> list[Answered]:
     """Ask every row that is not answered in the file yet; return all answers in the rows' order.
 
-    wording: for all kinds of questions alike, instead of one for each. rule: what the model is
+    wordings: how each kind of question is put. rule: what the model is
     told besides, whatever the kind. on_start: called when what the file holds is known to go with
     these rows, before the first is asked. Each answer is on disk before the next question is
     asked, and does not depend on which were asked before: an evaluation that was killed goes on
@@ -50,7 +51,7 @@ def collect(
     Raises InputError where the file holds answers that were asked in another way, or an answer to
     another question by the id of a row.
     """
-    file = AnswerFile(path, made_with(guard, wording, grader=grader, rule=rule))
+    file = AnswerFile(path, made_with(guard, wordings, grader=grader, rule=rule))
     done = _done(file, rows, grader)
     on_start()
     for answered in done.values():
@@ -58,9 +59,9 @@ def collect(
     open_rows = sorted((row for row in rows if row.id not in done), key=kind_of)
     for kind, group in groupby(open_rows, kind_of):
         of_kind = list(group)
-        words = with_rule(wording or WORDINGS[kind], rule)
+        words = with_rule(wordings[kind], rule)
         requests = [request_of(row, words) for row in of_kind]
-        results = guard.ask_many(requests, sharing=sharing(kind, words))
+        results = guard.ask_many(requests, sharing=sharing(words))
         for row, result in zip(of_kind, results, strict=True):
             answered = _answered(row, result, grader)
             file.append(answered)
@@ -70,7 +71,7 @@ def collect(
 
 
 def made_with(
-    guard: Guard, wording: Wording | None, *, grader: Grader | ModelGrader | None, rule: str = ""
+    guard: Guard, wordings: Wordings, *, grader: Grader | ModelGrader | None, rule: str = ""
 ) -> dict[str, Any]:
     """What the answers depend on: asked otherwise, they would be others."""
     policy = guard.policy
@@ -83,7 +84,8 @@ def made_with(
         "detector": guard.detector.name if policy.retries or policy.early_stop else None,
         "limit": policy.abstain if policy.retries else None,
         **policy.model_dump(mode="json", include=set(Rules.model_fields) - unused),
-        "wording": "one for each kind" if wording is None else wording.system,
+        "wording": name_of(wordings),
+        **({"mode": "raw"} if wordings["free"].raw else {}),
         "grader": _told(grader),
         **({"rule": rule} if rule else {}),
     }

@@ -22,11 +22,20 @@ Kind = Literal["free", "choices", "passage", "calculation"]
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """The system message, worked examples (question, answer) and the room for an answer."""
+    """The system message, worked examples (question, answer) and the room for an answer.
+
+    raw: all of it is put as plain text that the model goes on with, for models without a chat
+    template.
+    """
 
     system: str
     examples: tuple[tuple[str, str], ...]
     max_tokens: int = 32
+    raw: bool = False
+
+
+Wordings = Mapping[Kind, Wording]
+"""A wording for each kind of question."""
 
 
 def kind_of(row: Question) -> Kind:
@@ -43,30 +52,75 @@ def kind_of(row: Question) -> Kind:
 
 
 def request_of(row: Question, wording: Wording | None = None) -> Request:
-    """Make the chat request of a row; its passage is the request's context.
+    """Make the request of a row; in a chat its passage is the request's context.
 
     wording: in the place of the one for its kind. It is answered greedily; what a policy draws
     when it asks again follows from the question alone, and not from that of another question.
     """
     wording = wording or WORDINGS[kind_of(row)]
-    turns = _opening(wording)
     asked = row.question
     if row.offered:
         asked += f"\nChoose one: {_listed(row.offered)}."
+    sampling = Sampling(seed=_seed(row))
+    if wording.raw:
+        passage = f"[1] {row.context}\n\n" if row.context else ""
+        return Request.raw(
+            _plain_opening(wording) + _plain(passage + asked),
+            choices=row.offered,
+            max_tokens=wording.max_tokens,
+            stop=("\n",),
+            sampling=sampling,
+        )
     return Request.chat(
-        [*turns, Message("user", asked)],
+        [*_opening(wording), Message("user", asked)],
         context=(row.context,) if row.context else (),
         choices=row.offered,
         max_tokens=wording.max_tokens,
-        sampling=Sampling(seed=_seed(row)),
+        sampling=sampling,
     )
 
 
-def sharing(kind: Kind, wording: Wording | None = None) -> tuple[Request, Request]:
-    """Return two requests that begin as all of this kind do, and go on differently."""
-    turns = _opening(wording or WORDINGS[kind])
-    one, other = (Request.chat([*turns, Message("user", text)]) for text in ("a", "[1]"))
+def sharing(wording: Wording) -> tuple[Request, Request]:
+    """Return two requests that begin as all of this wording do, and go on differently."""
+    beginnings = ("a", "[1]")
+    if wording.raw:
+        opening = _plain_opening(wording)
+        one, other = (Request.raw(f"{opening}{text}") for text in beginnings)
+    else:
+        turns = _opening(wording)
+        one, other = (Request.chat([*turns, Message("user", text)]) for text in beginnings)
     return one, other
+
+
+def alike(wording: Wording) -> Wordings:
+    """Return the same wording for every kind of question."""
+    return dict.fromkeys(WORDINGS, wording)
+
+
+def few_shot(shots: int) -> Wordings:
+    """Return wordings in plain text with so many worked examples each, as far as there are so many.
+
+    >>> print(request_of(Question("1", "t", "Who?", ()), few_shot(1)["free"]).text)
+    Answer the question with as few words as possible.
+    <BLANKLINE>
+    Question: What is the capital of Norway?
+    Answer: Oslo
+    <BLANKLINE>
+    Question: Who?
+    Answer:
+    """
+    return {
+        kind: replace(wording, examples=wording.examples[:shots], raw=True)
+        for kind, wording in WORDINGS.items()
+    }
+
+
+def name_of(wordings: Wordings) -> str:
+    """Say how questions are put, in the words that files of answers have."""
+    first = wordings["free"]
+    if first.raw:
+        return f"plain text, {len(first.examples)} examples"
+    return "one for each kind" if wordings == WORDINGS else first.system
 
 
 def with_rule(wording: Wording, rule: str) -> Wording:
@@ -79,6 +133,17 @@ def _opening(wording: Wording) -> list[Message]:
     for question, answer in wording.examples:
         turns += [Message("user", question), Message("assistant", answer)]
     return turns
+
+
+def _plain_opening(wording: Wording) -> str:
+    examples = "".join(f"{_plain(asked)} {said}\n\n" for asked, said in wording.examples)
+    return f"{wording.system}\n\n{examples}"
+
+
+def _plain(asked: str) -> str:
+    """What is asked as plain text, with its passage before the word that marks the question."""
+    passage, blank, question = asked.rpartition("\n\n")
+    return f"{passage}{blank}Question: {question}\nAnswer:"
 
 
 def _seed(row: Question) -> int:
@@ -95,13 +160,13 @@ _RESERVE: Final = 64
 """Tokens for what may be said besides: a confidence target's rule, p(true), a retry's feedback."""
 
 
-def fits_context(row: Question, backend: Backend, *, wording: Wording | None = None) -> bool:
-    """Whether the question, its passage and an answer fit the context; wording: as in `collect`."""
-    request = request_of(row, wording)
+def fits_context(row: Question, backend: Backend, *, wordings: Wordings | None = None) -> bool:
+    """Whether question, passage and answer fit the context; wordings: `WORDINGS` unless given."""
+    request = request_of(row, (wordings or WORDINGS)[kind_of(row)])
     return backend.measure(request).room >= request.max_tokens + _RESERVE
 
 
-WORDINGS: Final[Mapping[Kind, Wording]] = MappingProxyType(
+WORDINGS: Final[Wordings] = MappingProxyType(
     {
         "free": Wording(
             "Answer the question with as few words as possible.",

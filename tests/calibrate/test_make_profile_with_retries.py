@@ -33,7 +33,7 @@ from energy_guard.locate import Located
 from energy_guard.questions.answered import Answered, read_answers
 from energy_guard.questions.ask import collect
 from energy_guard.questions.rows import Question, read_rows
-from energy_guard.questions.wording import Wording, request_of, sharing
+from energy_guard.questions.wording import Wording, alike, request_of, sharing
 from energy_guard.request import Event
 from energy_guard.score import Detector, Score, Unscored
 from energy_guard.trace import Trace
@@ -115,7 +115,7 @@ class Asked:
             parts[split_of(row.question, row.context) != "fit"].append(row)
         self.rows = parts[1]
         single = Guard(backend, detector=detector, locator="whole", profile=None)
-        self.fitted = collect(single, parts[0], path=folder / "fit.jsonl", wording=WORDING)
+        self.fitted = collect(single, parts[0], path=folder / "fit.jsonl", wordings=alike(WORDING))
         self.asking = asking_profile(
             self.fitted,
             backend.info,
@@ -125,7 +125,7 @@ class Asked:
             system_prompt="Be brief.",
         )
         under = Guard(backend, profile=self.asking)
-        self.chains = collect(under, self.rows, path=folder / "rest.jsonl", wording=WORDING)
+        self.chains = collect(under, self.rows, path=folder / "rest.jsonl", wordings=alike(WORDING))
 
     def make(self, wish: Wish | None = None, **options: Any) -> Made:
         rules = options.pop("rules", self.rules)
@@ -137,7 +137,7 @@ class Asked:
         """Ask the same questions under a finished profile, from the start."""
         guard = Guard(self.backend, profile=profile)
         requests = [request_of(row, WORDING) for row in self.rows]
-        results = guard.ask_many(requests, sharing=sharing("free", WORDING))
+        results = guard.ask_many(requests, sharing=sharing(WORDING))
         yield from zip(self.chains, results, strict=True)
 
 

@@ -81,3 +81,17 @@ def test_profile_and_answers_are_their_owners_alone(calibrate: Calibrate, tmp_pa
     calibrate(items())
     modes = {f.name: stat.S_IMODE(f.stat().st_mode) for f in tmp_path.glob("p.*json*")}
     assert modes == {"p.json": 0o600, "p.answers.jsonl": 0o600}
+
+
+def test_a_profile_of_plain_text_is_for_plain_text(calibrate: Calibrate, tmp_path: Path) -> None:
+    profile = calibrate(items(), shots=2)
+    assert (profile.mode, profile.system_prompt) == ("raw", None)
+    made_with = json.loads((tmp_path / "p.answers.jsonl").read_text().splitlines()[0])["made_with"]
+    assert (made_with["mode"], made_with["wording"]) == ("raw", "plain text, 2 examples")
+    assert calibrate(items()).mode == "chat"
+
+
+def test_there_is_no_system_message_in_plain_text(calibrate: Calibrate, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--system goes with a chat"):
+        calibrate(items(), asked=0, shots=1, system="Be brief.")
+    assert not list(tmp_path.glob("p.*"))

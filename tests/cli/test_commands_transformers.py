@@ -121,7 +121,14 @@ def test_device_and_precision_are_chosen(run: Run, models: Path) -> None:
 def test_without_json_only_the_text_is_on_standard_output(run: Run, models: Path) -> None:
     policy = models / "lax.toml"
     policy.write_text('detector = "nll:max"\nwarn = -1\nabstain = 1e9\n')
-    args = ("--model", models / "good", "--policy", policy, "--max-tokens", "40")  # it ends after 20
+    args = (
+        "--model",
+        models / "good",
+        "--policy",
+        policy,
+        "--max-tokens",
+        "40",
+    )  # it ends after 20
     done = run("ask", "the cat", "--raw", *args)
     assert done.returncode == 0
     assert done.stdout == asked(run, *args)["text"] + "\n"

@@ -30,9 +30,9 @@ OPTIONS = {
     "score": f"{ENGINE} {JUDGING} --prompt --answer --from-log --raw --fast --log --log-private "
     "--json",
     "calibrate": f"data {ENGINE} {DATA} --max-risk --confidence --target --policy --system "
-    "--detector --locator --out --resume --grader --json",
+    "--shots --detector --locator --out --resume --grader --json",
     "eval": f"data {ENGINE} {DATA} -n --out --resume --from-traces --baselines --told --probe "
-    "--detector --locator --profile --grader --json",
+    "--shots --detector --locator --profile --grader --json",
     "label": "answers --second-pass --report --labeller",
     "doctor": f"{ENGINE} --json",
     "bench": f"{ENGINE.replace('--n-ctx ', '')} --pairs --tokens --json",

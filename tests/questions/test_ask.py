@@ -16,7 +16,7 @@ from energy_guard.errors import InputError, LogError
 from energy_guard.questions.answered import Answered, read_answers
 from energy_guard.questions.ask import collect
 from energy_guard.questions.rows import Question
-from energy_guard.questions.wording import Wording
+from energy_guard.questions.wording import Wording, alike
 
 ROWS = [
     Question("a", "capitals", "What is the capital of France?", ("Paris",)),
@@ -88,7 +88,7 @@ def test_what_was_asked_otherwise_is_not_mixed_in(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     collect(scripted(), ROWS, path=path)
     with pytest.raises(InputError, match="wording"):
-        collect(scripted(), ROWS, path=path, wording=Wording("Be brief.", ()))
+        collect(scripted(), ROWS, path=path, wordings=alike(Wording("Be brief.", ())))
     other = Guard(Scripted.saying([("x", 0.9)]), Policy(detector="nll:max", retries=1, abstain=1))
     with pytest.raises(InputError, match="retries"):
         collect(other, ROWS, path=path)

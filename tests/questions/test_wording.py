@@ -3,9 +3,20 @@ from __future__ import annotations
 import pytest
 
 from energy_guard.backends.llama_cpp import LlamaCpp
+from energy_guard.locate.question import read_question
 from energy_guard.questions.grade import grade_row
 from energy_guard.questions.rows import Question
-from energy_guard.questions.wording import WORDINGS, kind_of, request_of
+from energy_guard.questions.wording import (
+    WORDINGS,
+    Kind,
+    Wording,
+    alike,
+    few_shot,
+    kind_of,
+    name_of,
+    request_of,
+    sharing,
+)
 from energy_guard.request import Finished
 
 FREE = Question("1", "t", "What is the capital of France?", ("Paris",))
@@ -60,3 +71,35 @@ def test_the_embedded_model_answers_in_few_words(demo: LlamaCpp) -> None:
         trace = next(event.trace for event in events if isinstance(event, Finished))
     assert grade_row(FREE, trace.text) == "right"
     assert len(trace) < 16
+
+
+@pytest.mark.parametrize("row", [FREE, CHOICES, PASSAGE, SUM])
+def test_plain_text_with_worked_examples_ends_where_the_answer_begins(row: Question) -> None:
+    kind: Kind = kind_of(row)
+    request = request_of(row, few_shot(2)[kind])
+    assert request.mode == "raw"
+    assert request.text is not None
+    assert request.text.count("Question: ") == request.text.count("\nAnswer:") == 3
+    assert request.text.endswith("\nAnswer:")
+    assert (row.context or "") in request.text
+    assert request.choices == row.offered
+    assert request.stop == ("\n",)
+    assert read_question(request.text) == read_question(row.question)
+
+
+def test_requests_in_plain_text_share_all_up_to_the_question() -> None:
+    one, other = sharing(few_shot(3)["passage"])
+    text = request_of(PASSAGE, few_shot(3)["passage"]).text or ""
+    assert one.text != other.text
+    for request in (one, other):
+        assert request.text is not None
+        assert text.startswith(request.text.removesuffix("a").removesuffix("[1]"))
+        assert "Jonas Reed" in request.text
+
+
+def test_files_of_answers_tell_how_questions_were_put() -> None:
+    names = [
+        name_of(w) for w in (WORDINGS, alike(Wording("Be brief.", ())), few_shot(4), few_shot(1))
+    ]
+    assert names[:2] == ["one for each kind", "Be brief."]
+    assert len(set(names)) == 4

@@ -17,7 +17,10 @@ _OWN: Final = "chat_template.default"
 _WITHOUT: Final = "llama-2"
 """What Llama itself takes for a file without a template, whatever the model was trained on."""
 
-_GIVE_A_TEMPLATE: Final = "Ask with --raw (plain text), or give load() a chat_template (Jinja)."
+_GIVE_A_TEMPLATE: Final = (
+    "Ask with --raw (plain text; in calibrate and eval: --shots 4), or give load() a "
+    "chat_template (Jinja)."
+)
 
 
 @dataclass(frozen=True, slots=True)

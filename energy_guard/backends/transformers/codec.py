@@ -81,7 +81,8 @@ class TokenizerCodec:
         if self._template is None:
             raise PromptError(
                 "the tokenizer has no chat template",
-                "Ask with --raw (plain text), or give load() a chat_template (Jinja).",
+                "Ask with --raw (plain text; in calibrate and eval: --shots 4), or give load() a "
+                "chat_template (Jinja).",
             )
         try:
             text: str = self._tokenizer.get_chat_template(self._given, tools)
