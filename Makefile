@@ -12,8 +12,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: $(VENV)/.installed-demo
 	@$(BIN)/energy-guard demo
 
+# Two processes: most tests wait for one thread of an engine.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: $(VENV)/.installed-demo $(VENV)/.installed-transformers
 	@$(BIN)/energy-guard bench

@@ -23,6 +23,14 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """No test goes on after a power cut, and thousands of answers are stored one by one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def demo() -> Iterator[LlamaCpp]:
     """The embedded model; one thread, as others would wait for each other on a busy machine."""
