@@ -27,7 +27,7 @@ class Attempt:
     p_wrong: None where nothing calibrated it. sentences: each sentence of a long answer with
     its own score. stopped: why a running rule ended it, None where none did. tokens_saved: how
     many more tokens it could have had then, at the most. uncalibrated: why a profile has no
-    p_wrong for its score.
+    p_wrong of its own for its score; a p_wrong beside it is that of the riskiest answers known.
     """
 
     trace: Trace
@@ -216,6 +216,9 @@ def final_move(policy: Policy, attempts: Sequence[Attempt]) -> FinalMove:
         kind, end = Warn, f", at or above the warning limit of {policy.warn:g}"
     else:
         kind, end = Accept, f", below the warning limit of {policy.warn:g}"
+    far = attempts[best].uncalibrated
+    if far is not None and policy.on == "p_wrong":
+        end += f"; {far}"
     quoted, unquoted = _describe(policy, attempts[best], risk)
     return kind(best, quoted + end, unquoted + end)
 

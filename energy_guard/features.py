@@ -17,7 +17,7 @@ import numpy as np
 from energy_guard.energy import Floats
 from energy_guard.errors import ConfigError
 from energy_guard.locate import Span
-from energy_guard.score import POOLINGS
+from energy_guard.score import POOLINGS, usual_side
 from energy_guard.trace import SIGNALS, Trace
 
 
@@ -45,6 +45,30 @@ def check_name(name: str) -> None:
             f"there is no feature {name!r}",
             f"span.SIGNAL:POOLING, answer.SIGNAL:POOLING or one of: {', '.join(PLAIN)}.",
         )
+
+
+def difference(name: str, *, more: bool) -> str:
+    """Say in a user's words how an answer differs from others in one feature.
+
+    Args:
+        name: The feature.
+        more: Whether it is above that of all others; else below.
+
+    Returns:
+        A clause.
+
+    >>> difference("answer.tokens", more=True)
+    'the answer is longer than any that the profile was made from'
+    """
+    signal = name.partition(".")[2].partition(":")[0]
+    if name in _DIFFERENCES:
+        said = _DIFFERENCES[name][0 if more else 1]
+    elif signal in _SURENESS:
+        less = more == (usual_side(signal) == "high")
+        said = _LESS_SURE if less else _SURER
+    else:
+        said = "the answer is unlike any"
+    return f"{said} that the profile was made from"
 
 
 def _feature(trace: Trace, span: Span, name: str) -> float:
@@ -86,3 +110,26 @@ PLAIN: Final[Mapping[str, Callable[[Trace, Span], float]]] = MappingProxyType(
     }
 )
 """Features that are no pooled signal; tokens are counted, shares lie between 0 and 1."""
+
+_SURENESS: Final = frozenset({"nll", "entropy", "margin"})
+"""Signals that say by themselves how sure a model was; an energy does so only beside others."""
+
+_LESS_SURE: Final = "the model was less sure of this answer than of any"
+_SURER: Final = "the model was surer of this answer than of any"
+
+_DIFFERENCES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "prompt.centred_marginal_energy": ("the question is unlike any",) * 2,
+        "span.tokens": (
+            "the exact answer is longer than any",
+            "the exact answer is shorter than any",
+        ),
+        "span.doubtful": (_LESS_SURE, _SURER),
+        "answer.tokens": ("the answer is longer than any", "the answer is shorter than any"),
+        "answer.distinct": (
+            "the answer repeats itself less than any",
+            "the answer repeats itself more than any",
+        ),
+    }
+)
+"""What is said of more and of less of a feature."""

@@ -18,9 +18,9 @@ from pydantic import Field, field_validator
 from energy_guard.config import Config, read_config
 from energy_guard.energy import Floats, Row
 from energy_guard.errors import NormalisedRowsError
-from energy_guard.features import check_name, features
+from energy_guard.features import check_name, difference, features
 from energy_guard.locate import Located, Span
-from energy_guard.score import Score, Unscored, no_span
+from energy_guard.score import Score, Unlike, Unscored, no_span
 from energy_guard.trace import SCHEMA, Step, Trace
 
 MARGIN: Final = 0.25
@@ -53,6 +53,25 @@ class Term(Config):
     def _known(cls, value: str) -> str:
         check_name(value)
         return value
+
+    def beyond(self, value: float) -> float:
+        """Return how far a value lies outside the answers that are known, with `MARGIN` to spare.
+
+        Args:
+            value: The feature in another answer, in its own unit.
+
+        Returns:
+            Its distance in units of `scale`: negative below the range, positive above it, and 0
+            inside or without a range.
+
+        >>> Term(feature="span.tokens", centre=0, scale=2, weight=1, low=1, high=9).beyond(14)
+        1.5
+        """
+        if self.low is None or self.high is None:
+            return 0.0
+        room = MARGIN * (self.high - self.low)
+        inside = min(max(value, self.low - room), self.high + room)
+        return (value - inside) / self.scale
 
 
 class DetectorTraining(Config):
@@ -141,18 +160,20 @@ class FittedDetector(Config):
         )
         return self.model_copy(update={"terms": terms})
 
-    def _unlike(self, values: Floats) -> str | None:
-        """Which feature is far from all answers that the detector knows, in words."""
-        for term, value in zip(self.terms, values.tolist(), strict=True):
-            if term.low is None or term.high is None:
-                continue
-            room = MARGIN * (term.high - term.low)
-            if not term.low - room <= value <= term.high + room:
-                return (
-                    f"{term.feature} is {value:.3g}, and {term.low:.3g} to {term.high:.3g} in the "
-                    "answers that the profile was made from"
-                )
-        return None
+    def _unlike(self, values: Floats) -> Unlike | None:
+        """How an answer differs from all that the detector knows, and on which side; or None.
+
+        What lies outside speaks for a wrong answer by its weight, as far as it lies outside. It is
+        not cut off at `LIMIT` here: it only has to outweigh what speaks for the other side.
+        """
+        beyond = np.array([t.beyond(v) for t, v in zip(self.terms, values.tolist(), strict=True)])
+        outside = np.flatnonzero(beyond)
+        if not len(outside):
+            return None
+        pushes = beyond * self._column("weight")
+        riskier = bool(pushes.sum() > 0)
+        most = outside[np.argmax(pushes[outside] if riskier else -pushes[outside])]
+        return Unlike(riskier, difference(self.names[most], more=bool(beyond[most] > 0)))
 
     def risk(self, value: float) -> float:
         """The nll grows with risk as it is."""

@@ -241,9 +241,22 @@ class Judge:
         if self.profile is not None and isinstance(score, Score):
             p_wrong = self.profile.p_wrong(score)
             uncalibrated = self.profile.why_not(score)
+            if p_wrong is None:
+                p_wrong = self._withholding(score)
         spans = sentences(trace) if isinstance(located, Span) else []
         each = tuple((span, self.detector.score(trace, span)) for span in spans)
         return Attempt(trace, located, score, p_wrong, each, stopped, saved, uncalibrated)
+
+    def _withholding(self, score: Score) -> float | None:
+        """P(wrong) of an answer that is far on the risky side, if it is to be withheld for that.
+
+        Below the limit it stays without: what is far from all that is known is not shown as safe.
+        """
+        limit = self.policy.abstain
+        if self.profile is None or self.policy.on != "p_wrong" or limit is None:
+            return None
+        p_wrong = self.profile.far_risk(score)
+        return p_wrong if p_wrong is not None and p_wrong >= limit else None
 
 
 _NO_TEXTS: Final = "the log has no texts and does not say which words beside the exact answer count"

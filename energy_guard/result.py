@@ -76,8 +76,8 @@ class Result:
 
     @property
     def calibrated(self) -> bool:
-        """Whether P(wrong) was calibrated for this very model and way of asking."""
-        return self.p_wrong_from == "profile"
+        """Whether P(wrong) was calibrated for this very model, way of asking and kind of answer."""
+        return self.p_wrong_from == "profile" and self.kept.uncalibrated is None
 
     def to_dict(self, level: Level = "full") -> dict[str, Any]:
         """Return the object that the command line prints with --json, or less of it.

@@ -69,12 +69,27 @@ class Scorer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Unlike:
+    """How an answer differs from all that a detector was made from.
+
+    riskier: what lies outside of them speaks, all in all, for a wrong answer. reason: in words,
+    such as stand behind "and P(wrong) is not known of such answers".
+
+    >>> Unlike(riskier=True, reason="less sure").riskier
+    True
+    """
+
+    riskier: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """A detector's verdictless number for one span; higher is riskier.
 
     values: the signal at each token of the span, as evidence, with the signal's own sign.
     unlike: how the answer differs from all that the detector was fitted on, so that the score
-    says nothing about how probable it is that it is wrong; None where it does not.
+    gives no P(wrong); None if it does not.
     part: what of the answer the span is. exact: the score of the exact answer, if another claim
     is the one that decides.
     """
@@ -83,7 +98,7 @@ class Score:
     detector: Scorer
     span: Span
     values: tuple[float, ...]
-    unlike: str | None = None
+    unlike: Unlike | None = None
     part: Part = "exact answer"
     exact: Score | None = None
 

@@ -292,7 +292,7 @@ def labelled(answers: Sequence[Answered], profile: Profile) -> Labelled:
     """
     if not answers:
         raise InputError("there is no question to certify on", "Add questions.")
-    risks = {a.id: _p_wrong(score, profile) for a, score in _with_score(answers)}
+    risks = {a.id: risk_of(score, profile) for a, score in _with_score(answers)}
     risk = np.array([risks.get(a.id, math.nan) for a in answers])
     return Labelled(
         [question_key(a.question, a.context) for a in answers],
@@ -310,8 +310,15 @@ def shown_unscored(answered: Answered, profile: Profile) -> bool:
     return (profile.nothing_to_check if nothing else profile.unscored) == "show"
 
 
-def _p_wrong(score: Score, profile: Profile) -> float:
+def risk_of(score: Score, profile: Profile) -> float:
+    """Return what a profile's policy holds against its limit; NaN if it is shown or not anyway.
+
+    An answer that is far on the risky side is withheld for its risk only where it would be shown
+    without one.
+    """
     p = profile.p_wrong(score)
+    if p is None and profile.unscored == "show":
+        p = profile.far_risk(score)
     return math.nan if p is None else p
 
 

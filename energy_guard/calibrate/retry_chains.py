@@ -140,7 +140,8 @@ def _in_range(attempt: Attempt, single: Calibration) -> Attempt:
     score = attempt.score
     if isinstance(score, Unscored):
         return attempt
-    why_not = score.unlike or single.why_not(score.value, score.length)
+    unlike = score.unlike and score.unlike.reason
+    why_not = unlike or single.why_not(score.value, score.length)
     if score.part == "whole answer":
         why_not = "no exact answer was found"
     return attempt if why_not is None else replace(attempt, score=Unscored(why_not))

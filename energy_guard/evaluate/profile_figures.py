@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from energy_guard.calibrate.make_profile import shown_unscored
+from energy_guard.calibrate.make_profile import risk_of, shown_unscored
 from energy_guard.claims import score_answer
 from energy_guard.energy import Bools, Floats
 from energy_guard.estimates.calibration_quality import brier_skill, calibration_error
@@ -57,7 +57,7 @@ def _scores(task: Task, profile: Profile) -> tuple[Floats, Floats, Bools]:
 
     All of shape (n,).
     """
-    risk, p_wrong = np.full((2, len(task.answers)), np.nan)
+    risk, p_wrong, decides = np.full((3, len(task.answers)), np.nan)
     unscored = [shown_unscored(answered, profile) for answered in task.answers]
     for at, answered in enumerate(task.answers):
         score = score_answer(profile.scorer, answered.trace, answered.located)
@@ -65,9 +65,10 @@ def _scores(task: Task, profile: Profile) -> tuple[Floats, Floats, Bools]:
             risk[at] = score.value
             p = profile.p_wrong(score)
             p_wrong[at] = np.nan if p is None else p
+            decides[at] = risk_of(score, profile)
     with np.errstate(invalid="ignore"):
-        below = p_wrong < profile.abstain
-    return risk, p_wrong, np.where(np.isnan(p_wrong), unscored, below).astype(bool)
+        below = decides < profile.abstain
+    return risk, p_wrong, np.where(np.isnan(decides), unscored, below).astype(bool)
 
 
 def _figures(

@@ -67,9 +67,10 @@ class Calibration(Config):
     def why_not(self, score: float, length: int | None = None) -> str | None:
         """Say why there is no P(wrong) for this score and length; None where there is one."""
         if not self.lowest <= score <= self.highest:
+            less = "riskier" if score > self.highest else "safer"
             return (
-                "the score is outside the range that the profile was fitted on "
-                f"({self.lowest:.3g} to {self.highest:.3g})"
+                f"the answer looks {less} than any that the profile was made from (its score is "
+                f"{score:.3g}, and theirs are {self.lowest:.3g} to {self.highest:.3g})"
             )
         shortest, longest = self.shortest or 1, self.longest or math.inf
         if length is not None and not shortest <= length <= longest:

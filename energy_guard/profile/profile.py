@@ -132,12 +132,33 @@ class Profile(Rules):
             return None
         return calibration.p_wrong(score.value, score.length)
 
+    def far_risk(self, score: Score) -> float | None:
+        """Return P(wrong) of an answer that is far on the risky side; None for any other.
+
+        It has none of its own, so it gets that of the riskiest answers that are known, or of those
+        with its score if that is an ordinary one. That is reason enough to withhold it, and never
+        one to show it. After retries it is not given: which answers are kept there was settled
+        without it.
+
+        Args:
+            score: The answer's score.
+        """
+        calibration = self._calibration(score)
+        if calibration is None or self.retries:
+            return None
+        far = score.unlike.riskier if score.unlike else score.value > calibration.highest
+        if not far or score.value < calibration.lowest:
+            return None
+        return calibration.p_wrong(min(score.value, calibration.highest))
+
     def why_not(self, score: Score) -> str | None:
         """Say why there is no P(wrong); None where there is one."""
         calibration = self._calibration(score)
         if calibration is None:
             return "no exact answer was found, and the profile is of answers that have one"
-        return score.unlike or calibration.why_not(score.value, score.length)
+        if score.unlike is not None:
+            return score.unlike.reason
+        return calibration.why_not(score.value, score.length)
 
     def _calibration(self, score: Score) -> Calibration | None:
         return self.whole_answer if score.part == "whole answer" else self.calibration

@@ -121,7 +121,8 @@ def test_p_wrong_grows_with_the_score_within_what_its_data_allow(
 def test_a_reason_is_given_where_there_is_no_probability() -> None:
     made = fit_calibration([0.0, 1.0, 2.0, 3.0], [False, True, False, True], lengths=[2, 3, 4, 9])
     assert made.why_not(1.0, 5) is None
-    assert "outside the range" in str(made.why_not(3.5, 5))
+    assert "riskier than any that the profile was made from" in str(made.why_not(3.5, 5))
+    assert "safer than any that the profile was made from" in str(made.why_not(-0.5, 5))
     assert "10 tokens" in str(made.why_not(1.0, 10))
     assert made.why_not(1.0, 1) == (
         "the answer has 1 tokens, and the profile was fitted on answers of 2 to 9"
