@@ -141,12 +141,14 @@ class Judge:
             return self.notes
         if request.messages is None:
             return (*self.notes, *self.profile.warnings(engine=info.engine))
-        system = "\n".join(m.content for m in request.messages if m.role == "system")
         engine = dict(info.engine)
         if request.template_variables:
             before = str(engine.get("template_variables", "{}"))
             engine["template_variables"] = template_option(request.template_variables, before)
-        return (*self.notes, *self.profile.warnings(system, request.sampling, engine=engine))
+        return (
+            *self.notes,
+            *self.profile.warnings(request.system_prompt, request.sampling, engine=engine),
+        )
 
     def assess(
         self,
@@ -212,8 +214,18 @@ class Judge:
         request: Request | None = None,
     ) -> Result:
         """Turn the final move into what the user gets."""
-        result = conclude(self.policy, attempts, move, self.detector.name, info, earlier)
+        result = conclude(
+            self.policy,
+            attempts,
+            move,
+            self.detector.name,
+            info,
+            earlier,
+            p_wrong_from=self.profile.p_wrong_from if self.profile else "profile",
+        )
         notes = self.notes if request is None else self.notes_on(request, info)
+        if result.p_wrong_from == "traffic":
+            notes = (*notes, _ESTIMATED)
         if (
             self.profile
             and self.profile.judged == "exact answer"
@@ -260,4 +272,5 @@ class Judge:
 
 
 _NO_TEXTS: Final = "the log has no texts and does not say which words beside the exact answer count"
+_ESTIMATED: Final = "the level of P(wrong) was estimated from answers that nobody has graded"
 _EXACT_ALONE: Final = "the profile was made on exact answers alone, and another claim decided here"

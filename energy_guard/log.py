@@ -1,6 +1,7 @@
 """A log of results with their traces, one JSON object a line, to score again without a model.
 
-Each line: `schema`, `time` (UTC), `texts` (whether they are there), `question`, `choices`, `mode`,
+Each line: `schema`, `time` (UTC), `texts` (whether they are there), `question`, `choices`,
+`system_prompt` ("" if there was none, null if it is not known), `mode`,
 `scoring`, `locator`, `nothing_to_check`, `stopped`, `claims` (the tokens of each doubted word),
 `result` (the object of --json without its tokens), `trace`, and `label`: null, for you to set to
 "right" or "wrong". A private log has neither texts nor token ids: numbers and positions only.
@@ -58,6 +59,7 @@ class TraceLog:
             "texts": self.texts,
             "question": request.question if self.texts and request.ids is None else None,
             "choices": list(request.choices) if self.texts else [],
+            "system_prompt": request.system_prompt if self.texts else None,
             "mode": request.mode,
             "scoring": scoring,
             "locator": locator if self.texts else locator.partition(":")[0],
@@ -108,6 +110,7 @@ class LogEntry(Config):
     texts: bool
     question: str | None
     choices: tuple[str, ...]
+    system_prompt: str | None = None
     mode: Literal["chat", "raw"]
     scoring: Scoring
     locator: str

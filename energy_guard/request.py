@@ -294,6 +294,13 @@ class Request:
             return "deadline"
         return None
 
+    @property
+    def system_prompt(self) -> str | None:
+        """The system messages, one below the other; "" if there is none, None if it is no chat."""
+        if self.messages is None:
+            return None
+        return "\n".join(m.content for m in self.messages if m.role == "system")
+
     def turns(self) -> tuple[Message, ...]:
         """Return the chat with the context passages put before its last user message."""
         turns = self.messages or ()

@@ -177,8 +177,13 @@ def conclude(
     detector: str,
     model: ModelInfo,
     earlier: Sequence[Attempt] = (),
+    *,
+    p_wrong_from: PWrongFrom = "profile",
 ) -> Result:
-    """Turn the final move into what the user gets; `earlier` attempts were another guard's."""
+    """Turn the final move into what the user gets; `earlier` attempts were another guard's.
+
+    p_wrong_from: what turned the score into P(wrong), if anything did.
+    """
     kept = attempts[move.attempt]
     answer = kept.trace.text
     shown = shows(move)
@@ -191,7 +196,7 @@ def conclude(
         unquoted_reason=move.unquoted,
         warning=policy.warning_text if isinstance(move, Warn) else None,
         p_wrong=kept.p_wrong,
-        p_wrong_from=None if kept.p_wrong is None else "profile",
+        p_wrong_from=None if kept.p_wrong is None else p_wrong_from,
         score=kept.score.value if isinstance(kept.score, Score) else None,
         detector=detector,
         span=kept.located if isinstance(kept.located, Span) else None,

@@ -21,6 +21,7 @@ from energy_guard.calibrate.make_profile_with_retries import (
 )
 from energy_guard.calibrate.split import split_of
 from energy_guard.cli.bundle import bundled
+from energy_guard.cli.calibrate_traffic import calibrate_on_traffic
 from energy_guard.cli.data import DataOptions
 from energy_guard.cli.grader import GraderName, check_grader, opened_grader
 from energy_guard.cli.options import (
@@ -86,6 +87,16 @@ def calibrate(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after an interruption.")] = False,
     grader: GraderName = None,
+    unlabelled: Annotated[
+        list[Path] | None,
+        typer.Option(help="Ask nothing: a log of answers to whose level to move a profile."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="With --unlabelled: what `label` wrote of some of them.")
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="With --unlabelled: the profile; that of the model.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Ask the model labelled questions, and make its profile: a score's P(wrong), and thresholds.
@@ -95,7 +106,36 @@ def calibrate(
     --resume goes on with them. With --policy the profile is for that policy, on = "p_wrong", as
     it runs: questions are asked as often as its retries allow, and what it would have kept counts.
     Its deadline is not followed, as what it cuts off depends on the machine.
+
+    With --unlabelled nothing is asked. How often the model is wrong in a log, or in a file of
+    answers, is estimated from their scores, and a profile for there is written, with P(wrong) at
+    that level and without a promise. About 30 --labels sharpen it.
     """
+    if unlabelled:
+        unused = {
+            "DATA": data,
+            "--max-risk": max_risk,
+            "--target": target,
+            "--policy": policy,
+            "--detector": detector,
+            "--locator": locator,
+            "--resume": resume or None,
+            "--shots": shots or None,
+            "--grader": grader,
+        }
+        _refuse([name for name, value in unused.items() if value is not None], "--unlabelled")
+        calibrate_on_traffic(
+            unlabelled,
+            engine,
+            profile=profile,
+            labels=labels,
+            system=system,
+            out=out,
+            as_json=as_json,
+        )
+        return
+    given = {"--labels": labels, "--profile": profile}
+    _refuse([name for name, value in given.items() if value is not None], "labelled questions")
     with needs_extra("eval"):  # better now than when everything has been asked
         import filelock  # noqa: F401
         import scipy  # noqa: F401
@@ -151,6 +191,13 @@ def calibrate(
         typer.echo(made.profile.model_dump_json(by_alias=True))
     else:
         _print(Console(), made, path)
+
+
+def _refuse(given: list[str], beside: str) -> None:
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)} and {beside} do not go together", "Leave one of them out."
+        )
 
 
 def _detector(given: str | None, policy: Policy | None) -> str | None:

@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from energy_guard.profile.calibration import Calibration
 from energy_guard.profile.certificate import Certificate, TestedThreshold
-from energy_guard.profile.profile import Profile, ProfileTraining
+from energy_guard.profile.profile import Profile, ProfileTraining, Traffic
 
-__all__ = ["Calibration", "Certificate", "Profile", "ProfileTraining", "TestedThreshold"]
+__all__ = ["Calibration", "Certificate", "Profile", "ProfileTraining", "TestedThreshold", "Traffic"]

@@ -64,6 +64,21 @@ class Calibration(Config):
             p = _logistic(self.slope * score + self.intercept)
         return min(max(p, edge), 1 - edge)
 
+    def shifted(self, log_odds: float) -> Self:
+        """Return the curve with all log-odds of being wrong moved by this much.
+
+        Args:
+            log_odds: What is added to them; above 0, every P(wrong) rises.
+
+        >>> base = Calibration(slope=1, intercept=0, n=98, n_wrong=50, lowest=-3, highest=3)
+        >>> base.shifted(2.0).p_wrong(-2.0)
+        0.5
+        """
+        if self.intercept is not None:
+            return self.model_copy(update={"intercept": self.intercept + log_odds})
+        knots = tuple((x, _moved(p, log_odds)) for x, p in self.knots)
+        return self.model_copy(update={"knots": knots})
+
     def why_not(self, score: float, length: int | None = None) -> str | None:
         """Say why there is no P(wrong) for this score and length; None where there is one."""
         if not self.lowest <= score <= self.highest:
@@ -88,6 +103,11 @@ class Calibration(Config):
             return self.knots[-1][1]
         (x0, p0), (x1, p1) = self.knots[after - 1 : after + 1]
         return p0 + (p1 - p0) * (score - x0) / (x1 - x0)
+
+
+def _moved(p: float, log_odds: float) -> float:
+    """A probability with its log-odds moved; 0 and 1 stay."""
+    return _logistic(math.log(p / (1 - p)) + log_odds) if 0 < p < 1 else p
 
 
 def _logistic(odds: float) -> float:

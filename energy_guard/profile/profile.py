@@ -22,6 +22,7 @@ from pydantic import (
 from energy_guard.backends.base import EngineValue
 from energy_guard.config import Config, read_config
 from energy_guard.errors import MismatchError
+from energy_guard.estimates.estimate import Estimate
 from energy_guard.fitted import FittedDetector
 from energy_guard.policy import Policy, Rules, differences
 from energy_guard.profile.calibration import Calibration
@@ -47,6 +48,23 @@ class ProfileTraining(Config):
     declined: int = Field(default=0, ge=0)
 
 
+class Traffic(Config):
+    """By what unlabelled answers the level of a profile was moved.
+
+    answers: those with P(wrong) that it was estimated from; labelled: how many of these had a
+    label. share: how often the model is wrong among them, by that estimate. before: the mean
+    P(wrong) of the same answers under the first profile, whose `basis` is start. log_odds: what
+    was added to the log-odds of every P(wrong).
+    """
+
+    answers: int = Field(ge=1)
+    labelled: int = Field(ge=0)
+    share: Estimate
+    before: float = Field(ge=0, le=1)
+    start: str
+    log_odds: float
+
+
 class Profile(Rules):
     """A calibration with what it depends on, and the promises that were made with it.
 
@@ -60,7 +78,8 @@ class Profile(Rules):
     whole_answer: the calibration of answers that were not located; None: they have no P(wrong).
     fitted: the detector itself, where `detector` names a fitted one. warn, abstain: the
     thresholds on P(wrong) that it was made for. certificates: every look at certifying rows, also
-    those that came to nothing.
+    those that came to nothing. p_wrong_from: what its level comes from, labelled answers or, for
+    `traffic`, unlabelled ones, of which traffic tells more.
 
     >>> Profile(model="00ff", backend="scripted", mode="chat", detector="nll:max",
     ...     locator="whole", calibration=dict(slope=1, intercept=0, n=98, n_wrong=50,
@@ -86,6 +105,8 @@ class Profile(Rules):
     abstain: float = Field(default=0.5, ge=0, le=1)
     certificates: tuple[Certificate, ...] = ()
     training: ProfileTraining | None = None
+    p_wrong_from: Literal["profile", "traffic"] = "profile"
+    traffic: Traffic | None = None
 
     @field_validator("detector")
     @classmethod
@@ -97,6 +118,12 @@ class Profile(Rules):
         named = self.fitted.name if self.fitted else None
         if named != (self.detector if self.detector.startswith("fitted:") else None):
             raise ValueError(f"detector {self.detector!r} and fitted {named!r} are not the same")
+        return self
+
+    @model_validator(mode="after")
+    def _says_where_its_level_comes_from(self) -> Self:
+        if (self.p_wrong_from == "traffic") != (self.traffic is not None):
+            raise ValueError(f"p_wrong_from {self.p_wrong_from!r} and traffic do not go together")
         return self
 
     @model_serializer(mode="wrap")
@@ -238,7 +265,10 @@ class Profile(Rules):
         return min(covering, key=lambda made: made.max_risk, default=None)
 
 
-_AS_BEFORE: Final = (("judged", "exact answer"), ("whole_answer", None))
+_AS_BEFORE: Final = (
+    *(("judged", "exact answer"), ("whole_answer", None)),
+    *(("p_wrong_from", "profile"), ("traffic", None)),
+)
 """What older files do not say: a profile that has nothing else to say is written as they are."""
 
 _IDENTITY: Final = frozenset(

@@ -54,8 +54,8 @@ def read_readable(path: Path) -> tuple[Path, list[Readable]]:
         InputError: It holds nothing of the kind.
 
     """
-    file = path / "answers.jsonl" if path.is_dir() else path
-    found = _of_answers(read_answers(file)[1]) if _is_answers(file) else _of_log(file)
+    file = file_of(path)
+    found = _of_answers(read_answers(file)[1]) if is_answers(file) else _of_log(file)
     once = list({readable.digest: readable for readable in found}.values())
     if not once:
         raise InputError(f"{file} holds no answers with texts", "Log without --log-private.")
@@ -67,8 +67,13 @@ def readable_of(answers: Iterable[Answered]) -> list[Readable]:
     return list({readable.digest: readable for readable in _of_answers(answers)}.values())
 
 
-def _is_answers(file: Path) -> bool:
-    """Whether a file begins as files of graded answers do."""
+def file_of(path: Path) -> Path:
+    """Return the file that a path is about: of an evaluation's folder, that of its answers."""
+    return path / "answers.jsonl" if path.is_dir() else path
+
+
+def is_answers(file: Path) -> bool:
+    """Whether a file begins as files of graded answers do; InputError if it cannot be read."""
     first = next(JsonLines(file).lines(), None)
     return first is not None and first.data is not None and "made_with" in first.data
 

@@ -17,6 +17,9 @@ from energy_guard.questions.grading.numbers import calculated
 from energy_guard.questions.rows import Question
 from energy_guard.request import Message, Request, Sampling
 
+ONE_EACH: Final = "one for each kind"
+"""What files of answers say in the place of a wording if each kind of question had its own."""
+
 Kind = Literal["free", "choices", "passage", "calculation"]
 
 
@@ -120,7 +123,7 @@ def name_of(wordings: Wordings) -> str:
     first = wordings["free"]
     if first.raw:
         return f"plain text, {len(first.examples)} examples"
-    return "one for each kind" if wordings == WORDINGS else first.system
+    return ONE_EACH if wordings == WORDINGS else first.system
 
 
 def with_rule(wording: Wording, rule: str) -> Wording:

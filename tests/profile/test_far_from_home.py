@@ -22,7 +22,7 @@ LONGER = "the exact answer is longer than any that the profile was made from"
 
 
 def detector(**weights: float) -> FittedDetector:
-    """One that knows an nll up to 4 (5 with the margin) and one to three tokens (four: too many)."""
+    """One that knows an nll up to 4 (5 with the margin), and one to three tokens."""
     terms = [
         {"feature": "span.nll:max", "centre": 0, "scale": 1, "weight": weights.get("nll", 1.0)},
         {"feature": "span.tokens", "centre": 0, "scale": 1, "weight": weights.get("tokens", 0.1)},
