@@ -21,6 +21,7 @@ from energy_guard.errors import ConfigError, EnergyGuardError, InputError, LogEr
 from energy_guard.judge import Judge
 from energy_guard.log import LogEntry, TraceLog, read_log
 from energy_guard.policy import EarlyStop
+from energy_guard.request import Message
 from energy_guard.score import Detector, Score
 
 PROGRAM = str(Path(sys.executable).with_name("energy-guard"))
@@ -74,6 +75,23 @@ def test_choices_raw_texts_and_broken_bytes_are_kept(log: TraceLog) -> None:
     raw, ids = read_log(log.path)
     assert (raw.question, raw.choices, ids.question) == ("Où ?\t日本", ("café", "thé"), None)
     assert raw.trace.pieces == results[0].trace.pieces == (b"caf\xc3", b"")
+
+
+def test_the_system_prompt_is_kept_with_the_texts_and_older_logs_do_not_say_it(
+    tmp_path: Path,
+) -> None:
+    backend = Scripted.saying(SURE, SURE, SURE, SURE)
+    chat = Request.chat([Message("system", "Be brief."), Message("user", QUESTION)])
+    for texts, path in ((True, tmp_path / "a.jsonl"), (False, tmp_path / "b.jsonl")):
+        guard = Guard(backend, log=TraceLog(path, texts=texts))
+        guard.ask(chat)
+        guard.ask(QUESTION)
+    assert [e.system_prompt for e in read_log(tmp_path / "a.jsonl")] == ["Be brief.", ""]
+    assert [e.system_prompt for e in read_log(tmp_path / "b.jsonl")] == [None, None]
+    older = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    del older[0]["system_prompt"]
+    (tmp_path / "older.jsonl").write_text(json.dumps(older[0]))
+    assert [e.system_prompt for e in read_log(tmp_path / "older.jsonl")] == [None]
 
 
 @pytest.mark.parametrize("text", ["a\u2028b", "a\x85b", "a\x0cb", "a\r\nb"], ids=ascii)

@@ -201,3 +201,17 @@ def test_the_same_question_about_other_passages_is_another_one() -> None:
 @given(st.text(), st.text() | st.none())
 def test_any_text_has_a_split(question: str, context: str | None) -> None:
     assert split_of(question, context) in ("fit", "calibrate", "certify")
+
+
+def test_a_curve_is_moved_by_log_odds_at_every_score() -> None:
+    """Both kinds of curve; what was certain stays certain."""
+    ends: dict[str, Any] = {"n": 998, "n_wrong": 500, "lowest": 0, "highest": 4}
+    knots = Calibration(knots=((0.0, 0.0), (1.0, 0.2), (2.0, 0.5), (4.0, 1.0)), **ends)
+    straight = Calibration(slope=1, intercept=-2, **ends)
+    for score in (1.0, 2.0):
+        for curve in (knots, straight):
+            p, moved = curve.p_wrong(score), curve.shifted(0.7).p_wrong(score)
+            assert p is not None and moved is not None
+            assert math.log(moved / (1 - moved)) == pytest.approx(math.log(p / (1 - p)) + 0.7)
+    assert knots.shifted(0.7).p_wrong(0.0) == knots.p_wrong(0.0) == 1 / 1000
+    assert straight.shifted(0.7).shifted(-0.7).p_wrong(1.0) == pytest.approx(straight.p_wrong(1.0))
