@@ -302,7 +302,7 @@ def _of_answered(
         start,
         model=model["fingerprint"],
         backend=model["backend"],
-        mode="chat",
+        mode=made_with.get("mode", "chat"),
         locator=made_with["locator"],
     )
     if result is None and (made_with.get("retries") or made_with.get("early_stop")):
@@ -351,7 +351,9 @@ def _p_wrong(score: Score | Unscored, start: Profile) -> float | str:
 
 
 def _system_of(answered: Answered, made_with: Mapping[str, Any]) -> str | None:
-    """The system prompt of an evaluation's question; None if it is not known."""
+    """The system prompt of an evaluation's question; None if it is not known, or was no chat."""
+    if made_with.get("mode") == "raw":
+        return None
     system = made_with.get("wording")
     if system == ONE_EACH:
         asked = answered.question, answered.answers, answered.context, answered.choices

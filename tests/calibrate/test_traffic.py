@@ -31,7 +31,7 @@ from energy_guard.questions.answered import AnswerFile
 from energy_guard.questions.ask import collect
 from energy_guard.questions.labels import Label, digest_of
 from energy_guard.questions.rows import Question
-from energy_guard.questions.wording import Wording
+from energy_guard.questions.wording import Wording, alike
 from energy_guard.request import Message, Request
 
 SYSTEM = "Be brief."
@@ -191,7 +191,7 @@ def answer_file(path: Path, words: Sequence[str], **changes: Any) -> Path:
         for n, word in enumerate(words)
     ]
     guard = Guard(backend(words), locator="whole", detector="nll:max", profile=None)
-    answers = collect(guard, rows, path=path, wording=Wording(SYSTEM, (), 8))
+    answers = collect(guard, rows, path=path, wordings=alike(Wording(SYSTEM, (), 8)))
     if changes:
         made_with = json.loads(path.read_text().splitlines()[0])["made_with"]
         path.unlink()
@@ -218,6 +218,7 @@ def test_answers_of_an_evaluation_count_without_their_grades(tmp_path: Path) -> 
         ({"retries": 2}, "chosen among several attempts, or stopped early"),
         ({"early_stop": {"window": 8, "risk": 3}}, "chosen among several attempts, or stopped"),
         ({"locator": "automatic"}, "located by another locator"),
+        ({"mode": "raw"}, "asked in another mode (chat or raw)"),
     ],
 )
 def test_answers_of_an_evaluation_that_were_asked_otherwise_are_left_out(
