@@ -128,24 +128,22 @@ def gather(
     wanted = start.system_prompt if system is None else system
     seen: list[Seen] = []
     left_out: Counter[str] = Counter()
-    digests: set[str] = set()
+    read: set[str | None] = set()
+    counted: set[str] = set()
     unknown = 0
     for path in paths:
         for stored in _stored(path, start, labels):
-            if stored.digest in digests:
-                left_out["the same answer to the same question once more"] += 1
-                continue
-            if stored.digest is not None:
-                digests.add(stored.digest)
+            read.add(stored.digest)
             said = _why_left_out(stored, wanted)
+            if said is None and stored.digest in counted:
+                said = "the same answer to the same question once more"
             if said is not None:
                 left_out[said] += 1
             elif isinstance(stored.result, float):
                 seen.append(Seen(stored.result, stored.label, stored.grade))
                 unknown += stored.system is None and wanted is not None
-    return Gathered(
-        tuple(seen), dict(left_out.most_common()), unknown, len(digests & labels.keys())
-    )
+                counted |= {stored.digest} if stored.digest else set()
+    return Gathered(tuple(seen), dict(left_out.most_common()), unknown, len(read & labels.keys()))
 
 
 def relevelled(start: Profile, gathered: Gathered, *, system: str | None) -> Relevelled:

@@ -150,10 +150,21 @@ def test_a_refusal_a_second_mention_and_an_answer_without_a_score_are_left_out(
     found = read(path, path, cut)
     assert len(found.seen) == 2
     assert found.left_out == {
-        "the same answer to the same question once more": 3,
-        "the model said that it does not know": 1,
+        "the same answer to the same question once more": 2,
+        "the model said that it does not know": 2,
         "without a score": 1,
     }
+
+
+def test_the_same_answer_of_another_model_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    path = logged(tmp_path / "log.jsonl", WORDS[:2])
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        line["result"]["model"]["fingerprint"] = "00ff"
+    other = tmp_path / "other.jsonl"
+    other.write_text("\n".join(map(json.dumps, lines)))
+    found = read(other, path)
+    assert (len(found.seen), found.left_out) == (2, {"of another model": 2})
 
 
 def test_an_answer_that_was_chosen_among_several_is_left_out(tmp_path: Path) -> None:
