@@ -71,9 +71,10 @@ def places(files: Iterable[Path], profile: Profile) -> Iterator[Place]:
             if p is not None:
                 rows = found.setdefault(answered.task, {})
                 rows.setdefault(f"{answered.question} {answered.trace.text}", (p, answered.wrong))
-    everything = [row for rows in found.values() for row in rows.values()]
-    for name, rows in (*sorted(found.items()), ("all tasks together", dict(enumerate(everything)))):
-        p_wrong, wrong = zip(*rows.values(), strict=True)
+    tasks = {name: list(rows.values()) for name, rows in sorted(found.items())}
+    everything = [row for rows in tasks.values() for row in rows]
+    for name, answers in (*tasks.items(), ("all tasks together", everything)):
+        p_wrong, wrong = zip(*answers, strict=True)
         yield Place(name, np.array(p_wrong), np.array(wrong, dtype=bool))
 
 

@@ -96,7 +96,7 @@ class Relevelled:
 
 def models_in(paths: Sequence[Path]) -> list[ModelInfo]:
     """Return the models whose answers are in logs or files of answers, each once."""
-    found = {}
+    found: dict[tuple[str, str], ModelInfo] = {}
     for path in paths:
         if is_answers(path):
             models = [ModelInfo(**read_answers(path)[0]["model"])]
