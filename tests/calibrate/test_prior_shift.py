@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energy_guard.calibrate.prior_shift import MOST, Told, shift_of
+from energy_guard.calibrate.prior_shift import MOST, LabelledScores, shift_of
 from energy_guard.energy import Bools, Floats
 from energy_guard.errors import InputError
 
@@ -25,8 +25,8 @@ def answers(n: int, share: float, seed: int = 0) -> tuple[Floats, Bools]:
     return 1 / (1 + np.exp(-odds)), wrong
 
 
-def labels(p_wrong: Floats, wrong: Bools) -> Told:
-    return Told(p_wrong, wrong, np.ones(len(wrong)))
+def labels(p_wrong: Floats, wrong: Bools) -> LabelledScores:
+    return LabelledScores(p_wrong, wrong, np.ones(len(wrong)))
 
 
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.8])
@@ -78,7 +78,7 @@ def test_which_scores_were_labelled_does_not_tilt_the_level() -> None:
 
 def test_a_label_with_twice_the_weight_counts_as_two() -> None:
     p_wrong, wrong = answers(200, 0.8)
-    twice = Told(p_wrong[:20], wrong[:20], np.full(20, 2.0))
+    twice = LabelledScores(p_wrong[:20], wrong[:20], np.full(20, 2.0))
     doubled = labels(np.tile(p_wrong[:20], 2), np.tile(wrong[:20], 2))
     assert shift_of(p_wrong, BASE, told=twice).log_odds == pytest.approx(
         shift_of(p_wrong, BASE, told=doubled).log_odds

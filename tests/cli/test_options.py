@@ -30,7 +30,8 @@ OPTIONS = {
     "score": f"{ENGINE} {JUDGING} --prompt --answer --from-log --raw --fast --log --log-private "
     "--json",
     "calibrate": f"data {ENGINE} {DATA} --max-risk --confidence --target --policy --system "
-    "--shots --detector --locator --out --resume --grader --json",
+    "--shots --detector --locator --out --resume --grader --unlabelled --labels "
+    "--profile --json",
     "eval": f"data {ENGINE} {DATA} -n --out --resume --from-traces --baselines --told --probe "
     "--shots --detector --locator --profile --grader --json",
     "label": "answers --second-pass --report --labeller",
