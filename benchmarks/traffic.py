@@ -18,7 +18,7 @@ import numpy as np
 import typer
 
 from energy_guard.backends.base import ModelInfo
-from energy_guard.calibrate.prior_shift import MOST, WIDTH, Shift, LabelledScores, shift_of
+from energy_guard.calibrate.prior_shift import MOST, WIDTH, LabelledScores, Shift, shift_of
 from energy_guard.calibrate.traffic import base_of
 from energy_guard.energy import Bools, Floats
 from energy_guard.errors import InputError

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from energy_guard.backends.base import ModelInfo
-from energy_guard.calibrate.prior_shift import Shift, LabelledScores, shift_of
+from energy_guard.calibrate.prior_shift import LabelledScores, Shift, shift_of
 from energy_guard.claims import score_answer
 from energy_guard.energy import Floats
 from energy_guard.errors import InputError
