@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final, get_args
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from energy_guard.backends import Backend
@@ -32,6 +31,7 @@ from energy_guard.cli.options import (
     Shots,
 )
 from energy_guard.cli.progress import bars
+from energy_guard.cli.screen import Console, say_json, tell
 from energy_guard.errors import ConfigError, InputError
 from energy_guard.estimates.estimate import Measured, NotDefined
 from energy_guard.evaluate.label_figures import grader_name, label_figures
@@ -148,7 +148,7 @@ def calibrate(
             )
         store(made.profile, path)
     if as_json:
-        typer.echo(made.profile.model_dump_json(by_alias=True))
+        say_json(made.profile.model_dump(mode="json", by_alias=True))
     else:
         _print(Console(), made, path)
 
@@ -205,7 +205,7 @@ class _Asker:
             raise InputError("no question fits the context", "Give more of it: --n-ctx.")
         if len(short) < len(rows):
             count = f"{len(rows) - len(short)} of {len(rows)} questions"
-            typer.echo(f"{count} do not fit the context and are left out", err=True)
+            tell(f"{count} do not fit the context and are left out")
         return short
 
     def ask(
@@ -241,7 +241,7 @@ def _labelled(answers: list[Answered], file: Path) -> list[Answered]:
     if given:
         grader = grader_name(read_answers(file)[0])
         for line in label_lines(label_figures(readable_of(answers), labels, grader=grader)):
-            typer.echo(line, err=True)
+            tell(line)
     return with_labels(answers, given)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from energy_guard.cli.bundle import bundled
@@ -26,6 +24,7 @@ from energy_guard.cli.options import (
     Shots,
 )
 from energy_guard.cli.progress import bars
+from energy_guard.cli.screen import Console, say_json
 from energy_guard.errors import InputError
 from energy_guard.evaluate.folder import (
     EvaluationRun,
@@ -147,7 +146,7 @@ def evaluate(
     list_unsure(answers, folder.unsure)
     write_whole(folder.report, evaluation_page(results))
     if as_json:
-        typer.echo(json.dumps(results, ensure_ascii=False, allow_nan=False))
+        say_json(results)
         return
     console = Console()
     console.print(evaluation_view(results))
