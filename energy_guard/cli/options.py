@@ -18,7 +18,7 @@ from energy_guard.locate import locator as locator_named
 from energy_guard.log import TraceLog
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
-from energy_guard.request import RequestOptions, Sampling
+from energy_guard.request import MAX_SEED, RequestOptions, Sampling
 from energy_guard.score import Detector
 
 Model = Annotated[
@@ -34,11 +34,14 @@ BackendName = Annotated[
 ]
 MaxTokens = Annotated[int, typer.Option(help="Longest answer, in tokens.")]
 Temperature = Annotated[float, typer.Option(help="0 is greedy.")]
-Seed = Annotated[int | None, typer.Option(help="Makes sampling repeatable.")]
+Seed = Annotated[
+    int | None, typer.Option(help="Makes sampling repeatable.", min=0, max=MAX_SEED)
+]
 Stop = Annotated[list[str] | None, typer.Option(help="Text that ends the answer.")]
-NCtx = Annotated[int | None, typer.Option(help="Tokens of context.", min=1, max=2**31 - 1)]
+NCtx = Annotated[int | None, typer.Option(help="Tokens of context.", min=1, max=2**24)]
 NGpuLayers = Annotated[
-    int | None, typer.Option(help="For llama-cpp: layers on the GPU; -1 for all.")
+    int | None,
+    typer.Option(help="For llama-cpp: layers on the GPU; -1 for all.", min=-1, max=2**16),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="For transformers: cpu, cuda or mps.")]
 DType = Annotated[
