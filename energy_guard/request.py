@@ -74,8 +74,8 @@ class Sampling:
     temperature 0 is greedy. seed None draws a fresh seed. Names and defaults are llama.cpp's;
     logit_bias adds to the logits of token ids; -inf bans a token.
 
-    Raises InputError for what is no number, or NaN, for a seed that is not from 0 to `MAX_SEED`, and
-    for a bias that is not keyed by ids.
+    Raises InputError for what is no number, or NaN, for a seed that is not from 0 to `MAX_SEED`,
+    and for a bias that is not keyed by ids.
 
     >>> Sampling(temperature=0.8, seed=7).top_k
     40

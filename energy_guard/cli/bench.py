@@ -34,7 +34,9 @@ def bench(
     pairs: Annotated[
         int | None, typer.Option(help="Rounds; each runs every way once.", min=2, max=10_000)
     ] = None,
-    tokens: Annotated[int | None, typer.Option(help="Length of an answer.", min=16, max=2**20)] = None,
+    tokens: Annotated[
+        int | None, typer.Option(help="Length of an answer.", min=16, max=2**20)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure the guard's cost: time a token beside bare generation, a retry, peak memory.

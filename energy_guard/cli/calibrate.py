@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from energy_guard.backends import Backend
-from energy_guard.calibrate.make_profile import Made, Wish, make_profile
+from energy_guard.calibrate.make_profile import Made, Wish, check_enough, make_profile
 from energy_guard.calibrate.make_profile_with_retries import (
     asking_profile,
     check_policy,
@@ -112,6 +112,11 @@ def calibrate(
     path = out or user_path(backend.info)
     asker = _Asker(backend, path, wordings, resume)
     rows = asker.fitting(rows)
+    check_enough(
+        [split_of(row.question, row.context) for row in rows],
+        detector=detector,
+        promised=max_risk is not None,
+    )
     guard = Guard(
         backend,
         Policy(model=rules.model) if rules else None,

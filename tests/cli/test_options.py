@@ -18,7 +18,9 @@ from energy_guard.cli.app import app
 from energy_guard.cli.bundle import bundled
 from energy_guard.cli.options import EngineOptions, JudgingOptions, SamplingOptions
 
-ENGINE = "--model/-m --backend --n-ctx --n-gpu-layers --n-threads --device --dtype"
+ENGINE = (
+    "--model/-m --backend --n-ctx --n-gpu-layers --n-threads --device --dtype --template-variable"
+)
 SAMPLING = "--max-tokens --temperature --seed --stop"
 DATA = "--column --separator"
 JUDGING = "--detector --locator --policy --profile"
@@ -57,7 +59,7 @@ def test_options_that_several_commands_have_say_the_same_in_all() -> None:
         for parameter in command.params:
             if parameter.opts[0] in f"{ENGINE} {SAMPLING}".replace("/", " ").split():
                 helps.setdefault(parameter.opts[0], set()).add(parameter.help)
-    assert len(helps) == 11
+    assert len(helps) == 12
     assert all(len(said) == 1 and None not in said for said in helps.values()), helps
 
 

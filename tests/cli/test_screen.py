@@ -117,9 +117,7 @@ def test_bars_are_filtered_and_no_markup(
     file = io.StringIO()
 
     def console(**options: Any) -> Console:
-        return Console(
-            **options, file=file, width=200, force_terminal=terminal, color_system=None
-        )
+        return Console(**options, file=file, width=200, force_terminal=terminal, color_system=None)
 
     monkeypatch.setattr(screen, "Console", console)
     with screen.progress(MofNCompleteColumn()) as bars:
@@ -176,7 +174,10 @@ def test_nothing_is_printed_past_the_filter() -> None:
                 called = ast.unparse(node.func)
                 assert called not in ("print", "typer.echo", "typer.secho", "rich.print"), name
                 assert not called.endswith(("stdout.write", "stderr.write")), name
-            if isinstance(node, ast.ImportFrom) and node.module in ("rich.console", "rich.progress"):
+            if isinstance(node, ast.ImportFrom) and node.module in (
+                "rich.console",
+                "rich.progress",
+            ):
                 taken = {alias.name for alias in node.names}
                 if name.startswith("cli/") and name != "cli/wrap.py":  # it is given a console
                     assert not taken & {"Console", "Progress", "track"}, name

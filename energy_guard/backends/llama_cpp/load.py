@@ -60,11 +60,12 @@ def load_llama(path: Path, **options: Any) -> Llama:
     n_ctx = min(DEFAULT_N_CTX, read_facts(path).trained_context or DEFAULT_N_CTX)
     defaults = {"n_ctx": n_ctx, "verbose": False}
     said: list[str] = []
+    quiet = not options.get("verbose", False)
 
     def hear(level: int, text: str) -> bool:
         if level == ERROR_LEVEL:  # the wrapper itself only says that loading failed
             said.append(text)
-        return False
+        return quiet  # the wrapper's own listener lets warnings through
 
     with held_back(), listening(hear):
         try:
