@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.table import Table
@@ -49,13 +49,10 @@ from energy_guard.questions.model_grader import ModelGrader
 from energy_guard.questions.rows import Question, read_rows
 from energy_guard.questions.to_label import readable_of
 from energy_guard.questions.unsure import list_unsure
-from energy_guard.questions.wording import Wording, Wordings, alike, few_shot, fits_context
+from energy_guard.questions.wording import SYSTEM, Wordings, as_told, fits_context, in_chat
 from energy_guard.report.labels import label_lines
 from energy_guard.request import Sampling
 from energy_guard.score import Detector
-
-SYSTEM: Final = "Answer in one short sentence."
-_MAX_TOKENS: Final = 48
 
 
 @bundled()
@@ -106,7 +103,7 @@ def calibrate(
     detector = _detector(detector, rules)
     if rules is not None:
         check_policy(rules, wish)
-    wordings = _wordings(system, shots)
+    wordings = as_told(system, shots, otherwise=in_chat())
     rows = _rows(data, reading)
     backend = engine.open()
     path = out or user_path(backend.info)
@@ -167,15 +164,6 @@ def _detector(given: str | None, policy: Policy | None) -> str | None:
     if named not in (None, name):
         raise ConfigError(f"--detector {name} is not the policy's, {named}", "Give one.")
     return name
-
-
-def _wordings(system: str | None, shots: int) -> Wordings:
-    """How questions are put; InputError for a system message where there is no chat."""
-    if not shots:
-        return alike(Wording(SYSTEM if system is None else system, (), _MAX_TOKENS))
-    if system is not None:
-        raise InputError("--system goes with a chat, and --shots asks in plain text", "Give one.")
-    return few_shot(shots)
 
 
 def _rows(data: list[Path] | None, reading: DataOptions) -> list[Question]:

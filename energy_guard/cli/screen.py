@@ -127,4 +127,4 @@ def filter_errors() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a replacement, not a traceback
-    sys.stderr = Errors(sys.stderr)  # type: ignore[assignment]
+    sys.stderr = Errors(sys.stderr)

@@ -34,7 +34,7 @@ OPTIONS = {
     "calibrate": f"data {ENGINE} {DATA} --max-risk --confidence --target --policy --system "
     "--shots --detector --locator --out --resume --grader --json",
     "eval": f"data {ENGINE} {DATA} -n --out --resume --from-traces --baselines --told --probe "
-    "--shots --detector --locator --profile --grader --json",
+    "--shots --system --detector --locator --profile --grader --json",
     "label": "answers --second-pass --report --labeller",
     "doctor": f"{ENGINE} --json",
     "bench": f"{ENGINE.replace('--n-ctx ', '')} --pairs --tokens --json",
