@@ -130,7 +130,14 @@ def _probe(options: EngineOptions) -> CheckResult:
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name
         way_out = "Install torch again, or try --device cpu."
-        if options.kind == "llama-cpp":
+        if child.returncode == -signal.SIGABRT:  # an assertion: no matter of the processor
+            why = [
+                line for line in child.stderr.splitlines() if "ASSERT" in line or "what()" in line
+            ]
+            way_out = "\n".join(
+                [*why, "The model file, or one of its options, does not fit this build."]
+            )
+        elif options.kind == "llama-cpp":
             way_out = f"Build it again:\n  {REBUILD}"
         return CheckResult(what, False, f"{options.kind} crashed ({name}). {way_out}")
     if child.returncode:
