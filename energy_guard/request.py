@@ -116,7 +116,7 @@ MAX_SEED: Final = 2**32 - 1
 
 def _is_seed(seed: object) -> bool:
     whole = isinstance(seed, Integral) and not isinstance(seed, bool)
-    return whole and 0 <= int(seed) <= MAX_SEED  # type: ignore[call-overload,no-any-return]
+    return whole and 0 <= int(seed) <= MAX_SEED  # type: ignore[call-overload]
 
 
 _NUMBERS: Final = (

@@ -52,7 +52,7 @@ from energy_guard.questions.model_grader import ModelGrader
 from energy_guard.questions.rows import Question
 from energy_guard.questions.to_label import readable_of
 from energy_guard.questions.unsure import list_unsure
-from energy_guard.questions.wording import WORDINGS, Wordings, as_told, in_chat
+from energy_guard.questions.wording import EACH_KIND, WORDINGS, Wordings, as_told, in_chat
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.report.page import evaluation_page
 from energy_guard.report.results import Results
@@ -182,7 +182,13 @@ def _results(
         profile.check(mode=made_with.get("mode", "chat"))
         profile.check_policy(Policy(on="p_wrong", abstain=profile.abstain))
     results: Results = {
-        **summarise(answers, detector, told=told, profile=profile),
+        **summarise(
+            answers,
+            detector,
+            told=told,
+            profile=profile,
+            wording=str(made_with.get("wording", EACH_KIND)),
+        ),
         "labels": figures,
         "command": run.command if run else _command(),
         "versions": versions(),
