@@ -74,7 +74,8 @@ class Sampling:
     temperature 0 is greedy. seed None draws a fresh seed. Names and defaults are llama.cpp's;
     logit_bias adds to the logits of token ids; -inf bans a token.
 
-    Raises InputError for what is no number, or NaN, and for a bias that is not keyed by ids.
+    Raises InputError for what is no number, or NaN, for a seed that is not from 0 to `MAX_SEED`,
+    and for a bias that is not keyed by ids.
 
     >>> Sampling(temperature=0.8, seed=7).top_k
     40
@@ -104,7 +105,18 @@ class Sampling:
             raise InputError(
                 f"temperature is {self.temperature}", "Give 0 (greedy) or a positive number."
             )
+        if self.seed is not None and not _is_seed(self.seed):
+            raise InputError(f"seed is {self.seed!r}", f"Give a whole number from 0 to {MAX_SEED}.")
         object.__setattr__(self, "logit_bias", _biases(self.logit_bias))
+
+
+MAX_SEED: Final = 2**32 - 1
+"""The largest that both engines take as it is: llama.cpp counts seeds in 32 bits."""
+
+
+def _is_seed(seed: object) -> bool:
+    whole = isinstance(seed, Integral) and not isinstance(seed, bool)
+    return whole and 0 <= int(seed) <= MAX_SEED  # type: ignore[call-overload]
 
 
 _NUMBERS: Final = (

@@ -160,3 +160,9 @@ def test_a_sampling_setting_that_is_no_number_is_refused(name: str, value: Any) 
 def test_a_deadline_that_never_comes_is_refused() -> None:
     with pytest.raises(InputError, match="deadline is NaN"):
         Request.raw("hi", deadline=math.nan)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**64, 10**400, 1.5, True, "1"])
+def test_a_seed_that_no_engine_takes_as_it_is_is_refused(seed: Any) -> None:
+    with pytest.raises(InputError, match="seed is"):
+        Sampling(seed=seed)

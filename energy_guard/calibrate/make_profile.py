@@ -16,7 +16,7 @@ from energy_guard.backends.base import ModelInfo
 from energy_guard.calibrate.certify import Labelled, certify, threshold_grid
 from energy_guard.calibrate.detector import adapt, pooled, rescaled, stack
 from energy_guard.calibrate.probability import fit_calibration
-from energy_guard.calibrate.split import Split, question_key, split_of
+from energy_guard.calibrate.split import SHARES, Split, question_key, split_of
 from energy_guard.energy import Floats
 from energy_guard.errors import InputError
 from energy_guard.estimates.estimate import Measured
@@ -320,6 +320,38 @@ def risk_of(score: Score, profile: Profile) -> float:
     if p is None and profile.unscored == "show":
         p = profile.far_risk(score)
     return math.nan if p is None else p
+
+
+def check_enough(splits: Sequence[Split], *, detector: str | None, promised: bool) -> None:
+    """Refuse questions that are too few whatever the answers, before any is asked.
+
+    Args:
+        splits: The set that each question belongs to.
+        detector: A single signal; None if a detector is to be fitted, to answers of its own.
+        promised: Whether the certifying questions are kept for a promise.
+
+    Raises:
+        InputError: They are too few; it says how many are needed in all.
+
+    """
+    learn: tuple[Split, ...] = ("calibrate",) if promised else ("calibrate", "certify")
+    steps: dict[str, tuple[Split, ...]] = {"calibrate": learn}
+    if detector is None:
+        steps["fit a detector"] = ("fit",)
+    shares = dict(SHARES)
+    least = 2 * FEWEST
+    in_all = max(
+        math.ceil(round(least / sum(shares[name] for name in names), 6)) for names in steps.values()
+    )
+    for what, names in steps.items():
+        there = sum(split in names for split in splits)
+        if there < least:
+            raise InputError(
+                f"{len(splits)} questions are too few: {there} of them are there to {what}, and "
+                f"that takes {FEWEST} right and {FEWEST} wrong answers",
+                f"Give at least {in_all} in all, and more if most answers are right or most are "
+                "wrong. A question always belongs to the same step.",
+            )
 
 
 def need(right: int, wrong: int, *, what: str) -> None:

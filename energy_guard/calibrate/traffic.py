@@ -30,7 +30,7 @@ from energy_guard.questions.labels import Label, digest_of
 from energy_guard.questions.refusal import is_refusal
 from energy_guard.questions.rows import Question
 from energy_guard.questions.to_label import is_answers
-from energy_guard.questions.wording import ONE_EACH, WORDINGS, kind_of
+from energy_guard.questions.wording import EACH_KIND, WORDINGS, kind_of
 from energy_guard.score import Score, Unscored
 
 FEWEST: Final = 50
@@ -353,7 +353,7 @@ def _system_of(answered: Answered, made_with: Mapping[str, Any]) -> str | None:
     if made_with.get("mode") == "raw":
         return None
     system = made_with.get("wording")
-    if system == ONE_EACH:
+    if system == EACH_KIND:
         asked = answered.question, answered.answers, answered.context, answered.choices
         system = WORDINGS[kind_of(Question(answered.id, answered.task, *asked))].system
     rule = made_with.get("rule")

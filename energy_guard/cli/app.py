@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib.metadata import version
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
@@ -22,6 +22,7 @@ from energy_guard.cli.evaluate import evaluate
 from energy_guard.cli.label import label
 from energy_guard.cli.options import BAD_INPUT
 from energy_guard.cli.score import score
+from energy_guard.cli.screen import filter_errors, open_missing_streams, say, tell
 from energy_guard.errors import EnergyGuardError, InputError
 
 app = typer.Typer(
@@ -43,7 +44,7 @@ app.command()(bench)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"energy-guard {version('energy-guard')}")
+        say(f"energy-guard {version('energy-guard')}")
         raise typer.Exit
 
 
@@ -61,8 +62,9 @@ def options(
 
 def main() -> None:
     """Run the program and exit."""
-    for stream in (sys.stdout, sys.stderr):
-        _never_fail_on_encoding(stream)
+    if not open_missing_streams():
+        _leave(1, "standard output is closed\nSend it to a file, or to /dev/null.")
+    filter_errors()
     try:
         try:
             app()
@@ -76,15 +78,9 @@ def main() -> None:
         _leave(1, f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
 
 
-def _never_fail_on_encoding(stream: TextIO) -> None:
-    """A console that cannot show a character gets a replacement, not a traceback."""
-    if hasattr(stream, "reconfigure"):
-        stream.reconfigure(errors="replace")
-
-
 def _leave(status: int, message: str = "") -> None:
     if message:
-        print(f"energy-guard: {message}", file=sys.stderr)  # noqa: T201
+        tell(f"energy-guard: {message}")
     # What is left in the buffer cannot be written: do not try again while exiting.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)

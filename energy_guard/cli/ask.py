@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from energy_guard.cli.bundle import bundled
 from energy_guard.cli.live import show_live
@@ -21,6 +19,7 @@ from energy_guard.cli.options import (
     open_log,
     read_prompt,
 )
+from energy_guard.cli.screen import Console, say, say_json
 from energy_guard.errors import LogError
 from energy_guard.guard import Guard
 from energy_guard.report.terminal import details, remarks, verdict_line
@@ -62,14 +61,14 @@ def ask(
             raise
         result, not_logged = error.result, error
     if as_json:
-        typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False))
+        say_json(result.to_dict())
     elif console.is_terminal:
         console.print(*details(result.to_dict()), sep="\n")
     else:
-        typer.echo(result.text)
+        say(result.text)
         said = [verdict_line(result.to_dict()), *filter(None, [result.warning])]
         said += remarks(result.to_dict())
-        Console(stderr=True, soft_wrap=True, markup=False).print(*said, sep="\n")
+        Console(stderr=True, soft_wrap=True).print(*said, sep="\n")
     if not_logged is not None:
         raise not_logged
     if not result.shown:

@@ -11,14 +11,15 @@ from statistics import median, quantiles
 from typing import Annotated, Final, TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import track
+from rich.progress import MofNCompleteColumn
 from rich.table import Table
+from rich.text import Text
 
 from energy_guard.backends.speed import Comparison, interleaved
 from energy_guard.cli.bench_engines import BENCHES
 from energy_guard.cli.bundle import bundled
 from energy_guard.cli.options import BAD_INPUT, EngineOptions, Json
+from energy_guard.cli.screen import Console, progress, say_json
 from energy_guard.errors import EngineError, InputError
 
 MEMORY_TOKENS: Final = 2000
@@ -31,9 +32,11 @@ def bench(
     engine: EngineOptions,
     *,
     pairs: Annotated[
-        int | None, typer.Option(help="Rounds; each runs every way once.", min=2)
+        int | None, typer.Option(help="Rounds; each runs every way once.", min=2, max=10_000)
     ] = None,
-    tokens: Annotated[int | None, typer.Option(help="Length of an answer.", min=16)] = None,
+    tokens: Annotated[
+        int | None, typer.Option(help="Length of an answer.", min=16, max=2**20)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure the guard's cost: time a token beside bare generation, a retry, peak memory.
@@ -62,7 +65,7 @@ def bench(
             "peak_memory_kib": memory,
             "memory_tokens": MEMORY_TOKENS,
         }
-        typer.echo(json.dumps(report))
+        say_json(report)
         return
     console = Console()
     console.print(f"{measured.name}: {pairs} interleaved rounds of {tokens} tokens, greedy")
@@ -77,18 +80,19 @@ def _table(timed: list[tuple[Comparison, list[dict[str, float]]]], retries: list
     for heading in ("", "ms a token", "ratio to bare: median", "quartiles"):
         table.add_column(heading, justify="left" if not heading else "right")
     for comparison, rounds in timed:
-        table.add_row(f"[dim]{comparison.title}")
+        table.add_row(Text(comparison.title, "dim"))
         for name in comparison.ways:
             times = f"{median(one[name] for one in rounds) * 1e3:.2f}"
             ratios = [one[name] / one[comparison.bare] for one in rounds]
             table.add_row(name, times, *_spread(ratios))
-    table.add_row("[dim]the same prompt again")
+    table.add_row(Text("the same prompt again", "dim"))
     table.add_row("a retry, to its decoding", "", *_spread(retries))
     return table
 
 
 def _shown(items: Iterable[Item], what: str, number: int) -> list[Item]:
-    return list(track(items, what, number, console=Console(stderr=True)))
+    with progress(MofNCompleteColumn()) as shown:
+        return list(shown.track(items, total=number, description=what))
 
 
 def _spread(values: list[float]) -> tuple[str, str]:

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, get_args
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from energy_guard.backends import Backend
-from energy_guard.calibrate.make_profile import Made, Wish, make_profile
+from energy_guard.calibrate.make_profile import Made, Wish, check_enough, make_profile
 from energy_guard.calibrate.make_profile_with_retries import (
     asking_profile,
     check_policy,
@@ -33,6 +32,7 @@ from energy_guard.cli.options import (
     Shots,
 )
 from energy_guard.cli.progress import bars
+from energy_guard.cli.screen import Console, say_json, tell
 from energy_guard.errors import ConfigError, InputError
 from energy_guard.estimates.estimate import Measured, NotDefined
 from energy_guard.evaluate.label_figures import grader_name, label_figures
@@ -50,13 +50,10 @@ from energy_guard.questions.model_grader import ModelGrader
 from energy_guard.questions.rows import Question, read_rows
 from energy_guard.questions.to_label import readable_of
 from energy_guard.questions.unsure import list_unsure
-from energy_guard.questions.wording import Wording, Wordings, alike, few_shot, fits_context
+from energy_guard.questions.wording import SYSTEM, Wordings, as_told, fits_context, in_chat
 from energy_guard.report.labels import label_lines
 from energy_guard.request import Sampling
 from energy_guard.score import Detector
-
-SYSTEM: Final = "Answer in one short sentence."
-_MAX_TOKENS: Final = 48
 
 
 @bundled()
@@ -146,12 +143,17 @@ def calibrate(
     detector = _detector(detector, rules)
     if rules is not None:
         check_policy(rules, wish)
-    wordings = _wordings(system, shots)
+    wordings = as_told(system, shots, otherwise=in_chat())
     rows = _rows(data, reading)
     backend = engine.open()
     path = out or user_path(backend.info)
     asker = _Asker(backend, path, wordings, resume)
     rows = asker.fitting(rows)
+    check_enough(
+        [split_of(row.question, row.context) for row in rows],
+        detector=detector,
+        promised=max_risk is not None,
+    )
     guard = Guard(
         backend,
         Policy(model=rules.model) if rules else None,
@@ -188,7 +190,7 @@ def calibrate(
             )
         store(made.profile, path)
     if as_json:
-        typer.echo(made.profile.model_dump_json(by_alias=True))
+        say_json(made.profile.model_dump(mode="json", by_alias=True))
     else:
         _print(Console(), made, path)
 
@@ -209,15 +211,6 @@ def _detector(given: str | None, policy: Policy | None) -> str | None:
     if named not in (None, name):
         raise ConfigError(f"--detector {name} is not the policy's, {named}", "Give one.")
     return name
-
-
-def _wordings(system: str | None, shots: int) -> Wordings:
-    """How questions are put; InputError for a system message where there is no chat."""
-    if not shots:
-        return alike(Wording(SYSTEM if system is None else system, (), _MAX_TOKENS))
-    if system is not None:
-        raise InputError("--system goes with a chat, and --shots asks in plain text", "Give one.")
-    return few_shot(shots)
 
 
 def _rows(data: list[Path] | None, reading: DataOptions) -> list[Question]:
@@ -252,7 +245,7 @@ class _Asker:
             raise InputError("no question fits the context", "Give more of it: --n-ctx.")
         if len(short) < len(rows):
             count = f"{len(rows) - len(short)} of {len(rows)} questions"
-            typer.echo(f"{count} do not fit the context and are left out", err=True)
+            tell(f"{count} do not fit the context and are left out")
         return short
 
     def ask(
@@ -288,7 +281,7 @@ def _labelled(answers: list[Answered], file: Path) -> list[Answered]:
     if given:
         grader = grader_name(read_answers(file)[0])
         for line in label_lines(label_figures(readable_of(answers), labels, grader=grader)):
-            typer.echo(line, err=True)
+            tell(line)
     return with_labels(answers, given)
 
 

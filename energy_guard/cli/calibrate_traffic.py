@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import typer
-from rich.console import Console
-
 from energy_guard.calibrate.traffic import (
     Gathered,
     Relevelled,
@@ -17,6 +14,7 @@ from energy_guard.calibrate.traffic import (
     relevelled,
 )
 from energy_guard.cli.options import EngineOptions
+from energy_guard.cli.screen import Console, say_json
 from energy_guard.errors import ConfigError, InputError
 from energy_guard.profile import Profile
 from energy_guard.profile.store import find, store, user_path
@@ -68,7 +66,7 @@ def calibrate_on_traffic(
     made = relevelled(start, gathered, system=system)
     store(made.profile, path)
     if as_json:
-        typer.echo(made.profile.model_dump_json(by_alias=True))
+        say_json(made.profile.model_dump(mode="json", by_alias=True))
     else:
         _print(Console(), gathered, made, unused=len(given) - gathered.labels_used)
         Console().print(f"Profile: {path} (use it with --profile)", soft_wrap=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -18,14 +17,15 @@ from energy_guard.cli.bundle import bundled
 from energy_guard.cli.lines import Read, piped_line, stoppable, typed_line
 from energy_guard.cli.live import show_live
 from energy_guard.cli.options import EngineOptions, JudgingOptions, SamplingOptions, open_log
+from energy_guard.cli.screen import Console, say
 from energy_guard.conversation import Conversation
 from energy_guard.errors import EnergyGuardError, InputError, PromptError
 from energy_guard.files import OWNER_ONLY
 from energy_guard.guard import Guard
+from energy_guard.report.printable import printable
 from energy_guard.report.terminal import (
     details,
     outcome,
-    printable,
     remarks,
     risk_legend,
     rules,
@@ -157,7 +157,7 @@ class Chat:
         if self._screen.is_terminal:
             return show_live(self._screen, self._guard, self._guard.stream(request))
         result = self._guard.ask(request)
-        typer.echo(result.text)
+        say(result.text)
         return result
 
     def _command(self, line: str) -> bool:

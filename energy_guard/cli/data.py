@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from energy_guard.cli.screen import tell
 from energy_guard.questions.reading.columns import parse_columns
 from energy_guard.questions.rows import Question, read_rows
 
@@ -35,5 +36,5 @@ class DataOptions:
             paths,
             columns=parse_columns(self.column or ()),
             separator=self.separator or None,
-            on_note=lambda note: typer.echo(f"note: {note}", err=True),
+            on_note=lambda note: tell(f"note: {note}"),
         )

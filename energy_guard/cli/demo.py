@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from rich.console import Console
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
 from energy_guard.cli.live import show_live
 from energy_guard.cli.options import EngineOptions
+from energy_guard.cli.screen import Console
 from energy_guard.guard import Guard
-from energy_guard.report.terminal import VERDICTS, details, printable, risk_legend, rules
+from energy_guard.report.printable import printable
+from energy_guard.report.terminal import VERDICTS, details, risk_legend, rules
 from energy_guard.request import Message
 from energy_guard.result import Result
 
@@ -37,9 +38,8 @@ def demo() -> None:
     """Ask the embedded model eight questions, and show what the guard makes of the answers."""
     console = Console(width=None if Console().is_terminal else 100)
     guard = Guard(EngineOptions().open())
-    console.print(
-        f"[bold]{guard.backend.info.name}[/] with a guard: detector {guard.detector.name}"
-    )
+    name = Text(guard.backend.info.name, "bold")
+    console.print(Text.assemble(name, f" with a guard: detector {guard.detector.name}"))
     console.print(Text(f"Rules on {rules(guard.policy)}."))
     console.print(Text.assemble("Tokens: ", risk_legend(), " risk"))
     results = []

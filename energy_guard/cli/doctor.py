@@ -13,7 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from energy_guard.backends import Backend
@@ -28,6 +27,7 @@ from energy_guard.backends.transformers.load import devices
 from energy_guard.backends.transformers.selfcheck import self_check as check_transformers
 from energy_guard.cli.bundle import bundled
 from energy_guard.cli.options import EngineOptions, Json
+from energy_guard.cli.screen import Console, say_json
 from energy_guard.errors import EnergyGuardError
 from energy_guard.request import Request
 
@@ -62,7 +62,7 @@ def doctor(
             mark, style = _MARKS[finding.ok]
             console.print(Text.assemble((mark, style), f" {finding.what}: {finding.detail}"))
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings]))
+        say_json([asdict(finding) for finding in findings])
     if any(finding.ok is False for finding in findings):
         raise typer.Exit(1)
 
@@ -130,7 +130,14 @@ def _probe(options: EngineOptions) -> CheckResult:
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name
         way_out = "Install torch again, or try --device cpu."
-        if options.kind == "llama-cpp":
+        if child.returncode == -signal.SIGABRT:  # an assertion: no matter of the processor
+            why = [
+                line for line in child.stderr.splitlines() if "ASSERT" in line or "what()" in line
+            ]
+            way_out = "\n".join(
+                [*why, "The model file, or one of its options, does not fit this build."]
+            )
+        elif options.kind == "llama-cpp":
             way_out = f"Build it again:\n  {REBUILD}"
         return CheckResult(what, False, f"{options.kind} crashed ({name}). {way_out}")
     if child.returncode:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from energy_guard.cli.bundle import bundled
@@ -26,6 +24,7 @@ from energy_guard.cli.options import (
     Shots,
 )
 from energy_guard.cli.progress import bars
+from energy_guard.cli.screen import Console, say_json
 from energy_guard.errors import InputError
 from energy_guard.evaluate.folder import (
     EvaluationRun,
@@ -53,7 +52,7 @@ from energy_guard.questions.model_grader import ModelGrader
 from energy_guard.questions.rows import Question
 from energy_guard.questions.to_label import readable_of
 from energy_guard.questions.unsure import list_unsure
-from energy_guard.questions.wording import WORDINGS, Wordings, few_shot
+from energy_guard.questions.wording import EACH_KIND, WORDINGS, Wordings, as_told, in_chat
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.report.page import evaluation_page
 from energy_guard.report.results import Results
@@ -82,6 +81,13 @@ def evaluate(
         int, typer.Option(help="Questions of each task to ask with the target's rule.", min=0)
     ] = 0,
     shots: Shots = 0,
+    system: Annotated[
+        str | None,
+        typer.Option(
+            help="The system message that you will use; otherwise the profile's, or one for each "
+            "kind of question with examples."
+        ),
+    ] = None,
     probe: Annotated[
         bool, typer.Option("--probe", help="Read hidden states for a probe (transformers only).")
     ] = False,
@@ -105,7 +111,7 @@ def evaluate(
     check_grader(grader)
     tried = Profile.read(profile) if profile else None
     if from_traces is not None:
-        if data or resume or baselines or told or probe or grader or shots:
+        if data or resume or baselines or told or probe or grader or shots or system is not None:
             raise InputError("--from-traces asks no questions: it goes with no data file")
         folder = Folder(out or (from_traces if from_traces.is_dir() else from_traces.parent))
     else:
@@ -132,7 +138,7 @@ def evaluate(
                     baselines=baselines,
                     told=told,
                     probe=probe,
-                    shots=shots,
+                    wordings=as_told(system, shots, otherwise=_as_made(tried)),
                     grader=second,
                 ),
                 asked,
@@ -147,7 +153,7 @@ def evaluate(
     list_unsure(answers, folder.unsure)
     write_whole(folder.report, evaluation_page(results))
     if as_json:
-        typer.echo(json.dumps(results, ensure_ascii=False, allow_nan=False))
+        say_json(results)
         return
     console = Console()
     console.print(evaluation_view(results))
@@ -176,7 +182,13 @@ def _results(
         profile.check(mode=made_with.get("mode", "chat"))
         profile.check_policy(Policy(on="p_wrong", abstain=profile.abstain))
     results: Results = {
-        **summarise(answers, detector, told=told, profile=profile),
+        **summarise(
+            answers,
+            detector,
+            told=told,
+            profile=profile,
+            wording=str(made_with.get("wording", EACH_KIND)),
+        ),
         "labels": figures,
         "command": run.command if run else _command(),
         "versions": versions(),
@@ -200,21 +212,22 @@ def _check_extra() -> None:
 class _Wanted:
     """How many questions of each task: in all, for the baselines, and with a rule.
 
-    probe: whether hidden states are wanted, too. shots: worked examples in plain text, 0 for a
-    chat. grader: None if the rules grade alone.
+    probe: whether hidden states are wanted, too. wordings: how questions are put. grader: None if
+    the rules grade alone.
     """
 
     rows: int
     baselines: int
     told: int
     probe: bool
-    shots: int
+    wordings: Wordings
     grader: ModelGrader | None
 
-    @property
-    def wordings(self) -> Wordings:
-        """How questions are put."""
-        return few_shot(self.shots) if self.shots else WORDINGS
+
+def _as_made(profile: Profile | None) -> Wordings:
+    """How questions are put: as those were that the profile was made with, if one is tried."""
+    system = profile.system_prompt if profile else None
+    return WORDINGS if system is None else in_chat(system)
 
 
 def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Question], folder: Folder) -> None:
@@ -240,6 +253,7 @@ def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Question], folder: Folde
                 reader,
                 list(zip(chosen, answers, strict=True)),
                 folder=folder.states,
+                wordings=wanted.wordings,
                 on_measured=advance,
             )
     if wanted.baselines:
@@ -247,7 +261,13 @@ def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Question], folder: Folde
         by_id = {answered.id: answered for answered in answers}
         pairs = [(row, by_id[row.id]) for row in subsample]
         with bars("baselines", subsample) as advance:
-            measure(guard, pairs, path=folder.measured, on_measured=advance)
+            measure(
+                guard,
+                pairs,
+                path=folder.measured,
+                wordings=wanted.wordings,
+                on_measured=advance,
+            )
     told = read_told(folder.path)  # what was told before is graded again, asked for or not
     more = {row.id for row in choose(chosen, wanted.told)[0]}
     for target in TOLD:

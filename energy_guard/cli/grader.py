@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from energy_guard.cli.options import EngineOptions
+from energy_guard.cli.screen import tell
 from energy_guard.errors import ConfigError
 from energy_guard.questions.model_grader import ModelGrader, grading_with
 
@@ -57,9 +58,8 @@ def opened_grader(
     engine = EngineOptions(given.removeprefix(_MODEL), n_threads=n_threads).open()
     with grading_with(engine, asked) as grader:
         if not grader.measured:
-            typer.echo(
+            tell(
                 f"Nobody has measured how {engine.info.name} grades: only what it is nearly sure "
-                "of counts, the rest is unsure.",
-                err=True,
+                "of counts, the rest is unsure."
             )
         yield grader

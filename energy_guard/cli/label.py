@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
 from energy_guard.cli.keys import END, Keys
+from energy_guard.cli.screen import Console
 from energy_guard.evaluate.label_figures import grader_name, label_figures
 from energy_guard.extras import needs_extra
 from energy_guard.questions.answered import read_answers
@@ -21,7 +21,7 @@ from energy_guard.questions.grade import Outcome
 from energy_guard.questions.labels import LabelFile, Pass, labels_beside
 from energy_guard.questions.to_label import Readable, in_order, read_readable, shuffled
 from energy_guard.report.labels import label_lines
-from energy_guard.report.terminal import printable
+from energy_guard.report.printable import printable
 
 _OUTCOMES: Final[dict[str, Outcome]] = {
     "r": "right",

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Final
 
-import typer
-
 from energy_guard.cli.options import decode_input
+from energy_guard.cli.screen import say
 from energy_guard.errors import PromptError
 from energy_guard.request import CancelToken
 
@@ -39,10 +38,10 @@ def typed_line() -> str | None:
         except UnicodeDecodeError as error:
             raise PromptError("what was typed is not valid UTF-8") from error
         except EOFError:
-            typer.echo()
+            say()
             return None
         except KeyboardInterrupt:
-            typer.echo()
+            say()
             if editor is None or not editor.get_line_buffer():
                 return None
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich.console import Console
+from rich.text import Text
 
+from energy_guard.cli.screen import Console
 from energy_guard.cli.wrap import WordWrap
 from energy_guard.events import AttemptStarted, Done, GuardEvent
 from energy_guard.events import Text as TextEvent
 from energy_guard.guard import Guard
 from energy_guard.report.levels import token_level
-from energy_guard.report.terminal import STYLES, printable
+from energy_guard.report.printable import printable
+from energy_guard.report.terminal import STYLES
 from energy_guard.result import Result
 
 
@@ -24,7 +26,7 @@ def show_live(console: Console, guard: Guard, events: Iterable[GuardEvent]) -> R
         for event in events:
             if isinstance(event, AttemptStarted) and event.attempt:
                 screen.new_line()
-                console.print(f"[dim]attempt {event.attempt + 1}:[/]")
+                console.print(Text(f"attempt {event.attempt + 1}:", "dim"))
             elif isinstance(event, TextEvent):
                 level = token_level(guard.detector.per_token, thresholds, event.nll, event.risk)
                 screen.write(printable(event.text), STYLES[level])

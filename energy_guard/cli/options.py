@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -18,7 +20,7 @@ from energy_guard.locate import locator as locator_named
 from energy_guard.log import TraceLog
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
-from energy_guard.request import RequestOptions, Sampling
+from energy_guard.request import MAX_SEED, RequestOptions, Sampling, check_template_variables
 from energy_guard.score import Detector
 
 Model = Annotated[
@@ -34,15 +36,22 @@ BackendName = Annotated[
 ]
 MaxTokens = Annotated[int, typer.Option(help="Longest answer, in tokens.")]
 Temperature = Annotated[float, typer.Option(help="0 is greedy.")]
-Seed = Annotated[int | None, typer.Option(help="Makes sampling repeatable.")]
+Seed = Annotated[int | None, typer.Option(help="Makes sampling repeatable.", min=0, max=MAX_SEED)]
 Stop = Annotated[list[str] | None, typer.Option(help="Text that ends the answer.")]
-NCtx = Annotated[int | None, typer.Option(help="Tokens of context.", min=1, max=2**31 - 1)]
+NCtx = Annotated[int | None, typer.Option(help="Tokens of context.", min=1, max=2**24)]
 NGpuLayers = Annotated[
-    int | None, typer.Option(help="For llama-cpp: layers on the GPU; -1 for all.")
+    int | None,
+    typer.Option(help="For llama-cpp: layers on the GPU; -1 for all.", min=-1, max=2**16),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="For transformers: cpu, cuda or mps.")]
 DType = Annotated[
     str | None, typer.Option("--dtype", help=f"For transformers: {', '.join(DTYPES)}.")
+]
+TemplateVariable = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="NAME=VALUE for the chat template, such as enable_thinking=false; for each one."
+    ),
 ]
 NThreads = Annotated[int | None, typer.Option(help="Threads while generating.", min=1, max=512)]
 DetectorName = Annotated[
@@ -90,8 +99,10 @@ class EngineOptions:
     n_threads: NThreads = None
     device: Device = None
     dtype: DType = None
+    template_variable: TemplateVariable = None
 
     def __post_init__(self) -> None:
+        template_variables(self.template_variable or ())
         for name, owner in _OF_ONE_BACKEND.items():
             if getattr(self, name) is not None and self.kind != owner:
                 raise ConfigError(
@@ -108,7 +119,36 @@ class EngineOptions:
     def open(self, **more: Any) -> Backend:
         """Load the model; more: options that are no user's."""
         given = {name: value for name, value in asdict(self).items() if value is not None}
+        variables = given.pop("template_variable", ())
+        if variables:
+            more = {"template_variables": template_variables(variables), **more}
         return load(given.pop("model"), given.pop("backend", None), **given, **more)
+
+
+def template_variables(given: Sequence[str]) -> dict[str, Any]:
+    """Read variables of a chat template: NAME=VALUE each, VALUE as JSON or else as a text.
+
+    >>> template_variables(["enable_thinking=false", "style=short"])
+    {'enable_thinking': False, 'style': 'short'}
+
+    Raises:
+        ConfigError: One is not of this form, or comes twice.
+        InputError: One is a part of the request, and no variable.
+    """
+    found: dict[str, Any] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not sign or not name.isidentifier() or name in found:
+            why = "is given twice" if name in found else "is no NAME=VALUE"
+            raise ConfigError(
+                f"--template-variable {text!r} {why}", "For example: enable_thinking=false"
+            )
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    check_template_variables(found)
+    return found
 
 
 _OF_ONE_BACKEND: Final = {

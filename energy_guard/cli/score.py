@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -24,12 +22,14 @@ from energy_guard.cli.options import (
     open_log,
     read_prompt,
 )
+from energy_guard.cli.screen import Console, say_json, tell
 from energy_guard.errors import InputError
 from energy_guard.guard import Guard
 from energy_guard.judge import Judge
 from energy_guard.log import LogEntry, read_log
 from energy_guard.questions.labels import Label, LabelFile, digest_of, labels_beside
-from energy_guard.report.terminal import VERDICTS, printable
+from energy_guard.report.printable import printable
+from energy_guard.report.terminal import VERDICTS
 from energy_guard.request import Request
 from energy_guard.result import Result
 
@@ -69,7 +69,7 @@ def score(
     guard = Guard(engine.open(), **settings, log=open_log(log, log_private))
     result = guard.score(request, text, fast=fast)
     if as_json:
-        typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False))
+        say_json(result.to_dict())
     else:
         Console().print(result)
     if not result.shown:
@@ -91,10 +91,10 @@ def _score_log(path: str, settings: dict[str, Any], as_json: bool) -> None:
         result = judge.conclude(attempts, judge.final(attempts), info=info)
         scored.append((_labelled(entry, labels), result))
     for warning in log.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        tell(f"warning: {warning}")
     if as_json:
         results = [result.to_dict() | {"label": entry.label} for entry, result in scored]
-        typer.echo(json.dumps({"results": results}, ensure_ascii=False, allow_nan=False))
+        say_json({"results": results})
     else:
         _print_log(Console(), scored)
 

@@ -16,16 +16,19 @@ from energy_guard.estimates.ranking import auroc
 from energy_guard.evaluate.figures import measured
 from energy_guard.evaluate.task_arrays import Task
 from energy_guard.profile import Profile
-from energy_guard.questions.wording import WORDINGS
+from energy_guard.questions.wording import EACH_KIND, systems_of
 from energy_guard.report.results import ProfileFigures, ProfileRow
 from energy_guard.request import Sampling
 from energy_guard.score import Score
 
 
-def profile_figures(tasks: Sequence[Task], profile: Profile) -> ProfileFigures:
+def profile_figures(
+    tasks: Sequence[Task], profile: Profile, *, wording: str = EACH_KIND
+) -> ProfileFigures:
     """Return how a profile ranks, what its rule shows, and how right its P(wrong) is.
 
     For all tasks together and for each. certificates: what it promised about such answers.
+    wording: how the questions were put, as a file of answers records it.
     """
     found = {task.name: _scores(task, profile) for task in tasks}
     risk, p_wrong, shown = (np.concatenate(each) for each in zip(*found.values(), strict=True))
@@ -38,7 +41,7 @@ def profile_figures(tasks: Sequence[Task], profile: Profile) -> ProfileFigures:
     return {
         "detector": profile.detector,
         "abstain": profile.abstain,
-        "notes": _notes(profile),
+        "notes": _notes(profile, wording),
         "promise": {"max_risk": promise.max_risk, "confidence": promise.confidence}
         if promise
         else None,
@@ -46,9 +49,9 @@ def profile_figures(tasks: Sequence[Task], profile: Profile) -> ProfileFigures:
     }
 
 
-def _notes(profile: Profile) -> list[str]:
+def _notes(profile: Profile, wording: str) -> list[str]:
     """How questions are asked here otherwise than the profile's were."""
-    said = [profile.warnings(wording.system, Sampling()) for wording in WORDINGS.values()]
+    said = [profile.warnings(system, Sampling()) for system in systems_of(wording)]
     return sorted({note for notes in said for note in notes})
 
 

@@ -48,6 +48,7 @@ from energy_guard.profile import Profile
 from energy_guard.questions.answered import Answered
 from energy_guard.questions.grade import Outcome
 from energy_guard.questions.unsure import sure
+from energy_guard.questions.wording import EACH_KIND
 from energy_guard.report.results import (
     Compared,
     Gains,
@@ -99,11 +100,13 @@ def summarise(
     *,
     told: Mapping[float, Sequence[Answered]] | None = None,
     profile: Profile | None = None,
+    wording: str = EACH_KIND,
 ) -> Summary:
     """Return the results of an evaluation; the same answers give the same results.
 
     detector: what the guard's figures are for, instead of the fitted one. told: answers after the
     model was told the rule of a confidence target, by target. profile: one to try as it is.
+    wording: how the questions were put, as a file of answers records it.
     Answers whose grade is unsure are counted, and stand in no other figure.
     """
     graded = sure(answers)
@@ -133,7 +136,7 @@ def summarise(
         "told": told_figures(
             graded, {target: sure(those) for target, those in (told or {}).items()}
         ),
-        "profile": profile_figures(tasks, profile) if profile else None,
+        "profile": profile_figures(tasks, profile, wording=wording) if profile else None,
         "examples": examples_of(tasks, guards.together),
     }
 

@@ -6,6 +6,7 @@ what numbers it may mean.
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,8 +100,9 @@ def tokens(text: str) -> tuple[Word, ...]:
     for match in _TOKEN.finditer(text):
         raw = match[0]
         if set(raw) <= set(_HAN_DIGITS):
-            value = _han(raw)
-            found.append(Word(_plain(value), raw, match.start(), match.end(), (value,)))
+            values = _finite(_han(raw))
+            plain = _plain(values[0]) if values else raw
+            found.append(Word(plain, raw, match.start(), match.end(), values))
         elif raw in _SIGNS or _DIGITS.fullmatch(raw):
             found.append(_numeral(raw, match.start(), match.end()))
         else:
@@ -122,11 +124,16 @@ def folded(raw: str) -> str:
 
 
 def _numeral(raw: str, start: int, end: int) -> Word:
-    values = _values(raw)
+    values = _finite(*_values(raw))
     text = raw
     if values:
         text = raw if "/" in raw else _plain(values[0])
     return Word(text, text, start, end, values, True)
+
+
+def _finite(*values: float) -> tuple[float, ...]:
+    """The values that arithmetic holds; a number too large for it is compared as it is written."""
+    return tuple(value for value in values if math.isfinite(value))
 
 
 def _values(raw: str) -> tuple[float, ...]:
@@ -167,14 +174,15 @@ def _word(raw: str, start: int, end: int, before: Sequence[Word], text: str) -> 
     capital = raw[0].isupper()
     ordinal = regex.fullmatch(r"(\d+)(?:st|nd|rd|th)", raw, regex.IGNORECASE)
     if ordinal:
-        return Word(ordinal[1], raw, start, end, (float(ordinal[1]),), True)
+        return Word(ordinal[1], raw, start, end, _finite(float(ordinal[1])), True)
     decade = regex.fullmatch(r"(\d*)(\d0)'?s", raw)
     if decade:
         return Word(f"{decade[1]}{decade[2]}s", f"{decade[2]}s", start, end)
     counted = regex.fullmatch(r"(\d+(?:\.\d+)?)(\p{L}{1,4})", raw)
     if counted and counted[2].lower() in ("k", "m", "bn"):
         size = {"k": 1e3, "m": 1e6, "bn": 1e9}[counted[2].lower()]
-        return Word(raw.casefold(), raw.casefold(), start, end, (float(counted[1]) * size,))
+        values = _finite(float(counted[1]) * size)
+        return Word(raw.casefold(), raw.casefold(), start, end, values)
     if raw.casefold() in _DECADES:
         return Word(_DECADES[raw.casefold()], raw.casefold(), start, end)
     head, _, tail = raw.partition("'")
@@ -229,7 +237,7 @@ def _numbers(found: Sequence[Word], text: str) -> list[Word]:
             and found[at].text == "one"
             and [w.text for w in found[at + 1 : at + 2]] == ["of"]
         )
-        if size and not one:
+        if size and not one and math.isfinite(value):
             plain = _plain(value)
             first, last = found[at], found[at + size - 1]
             out.append(Word(plain, plain, first.start, last.end, (value,), first.capital))

@@ -13,12 +13,10 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from energy_guard.backends import Backend
+from energy_guard.errors import InputError
 from energy_guard.questions.grading.numbers import calculated
 from energy_guard.questions.rows import Question
 from energy_guard.request import Message, Request, Sampling
-
-ONE_EACH: Final = "one for each kind"
-"""What files of answers say in the place of a wording if each kind of question had its own."""
 
 Kind = Literal["free", "choices", "passage", "calculation"]
 
@@ -39,6 +37,15 @@ class Wording:
 
 Wordings = Mapping[Kind, Wording]
 """A wording for each kind of question."""
+
+
+SYSTEM: Final = "Answer in one short sentence."
+"""The system message of the shipped profiles, and of a profile whose maker names no other."""
+
+EACH_KIND: Final = "one for each kind"
+"""How files of answers call `WORDINGS`, which have no system message in common."""
+
+_PLAIN_TEXT: Final = "plain text, "
 
 
 def kind_of(row: Question) -> Kind:
@@ -118,12 +125,47 @@ def few_shot(shots: int) -> Wordings:
     }
 
 
+def in_chat(system: str = SYSTEM) -> Wordings:
+    """Return the wordings of people who chat: their system message, and no examples.
+
+    >>> in_chat("Be brief.")["free"].examples
+    ()
+    """
+    return alike(Wording(system, (), max_tokens=48))
+
+
+def as_told(system: str | None, shots: int, *, otherwise: Wordings) -> Wordings:
+    """Return how questions are put as the options `--system` and `--shots` say.
+
+    Args:
+        system: The system message; None if none is named.
+        shots: Worked examples in plain text; 0 for a chat.
+        otherwise: What holds if neither is named.
+
+    Raises:
+        InputError: Both are named.
+
+    """
+    if not shots:
+        return otherwise if system is None else in_chat(system)
+    if system is not None:
+        raise InputError("--system goes with a chat, and --shots asks in plain text", "Give one.")
+    return few_shot(shots)
+
+
+def systems_of(recorded: str) -> tuple[str | None, ...]:
+    """Return the system messages of the wordings by this name; None for plain text."""
+    if recorded == EACH_KIND:
+        return tuple(wording.system for wording in WORDINGS.values())
+    return (None if recorded.startswith(_PLAIN_TEXT) else recorded,)
+
+
 def name_of(wordings: Wordings) -> str:
     """Say how questions are put, in the words that files of answers have."""
     first = wordings["free"]
     if first.raw:
-        return f"plain text, {len(first.examples)} examples"
-    return ONE_EACH if wordings == WORDINGS else first.system
+        return f"{_PLAIN_TEXT}{len(first.examples)} examples"
+    return EACH_KIND if wordings == WORDINGS else first.system
 
 
 def with_rule(wording: Wording, rule: str) -> Wording:
@@ -132,7 +174,7 @@ def with_rule(wording: Wording, rule: str) -> Wording:
 
 
 def _opening(wording: Wording) -> list[Message]:
-    turns = [Message("system", wording.system)]
+    turns = [Message("system", wording.system)] if wording.system else []
     for question, answer in wording.examples:
         turns += [Message("user", question), Message("assistant", answer)]
     return turns

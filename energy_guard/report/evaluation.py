@@ -18,10 +18,10 @@ from rich.console import (
 from rich.table import Table
 from rich.text import Text
 
+from energy_guard.report.printable import printable
 from energy_guard.report.results import Results
 from energy_guard.report.sheet import Sheet
 from energy_guard.report.sheets import sheets
-from energy_guard.report.terminal import printable
 
 
 def evaluation_view(results: Results) -> RenderableType:

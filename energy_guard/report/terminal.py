@@ -11,6 +11,7 @@ from rich.text import Text
 
 from energy_guard.policy import Policy
 from energy_guard.report.levels import Level, coloured
+from energy_guard.report.printable import printable
 
 STYLES: Final[Mapping[Level | None, str]] = {
     "low": "green",
@@ -76,7 +77,7 @@ def remarks(result: Mapping[str, Any]) -> list[Text]:
     if result["promise"] and result["shown"]:
         risk, confidence = (result["promise"][name] for name in ("max_risk", "confidence"))
         lines.insert(0, f"promised: at most {risk:.3g} of shown answers wrong ({confidence:.3g})")
-    return [Text(line, "dim") for line in lines]
+    return [Text(printable(line), "dim") for line in lines]
 
 
 def weakest_sentence(result: Mapping[str, Any]) -> Text | None:
@@ -147,8 +148,3 @@ def risk_legend() -> Text:
 def is_uncalibrated(result: Mapping[str, Any]) -> bool:
     """Whether the verdict rests on thresholds that no calibration stands behind."""
     return bool(result["thresholds"]["on"] == "score")
-
-
-def printable(text: str) -> str:
-    """Text from a model, without the control characters that would steer a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t\u200d" else "\ufffd" for c in text)

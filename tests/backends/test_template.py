@@ -168,6 +168,19 @@ def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     return load_with
 
 
+@pytest.mark.parametrize(
+    "template",
+    ["{{ 'a' * 30000000000 }}", "{{ 'a' | center(30000000000) }}", "{{ 9 ** (9 ** 9) }}"],
+)
+def test_a_constant_of_endless_size_ends_neither_loading_nor_asking(
+    loaded: Any, template: str
+) -> None:
+    guard = Guard(loaded(template), profile=None)
+    with pytest.raises(PromptError, match="too large"):
+        guard.ask("Hi", max_tokens=2)
+    assert len(guard.ask(Request.raw("Hi", max_tokens=2)).trace) == 2
+
+
 @pytest.mark.parametrize("template", [REFUSES_SYSTEM + CHATML, FORGETS_SYSTEM])
 def test_a_template_without_a_system_role_gets_its_text_in_the_users_turn(
     loaded: Any, template: str

@@ -94,4 +94,16 @@ def test_a_profile_of_plain_text_is_for_plain_text(calibrate: Calibrate, tmp_pat
 def test_there_is_no_system_message_in_plain_text(calibrate: Calibrate, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--system goes with a chat"):
         calibrate(items(), asked=0, shots=1, system="Be brief.")
+
+
+@pytest.mark.parametrize(
+    ("options", "in_all"),
+    [({}, 100), ({"max_risk": 0.1}, 200), ({"detector": "nll:max"}, 67)],
+)
+def test_too_few_questions_are_refused_before_any_is_asked(
+    calibrate: Calibrate, tmp_path: Path, options: dict[str, Any], in_all: int
+) -> None:
+    with pytest.raises(InputError, match="30 questions are too few") as caught:
+        calibrate(items(30), asked=0, **options)
+    assert f"at least {in_all} in all" in caught.value.hint
     assert not list(tmp_path.glob("p.*"))

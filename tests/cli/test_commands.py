@@ -290,6 +290,21 @@ def test_doctor_says_how_to_build_again_where_the_engine_crashes(
     assert doctor_module.REBUILD in output
 
 
+def test_doctor_says_which_assertion_ended_the_engine_and_not_to_build_it_again(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def abort(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        said = "loading\nllama-vocab.cpp:1: GGML_ASSERT(id != -1) failed\n"
+        return subprocess.CompletedProcess(command, -6, "", said)
+
+    monkeypatch.setattr(doctor_module.subprocess, "run", abort)
+    with pytest.raises(typer.Exit):
+        doctor_module.doctor(str(model))
+    output = capsys.readouterr().out
+    assert "GGML_ASSERT(id != -1) failed" in output
+    assert doctor_module.REBUILD not in output
+
+
 @pytest.mark.model
 def test_demo_accepts_and_abstains_by_the_rules_of_the_shipped_profile() -> None:
     done = run("demo")

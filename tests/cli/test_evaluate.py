@@ -384,3 +384,31 @@ def test_bad_rows_end_the_program_with_status_2(tmp_path: Path) -> None:
     assert bad.returncode == 2
     assert b"bad.jsonl, line 1" in bad.stderr
     assert bad.stdout == b""
+
+
+def profile_file(path: Path, backend: Scripted, **more: Any) -> Path:
+    calibration = {"slope": 1, "intercept": 0, "n": 98, "n_wrong": 40, "lowest": 0, "highest": 9}
+    info = {"model": backend.info.fingerprint, "backend": backend.info.backend, "mode": "chat"}
+    rules = {"detector": "nll:max", "locator": "automatic", "calibration": calibration}
+    path.write_text(json.dumps({**info, **rules, **more}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [({}, "Be brief."), ({"system": "Say it."}, "Say it."), ({"system": ""}, "")],
+)
+def test_a_profile_is_tried_with_its_own_wording_unless_the_user_names_one(
+    tmp_path: Path, model: Callable[..., None], given: dict[str, Any], asked: str
+) -> None:
+    names = numbered("towns", 30)
+    data = write_rows(tmp_path / "data.jsonl", *names)
+    backend = Scripted.saying(*map(said, names))
+    profile = profile_file(tmp_path / "p.json", backend, system_prompt="Be brief.")
+    model(*asked_order(data))
+    found = run(data, tmp_path / "out", profile=str(profile), **given)
+    assert found["made_with"]["wording"] == asked
+    another = "the profile was made with another system prompt" in found["profile"]["notes"]
+    assert another == (asked != "Be brief.")
+    again = run(None, tmp_path / "again", from_traces=tmp_path / "out", profile=str(profile))
+    assert again["profile"]["notes"] == found["profile"]["notes"]

@@ -16,9 +16,17 @@ from typer.testing import CliRunner
 
 from energy_guard.cli.app import app
 from energy_guard.cli.bundle import bundled
-from energy_guard.cli.options import EngineOptions, JudgingOptions, SamplingOptions
+from energy_guard.cli.options import (
+    EngineOptions,
+    JudgingOptions,
+    SamplingOptions,
+    template_variables,
+)
+from energy_guard.errors import InputError
 
-ENGINE = "--model/-m --backend --n-ctx --n-gpu-layers --n-threads --device --dtype"
+ENGINE = (
+    "--model/-m --backend --n-ctx --n-gpu-layers --n-threads --device --dtype --template-variable"
+)
 SAMPLING = "--max-tokens --temperature --seed --stop"
 DATA = "--column --separator"
 JUDGING = "--detector --locator --policy --profile"
@@ -33,7 +41,7 @@ OPTIONS = {
     "--shots --detector --locator --out --resume --grader --unlabelled --labels "
     "--profile --json",
     "eval": f"data {ENGINE} {DATA} -n --out --resume --from-traces --baselines --told --probe "
-    "--shots --detector --locator --profile --grader --json",
+    "--shots --system --detector --locator --profile --grader --json",
     "label": "answers --second-pass --report --labeller",
     "doctor": f"{ENGINE} --json",
     "bench": f"{ENGINE.replace('--n-ctx ', '')} --pairs --tokens --json",
@@ -58,7 +66,7 @@ def test_options_that_several_commands_have_say_the_same_in_all() -> None:
         for parameter in command.params:
             if parameter.opts[0] in f"{ENGINE} {SAMPLING}".replace("/", " ").split():
                 helps.setdefault(parameter.opts[0], set()).add(parameter.help)
-    assert len(helps) == 11
+    assert len(helps) == 12
     assert all(len(said) == 1 and None not in said for said in helps.values()), helps
 
 
@@ -124,3 +132,27 @@ def test_the_version_is_printed() -> None:
     program = Path(sys.executable).with_name("energy-guard")
     done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"energy-guard {version('energy-guard')}\n"
+
+
+def test_variables_of_a_template_are_json_or_texts() -> None:
+    given = ["enable_thinking=false", "effort=low", "depth=3", "sign=a=b", "empty="]
+    assert template_variables(given) == {
+        "enable_thinking": False,
+        "effort": "low",
+        "depth": 3,
+        "sign": "a=b",
+        "empty": "",
+    }
+
+
+@pytest.mark.parametrize("given", [["x"], ["=1"], ["a b=1"], ["x=1", "x=2"], ["messages=[]"]])
+def test_a_variable_that_is_none_is_refused(given: list[str]) -> None:
+    with pytest.raises(InputError):
+        EngineOptions("demo", template_variable=given)
+
+
+@pytest.mark.parametrize(
+    "args", ["--seed -1", "--seed 4294967296", "--n-gpu-layers 9999999999", "--n-ctx 99999999"]
+)
+def test_numbers_that_no_engine_takes_are_bad_usage(args: str) -> None:
+    assert CliRunner().invoke(app, ["ask", "Hi", *args.split()]).exit_code == 2

@@ -258,3 +258,16 @@ def test_what_cannot_be_graded_by_is_refused(arguments: dict[str, Any], problem:
 def test_a_choice_in_letters_that_only_look_alike_is_graded() -> None:
     found = grade("Which?", ["Izmir"], "ızmir", choices=["Izmir", "Ankara"])
     assert found.outcome in ("right", "wrong")
+
+
+@pytest.mark.parametrize("long", ["9" * 400, "9" * 5000, "9" * 400 + "th"])
+def test_numbers_past_what_arithmetic_holds_are_compared_as_they_are_written(long: str) -> None:
+    assert grade("How many?", [long], long).outcome == "right"
+    assert grade("How many?", [long], "8" + long[1:]).outcome == "wrong"
+    assert grade("How many?", ["4"], long).outcome == "wrong"
+
+
+@pytest.mark.parametrize("long", ["九" * 400, "1e999", "9" * 400 + "k", "1" * 400 + " million"])
+def test_a_number_of_any_length_in_any_writing_is_graded(long: str) -> None:
+    assert grade("How many?", [long], long).outcome == "right"
+    assert grade("How many?", ["4"], long).outcome == "wrong"

@@ -7,15 +7,18 @@ from energy_guard.locate.question import read_question
 from energy_guard.questions.grade import grade_row
 from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import (
+    EACH_KIND,
     WORDINGS,
     Kind,
     Wording,
     alike,
     few_shot,
+    in_chat,
     kind_of,
     name_of,
     request_of,
     sharing,
+    systems_of,
 )
 from energy_guard.request import Finished
 
@@ -103,3 +106,19 @@ def test_files_of_answers_tell_how_questions_were_put() -> None:
     ]
     assert names[:2] == ["one for each kind", "Be brief."]
     assert len(set(names)) == 4
+
+
+def test_calibrate_and_eval_put_a_question_alike_with_the_same_system_message() -> None:
+    row = Question("1", "t", "Which city?", ("York",))
+    request = request_of(row, in_chat("Be brief.")[kind_of(row)])
+    turns = [(m.role, m.content) for m in request.messages or ()]
+    assert turns == [("system", "Be brief."), ("user", "Which city?")]
+    silent = request_of(row, in_chat("")[kind_of(row)])
+    assert [m.role for m in silent.messages or ()] == ["user"]
+
+
+def test_the_name_of_a_wording_says_which_system_messages_it_has() -> None:
+    assert systems_of(name_of(in_chat("Be brief."))) == ("Be brief.",)
+    assert systems_of(name_of(few_shot(2))) == (None,)
+    assert name_of(WORDINGS) == EACH_KIND
+    assert systems_of(EACH_KIND) == tuple(wording.system for wording in WORDINGS.values())

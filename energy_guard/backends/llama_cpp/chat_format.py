@@ -76,7 +76,10 @@ class ChatFormat:
         """
         from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
-        if self.given is not None and type(self.given) is not Jinja2ChatFormatter:
+        by_template = type(self.given) is Jinja2ChatFormatter or hasattr(
+            self.given, "template_is_all"
+        )
+        if self.given is not None and not by_template:
             return None
         if self.template is None:
             raise PromptError("the model file has no chat template", _GIVE_A_TEMPLATE)

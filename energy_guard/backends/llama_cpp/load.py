@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from inspect import signature
 from pathlib import Path
@@ -60,11 +59,12 @@ def load_llama(path: Path, **options: Any) -> Llama:
     n_ctx = min(DEFAULT_N_CTX, read_facts(path).trained_context or DEFAULT_N_CTX)
     defaults = {"n_ctx": n_ctx, "verbose": False}
     said: list[str] = []
+    quiet = not options.get("verbose", False)
 
     def hear(level: int, text: str) -> bool:
         if level == ERROR_LEVEL:  # the wrapper itself only says that loading failed
             said.append(text)
-        return False
+        return quiet  # the wrapper's own listener lets warnings through
 
     with held_back(), listening(hear):
         try:
@@ -84,20 +84,28 @@ def load_llama(path: Path, **options: Any) -> Llama:
 
 
 def _made(kind: type[Llama], path: str, options: dict[str, Any]) -> Llama:
-    """The engine; a chat template that does not compile matters when a chat is asked."""
-    from jinja2 import TemplateError
+    """The engine; its own formatter compiles the file's chat template when it is first used.
+
+    A template's constants are worked out as it compiles, and Llama sets no limit to them: a text
+    of gigabytes is one line. What is asked through a guard is rendered within limits.
+    """
     from llama_cpp import llama_chat_format
 
-    try:
-        return kind(path, **options)
-    except (TemplateError, RecursionError, SyntaxError) as error:
-        why = str(error) or type(error).__name__
+    class Later(llama_chat_format.Jinja2ChatFormatter):
+        template_is_all = True  # see ChatFormat.compiled
 
-    class Refusing(llama_chat_format.Jinja2ChatFormatter):
-        def __init__(self, template: str, **tokens: Any) -> None:
-            super().__init__(f"{{{{ raise_exception({json.dumps(why)}) }}}}", **tokens)
+        def __init__(self, template: str, **options: Any) -> None:
+            super().__init__("", **options)
+            self.template = template
+            self._waits = True
 
-    with _one_at_a_time, replaced(llama_chat_format, "Jinja2ChatFormatter", Refusing):
+        def __call__(self, **given: Any) -> Any:
+            if self._waits:
+                self._environment = self._environment.environment.from_string(self.template)
+                self._waits = False
+            return super().__call__(**given)
+
+    with _one_at_a_time, replaced(llama_chat_format, "Jinja2ChatFormatter", Later):
         return kind(path, **options)
 
 

@@ -21,7 +21,7 @@ from energy_guard.locate import Asked, Locator, Span
 from energy_guard.questions.answered import Answered
 from energy_guard.questions.normalise import words
 from energy_guard.questions.rows import Question
-from energy_guard.questions.wording import request_of
+from energy_guard.questions.wording import WORDINGS, Wordings, kind_of, request_of
 from energy_guard.request import Finished, Message, Request, Sampling
 from energy_guard.trace import INCOMPLETE, Trace
 
@@ -36,11 +36,13 @@ def measure(
     pairs: Sequence[tuple[Question, Answered]],
     *,
     path: Path,
+    wordings: Wordings = WORDINGS,
     on_measured: Callable[[Answered], None] = lambda _: None,
 ) -> dict[str, dict[str, float]]:
     """Measure both of every answer that is not in the file yet; return them by the row's id.
 
-    Each is on disk before the next is begun, and depends on its own row alone.
+    Each is on disk before the next is begun, and depends on its own row alone. wordings: as in
+    `collect`.
     """
     file = JsonLines(path)
     done = {}
@@ -54,7 +56,11 @@ def measure(
                 done[row.id] = {
                     "p(true)": p_true(session, row, answer=answered.trace.text),
                     "agreement": agreement(
-                        session, row, answered=answered, locate=guard.judge.locate
+                        session,
+                        row,
+                        answered=answered,
+                        locate=guard.judge.locate,
+                        wordings=wordings,
                     ),
                 }
                 file.append({"id": row.id, "measured": done[row.id]})
@@ -86,12 +92,19 @@ def p_true(session: Session, row: Question, *, answer: str) -> float:
     return 1 / (1 + math.exp(min(false - true, 700.0)))
 
 
-def agreement(session: Session, row: Question, *, answered: Answered, locate: Locator) -> float:
+def agreement(
+    session: Session,
+    row: Question,
+    *,
+    answered: Answered,
+    locate: Locator,
+    wordings: Wordings = WORDINGS,
+) -> float:
     """Return the share of samples at temperature 1 with the same exact answer, in any spelling.
 
     Where none is located the whole answer counts as it.
     """
-    request = request_of(row)
+    request = request_of(row, wordings[kind_of(row)])
     asked = Asked(request.question, request.choices)
     located = answered.located
     said = words(located.text if isinstance(located, Span) else answered.trace.text)

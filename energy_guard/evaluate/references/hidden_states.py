@@ -21,7 +21,7 @@ from energy_guard.errors import InputError, LogError
 from energy_guard.files import write_whole
 from energy_guard.questions.answered import Answered
 from energy_guard.questions.rows import Question
-from energy_guard.questions.wording import request_of
+from energy_guard.questions.wording import WORDINGS, Wordings, kind_of, request_of
 
 
 def showing(backend: Backend) -> ShowsStates:
@@ -39,19 +39,21 @@ def measure_states(
     pairs: Sequence[tuple[Question, Answered]],
     *,
     folder: Path,
+    wordings: Wordings = WORDINGS,
     on_measured: Callable[[Answered], None] = lambda _: None,
 ) -> None:
     """Store the states at the last token of every exact answer, where they are not stored yet.
 
-    An answer without an exact answer has none. Each is on disk before the next is read. Raises
-    InputError where a question would be put otherwise than when it was answered.
+    An answer without an exact answer has none. Each is on disk before the next is read. wordings:
+    as in `collect`. Raises InputError where a question would be put otherwise than when it was
+    answered.
     """
     model = backend.info.fingerprint
     for row, answered in pairs:
         token = answered.last_token
         stored = _stored(folder, answered, model)
         if token is not None and (stored is None or stored.token != token):
-            request, trace = request_of(row), answered.trace
+            request, trace = request_of(row, wordings[kind_of(row)]), answered.trace
             if backend.measure(request).tokens != trace.prompt_tokens:
                 raise InputError(
                     f"the prompt of {row.id} is not the one that was answered",
