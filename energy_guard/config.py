@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
-from energy_guard.errors import ConfigError
+from energy_guard.arguments import checked
+from energy_guard.errors import ConfigError, InputError
 
 
 class Config(BaseModel):
@@ -27,8 +28,24 @@ class Config(BaseModel):
                 f"bad {type(self).__name__.lower()}: {_problems(error)}",
                 f"Its keys are: {allowed}.",
             ) from error
+        except ConfigError:
+            raise
+        except InputError as error:  # of a record among the values
+            raise ConfigError(
+                f"bad {type(self).__name__.lower()}: {error.message}", error.hint
+            ) from error
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number_from_something_else(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[str(info.field_name)]
+        kinds = {field.annotation, *get_args(field.annotation)}
+        if kinds & {int, float} and isinstance(value, str | bytes | bool) and not kinds & {bool, str}:
+            raise ValueError(f"{value!r} is no number")
+        return value
 
 
+@checked
 def read_config(path: str | Path) -> dict[str, Any]:
     """Read a TOML (.toml) or JSON file; ConfigError where it is missing or does not parse."""
     file = Path(path)

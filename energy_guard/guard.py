@@ -7,8 +7,11 @@ from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Seque
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import replace
-from typing import Literal, Unpack
+from typing import Annotated, Any, Literal, Unpack
 
+from pydantic import Field
+
+from energy_guard.arguments import Filled, Several, checked
 from energy_guard.asynchronous import iterate, run
 from energy_guard.attempts import Answer, Hearing, replayed
 from energy_guard.backends import PromptSize, Session, load
@@ -45,13 +48,14 @@ class Guard:
     'accept'
     """
 
+    @checked
     def __init__(
         self,
         backend: object,
         policy: Policy | None = None,
         *,
-        detector: str | None = None,
-        locator: str | None = None,
+        detector: Filled | None = None,
+        locator: Filled | None = None,
         profile: Profile | Literal["auto"] | None = "auto",
         fallback: Guard | None = None,
         log: TraceLog | None = None,
@@ -66,6 +70,26 @@ class Guard:
         retry = self.policy.retry if self.policy.retries else ()
         if "fallback" in retry and fallback is None:
             raise ConfigError("the policy retries with a fallback", "Give the Guard a fallback.")
+
+    @property
+    def fallback(self) -> Guard | None:
+        """The other guard, for policies that retry with it.
+
+        Raises ConfigError if it is set to one whose own fallbacks come back to this guard.
+        """
+        return self._fallback
+
+    @fallback.setter
+    def fallback(self, fallback: Guard | None) -> None:
+        other = fallback
+        while other is not None:
+            if other is self:
+                raise ConfigError(
+                    "this guard would be its own fallback, and ask itself for ever",
+                    "Give another guard, whose fallbacks do not lead back to this one.",
+                )
+            other = other.fallback
+        self._fallback = fallback
 
     @property
     def detector(self) -> Scorer:
@@ -117,8 +141,9 @@ class Guard:
         guard, request = self._prepared(prompt, **options)
         return iterate(self.backend, request, guard._events)
 
+    @checked
     def ask_many(
-        self, prompts: Iterable[Prompt], *, sharing: Sequence[Request] = ()
+        self, prompts: Annotated[Iterable[Prompt], Several], *, sharing: Sequence[Request] = ()
     ) -> Iterator[Result]:
         """Ask one after the other in one session, and yield the outcomes in order.
 
@@ -135,6 +160,7 @@ class Guard:
                 guard, request = self._prepared(prompt)
                 yield _result(guard._events(request, held=session, heard=False))
 
+    @checked
     def score(self, prompt: Prompt, answer: Answer, *, fast: bool = False) -> Result:
         """Judge an answer that exists already, as text or token ids, by replaying it.
 
@@ -143,8 +169,9 @@ class Guard:
         """
         return next(iter(self.score_many([(prompt, answer)], fast=fast)))
 
+    @checked
     def score_many(
-        self, pairs: Iterable[tuple[Prompt, Answer]], *, fast: bool = False
+        self, pairs: Annotated[Iterable[tuple[Prompt, Answer]], Several], *, fast: bool = False
     ) -> Iterator[Result]:
         """Judge answers that exist already, see `score`; yield the results in order.
 
@@ -152,10 +179,11 @@ class Guard:
         """
         scoring: Scoring = "fast" if fast else "token-by-token"
         asked, answers, guards = [], [], []
-        for prompt, answer in pairs:
+        for pair in pairs:
+            prompt, answer = _pair(pair)
             request = self._timed(_request(prompt))
             asked.append(request)
-            answers.append(answer)
+            answers.append(_answer(answer))
             guards.append(self.for_request(request, scoring=scoring, alone=True))
         if not asked:
             return
@@ -177,6 +205,7 @@ class Guard:
         """
         return self.backend.measure(_request(prompt, **options))
 
+    @checked
     def with_judge(self, judge: Judge) -> Guard:
         """Return a guard over the same engine, with the same fallback and log, and these rules.
 
@@ -191,6 +220,7 @@ class Guard:
         other.judge = judge
         return other
 
+    @checked
     def for_request(
         self, request: Request, *, scoring: Scoring = "token-by-token", alone: bool = False
     ) -> Guard:
@@ -292,6 +322,18 @@ def _result(events: Iterable[GuardEvent]) -> Result:
     return done.result
 
 
+@checked
+def _pair(pair: Annotated[Sequence[Any], Field(min_length=2, max_length=2)]) -> tuple[Any, Any]:
+    prompt, answer = pair
+    return prompt, answer
+
+
+@checked
+def _answer(answer: Answer) -> Answer:
+    return answer
+
+
+@checked
 def _request(prompt: Prompt, **options: Unpack[RequestOptions]) -> Request:
     if isinstance(prompt, Request):
         return replace(prompt, **options)  # type: ignore[arg-type]  # lists become tuples in it

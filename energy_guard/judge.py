@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Self
 
+from energy_guard.arguments import Filled, checked
 from energy_guard.backends.base import ModelInfo
 from energy_guard.backends.prompt import template_option
 from energy_guard.claims import exact_answer, score_answer
@@ -48,12 +49,13 @@ class Judge:
     notes: tuple[str, ...] = ()
 
     @classmethod
+    @checked
     def assemble(
         cls,
         policy: Policy | None = None,
         *,
-        detector: str | None = None,
-        locator: str | None = None,
+        detector: Filled | None = None,
+        locator: Filled | None = None,
         profile: Profile | Literal["auto"] | None = None,
         info: ModelInfo | None = None,
     ) -> Self:

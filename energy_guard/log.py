@@ -20,6 +20,7 @@ from typing import Annotated, Any, Final, Literal, Self
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
 
+from energy_guard.arguments import check_fields, checked
 from energy_guard.backends.base import ModelInfo
 from energy_guard.claims import doubted
 from energy_guard.config import Config
@@ -49,6 +50,9 @@ class TraceLog:
 
     path: Path
     texts: bool = True
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def append(self, request: Request, result: Result, locator: str, scoring: Scoring) -> None:
         """Append one line, which is on disk when this returns; LogError if that fails."""
@@ -188,6 +192,7 @@ class LogReader:
 _CUT: Final = "this was not written to its end, and is passed over"
 
 
+@checked
 def read_log(path: str | Path) -> LogReader:
     """Return a reader of the entries of a log.
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from numbers import Integral, Real
-from typing import Any, Final, Literal, Self, TypedDict, Unpack
+from typing import Annotated, Any, Final, Literal, Self, TypedDict, Unpack
 
+from pydantic import AllowInfNan, Field
+
+from energy_guard.arguments import Filled, NotNegative, Positive, Share, check_fields, checked
 from energy_guard.errors import InputError, PromptError
 from energy_guard.trace import FinishReason, Step, Trace
 
@@ -48,6 +51,9 @@ class ToolCall:
     name: str
     arguments: str
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -66,63 +72,49 @@ class Message:
     calls: tuple[ToolCall, ...] = ()
     name: str | None = None
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+MAX_SEED: Final = 2**32 - 1
+"""The largest that both engines take as it is: llama.cpp counts seeds in 32 bits."""
+
+_Penalty = Annotated[float, Field(ge=-2, le=2)]
+"""The range of OpenAI's interface; below 0 it rewards a token for having been said."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are drawn from processed rows; the signals always come from the raw ones.
 
     temperature 0 is greedy. seed None draws a fresh seed. Names and defaults are llama.cpp's;
-    logit_bias adds to the logits of token ids; -inf bans a token.
+    top_k 0 or -1 keeps all tokens. logit_bias adds to the logits of token ids; -inf bans a token.
 
-    Raises InputError for what is no number, or NaN, for a seed that is not from 0 to `MAX_SEED`,
-    and for a bias that is not keyed by ids.
+    Raises InputError for what is no number in its range (a seed: 0 to `MAX_SEED`), and for a bias
+    that is not keyed by ids.
 
     >>> Sampling(temperature=0.8, seed=7).top_k
     40
     """
 
-    temperature: float = 0.0
+    temperature: NotNegative = 0.0
     _: KW_ONLY
-    top_k: int = 40
-    top_p: float = 0.95
-    min_p: float = 0.05
-    typical_p: float = 1.0
-    repeat_penalty: float = 1.0
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-    mirostat_mode: int = 0
-    mirostat_tau: float = 5.0
-    mirostat_eta: float = 0.1
-    logit_bias: Mapping[int, float] = field(default_factory=dict)
-    seed: int | None = None
+    top_k: Annotated[int, Field(ge=-1)] = 40
+    top_p: Share = 0.95
+    min_p: Share = 0.05
+    typical_p: Share = 1.0
+    repeat_penalty: Positive = 1.0
+    frequency_penalty: _Penalty = 0.0
+    presence_penalty: _Penalty = 0.0
+    mirostat_mode: Literal[0, 1, 2] = 0
+    mirostat_tau: NotNegative = 5.0
+    mirostat_eta: NotNegative = 0.1
+    logit_bias: Mapping[int, Annotated[float, AllowInfNan()]] = field(default_factory=dict)
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
 
     def __post_init__(self) -> None:
-        for name in _NUMBERS:
-            value = getattr(self, name)
-            if not isinstance(value, Real) or math.isnan(value):
-                raise InputError(f"{name} is {value!r}, which is no number", "Give a number.")
-        if not 0 <= self.temperature < math.inf:
-            raise InputError(
-                f"temperature is {self.temperature}", "Give 0 (greedy) or a positive number."
-            )
-        if self.seed is not None and not _is_seed(self.seed):
-            raise InputError(f"seed is {self.seed!r}", f"Give a whole number from 0 to {MAX_SEED}.")
         object.__setattr__(self, "logit_bias", _biases(self.logit_bias))
-
-
-MAX_SEED: Final = 2**32 - 1
-"""The largest that both engines take as it is: llama.cpp counts seeds in 32 bits."""
-
-
-def _is_seed(seed: object) -> bool:
-    whole = isinstance(seed, Integral) and not isinstance(seed, bool)
-    return whole and 0 <= int(seed) <= MAX_SEED  # type: ignore[call-overload]
-
-
-_NUMBERS: Final = (
-    *("temperature", "top_k", "top_p", "min_p", "typical_p", "repeat_penalty"),
-    *("frequency_penalty", "presence_penalty", "mirostat_mode", "mirostat_tau", "mirostat_eta"),
-)
+        check_fields(self)
 
 
 def _biases(given: object) -> dict[int, float]:
@@ -151,7 +143,10 @@ class Grammar:
     'root ::= "yes" | "no"'
     """
 
-    gbnf: str
+    gbnf: Filled
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +157,10 @@ class JsonSchema:
     '{"type": "object"}'
     """
 
-    schema: str
+    schema: Filled
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 class CancelToken:
@@ -176,10 +174,12 @@ class CancelToken:
     'cancelled'
     """
 
+    @checked
     def __init__(self, parent: CancelToken | None = None) -> None:
         self._parent = parent
         self._reason: FinishReason | None = None
 
+    @checked
     def cancel(self, reason: Literal["cancelled", "stopped"] = "cancelled") -> None:
         """Ask the generation to end before its next token."""
         self._reason = self._reason or reason
@@ -233,7 +233,7 @@ class Request:
 
     messages: tuple[Message, ...] | None = None
     text: str | None = None
-    ids: tuple[int, ...] | None = None
+    ids: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     context: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
@@ -241,15 +241,18 @@ class Request:
     sampling: Sampling = field(default_factory=Sampling)
     constraint: Grammar | JsonSchema | None = None
     stop: tuple[str, ...] = ()
-    max_tokens: int = 256
-    deadline: float | None = None
+    max_tokens: Annotated[int, Field(ge=1)] = 256
+    deadline: NotNegative | None = None
     cancel: CancelToken | None = None
-    inverse_temperature: float = 1.0
+    inverse_temperature: Positive = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("context", "choices", "stop", "tools"):  # one text is one, and lists are fine
+        for name in _LISTS:
+            object.__setattr__(self, name, _listed(getattr(self, name)))
+        for name in ("context", "choices", "stop", "tools"):  # one text is one
             value = getattr(self, name)
-            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else value)
+        check_fields(self)
         given = [p for p in (self.messages, self.text, self.ids) if p is not None]
         if len(given) != 1:
             raise InputError("a request needs exactly one of messages, text and ids")
@@ -261,27 +264,23 @@ class Request:
         for text in self._texts():
             check_text(text)
         check_template_variables(self.template_variables)
-        if self.max_tokens < 1:
-            raise InputError(f"max_tokens is {self.max_tokens}", "Give at least 1.")
         if "" in (*self.stop, *self.choices):
             raise InputError("a stop string or choice is empty", "Leave it out, or give its text.")
-        if not 0 < self.inverse_temperature < math.inf:
-            raise InputError("inverse_temperature must be a positive number")
-        if self.deadline is not None and math.isnan(self.deadline):
-            raise InputError("deadline is NaN, which never comes", "Give a time.monotonic() value.")
 
     def _texts(self) -> list[str]:
         parts = [message.content for message in self.messages or ()]
         return [*parts, self.text or "", *self.context, *self.choices, *self.stop, *self.tools]
 
     @classmethod
+    @checked
     def chat(cls, question: str | Sequence[Message], **options: Unpack[RequestOptions]) -> Self:
         """Make a chat request from one question or from all turns so far."""
-        turns = (Message("user", question),) if isinstance(question, str) else tuple(question)
+        turns = (Message("user", question),) if isinstance(question, str) else question
         # Lists become tuples as the request is made; its fields are declared as they are then.
         return cls(messages=turns, **options)  # type: ignore[arg-type]
 
     @classmethod
+    @checked
     def raw(cls, text: str, **options: Unpack[RequestOptions]) -> Self:
         """Make a plain completion of `text`, without a chat template."""
         return cls(text=text, **options)  # type: ignore[arg-type]
@@ -326,6 +325,16 @@ class Request:
         return (*turns[:at], asked, *turns[at + 1 :])
 
 
+_LISTS: Final = ("messages", "ids", "context", "choices", "stop", "tools")
+
+
+def _listed(value: object) -> object:
+    """A tuple of what is any kind of list; whatever else it is, as it is."""
+    one = isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable)
+    return value if one else tuple(value)
+
+
+@checked
 def check_template_variables(variables: Mapping[str, Any]) -> None:
     """Raise InputError for variables of a chat template that it cannot be given.
 
@@ -345,6 +354,7 @@ def check_template_variables(variables: Mapping[str, Any]) -> None:
         ) from error
 
 
+@checked
 def check_text(text: str) -> None:
     """Raise PromptError where the text cannot be UTF-8: half a surrogate pair, broken input."""
     try:

@@ -10,6 +10,7 @@ from typing import Final, Literal, Protocol, Self
 
 import numpy as np
 
+from energy_guard.arguments import check_fields, checked
 from energy_guard.energy import Floats, Row
 from energy_guard.errors import ConfigError, NormalisedRowsError
 from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
@@ -157,6 +158,7 @@ class Detector:
                 )
 
     @classmethod
+    @checked
     def parse(cls, text: str) -> Self:
         """Read `signal:pooling` or `signal:pooling:side`."""
         signal, _, rest = text.partition(":")

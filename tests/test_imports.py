@@ -43,7 +43,7 @@ LEAVES = {
 
 LAYERS = (
     ("data", "errors"),
-    ("config", "energy", "extras", "files", "text"),
+    ("arguments", "config", "energy", "extras", "files", "text"),
     ("estimates",),
     ("trace",),
     ("request",),

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
+from energy_guard.arguments import NotNegative, checked
 from energy_guard.backends.base import Backend
 from energy_guard.backends.demo_model import demo_path
 from energy_guard.backends.installed import PACKAGES, require
@@ -33,6 +34,7 @@ BACKENDS: Final = tuple(PACKAGES)
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 
 
+@checked
 def load(model: object, backend: str | None = None, **engine_options: Any) -> Backend:
     """Return a backend for `model`.
 
@@ -65,6 +67,7 @@ def load(model: object, backend: str | None = None, **engine_options: Any) -> Ba
     return _wrap(model, engine_options)
 
 
+@checked
 def backend_for(model: str | Path, backend: str | None = None) -> str:
     """Which of `BACKENDS` loads this model; ConfigError where `backend` is none of them.
 
@@ -75,12 +78,13 @@ def backend_for(model: str | Path, backend: str | None = None) -> str:
     return backend or _kind(model)
 
 
+@checked
 def capture(
     engine: object,
     on_step: StepHook | None = None,
     *,
     last_row: bool = True,
-    wait_s: float = DEFAULT_WAIT_S,
+    wait_s: NotNegative = DEFAULT_WAIT_S,
 ) -> AbstractContextManager[list[Trace]]:
     """Record a `Trace` of every sequence that your own code generates on `engine` inside `with`.
 

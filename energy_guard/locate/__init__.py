@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from energy_guard.errors import ConfigError, InputError
+from energy_guard.arguments import checked
+from energy_guard.errors import ConfigError
 from energy_guard.locate.automatic import automatic
 from energy_guard.locate.fields import by_field
 from energy_guard.locate.labels import by_labels, labels
@@ -77,6 +78,7 @@ _MADE: Final[Mapping[str, Callable[[str], Locator]]] = MappingProxyType(
 )
 
 
+@checked
 def locator(spec: str) -> Locator:
     """Return the locator that a text such as "whole" or "regex:Answer: (.+)" names.
 
@@ -96,6 +98,7 @@ def locator(spec: str) -> Locator:
 _locator_named = locator  # a parameter of `locate_text` bears the other name
 
 
+@checked
 def locate_text(
     question: str, answer: str, choices: Sequence[str] = (), locator: str = "automatic"
 ) -> list[Range] | None:
@@ -119,8 +122,6 @@ def locate_text(
         InputError: The choices are one text, not a list of texts.
 
     """
-    if isinstance(choices, str):
-        raise InputError("the choices are one text", "Give a list of texts.")
     found = _locator_named(locator).in_text(answer, Asked(question, tuple(choices)))
     return found if isinstance(found, list) else None
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from energy_guard.arguments import checked
 from energy_guard.errors import InputError
 from energy_guard.locate.span import without_reasoning
 from energy_guard.questions.grading.choices import chosen
@@ -42,6 +43,7 @@ class Grade:
     reason: str
 
 
+@checked
 def grade(
     question: str,
     answers: Sequence[str],
@@ -74,8 +76,6 @@ def grade(
             to a question that has one.
 
     """
-    if isinstance(answers, str) or isinstance(choices, str):
-        raise InputError("answers and choices are lists of texts, not one text", "Write [TEXT].")
     if answerable and not any(map(str.strip, answers)):
         raise InputError(
             "there is no right answer to grade by",
@@ -85,6 +85,7 @@ def grade(
     return _decided(row, without_reasoning(answer))
 
 
+@checked
 def grade_row(row: Question, answer: str, reasoning_open: bool = False) -> Outcome:
     """Grade one answer to a labelled row; reasoning in it (<think>…</think>) does not count.
 

@@ -1,0 +1,227 @@
+"""Whatever is given to a public function: an answer, or an error of ours that names the argument.
+
+The walk goes by the signatures, so that a new argument is tried by itself; one that is required
+needs a good value in `GOOD`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import langchain_energy_guard
+import numpy as np
+import pytest
+from langchain_core.runnables import RunnableLambda
+from pydantic import BaseModel
+
+import energy_guard
+from energy_guard import Guard, Message, Policy, Profile, Request, Sampling, Trace, backends
+from energy_guard import log as log_module
+from energy_guard import request as request_module
+from energy_guard.arguments import checked
+from energy_guard.backends import Script, Scripted
+from energy_guard.energy import Row
+from energy_guard.errors import ConfigError, EnergyGuardError, InputError
+from energy_guard.judge import Judge
+from energy_guard.log import TraceLog
+from energy_guard.request import CancelToken, Grammar, JsonSchema, RequestOptions, Token
+from energy_guard.score import Detector
+from energy_guard.trace import Step
+
+SAID = [("Par", 0.97), ("is", 0.99)]
+ROW = Row(log_partition=2.0, mean=0.0, entropy=0.1, margin=1.0)
+STEP = Step(0, b"Hi", 1.5, ROW)
+
+WRONG: dict[str, Any] = {
+    "None": None,
+    "no text": "",
+    "no bytes": b"",
+    "a float": 3.5,
+    "NaN": math.nan,
+    "an empty list": [],
+    "an empty mapping": {},
+    "an object": object(),
+}
+
+
+def scripted() -> Scripted:
+    return Scripted.saying(*[SAID] * 40)
+
+
+def calibrated() -> Profile:
+    calibration = {"slope": 1, "intercept": 0, "n": 98, "n_wrong": 40, "lowest": 0, "highest": 9}
+    return Profile(
+        model=scripted().info.fingerprint,
+        backend="scripted",
+        mode="chat",
+        detector="nll:max",
+        locator="automatic",
+        calibration=calibration,
+    )
+
+
+def trace() -> Trace:
+    return Trace.from_steps([STEP], ROW)
+
+
+GOOD: dict[str, Callable[[], Any]] = {
+    "answer": lambda: "Paris",
+    "answers": lambda: ["Paris"],
+    "arguments": lambda: "{}",
+    "arrays": trace,
+    "backend": scripted,
+    "content": lambda: "Hi",
+    "detector": lambda: Detector.parse("nll:max"),
+    "engine": lambda: scripted(),
+    "event": lambda: Token(0, STEP),
+    "fields": trace,
+    "gbnf": lambda: 'root ::= "yes"',
+    "guard": lambda: Guard(scripted()),
+    "ids": lambda: (1,),
+    "judge": Judge.assemble,
+    "logits": lambda: np.zeros(4),
+    "model": scripted,
+    "name": lambda: "nll",
+    "other": Policy,
+    "pairs": lambda: [("?", "Paris")],
+    "path": lambda: Path("nowhere.json"),
+    "policy": lambda: Policy(),
+    "prompt": lambda: "Which city?",
+    "prompts": lambda: ["Which city?"],
+    "question": lambda: "Which city?",
+    "request": lambda: Request.chat("Which city?"),
+    "role": lambda: "user",
+    "rows": lambda: np.zeros((1, 4)),
+    "runnable": lambda: RunnableLambda(lambda text: text),
+    "schema": lambda: "{}",
+    "scripts": lambda: [Script((1,), np.zeros((2, 4)))],
+    "spec": lambda: "whole",
+    "steps": lambda: [STEP],
+    "text": lambda: trace().to_json(),
+    "variables": dict,
+    "vocabulary": lambda: [b"", b"Hi", b"a", b"b"],
+}
+"""A good value for every argument that has to be given, by its name."""
+
+OWNERS: dict[type, Callable[[], Any]] = {
+    CancelToken: CancelToken,
+    Grammar: lambda: Grammar('root ::= "yes"'),
+    Guard: lambda: Guard(scripted()),
+    JsonSchema: lambda: JsonSchema("{}"),
+    Message: lambda: Message("user", "Hi"),
+    Policy: Policy,
+    Profile: calibrated,
+    Request: lambda: Request.chat("Which city?"),
+    Sampling: Sampling,
+    Scripted: scripted,
+    Trace: trace,
+    TraceLog: lambda: TraceLog(Path("log.jsonl")),
+}
+"""Makes the object whose methods are called; the other classes are records without any."""
+
+RECORDS = {"Result", "Trace", "Token", "Partition", "Finished", "ModelInfo", "PromptSize"}
+"""What callers read and do not make themselves; a Trace is made by its class methods."""
+
+
+def callables() -> Iterator[tuple[str, type | None, Callable[..., Any]]]:
+    """Every public function, class and method: its name, whose method it is, and itself."""
+    modules = [energy_guard, backends, request_module, langchain_energy_guard]
+    found = {name: getattr(module, name) for module in modules for name in module.__all__}
+    found |= {name: getattr(log_module, name) for name in ("TraceLog", "read_log")}
+    found |= {"Judge.assemble": Judge.assemble, "Detector.parse": Detector.parse}
+    for name, value in sorted(found.items()):
+        if name in {"RequestOptions", "Event", "Role", "Backend", "Session"}:
+            continue
+        if callable(value) and name not in RECORDS:
+            yield name, None, value
+        if not inspect.isclass(value):
+            continue
+        for method, function in inspect.getmembers_static(value):
+            if method.startswith("_") or method not in vars(value):
+                continue
+            if isinstance(function, classmethod):
+                yield f"{name}.{method}", None, getattr(value, method)
+            elif isinstance(function, types.FunctionType) and value in OWNERS:
+                yield f"{name}.{method}", value, function
+
+
+CALLABLES = {name: (owner, function) for name, owner, function in callables()}
+
+
+def arguments_of(function: Callable[..., Any]) -> dict[str, tuple[Any, bool]]:
+    """The annotation of each argument, and whether it has to be given."""
+    if inspect.isclass(function) and issubclass(function, BaseModel):
+        fields = function.model_fields
+        return {f.alias or name: (f.annotation, f.is_required()) for name, f in fields.items()}
+    target = function.__init__ if inspect.isclass(function) else function
+    hints = typing.get_type_hints(target)
+    found: dict[str, tuple[Any, bool]] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in ("self", "_") or parameter.kind is parameter.VAR_POSITIONAL:
+            continue
+        hint = hints.get(name, Any)
+        if parameter.kind is parameter.VAR_KEYWORD:
+            if RequestOptions in typing.get_args(hint):
+                options = typing.get_type_hints(RequestOptions)
+                found |= {option: (kind, False) for option, kind in options.items()}
+            continue
+        found[name] = (hint, parameter.default is parameter.empty)
+    return found
+
+
+def cases() -> Iterator[tuple[str, str]]:
+    for name, (_, function) in CALLABLES.items():
+        for argument in arguments_of(function):
+            yield name, argument
+
+
+async def _awaited(value: Any) -> None:
+    if inspect.isasyncgen(value):
+        async for _ in value:
+            pass
+    else:
+        await value
+
+
+def call(name: str, given: dict[str, Any]) -> None:
+    """Call it with one argument as given and good ones besides, to its end."""
+    owner, function = CALLABLES[name]
+    needed = {n: GOOD[n]() for n, (_, required) in arguments_of(function).items() if required}
+    if name in ("Profile", "Policy"):
+        needed = {"schema": 1} | calibrated().model_dump(by_alias=True) if name == "Profile" else {}
+    values = needed | given
+    answer = function(*([OWNERS[owner]()] if owner else []), **values)
+    if inspect.isawaitable(answer) or inspect.isasyncgen(answer):
+        asyncio.run(_awaited(answer))
+    elif inspect.isgenerator(answer):
+        list(answer)
+
+
+def test_the_walk_goes_through_the_public_functions() -> None:
+    assert {"Guard", "Guard.ask", "load", "grade", "locate_text", "guarded"} <= CALLABLES.keys()
+    assert ("Guard.ask", "max_tokens") in set(cases())
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize(("name", "argument"), list(cases()))
+def test_a_wrong_type_is_an_error_of_ours_that_names_the_argument(
+    name: str, argument: str, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hint, _ = arguments_of(CALLABLES[name][1])[argument]
+    anything = hint in (Any, object) or Any in typing.get_args(hint)
+    try:
+        call(name, {argument: WRONG[wrong]})
+    except EnergyGuardError as error:
+        assert error.message
+        if wrong == "an object" and not anything:
+            assert argument in str(error)
+        return
+    assert wrong != "an object" or anything, "whatever is no use is refused"
