@@ -12,7 +12,7 @@ import math
 import reprlib
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Annotated, Any, Final, ParamSpec, TypeVar, Union, get_args, get_origin
 
@@ -23,7 +23,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    InstanceOf,
     TypeAdapter,
     ValidationError,
 )
@@ -45,6 +44,7 @@ def _filled(text: str) -> str:
 
 Filled = Annotated[str, AfterValidator(_filled)]
 """A text with something in it."""
+
 
 def _several(values: Any) -> Any:
     if isinstance(values, str | bytes | Mapping):
@@ -128,13 +128,28 @@ def _check(hint: Any) -> TypeAdapter[Any]:
     return TypeAdapter(tuple[_made_already(hint)], config=_STRICT)  # type: ignore[misc]
 
 
+def not_fitting(error: ValidationError) -> InputError:
+    """Return the error of ours for the first value that does not fit a model of pydantic's."""
+    first = error.errors(include_url=False)[0]
+    name = ".".join(map(str, first["loc"])) or error.title
+    return InputError(
+        f"{name} is {_shown(first['input'])}, which it cannot be", f"{_in_words(first['msg'])}."
+    )
+
+
 def _made_already(hint: Any) -> Any:
-    """Allow instances of a model alone, not the dictionaries that one could be made from."""
-    if isinstance(hint, type) and issubclass(hint, BaseModel):
-        return InstanceOf[hint]
+    """Allow records as they are alone, not dictionaries that one could be made from."""
+    if isinstance(hint, type) and (issubclass(hint, BaseModel) or is_dataclass(hint)):
+        return Annotated[Any, AfterValidator(functools.partial(_instance, hint))]
     if get_origin(hint) in (Union, UnionType):
         return Union[tuple(map(_made_already, get_args(hint)))]  # noqa: UP007
     return hint
+
+
+def _instance(kind: type, value: Any) -> Any:
+    if not isinstance(value, kind):
+        raise ValueError(f"It should be a {kind.__name__}")
+    return value
 
 
 def _fitting(name: str, value: Any, check: TypeAdapter[Any]) -> Any:

@@ -40,7 +40,11 @@ class Config(BaseModel):
     def _no_number_from_something_else(cls, value: Any, info: ValidationInfo) -> Any:
         field = cls.model_fields[str(info.field_name)]
         kinds = {field.annotation, *get_args(field.annotation)}
-        if kinds & {int, float} and isinstance(value, str | bytes | bool) and not kinds & {bool, str}:
+        if (
+            kinds & {int, float}
+            and isinstance(value, str | bytes | bool)
+            and not kinds & {bool, str}
+        ):
             raise ValueError(f"{value!r} is no number")
         return value
 

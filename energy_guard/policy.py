@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from energy_guard.arguments import checked
 from energy_guard.config import Config, read_config
 from energy_guard.score import Detector, Scorer
 
@@ -67,6 +68,7 @@ class Rules(Config):
         """The rules alone, by their names: what another policy or profile takes over."""
         return {name: getattr(self, name) for name in Rules.model_fields}
 
+    @checked
     def differences(self, other: Rules) -> list[str]:
         """Say in words by which rules other answers would come out than by these.
 
@@ -159,6 +161,7 @@ class Policy(Rules):
         return cls(**read_config(path))
 
     @classmethod
+    @checked
     def default(cls, detector: Scorer) -> Self:
         """The policy where there is neither one nor a profile.
 

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal, Protocol, Self
+from typing import Final, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from energy_guard.arguments import check_fields, checked
+from energy_guard.arguments import checked
 from energy_guard.energy import Floats, Row
 from energy_guard.errors import ConfigError, NormalisedRowsError
 from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
@@ -35,6 +35,7 @@ POOLINGS: Final[Mapping[str, Callable[[Floats], float]]] = MappingProxyType(
 _LOW_IS_RISKIER: Final = frozenset({"margin", "token_logit"})
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """What turns a located answer into a score: a `Detector` or a fitted combination.
 

@@ -22,13 +22,13 @@ from langchain_core.runnables import RunnableLambda
 from pydantic import BaseModel
 
 import energy_guard
-from energy_guard import Guard, Message, Policy, Profile, Request, Sampling, Trace, backends
+from energy_guard import Guard, Message, Policy, Profile, Request, Result, Sampling, Trace, backends
 from energy_guard import log as log_module
 from energy_guard import request as request_module
-from energy_guard.arguments import checked
 from energy_guard.backends import Script, Scripted
+from energy_guard.decide import Again, Changes
 from energy_guard.energy import Row
-from energy_guard.errors import ConfigError, EnergyGuardError, InputError
+from energy_guard.errors import EnergyGuardError
 from energy_guard.judge import Judge
 from energy_guard.log import TraceLog
 from energy_guard.request import CancelToken, Grammar, JsonSchema, RequestOptions, Token
@@ -71,7 +71,13 @@ def trace() -> Trace:
     return Trace.from_steps([STEP], ROW)
 
 
+def withheld() -> Result:
+    return Guard(scripted(), Policy(detector="nll:max", warn=-2, abstain=-1)).ask("Which city?")
+
+
 GOOD: dict[str, Callable[[], Any]] = {
+    "abstention": lambda: None,
+    "again": lambda: Again(Changes(), "why"),
     "answer": lambda: "Paris",
     "answers": lambda: ["Paris"],
     "arguments": lambda: "{}",
@@ -82,12 +88,15 @@ GOOD: dict[str, Callable[[], Any]] = {
     "engine": lambda: scripted(),
     "event": lambda: Token(0, STEP),
     "fields": trace,
+    "fallback": lambda: None,
     "gbnf": lambda: 'root ::= "yes"',
     "guard": lambda: Guard(scripted()),
+    "handler": lambda: None,
     "ids": lambda: (1,),
     "judge": Judge.assemble,
     "logits": lambda: np.zeros(4),
     "model": scripted,
+    "more": lambda: None,
     "name": lambda: "nll",
     "other": Policy,
     "pairs": lambda: [("?", "Paris")],
@@ -97,10 +106,12 @@ GOOD: dict[str, Callable[[], Any]] = {
     "prompts": lambda: ["Which city?"],
     "question": lambda: "Which city?",
     "request": lambda: Request.chat("Which city?"),
+    "result": withheld,
     "role": lambda: "user",
     "rows": lambda: np.zeros((1, 4)),
     "runnable": lambda: RunnableLambda(lambda text: text),
     "schema": lambda: "{}",
+    "score": lambda: withheld().attempts[-1].score,
     "scripts": lambda: [Script((1,), np.zeros((2, 4)))],
     "spec": lambda: "whole",
     "steps": lambda: [STEP],
@@ -193,9 +204,10 @@ async def _awaited(value: Any) -> None:
 def call(name: str, given: dict[str, Any]) -> None:
     """Call it with one argument as given and good ones besides, to its end."""
     owner, function = CALLABLES[name]
-    needed = {n: GOOD[n]() for n, (_, required) in arguments_of(function).items() if required}
-    if name in ("Profile", "Policy"):
-        needed = {"schema": 1} | calibrated().model_dump(by_alias=True) if name == "Profile" else {}
+    if name == "Profile":
+        needed = calibrated().model_dump(by_alias=True)
+    else:
+        needed = {n: GOOD[n]() for n, (_, must) in arguments_of(function).items() if must}
     values = needed | given
     answer = function(*([OWNERS[owner]()] if owner else []), **values)
     if inspect.isawaitable(answer) or inspect.isasyncgen(answer):

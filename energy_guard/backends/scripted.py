@@ -11,11 +11,13 @@ import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
+from energy_guard.arguments import NotNegative, Several, check_fields, checked
 from energy_guard.backends.base import Backend, ModelInfo, Pair, PromptSize, Session, heard
 from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
 from energy_guard.backends.recorder import Recorder
@@ -38,12 +40,13 @@ class Script:
     (2, 4)
     """
 
-    ids: tuple[int, ...]
+    ids: tuple[Annotated[int, Field(ge=0)], ...]
     rows: npt.NDArray[Any]
     _: KW_ONLY
     fail_at: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.rows.ndim != 2 or len(self.rows) - len(self.ids) not in (0, 1):
             raise InputError(
                 f"{len(self.ids)} tokens do not fit rows of shape {self.rows.shape}",
@@ -63,14 +66,15 @@ class Scripted(Backend):
     [b'Par', b'is', b'']
     """
 
+    @checked
     def __init__(
         self,
-        vocabulary: Iterable[bytes],
-        scripts: Iterable[Script],
+        vocabulary: Annotated[Iterable[bytes], Several],
+        scripts: Annotated[Iterable[Script], Several],
         *,
         end: int | None = None,
-        wait_s: float = DEFAULT_WAIT_S,
-        context: int = DEFAULT_CONTEXT,
+        wait_s: NotNegative = DEFAULT_WAIT_S,
+        context: Annotated[int, Field(ge=1)] = DEFAULT_CONTEXT,
     ) -> None:
         self.vocabulary = tuple(vocabulary)
         self.end = end
@@ -81,7 +85,12 @@ class Scripted(Backend):
         self._lock = lock_of(self)
 
     @classmethod
-    def saying(cls, *answers: Sequence[tuple[str, float]], context: int = DEFAULT_CONTEXT) -> Self:
+    @checked
+    def saying(
+        cls,
+        *answers: Sequence[tuple[str, float]],
+        context: Annotated[int, Field(ge=1)] = DEFAULT_CONTEXT,
+    ) -> Self:
         """Play answers given as (piece, probability) pairs; each ends with an end token.
 
         Rows have the largest logit on the chosen token where its probability is above ½.
@@ -106,6 +115,7 @@ class Scripted(Backend):
         """All of them: the rows are given."""
         return frozenset(SIGNALS)
 
+    @checked
     def measure(self, request: Request) -> PromptSize:
         """Count the words of the prompt."""
         if request.ids is not None:
@@ -113,6 +123,7 @@ class Scripted(Backend):
         texts = [request.text or "", *(message.content for message in request.turns())]
         return PromptSize(sum(len(text.split()) for text in texts), self.context)
 
+    @checked
     @contextmanager
     def session(self, request: Request | None = None) -> Iterator[Session]:
         """Hold this backend."""

@@ -19,9 +19,10 @@ from pydantic import (
     model_validator,
 )
 
+from energy_guard.arguments import checked
 from energy_guard.backends.base import EngineValue
 from energy_guard.config import Config, read_config
-from energy_guard.errors import MismatchError
+from energy_guard.errors import ConfigError, MismatchError
 from energy_guard.estimates.estimate import Estimate
 from energy_guard.fitted import FittedDetector
 from energy_guard.policy import Policy, Rules, differences
@@ -152,6 +153,7 @@ class Profile(Rules):
         text = self.model_dump_json(exclude=_NO_BASIS, by_alias=True)
         return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
+    @checked
     def p_wrong(self, score: Score) -> float | None:
         """Return P(wrong), or None for an answer unlike those that were calibrated on."""
         calibration = self._calibration(score)
@@ -159,6 +161,7 @@ class Profile(Rules):
             return None
         return calibration.p_wrong(score.value, score.length)
 
+    @checked
     def far_risk(self, score: Score) -> float | None:
         """Return P(wrong) of an answer that is far on the risky side; None for any other.
 
@@ -178,6 +181,7 @@ class Profile(Rules):
             return None
         return calibration.p_wrong(min(score.value, calibration.highest))
 
+    @checked
     def why_not(self, score: Score) -> str | None:
         """Say why there is no P(wrong); None where there is one."""
         calibration = self._calibration(score)
@@ -211,8 +215,15 @@ class Profile(Rules):
             actual: any of model, backend, mode, detector, locator, scoring, retries.
 
         """
+        unknown = sorted(actual.keys() - type(self).model_fields.keys())
+        if unknown:
+            raise ConfigError(
+                f"a profile does not depend on {', '.join(unknown)}",
+                "Give any of model, backend, mode, detector, locator, scoring, retries.",
+            )
         _refuse(differences({key: getattr(self, key) for key in actual}, actual))
 
+    @checked
     def check_policy(self, policy: Policy) -> None:
         """Raise MismatchError if other answers come out of this policy.
 
@@ -225,6 +236,7 @@ class Profile(Rules):
             differ += differences({"abstain": self.abstain}, {"abstain": policy.abstain})
         _refuse(differ)
 
+    @checked
     def warnings(
         self,
         system_prompt: str | None = None,
@@ -246,6 +258,7 @@ class Profile(Rules):
             said.insert(0, "the profile was made with another system prompt")
         return said
 
+    @checked
     def promise(self, policy: Policy) -> Certificate | None:
         """Return the strictest certificate that covers what is shown under this policy, or None.
 

@@ -16,6 +16,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, LLMResult
 
 from energy_guard import Policy, Profile
+from energy_guard.arguments import Filled, NotNegative, checked
 from energy_guard.backends.locks import DEFAULT_WAIT_S
 from energy_guard.decide import Again
 from energy_guard.errors import ConfigError, EngineBusyError, EngineError
@@ -39,16 +40,17 @@ class _Handling:
 
     run_inline = True  # in the run's own task, so that it is known whose engine it is
 
+    @checked
     def __init__(
         self,
         model: object,
         policy: Policy | None = None,
         *,
-        detector: str | None = None,
-        locator: str | None = None,
+        detector: Filled | None = None,
+        locator: Filled | None = None,
         profile: Profile | Literal["auto"] | None = "auto",
         raise_error: bool = True,
-        wait_s: float = DEFAULT_WAIT_S,
+        wait_s: NotNegative = DEFAULT_WAIT_S,
     ) -> None:
         # `guarded` gives a handler for each kind of run, and both the same watched model.
         self._paired = isinstance(model, WatchedModel)

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput
@@ -19,9 +19,17 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
-from pydantic import model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from energy_guard import Guard, Policy, Profile, load
+from energy_guard.arguments import (
+    Filled,
+    NotNegative,
+    Positive,
+    Share,
+    checked,
+    not_fitting,
+)
 from energy_guard.errors import InputError
 from energy_guard.log import TraceLog
 from langchain_energy_guard.answer_run import AnswerRun
@@ -68,18 +76,27 @@ class ChatEnergyGuard(CountingChatModel):
     ('Paris', 'accept')
     """
 
-    temperature: float = 0.0
-    top_p: float = 0.95
+    model_config = ConfigDict(arbitrary_types_allowed=True, strict=True, allow_inf_nan=False)
+
+    temperature: NotNegative = 0.0
+    top_p: Share = 0.95
     top_k: int = 40
-    min_p: float = 0.05
-    repeat_penalty: float = 1.0
+    min_p: Share = 0.05
+    repeat_penalty: Positive = 1.0
     seed: int | None = None
-    max_tokens: int = 256
+    max_tokens: Annotated[int, Field(ge=1)] = 256
     stop: list[str] | None = None
-    timeout: float | None = None
+    timeout: Positive | None = None
     streaming: bool = False
     streaming_mode: StreamingMode = "live"
     details: Details = "shown"
+
+    def __init__(self, **settings: Any) -> None:
+        """Make one; InputError names a setting that has another value than it can have."""
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise not_fitting(error) from error
 
     @model_validator(mode="before")
     @classmethod
@@ -93,13 +110,14 @@ class ChatEnergyGuard(CountingChatModel):
         return values
 
     @classmethod
+    @checked
     def of(
         cls,
         model: object,
         policy: Policy | None = None,
         *,
-        detector: str | None = None,
-        locator: str | None = None,
+        detector: Filled | None = None,
+        locator: Filled | None = None,
         profile: Profile | Literal["auto"] | None = "auto",
         fallback: Guard | None = None,
         log: TraceLog | None = None,

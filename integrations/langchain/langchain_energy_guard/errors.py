@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core import exceptions
 
 from energy_guard import Result
+from energy_guard.arguments import checked
 from energy_guard.decide import Again, Changes
 from energy_guard.errors import EnergyGuardError, PromptTooLongError
 
@@ -36,6 +37,7 @@ class AnswerWithheldError(EnergyGuardError, _Refusal):
     structured: a tool call or structured output was expected, so that no text can stand for it.
     """
 
+    @checked
     def __init__(self, result: Result, *, structured: bool = False, hint: str = "") -> None:
         super().__init__(
             f"the answer is withheld: {result.unquoted_reason}",
@@ -57,6 +59,7 @@ class AnswerWithheldError(EnergyGuardError, _Refusal):
 class AnswerRetryError(AnswerWithheldError):
     """The policy wants another attempt; `again` says how, as data."""
 
+    @checked
     def __init__(self, result: Result, again: Again, *, structured: bool = False) -> None:
         super().__init__(
             result,

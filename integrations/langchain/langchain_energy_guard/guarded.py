@@ -18,6 +18,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import patch_config
 
 from energy_guard import Policy, Profile, Result
+from energy_guard.arguments import Filled, checked
 from energy_guard.errors import ConfigError
 from langchain_energy_guard import custom_events
 from langchain_energy_guard.callback import (
@@ -38,13 +39,14 @@ More = Callable[[Any, AnswerRetryError], Any]
 """From the chain's input and what was withheld to the input of the next attempt."""
 
 
+@checked
 def guarded(
     runnable: Runnable[Input, Output],
     policy: Policy | None = None,
     *,
     model: object = None,
-    detector: str | None = None,
-    locator: str | None = None,
+    detector: Filled | None = None,
+    locator: Filled | None = None,
     profile: Profile | Literal["auto"] | None = "auto",
     fallback: Runnable[Input, Output] | None = None,
     more: More | None = None,
@@ -69,6 +71,11 @@ def guarded(
             "detector, locator and profile belong to the model that is watched",
             "Give the model, too; or give them to the handler or ChatEnergyGuard of the chain.",
         )
+    if fallback is not None and fallback is runnable:
+        raise ConfigError(
+            "the chain would be its own fallback, without any rule around it",
+            "Give another chain.",
+        )
     if policy is not None and policy.retries and "fallback" in policy.retry and fallback is None:
         raise _no_fallback()
     handler = None
@@ -82,6 +89,7 @@ def guarded(
 class Guarded(Runnable[Input, Output]):
     """A chain with a policy around it; see `guarded`."""
 
+    @checked
     def __init__(
         self,
         runnable: Runnable[Input, Output],
