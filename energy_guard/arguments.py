@@ -166,10 +166,11 @@ def _fitting(name: str, value: Any, check: TypeAdapter[Any]) -> Any:
             raise InputError(
                 f"the {name} are one text, not a list", "Give a list of texts, not one text."
             ) from error
-        at = "".join(f"[{key!r}]" for key in _place(problems))
+        place = "".join(f"[{key!r}]" for key in _place(problems))
+        at = f" because of {name}{place}" if place else ""
         said = dict.fromkeys(_in_words(problem["msg"]) for problem in problems)
         raise InputError(
-            f"{name} is {_shown(value)}, which it cannot be{f' because of {name}{at}' if at else ''}",
+            f"{name} is {_shown(value)}, which it cannot be{at}",
             f"{'; or '.join(said)}.",
         ) from error
     return value

@@ -23,6 +23,10 @@ Ints = npt.NDArray[np.int64]
 NORMALISED_TOLERANCE: Final = 1e-4
 """Rows whose log-partition is all within this of 0 are log-probabilities, not logits."""
 
+_BFLOAT16: Final = 2.0**-9
+_FLOAT16: Final = 2.0**-12
+"""By how much of itself a number moves at most when it is rounded to this format."""
+
 
 class Row(NamedTuple):
     """What is kept of one row of logits f over the vocabulary.
@@ -35,6 +39,15 @@ class Row(NamedTuple):
     mean: float
     entropy: float
     margin: float
+
+
+class LogProbabilityRow(Row):
+    """A row that was log-probabilities, before any inverse temperature, and not logits.
+
+    Its nll, entropy and margin are good; its energies are gone.
+    """
+
+    __slots__ = ()
 
 
 _LANES: Final = 1024
@@ -84,10 +97,13 @@ class RowReducer:
         second = float(np.maximum.reduce(shifted))
         shifted[best] = 0.0
         total = self._sum(self._shifted_lanes)
-        if beta != 1.0:
-            np.multiply(shifted, beta, out=shifted)
         np.exp(shifted, out=exp)
         mass = self._sum(self._exp_lanes)
+        lost = holds_log_probabilities(row, float(top) + math.log(mass))
+        if beta != 1.0:
+            np.multiply(shifted, beta, out=shifted)
+            np.exp(shifted, out=exp)
+            mass = self._sum(self._exp_lanes)
         if math.isfinite(total):
             np.multiply(exp, shifted, out=exp)
             energy = self._sum(self._exp_lanes)
@@ -97,7 +113,7 @@ class RowReducer:
             energy = float((exp[finite] * shifted[finite]).sum())
             mean = float(row[finite].mean())
         log_mass = math.log(mass)
-        return Row(
+        return (LogProbabilityRow if lost else Row)(
             log_partition=beta * float(top) + log_mass,
             mean=beta * mean,
             entropy=max(0.0, log_mass - energy / mass),
@@ -117,6 +133,32 @@ class RowReducer:
                 "Rows must be raw: hand over the logits from before any sampling filter.",
             )
         return self.inverse_temperature * value
+
+
+def holds_log_probabilities(row: npt.NDArray[Any], log_partition: float) -> bool:
+    """Tell whether a row is log-probabilities: its exponentials sum to 1, up to its rounding.
+
+    Numbers that were rounded to 16 bits are known by it, whatever type holds them now. The
+    logarithm of the sum is then off by at most the mean of the changes.
+
+    Args:
+        row: shape (vocabulary,), before any inverse temperature.
+        log_partition: log Σ exp of it.
+    """
+    most = NORMALISED_TOLERANCE + _BFLOAT16 * math.log(max(2, row.size))
+    if abs(log_partition) >= most:  # as every row of logits: what follows is for few
+        return False
+    kept = row[np.isfinite(row)].astype(np.float32)
+    change = float((np.exp(kept) * np.abs(kept)).sum()) * _rounding(kept)
+    return abs(log_partition) < NORMALISED_TOLERANCE + change
+
+
+def _rounding(row: npt.NDArray[np.float32]) -> float:
+    """By how much of itself a number may have moved when the row was rounded; 0 for float32."""
+    if not np.any(np.ascontiguousarray(row).view(np.uint32) & 0xFFFF):
+        return _BFLOAT16
+    with np.errstate(over="ignore"):
+        return _FLOAT16 if np.array_equal(row.astype(np.float16), row) else 0.0
 
 
 def is_normalised(log_partition: Floats) -> bool:

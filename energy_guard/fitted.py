@@ -20,7 +20,7 @@ from energy_guard.energy import Floats, Row
 from energy_guard.errors import NormalisedRowsError
 from energy_guard.features import check_name, difference, features
 from energy_guard.locate import Located, Span
-from energy_guard.score import Score, Unlike, Unscored, no_span
+from energy_guard.score import Score, Unlike, Unscored, misplaced, no_span
 from energy_guard.trace import SCHEMA, Step, Trace
 
 MARGIN: Final = 0.25
@@ -134,6 +134,11 @@ class FittedDetector(Config):
         """Score a span of a trace; Unscored where anything that it needs is missing."""
         if not isinstance(located, Span):
             return no_span(located)
+        if (wrong := misplaced(trace, located)) is not None:
+            return wrong
+        content = [n for n in self.names if n.startswith("answer.") or n == "span.share"]
+        if content and trace.content_end == 0:
+            return Unscored(f"{content[0]} is of the whole text, and the trace has none")
         try:
             values = features(trace, located, self.names)
         except NormalisedRowsError as error:

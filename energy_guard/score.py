@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import lt
 from types import MappingProxyType
 from typing import Final, Literal, Protocol, Self, runtime_checkable
 
@@ -182,6 +183,8 @@ class Detector:
         """Score a span of a trace; Unscored where anything that it needs is missing."""
         if not isinstance(located, Span):
             return no_span(located)
+        if (wrong := misplaced(trace, located)) is not None:
+            return wrong
         try:
             values = trace.signal(self.signal)[list(located.tokens)]
         except NormalisedRowsError as error:
@@ -206,6 +209,14 @@ def no_span(located: NotLocated | NothingToCheck) -> Unscored:
     if isinstance(located, NothingToCheck):
         return Unscored(f"nothing to check: {located.reason}", nothing_to_check=True)
     return Unscored(f"no answer found: {located.reason}")
+
+
+def misplaced(trace: Trace, span: Span) -> Unscored | None:
+    """Why a span cannot be one of this trace; None if it can."""
+    tokens = span.tokens
+    if tokens and tokens[0] >= 0 and all(map(lt, tokens, tokens[1:])) and tokens[-1] < len(trace):
+        return None
+    return Unscored("the span's tokens are not tokens of the trace, in order")
 
 
 def usual_side(signal: str) -> RiskierSide:

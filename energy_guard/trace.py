@@ -17,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from energy_guard import energy
-from energy_guard.energy import Floats, Numbers, Row
+from energy_guard.arguments import checked
+from energy_guard.energy import Floats, LogProbabilityRow, Numbers, Row
 from energy_guard.errors import ConfigError, InputError, NormalisedRowsError
+from energy_guard.possible import check_trace
 from energy_guard.text import Alignment, align, quoted
 
 SCHEMA: Final = 1
@@ -78,6 +80,7 @@ class Trace:
     the joined pieces are content. token_logit, entropy, margin: shape (T,). log_partition,
     row_mean: shape (T + 1,) when the row after the last token was evaluated, else (T,).
     reasoning_open: the prompt ended inside <think>, so the text begins as reasoning.
+    log_probabilities: the rows were no logits, so that the energies are gone.
     extras: further arrays, first axis T. The signals of docs/decisions/0001 are attributes of
     shape (T,), NaN where the row after the token is missing.
 
@@ -99,9 +102,14 @@ class Trace:
     prompt_tokens: int = 0
     inverse_temperature: float = 1.0
     reasoning_open: bool = False
+    log_probabilities: bool = False
     extras: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_trace(self, get_args(FinishReason))
+
     @classmethod
+    @checked
     def from_steps(
         cls,
         steps: list[Step],
@@ -129,6 +137,8 @@ class Trace:
             prompt_tokens=prompt_tokens,
             inverse_temperature=inverse_temperature,
             reasoning_open=reasoning_open,
+            log_probabilities=bool(rows)
+            and all(isinstance(row, LogProbabilityRow) for row in rows),
         )
 
     def __len__(self) -> int:
@@ -165,8 +175,9 @@ class Trace:
     @cached_property
     def normalised(self) -> bool:
         """Whether the rows are log-probabilities, so that the energies are meaningless."""
-        return energy.is_normalised(self.log_partition)
+        return self.log_probabilities or energy.is_normalised(self.log_partition)
 
+    @checked
     def signal(self, name: str) -> Floats:
         """Return a signal by its name, shape (T,).
 
@@ -273,12 +284,14 @@ class Trace:
                 "prompt_tokens": self.prompt_tokens,
                 "inverse_temperature": self.inverse_temperature,
                 "reasoning_open": self.reasoning_open,
+                "log_probabilities": self.log_probabilities,
                 "extras": {name: _nested(value.tolist()) for name, value in self.extras.items()},
             },
             allow_nan=False,
         )
 
     @classmethod
+    @checked
     def from_json(cls, text: str) -> Self:
         """Read what `to_json` wrote; InputError where it is something else."""
         try:
@@ -294,20 +307,11 @@ class Trace:
                 prompt_tokens=int(data["prompt_tokens"]),
                 inverse_temperature=float(data["inverse_temperature"]),
                 reasoning_open=bool(data["reasoning_open"]),
+                log_probabilities=bool(data.get("log_probabilities", False)),
                 extras={name: _extra(value) for name, value in data["extras"].items()},
             )
         except _UNREADABLE as error:
             raise InputError(f"this is not a trace: {error!r}") from error
-        count = len(trace)
-        rows = trace.log_partition.shape
-        shapes_fit = (
-            all(getattr(trace, name).shape == (count,) for name in ("ids", *_PER_TOKEN))
-            and rows in ((count,), (count + 1,))
-            and trace.row_mean.shape == rows
-            and 0 <= trace.content_bytes <= sum(map(len, trace.pieces))
-        )
-        if not shapes_fit or trace.finish_reason not in get_args(FinishReason):
-            raise InputError("this is not a trace: its arrays do not fit together")
         return trace
 
 

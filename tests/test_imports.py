@@ -43,7 +43,7 @@ LEAVES = {
 
 LAYERS = (
     ("data", "errors"),
-    ("arguments", "config", "energy", "extras", "files", "text"),
+    ("arguments", "config", "energy", "extras", "files", "possible", "text"),
     ("estimates",),
     ("trace",),
     ("request",),

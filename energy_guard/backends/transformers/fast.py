@@ -16,7 +16,7 @@ from energy_guard.backends.transformers.check import vectors_of
 from energy_guard.backends.transformers.job import engine_failures
 from energy_guard.backends.transformers.offload import device_of
 from energy_guard.backends.transformers.read_along import Choice
-from energy_guard.backends.transformers.reduce import RowsReducer
+from energy_guard.backends.transformers.reduce import RowsReducer, scaled_rows_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,24 +49,26 @@ def read_given(
         device=device_of(model),
     )
     padding = torch.tensor([width - len(prompt) for prompt in prompts], device=device_of(model))
-    betas = torch.tensor(inverse_temperatures, device=device_of(model))[:, None, None]
     columns = max(1, _SLICE // (len(ids) * vectors_of(model)))
     reader = _Reader(model, ids, padding, columns)
     before, reducer = reader.prompt(width), RowsReducer()
     for start in range(width, width + length, columns):
         chosen = ids[:, start : start + columns]
         after = reader.read(start, start + chosen.shape[1])
-        choosing = torch.cat((before, after[:, :-1]), dim=1).float() * betas
+        choosing = torch.cat((before, after[:, :-1]), dim=1).float()
         before = after[:, -1:]
-        rows, logits = reducer.rows_of(choosing.flatten(0, 1), chosen.flatten())
+        betas = [beta for beta in inverse_temperatures for _ in range(chosen.shape[1])]
+        flat = choosing.flatten(0, 1)
+        rows, logits = scaled_rows_of(reducer, flat, betas, chosen.flatten())
         choices = [
             Choice(token, logit, row, None)
             for token, logit, row in zip(chosen.flatten().tolist(), logits, rows, strict=True)
         ]
         for t in range(chosen.shape[1]):
             yield choices[t :: chosen.shape[1]]
-    rows, logits = reducer.rows_of((before.float() * betas)[:, 0], ids[:, -1])
-    yield [Choice(*last, None) for last in zip(ids[:, -1].tolist(), logits, rows, strict=True)]
+    last = before.float()[:, 0]
+    rows, logits = scaled_rows_of(reducer, last, inverse_temperatures, ids[:, -1])
+    yield [Choice(*each, None) for each in zip(ids[:, -1].tolist(), logits, rows, strict=True)]
 
 
 class _Reader:

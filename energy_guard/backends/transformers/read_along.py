@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.attributes import own_method, standing_in
-from energy_guard.backends.transformers.reduce import RowsReducer
+from energy_guard.backends.transformers.reduce import RowsReducer, scaled_rows_of
 from energy_guard.energy import Row
 from energy_guard.errors import EngineError
 from energy_guard.trace import FinishReason
@@ -105,7 +105,8 @@ class Watch:
         inputs = self._prepare(**self._last.next(self._model, tokens))
         with torch.no_grad(), _undone(self.cache):
             logits = self._model(**inputs, return_dict=True).logits
-        rows, _ = self._reducer.rows_of(self._scaled(logits[:, -1].to(torch.float32)))
+        after = logits[:, -1].to(torch.float32)
+        rows, _ = scaled_rows_of(self._reducer, after, self._betas)
         return rows
 
     def _see(self, _ids: Tensor, scores: Tensor) -> Tensor:
@@ -119,7 +120,8 @@ class Watch:
                 "Please report this with the version of transformers.",
             )
         tokens = ids[:, -1]
-        rows, logits = self._reducer.rows_of(self._scaled(self._rows), tokens.to(self._rows.device))
+        seen = self._rows
+        rows, logits = scaled_rows_of(self._reducer, seen, self._betas, tokens.to(seen.device))
         self._rows = None
         chosen, ended = tokens.tolist(), done.tolist()
         choices = [
@@ -127,11 +129,6 @@ class Watch:
             for token, logit, row, over in zip(chosen, logits, rows, ended, strict=True)
         ]
         return done.new_tensor(self._follow(choices, ids.shape[1] - 1)) | done
-
-    def _scaled(self, rows: Tensor) -> Tensor:
-        if all(beta == 1.0 for beta in self._betas):
-            return rows
-        return rows * rows.new_tensor(self._betas)[:, None]
 
 
 @dataclass(frozen=True, slots=True)

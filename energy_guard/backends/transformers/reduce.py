@@ -7,9 +7,10 @@ steps, and fresh pages cost more than the sums. On other devices it is the same 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from energy_guard.energy import Row, RowReducer
+from energy_guard.energy import LogProbabilityRow, Row, RowReducer, holds_log_probabilities
 from energy_guard.errors import RowError
 
 if TYPE_CHECKING:
@@ -45,6 +46,27 @@ class RowsReducer:
             self._reducer = RowReducer(self._size)
         chosen = [] if tokens is None else zip(table, tokens.tolist(), strict=True)
         return [_reduced(self._reducer, row) for row in table], [float(r[t]) for r, t in chosen]
+
+
+def scaled_rows_of(
+    reducer: RowsReducer, rows: Tensor, betas: Sequence[float], tokens: Tensor | None = None
+) -> tuple[list[Row], list[float]]:
+    """Multiply rows by inverse temperatures and reduce them, see `RowsReducer.rows_of`.
+
+    Whether they are log-probabilities is seen in the rows as they were.
+
+    Args:
+        reducer: reduces them.
+        rows: shape (N, vocabulary), float32.
+        betas: N of them; none for 1 everywhere.
+        tokens: shape (N,), what was chosen.
+    """
+    if all(beta == 1.0 for beta in betas):
+        return reducer.rows_of(rows, tokens)
+    found, logits = reducer.rows_of(rows * rows.new_tensor(betas)[:, None], tokens)
+    partitions = rows.logsumexp(-1).tolist()
+    kinds = [_kind(rows[n], partition) for n, partition in enumerate(partitions)]
+    return [kind(*row) for kind, row in zip(kinds, found, strict=True)], logits
 
 
 def _reduced(reducer: RowReducer, row: npt.NDArray[np.float32]) -> Row:
@@ -96,7 +118,16 @@ def rows_of(rows: Tensor, tokens: Tensor | None = None) -> tuple[list[Row], list
         means = torch.where(finite, rows, 0.0).sum(-1) / finite.sum(-1)
         for line, mean in zip(table, means.tolist(), strict=True):
             line[1] = mean
-    return [Row(*line[:4]) for line in table], [line[4] for line in table if tokens is not None]
+    found = [_kind(rows[n], line[0])(*line[:4]) for n, line in enumerate(table)]
+    return found, [line[4] for line in table if tokens is not None]
+
+
+def _kind(row: Tensor, log_partition: float) -> type[Row]:
+    """Whether a row is logits or log-probabilities; it leaves its device only if it may be."""
+    if not abs(log_partition) < 0.1:
+        return Row
+    lost = holds_log_probabilities(row.detach().cpu().numpy(), log_partition)
+    return LogProbabilityRow if lost else Row
 
 
 def checked(row: Row, token_logit: float = 0.0, token: int = -1) -> Row:
