@@ -270,7 +270,7 @@ def _describe(policy: Policy, attempt: Attempt, risk: float) -> tuple[str, str]:
         f"{what} “{_short(score.span.text)}” is {risk:.2f}",
         f"{what} is {risk:.2f}",
     )
-    token = _short(attempt.trace.alignment.texts[score.weakest_token])
+    token = _short(attempt.trace.alignment.texts[score.weakest_token]) if score.values else ""
     if policy.on == "score" and token and token != score.span.text:
         quoted += f" (weakest at “{token}”)"
     return quoted, unquoted

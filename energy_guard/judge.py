@@ -20,6 +20,7 @@ from energy_guard.locate import Asked, Located, Locator, NotLocated, Span, sente
 from energy_guard.locate import locator as locator_named
 from energy_guard.log import LogEntry, Scoring
 from energy_guard.policy import DEFAULT_DETECTOR, Policy
+from energy_guard.private import KeptScore, score_again
 from energy_guard.profile import Profile
 from energy_guard.profile.store import find
 from energy_guard.request import Request
@@ -174,6 +175,8 @@ class Judge:
         """Score a stored trace again, with its answer found anew or where it was found then."""
         found_by = self.locator if relocate else entry.locator
         self.check_single(mode=entry.mode, scoring=entry.scoring, locator=found_by)
+        if entry.scores is not None and not relocate:
+            return self._assess_kept(entry, entry.scores)
         stopped = entry.stopped or self._would_stop(entry.trace)
         if not relocate:
             if entry.texts or entry.claims is not None:
@@ -186,6 +189,16 @@ class Judge:
             )
         located = self.locate(entry.trace, Asked(entry.question or "", entry.choices))
         return self._attempt(entry.trace, located, stopped)
+
+    def _assess_kept(self, entry: LogEntry, scores: Sequence[KeptScore]) -> Attempt:
+        """Judge an answer of a private log by its score, as far as that was kept."""
+        score = score_again(scores, self.detector, nothing_to_check=entry.nothing_to_check)
+        if entry.stopped is not None:
+            score = Unscored(entry.stopped)
+        elif self.policy.early_stop is not None:
+            score = Unscored(_NO_STEPS)
+        located = NotLocated("a private log does not keep where the answer was found")
+        return self._calibrated(Attempt(entry.trace, located, score, stopped=entry.stopped))
 
     def check_single(self, **actual: str | int) -> None:
         """Raise MismatchError where a profile does not fit one answer that is judged alone."""
@@ -251,15 +264,20 @@ class Judge:
             score = Unscored(stopped)
         elif trace.finish_reason in INCOMPLETE:
             score = Unscored(f"the answer is not complete ({trace.finish_reason})")
-        p_wrong = uncalibrated = None
-        if self.profile is not None and isinstance(score, Score):
-            p_wrong = self.profile.p_wrong(score)
-            uncalibrated = self.profile.why_not(score)
-            if p_wrong is None:
-                p_wrong = self._withholding(score)
         spans = sentences(trace) if isinstance(located, Span) else []
         each = tuple((span, self.detector.score(trace, span)) for span in spans)
-        return Attempt(trace, located, score, p_wrong, each, stopped, saved, uncalibrated)
+        return self._calibrated(Attempt(trace, located, score, None, each, stopped, saved))
+
+    def _calibrated(self, attempt: Attempt) -> Attempt:
+        """The attempt with its P(wrong), or with why there is none."""
+        if self.profile is None or not isinstance(attempt.score, Score):
+            return attempt
+        p_wrong = self.profile.p_wrong(attempt.score)
+        if p_wrong is None:
+            p_wrong = self._withholding(attempt.score)
+        return replace(
+            attempt, p_wrong=p_wrong, uncalibrated=self.profile.why_not(attempt.score)
+        )
 
     def _withholding(self, score: Score) -> float | None:
         """P(wrong) of an answer that is far on the risky side, if it is to be withheld for that.
@@ -273,6 +291,7 @@ class Judge:
         return p_wrong if p_wrong is not None and p_wrong >= limit else None
 
 
+_NO_STEPS: Final = "a private log does not keep the numbers of tokens that an early stop goes by"
 _NO_TEXTS: Final = "the log has no texts and does not say which words beside the exact answer count"
 _ESTIMATED: Final = "the level of P(wrong) was estimated from answers that nobody has graded"
 _EXACT_ALONE: Final = "the profile was made on exact answers alone, and another claim decided here"

@@ -4,20 +4,23 @@ Each line: `schema`, `time` (UTC), `texts` (whether they are there), `question`,
 `system_prompt` ("" if there was none, null if it is not known), `mode`,
 `scoring`, `locator`, `nothing_to_check`, `stopped`, `claims` (the tokens of each doubted word),
 `result` (the object of --json without its tokens), `trace`, and `label`: null, for you to set to
-"right" or "wrong". A private log has neither texts nor token ids: numbers and positions only.
+"right" or "wrong".
+
+A private log has neither texts nor the numbers of tokens, from which whoever has the model could
+read the texts back: of each answer the verdict and its `scores`, rounded (see `private`). Private
+logs of version 0.1 have exact numbers of every token: treat those like their texts.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
 
 from energy_guard.arguments import check_fields, checked
@@ -28,6 +31,7 @@ from energy_guard.errors import InputError
 from energy_guard.files import JsonLines
 from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
 from energy_guard.policy import Verdict
+from energy_guard.private import KeptScore, kept_scores, private_result, without_tokens
 from energy_guard.request import Request
 from energy_guard.result import Result
 from energy_guard.score import Unscored
@@ -35,14 +39,14 @@ from energy_guard.trace import SCHEMA, Trace
 
 Scoring = Literal["token-by-token", "fast"]
 
-_TEXTS: Final = ("text", "answer", "reason", "warning")
-
 
 @dataclass(frozen=True)
 class TraceLog:
     """A file to which results are appended; made where it does not exist.
 
-    texts: False leaves out prompts, answers and token ids.
+    texts: False makes a private log. It leaves out prompts, answers, and all that they could be
+    read back from by means of the model; it can be scored again by the detector that was in use
+    and by the default one, for any policy and profile of these.
 
     >>> TraceLog(Path("answers.jsonl"), texts=False).texts
     False
@@ -69,9 +73,7 @@ class TraceLog:
             "locator": locator if self.texts else locator.partition(":")[0],
             "nothing_to_check": isinstance(kept.score, Unscored) and kept.score.nothing_to_check,
             "stopped": kept.stopped,
-            "claims": [list(word.tokens) for word in doubted(kept.trace, kept.located)],
-            "result": _result(result, self.texts),
-            "trace": json.loads((result.trace if self.texts else _bare(result.trace)).to_json()),
+            **(_whole(result) if self.texts else _private(result)),
             "label": None,
         }
         JsonLines(self.path).append(line)
@@ -121,6 +123,7 @@ class LogEntry(Config):
     nothing_to_check: bool
     stopped: str | None
     claims: tuple[tuple[StrictInt, ...], ...] | None = None
+    scores: tuple[KeptScore, ...] | None = None
     result: dict[str, Any]
     trace: Annotated[Trace, BeforeValidator(_trace)]
     label: Literal["right", "wrong"] | None
@@ -202,21 +205,19 @@ def read_log(path: str | Path) -> LogReader:
     return LogReader(Path(path))
 
 
-def _result(result: Result, texts: bool) -> dict[str, Any]:
+def _whole(result: Result) -> dict[str, Any]:
+    """All of an answer."""
     data = result.to_dict()
     del data["tokens"]  # the trace has them
-    if not texts:
-        data |= dict.fromkeys(_TEXTS)
-        data["span"] = data["span"] and data["span"] | {"text": None}
-        data["sentences"] = [sentence | {"text": None} for sentence in data["sentences"]]
-    return data
+    claims = [list(word.tokens) for word in doubted(result.kept.trace, result.kept.located)]
+    return {"claims": claims, "result": data, "trace": json.loads(result.trace.to_json())}
 
 
-def _bare(trace: Trace) -> Trace:
-    """The numbers of a trace without what was said."""
-    return replace(
-        trace,
-        ids=np.full(len(trace), -1, dtype=np.int64),
-        pieces=(b"",) * len(trace),
-        content_bytes=0,
-    )
+def _private(result: Result) -> dict[str, Any]:
+    """What of an answer does not give it away."""
+    return {
+        "claims": None,
+        "scores": kept_scores(result, result.detector),
+        "result": private_result(result),
+        "trace": json.loads(without_tokens(result.trace).to_json()),
+    }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import subprocess
 import sys
@@ -18,11 +19,14 @@ from energy_guard import Guard, Policy, Profile, Request, Result
 from energy_guard.backends import ModelInfo, Script, Scripted
 from energy_guard.backends.locks import lock_of
 from energy_guard.errors import ConfigError, EnergyGuardError, InputError, LogError
+from energy_guard.fitted import DetectorTraining, FittedDetector, Term
 from energy_guard.judge import Judge
+from energy_guard.locate import Span
 from energy_guard.log import LogEntry, TraceLog, read_log
 from energy_guard.policy import EarlyStop
+from energy_guard.private import SCORE_STEP
 from energy_guard.request import Message
-from energy_guard.score import Detector, Score
+from energy_guard.score import Detector, Score, Unscored
 
 PROGRAM = str(Path(sys.executable).with_name("energy-guard"))
 QUESTION = "What is the capital of France?"
@@ -197,7 +201,12 @@ def test_rescoring_gives_what_live_gave(log: TraceLog, verdict: str, private: bo
     [entry] = read_log(log.path)
     again = rescored(entry)
     assert live.verdict == again.verdict == verdict
-    assert (again.score, again.shown) == (live.score, live.shown)
+    assert again.shown == live.shown
+    if private and live.score is not None:
+        assert again.score is not None
+        assert live.score <= again.score < live.score + SCORE_STEP
+    else:
+        assert again.score == live.score
     if not private:
         assert again.to_dict() | {"reason": ""} == live.to_dict() | {"reason": ""}
 
@@ -312,9 +321,85 @@ def test_a_private_log_has_no_text_and_no_ids(tmp_path: Path, likely: float) -> 
     assert result.reason not in text
     assert result.text not in text
     [entry] = read_log(path)
-    assert set(entry.trace.ids.tolist()) == {-1}
-    assert entry.trace.nll.tolist() == result.trace.nll.tolist()
+    assert len(entry.trace) == 0, "the numbers of its tokens would give the answer away"
+    assert entry.located.reason == "there was none when this was logged"
     assert not entry.texts
+    exact = {repr(value) for value in (result.score, result.p_wrong) if value}
+    assert not exact & set(re.findall(r"-?\d+\.\d+", text)), "a score that is exact gives away, too"
+    assert "prompt_tokens" not in text or json.loads(text)["result"]["prompt_tokens"] is None
+
+
+def of_a_private_log(log: TraceLog, *answers: Any, **settings: Any) -> list[LogEntry]:
+    logged(replace(log, texts=False), *answers, **settings)
+    return list(read_log(log.path))
+
+
+@pytest.mark.parametrize("answer", [SURE, DOUBTFUL, GUESSED, LONG], ids=str)
+def test_a_private_log_is_scored_again_by_the_detector_in_use_and_the_default_one(
+    log: TraceLog, answer: list[tuple[str, float]]
+) -> None:
+    settings: dict[str, Any] = {"detector": "entropy:mean"}
+    [live], [usual] = (
+        logged(TraceLog(log.path.with_name(f"{n}.jsonl")), answer, **options)
+        for n, options in enumerate((settings, {}))
+    )
+    [entry] = of_a_private_log(log, answer, **settings)
+    again = rescored(entry, **settings)
+    assert live.score is not None and usual.score is not None
+    assert live.score <= again.score < live.score + SCORE_STEP
+    assert (again.verdict, again.scored) == (live.verdict, live.scored)
+    default = rescored(entry)
+    assert usual.score <= default.score < usual.score + SCORE_STEP
+
+
+def test_what_a_private_log_does_not_keep_is_named_and_unscored(log: TraceLog) -> None:
+    [entry] = of_a_private_log(log, LONG)
+    other = rescored(entry, detector="margin:min")
+    assert (other.verdict, other.score, other.shown) == ("unscored", None, False)
+    assert "nll:max" in other.reason and "margin:min" in other.reason
+    stop = EarlyStop(window=2, risk=50.0)
+    stopping = rescored(entry, policy=Policy(detector="nll:max", warn=1, early_stop=stop))
+    assert (stopping.verdict, "early stop" in stopping.reason) == ("unscored", True)
+
+
+def fitted() -> Profile:
+    terms = [
+        Term(feature=name, centre=0.2, scale=1, weight=weight)
+        for name, weight in (("span.nll:max", 1.0), ("answer.entropy:mean", 0.3))
+    ]
+    training = DetectorTraining(tasks=("capitals",), n=98, n_wrong=40)
+    detector = FittedDetector(terms=terms, intercept=0.1, training=training)
+    calibration = {"slope": 1, "intercept": 0, "n": 98, "n_wrong": 40, "lowest": -9, "highest": 9}
+    return profile(detector=detector.name, fitted=detector, calibration=calibration)
+
+
+@pytest.mark.parametrize("answer", [SURE, DOUBTFUL, LONG], ids=str)
+def test_a_private_log_is_scored_again_under_a_fitted_profile(
+    log: TraceLog, answer: list[tuple[str, float]]
+) -> None:
+    made = fitted().model_copy(update={"model": Scripted.saying(answer).info.fingerprint})
+    [live] = logged(TraceLog(log.path.with_name("whole.jsonl")), answer, profile=made)
+    [entry] = of_a_private_log(log, answer, profile=made)
+    again = rescored(entry, profile=made)
+    assert live.p_wrong is not None
+    assert live.p_wrong <= again.p_wrong < live.p_wrong + SCORE_STEP / 4
+    assert again.verdict == live.verdict
+
+
+def test_another_fitted_profile_says_what_a_private_log_lacks(log: TraceLog) -> None:
+    [entry] = of_a_private_log(log, LONG)
+    again = rescored(entry, profile=fitted())
+    assert (again.verdict, again.p_wrong) == ("unscored", None)
+    assert fitted().detector in again.reason
+
+
+def test_a_private_log_of_0_1_under_a_fitted_profile_says_what_is_missing() -> None:
+    entry = next(iter(read_log(Path(__file__).with_name("files_of_0_1") / "private_log.jsonl")))
+    detector = fitted().fitted
+    assert detector is not None
+    score = detector.score(entry.trace, Span((0,), ""))
+    assert isinstance(score, Unscored)
+    assert "answer.entropy:mean" in score.reason
 
 
 def test_another_locator_is_refused_on_a_private_log(log: TraceLog) -> None:

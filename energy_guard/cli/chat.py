@@ -51,7 +51,7 @@ def chat(
     system: Annotated[str | None, typer.Option(help="Instructions before the chat.")] = None,
     log: Annotated[str | None, typer.Option(help="Append every result (JSON lines).")] = None,
     log_private: Annotated[
-        bool, typer.Option("--log-private", help="Log numbers only, no texts.")
+        bool, typer.Option("--log-private", help="Log verdicts and rounded scores, no texts.")
     ] = False,
 ) -> None:
     """Chat in the terminal; every answer is coloured by risk as it is written, and judged.

@@ -64,7 +64,9 @@ ProfileFile = Annotated[
     typer.Option("--profile", help="Calibration for a model; none: hand-set thresholds instead."),
 ]
 LogFile = Annotated[str | None, typer.Option("--log", help="JSONL file to append results to.")]
-LogPrivate = Annotated[bool, typer.Option("--log-private", help="Leave texts out of the log.")]
+LogPrivate = Annotated[
+    bool, typer.Option("--log-private", help="Log verdicts and rounded scores, no texts.")
+]
 Shots = Annotated[
     int,
     typer.Option(

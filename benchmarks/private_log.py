@@ -1,0 +1,139 @@
+"""What does a log without texts give away? An attack, and what it costs to withstand it.
+
+    python -m benchmarks.private_log
+
+The attacker has the model, knows the question and, at each token, all tokens before it, which is
+more than an attacker has. At every rounding of the numbers of tokens the most probable token whose
+numbers fit is taken; of pooled numbers alone, the most probable answer whose largest nll fits.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from energy_guard import Guard, Request, Sampling, load
+from energy_guard.backends.llama_cpp import LlamaCpp
+from energy_guard.backends.llama_cpp.tap import current_row
+from energy_guard.energy import Floats
+from energy_guard.judge import Judge
+from energy_guard.log import TraceLog, read_log
+from energy_guard.private import SCORE_STEP
+
+ANSWERS, TOKENS, QUESTIONS = 20, 24, 60
+ROUNDINGS = {"exact": 0.0, "1e-3": 1e-3, "1e-2": 1e-2, "0.1": 0.1}
+DRAWS = 2000
+
+
+def questions(count: int) -> list[str]:
+    """Return questions of the built-in quiz, spread over it."""
+    lines = files("energy_guard.data").joinpath("quiz.jsonl").read_text("utf-8").splitlines()
+    every = len(lines) // count
+    return [json.loads(line)["question"] for line in lines[::every]][:count]
+
+
+def rows_of(backend: LlamaCpp, request: Request, ids: Iterable[int]) -> Floats:
+    """Return the rows that the attacker gets from the model, shape (T, vocabulary)."""
+    llm = backend.engine
+    llm.reset()
+    llm.eval(backend._prompts.encode(request))
+    rows = []
+    for token in ids:
+        rows.append(np.array(current_row(llm), dtype=np.float64))
+        llm.eval([token])
+    return np.stack(rows)
+
+
+def nll_of(rows: Floats) -> Floats:
+    """Return the nll of every token of the vocabulary, shape (T, vocabulary)."""
+    top = rows.max(1, keepdims=True)
+    return top + np.log(np.exp(rows - top).sum(1, keepdims=True)) - rows
+
+
+def read_back(nll: Floats, ids: np.ndarray, step: float) -> np.ndarray:
+    """Guess each token from its own nll, rounded to a step (0: exact)."""
+    stored = nll[np.arange(len(ids)), ids][:, None]
+    if step:
+        fits = np.round(nll / step) == np.round(stored / step)
+        return np.where(fits, nll, np.inf).argmin(1)
+    return np.abs(nll - stored).argmin(1)
+
+
+def read_back_pooled(nll: Floats, ids: np.ndarray) -> np.ndarray:
+    """Guess an answer from its largest nll, rounded as in a private log."""
+    highest = nll[np.arange(len(ids)), ids].max()
+    high = np.ceil(highest / SCORE_STEP - 1e-9) * SCORE_STEP
+    guess, best = nll.argmin(1), nll.min(1)
+    fits = (nll > high - SCORE_STEP) & (nll <= high)
+    if fits[np.arange(len(ids)), guess].any():
+        return guess
+    extra = np.where(fits, nll - best[:, None], np.inf)
+    at, token = np.unravel_index(int(extra.argmin()), extra.shape)
+    if np.isfinite(extra[at, token]):
+        guess[at] = token
+    return guess
+
+
+def interval(right: list[np.ndarray]) -> str:
+    """Return the share of right tokens with its interval, answers drawn again."""
+    counts = np.array([[r.sum(), len(r)] for r in right])
+    drawn = counts[np.random.default_rng(0).integers(0, len(right), (DRAWS, len(right)))].sum(1)
+    low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
+    total = counts.sum(0)
+    return f"{total[0] / total[1]:.3f} | {low:.3f} to {high:.3f}"
+
+
+def attack(backend: LlamaCpp, temperature: float, tokens: int) -> None:
+    """Print how many tokens each level of a log gives away."""
+    right: dict[str, list[np.ndarray]] = {}
+    guard = Guard(backend, profile=None)
+    for number, question in enumerate(questions(ANSWERS)):
+        sampling = Sampling(temperature, top_k=0, top_p=1.0, min_p=0.0, seed=number)
+        request = Request.chat(question, sampling=sampling, max_tokens=tokens)
+        ids = guard.ask(request).trace.ids[:tokens]
+        nll = nll_of(rows_of(backend, request, ids.tolist()))
+        for name, step in ROUNDINGS.items():
+            right.setdefault(name, []).append(read_back(nll, ids, step) == ids)
+        right.setdefault("private", []).append(read_back_pooled(nll, ids) == ids)
+        right.setdefault("no log", []).append(nll.argmin(1) == ids)
+    print(f"\ntemperature {temperature:g}, at most {tokens} tokens, {ANSWERS} answers")
+    print("level | share of tokens | 95 % | answers read back whole\n---|---|---|---")
+    for name, found in right.items():
+        print(f"{name} | {interval(found)} | {sum(bool(f.all()) for f in found)}")
+
+
+def cost(backend: LlamaCpp) -> None:
+    """Print by how much scores move when a private log is scored again."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, profile in (("nll:max", None), ("P(wrong)", "auto")):
+            path = Path(folder, f"{name[0]}.jsonl")
+            guard = Guard(backend, profile=profile, log=TraceLog(path, texts=False))  # type: ignore[arg-type]
+            live = [guard.ask(q, max_tokens=48) for q in questions(QUESTIONS)]
+            judge: Judge = guard.judge
+            moved, changed = [], 0
+            for entry, result in zip(read_log(path), live, strict=True):
+                attempt = judge.assess_stored(entry, relocate=False)
+                again = judge.conclude([attempt], judge.final([attempt]), info=entry.model_info)
+                changed += again.verdict != result.verdict
+                was = result.score if profile is None else result.p_wrong
+                now = again.score if profile is None else again.p_wrong
+                if was is not None and now is not None:
+                    moved.append(abs(now - was))
+            print(
+                f"{name}: n {len(moved)} of {len(live)}, largest {max(moved):.3f}, "
+                f"mean {np.mean(moved):.3f}, other verdicts {changed}"
+            )
+
+
+if __name__ == "__main__":
+    model = load("demo", n_ctx=1024)
+    assert isinstance(model, LlamaCpp)
+    attack(model, 1.0, TOKENS)
+    attack(model, 1.0, 1)
+    attack(model, 0.0, TOKENS)
+    cost(model)
