@@ -10,6 +10,7 @@ numbers fit is taken; of pooled numbers alone, the most probable answer whose la
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from collections.abc import Iterable
 from importlib.resources import files
@@ -25,7 +26,7 @@ from energy_guard.judge import Judge
 from energy_guard.log import TraceLog, read_log
 from energy_guard.private import SCORE_STEP
 
-ANSWERS, TOKENS, QUESTIONS = 20, 24, 60
+ANSWERS, TOKENS, QUESTIONS = 20, 16, 40
 ROUNDINGS = {"exact": 0.0, "1e-3": 1e-3, "1e-2": 1e-2, "0.1": 0.1}
 DRAWS = 2000
 
@@ -79,6 +80,12 @@ def read_back_pooled(nll: Floats, ids: np.ndarray) -> np.ndarray:
     return guess
 
 
+def say(line: str) -> None:
+    """Write a line at once: the next one takes a while."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def interval(right: list[np.ndarray]) -> str:
     """Return the share of right tokens with its interval, answers drawn again."""
     counts = np.array([[r.sum(), len(r)] for r in right])
@@ -101,10 +108,10 @@ def attack(backend: LlamaCpp, temperature: float, tokens: int) -> None:
             right.setdefault(name, []).append(read_back(nll, ids, step) == ids)
         right.setdefault("private", []).append(read_back_pooled(nll, ids) == ids)
         right.setdefault("no log", []).append(nll.argmin(1) == ids)
-    print(f"\ntemperature {temperature:g}, at most {tokens} tokens, {ANSWERS} answers")
-    print("level | share of tokens | 95 % | answers read back whole\n---|---|---|---")
+    say(f"\ntemperature {temperature:g}, at most {tokens} tokens, {ANSWERS} answers")
+    say("level | share of tokens | 95 % | answers read back whole\n---|---|---|---")
     for name, found in right.items():
-        print(f"{name} | {interval(found)} | {sum(bool(f.all()) for f in found)}")
+        say(f"{name} | {interval(found)} | {sum(bool(f.all()) for f in found)}")
 
 
 def cost(backend: LlamaCpp) -> None:
@@ -124,15 +131,16 @@ def cost(backend: LlamaCpp) -> None:
                 now = again.score if profile is None else again.p_wrong
                 if was is not None and now is not None:
                     moved.append(abs(now - was))
-            print(
+            say(
                 f"{name}: n {len(moved)} of {len(live)}, largest {max(moved):.3f}, "
                 f"mean {np.mean(moved):.3f}, other verdicts {changed}"
             )
 
 
 if __name__ == "__main__":
-    model = load("demo", n_ctx=1024)
-    assert isinstance(model, LlamaCpp)
+    model = load("demo", n_ctx=1024, n_threads=1, n_threads_batch=1)
+    if not isinstance(model, LlamaCpp):
+        raise TypeError("the embedded model is one of llama.cpp")
     attack(model, 1.0, TOKENS)
     attack(model, 1.0, 1)
     attack(model, 0.0, TOKENS)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
@@ -34,6 +35,20 @@ class Config(BaseModel):
             raise ConfigError(
                 f"bad {type(self).__name__.lower()}: {error.message}", error.hint
             ) from error
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy; what is changed in it is checked as when it is made.
+
+        Raises:
+            ConfigError: a change names no key, or gives it a value that it cannot have.
+        """
+        copied = super().model_copy(deep=deep)
+        if not update:
+            return copied
+        fields = type(self).model_fields
+        values = {fields[name].alias or name: getattr(copied, name) for name in fields}
+        changes = {fields[n].alias or n if n in fields else n: v for n, v in update.items()}
+        return type(self)(**values | changes)
 
     @field_validator("*", mode="before")
     @classmethod

@@ -58,6 +58,7 @@ class TraceLog:
     def __post_init__(self) -> None:
         check_fields(self)
 
+    @checked
     def append(self, request: Request, result: Result, locator: str, scoring: Scoring) -> None:
         """Append one line, which is on disk when this returns; LogError if that fails."""
         kept = result.kept

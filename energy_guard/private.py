@@ -32,9 +32,9 @@ _UNLIKE: Final = "it is unlike the answers that the profile was made from"
 class KeptScore(Config):
     """The score of all of an answer by one detector, without where in the answer it is.
 
-    value: rounded up; None if there is none, and `reason` says why. part: what of the answer decided.
-    length: how many tokens the exact answer has. unlike: on which side the answer
-    is unlike all that the detector was made from, see `Unlike`.
+    value: rounded up; None if there is none, and `reason` says why. part: what of the answer
+    decided. length: how many tokens the exact answer has. unlike: on which side the answer is
+    unlike all that the detector was made from, see `Unlike`.
 
     >>> KeptScore(detector="nll:max", value=1.3, part="exact answer", length=2).value
     1.3

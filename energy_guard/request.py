@@ -106,7 +106,7 @@ class Sampling:
     repeat_penalty: Positive = 1.0
     frequency_penalty: _Penalty = 0.0
     presence_penalty: _Penalty = 0.0
-    mirostat_mode: Literal[0, 1, 2] = 0
+    mirostat_mode: Annotated[int, Field(ge=0, le=2)] = 0
     mirostat_tau: NotNegative = 5.0
     mirostat_eta: NotNegative = 0.1
     logit_bias: Mapping[int, Annotated[float, AllowInfNan()]] = field(default_factory=dict)

@@ -25,12 +25,15 @@ import energy_guard
 from energy_guard import Guard, Message, Policy, Profile, Request, Result, Sampling, Trace, backends
 from energy_guard import log as log_module
 from energy_guard import request as request_module
+from energy_guard.arguments import checked
 from energy_guard.backends import Script, Scripted
 from energy_guard.decide import Again, Changes
 from energy_guard.energy import Row
-from energy_guard.errors import EnergyGuardError
+from energy_guard.errors import ConfigError, EnergyGuardError, InputError
+from energy_guard.fitted import Term
 from energy_guard.judge import Judge
 from energy_guard.log import TraceLog
+from energy_guard.policy import EarlyStop
 from energy_guard.request import CancelToken, Grammar, JsonSchema, RequestOptions, Token
 from energy_guard.score import Detector
 from energy_guard.trace import Step
@@ -94,6 +97,7 @@ GOOD: dict[str, Callable[[], Any]] = {
     "handler": lambda: None,
     "ids": lambda: (1,),
     "judge": Judge.assemble,
+    "locator": lambda: "whole",
     "logits": lambda: np.zeros(4),
     "model": scripted,
     "more": lambda: None,
@@ -110,6 +114,7 @@ GOOD: dict[str, Callable[[], Any]] = {
     "role": lambda: "user",
     "rows": lambda: np.zeros((1, 4)),
     "runnable": lambda: RunnableLambda(lambda text: text),
+    "scoring": lambda: "fast",
     "schema": lambda: "{}",
     "score": lambda: withheld().attempts[-1].score,
     "scripts": lambda: [Script((1,), np.zeros((2, 4)))],
@@ -237,3 +242,149 @@ def test_a_wrong_type_is_an_error_of_ours_that_names_the_argument(
             assert argument in str(error)
         return
     assert wrong != "an object" or anything, "whatever is no use is refused"
+
+
+NUMBERS = [name for name in Sampling.__slots__ if name not in ("logit_bias", "seed")]
+NO_NUMBERS = [math.nan, math.inf, -math.inf, -3, True, np.bool_(True), np.float32("nan"), "0.5"]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
+def test_a_sampling_setting_out_of_its_range_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=rf"{name} is .*, which it cannot be") as caught:
+        Sampling(**{name: value})
+    assert caught.value.hint.startswith("It should be")
+
+
+@pytest.mark.parametrize("name", ["top_p", "min_p", "typical_p"])
+def test_a_share_above_one_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=name):
+        Sampling(**{name: 1.01})
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, True, "7"])
+def test_a_seed_that_an_engine_would_take_for_another_is_refused(seed: Any) -> None:
+    with pytest.raises(InputError, match="seed"):
+        Sampling(seed=seed)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_numbers_of_numpy_become_plain_ones(kind: Any) -> None:
+    sampling = Sampling(kind(0.5), top_k=np.int64(3), seed=np.uint32(7))  # type: ignore[arg-type]
+    request = Request(ids=tuple(np.array([1, 2])), max_tokens=np.int32(5))  # type: ignore[arg-type]
+    values = (sampling.temperature, sampling.top_k, sampling.seed)
+    assert values == (0.5, 3, 7)
+    assert (request.ids, request.max_tokens) == ((1, 2), 5)
+    found = {type(v) for v in (*values, *(request.ids or ()), request.max_tokens)}
+    assert found == {float, int}
+
+
+@pytest.mark.parametrize("deadline", [math.nan, math.inf, -1.0, True, "soon"])
+def test_a_deadline_that_never_comes_or_never_was_is_refused(deadline: Any) -> None:
+    with pytest.raises(InputError, match="deadline"):
+        Request.chat("Which city?", deadline=deadline)
+
+
+@pytest.mark.parametrize("make", [Grammar, JsonSchema])
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_constraint_is_not_taken_for_none(make: Any, text: str) -> None:
+    with pytest.raises(InputError, match="empty"):
+        make(text)
+
+
+def test_an_error_names_the_item_that_does_not_fit() -> None:
+    with pytest.raises(InputError, match=r"choices is .* because of choices\[1\]"):
+        Request.chat("Which city?", choices=["York", 7])  # type: ignore[list-item]
+
+
+def test_a_guard_is_not_its_own_fallback() -> None:
+    guard = Guard(scripted())
+    with pytest.raises(ConfigError, match="its own fallback"):
+        guard.fallback = guard
+    assert guard.fallback is None
+
+
+def test_a_guard_is_not_the_fallback_of_its_fallback() -> None:
+    last = Guard(scripted())
+    first = Guard(scripted(), fallback=Guard(scripted(), fallback=last))
+    with pytest.raises(ConfigError, match="its own fallback"):
+        last.fallback = first
+    assert last.fallback is None
+
+
+def test_a_chain_is_not_its_own_fallback() -> None:
+    chain: RunnableLambda[str, str] = RunnableLambda(lambda text: text)
+    with pytest.raises(ConfigError, match="its own fallback"):
+        langchain_energy_guard.guarded(chain, fallback=chain)
+
+
+CONFIGS: dict[str, Callable[[], BaseModel]] = {
+    "policy": lambda: Policy(
+        detector="nll:max", warn=1, abstain=2, deadline_s=9, early_stop=EarlyStop(window=2, risk=1)
+    ),
+    "profile": calibrated,
+    "calibration": lambda: calibrated().calibration,
+    "early stop": lambda: EarlyStop(window=2, risk=1),
+    "term": lambda: Term(feature="span.nll:max", centre=1, scale=1, weight=1, low=0, high=9),
+}
+
+
+def numbers_of(config: BaseModel) -> list[str]:
+    return [
+        field.alias or name
+        for name, field in type(config).model_fields.items()
+        if {int, float} & {field.annotation, *typing.get_args(field.annotation)}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [(config, name) for config in CONFIGS for name in numbers_of(CONFIGS[config]())],
+)
+@pytest.mark.parametrize("value", [math.nan, math.inf, True, "1"], ids=repr)
+def test_a_limit_that_is_no_finite_number_is_refused(config: str, name: str, value: Any) -> None:
+    made = CONFIGS[config]()
+    with pytest.raises(ConfigError, match=name):
+        type(made)(**made.model_dump(by_alias=True) | {name: value})
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_policy_in_a_file_with_a_limit_that_is_no_number_is_not_read(
+    value: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(f'detector = "nll:max"\nwarn = {value}\n')
+    with pytest.raises(ConfigError, match="warn"):
+        Policy.read(path)
+    changed = tmp_path / "policy.json"
+    changed.write_text('{"detector": "nll:max", "abstain": NaN}')
+    with pytest.raises(ConfigError, match="abstain"):
+        Policy.read(changed)
+
+
+@pytest.mark.parametrize("limit", ["warn", "abstain"])
+def test_a_copy_of_a_policy_with_a_limit_that_is_no_number_is_refused(limit: str) -> None:
+    policy = Policy(detector="nll:max", warn=1, abstain=2)
+    with pytest.raises(ConfigError, match=limit):
+        policy.model_copy(update={limit: math.nan})
+
+
+def test_a_profile_with_sampling_that_no_engine_takes_is_a_bad_profile() -> None:
+    values = calibrated().model_dump(by_alias=True) | {"sampling": {"top_p": -1}}
+    with pytest.raises(ConfigError, match="profile"):
+        Profile(**values)
+
+
+def test_keywords_that_there_are_not_stay_errors_of_python() -> None:
+    with pytest.raises(TypeError, match="max_token"):
+        Guard(scripted()).ask("?", max_token=8)  # type: ignore[call-arg]
+
+
+def test_a_checked_function_keeps_its_name_and_its_parameters() -> None:
+    def twice(number: int, *, again: bool = False) -> int:
+        """Double it."""
+        return number * (4 if again else 2)
+
+    wrapped = checked(twice)
+    assert (wrapped.__name__, wrapped.__doc__, wrapped(2, again=True)) == ("twice", "Double it.", 8)
+    assert inspect.signature(wrapped) == inspect.signature(twice)
