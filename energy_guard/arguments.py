@@ -156,7 +156,7 @@ def _fitting(name: str, value: Any, check: TypeAdapter[Any]) -> Any:
     """The value, plain; InputError where the check does not allow it."""
     value = _plain(value)
     try:
-        check.validate_python((value,))
+        (fitting,) = check.validate_python((value,))
     except ValidationError as error:
         problems = error.errors(include_url=False)
         # A text that is not UTF-8 has the right type; `request.check_text` says where it breaks.
@@ -173,7 +173,9 @@ def _fitting(name: str, value: Any, check: TypeAdapter[Any]) -> Any:
             f"{name} is {_shown(value)}, which it cannot be{at}",
             f"{'; or '.join(said)}.",
         ) from error
-    return value
+    # Whatever else is taken for a number, such as a Decimal, is one from here on.
+    is_other = isinstance(fitting, float) and not isinstance(value, float | int)
+    return fitting if is_other else value
 
 
 def _place(problems: Iterable[Any]) -> tuple[int | str, ...]:
@@ -193,7 +195,7 @@ def _in_words(message: str) -> str:
 
 def _plain(value: Any) -> Any:
     """NumPy's numbers as Python's, alone or in a list or a row of them."""
-    if isinstance(value, np.integer | np.floating):
+    if isinstance(value, np.number | np.bool_):
         return value.item()
     if isinstance(value, np.ndarray) and value.ndim == 1:
         return value.tolist()
