@@ -11,7 +11,7 @@ import inspect
 import math
 import reprlib
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Annotated, Any, Final, ParamSpec, TypeVar, Union, get_args, get_origin
@@ -99,7 +99,8 @@ def check_fields(record: Any) -> None:
     A list becomes a tuple, and a number of NumPy one of Python. Raises InputError for a value
     that its field's annotation does not allow.
     """
-    for name, check in _of_record(type(record)).items():
+    kind: Hashable = type(record)
+    for name, check in _of_record(kind).items():
         value = getattr(record, name)
         fitting = _fitting(name, value, check)
         if fitting is not value:
@@ -118,14 +119,14 @@ def _of_function(function: Callable[..., object]) -> Mapping[str, TypeAdapter[An
 
 
 @functools.cache
-def _of_record(record: type) -> Mapping[str, TypeAdapter[Any]]:
+def _of_record(record: Any) -> Mapping[str, TypeAdapter[Any]]:
     hints = typing.get_type_hints(record, include_extras=True)
     return {field.name: _check(hints[field.name]) for field in fields(record)}
 
 
 def _check(hint: Any) -> TypeAdapter[Any]:
     # In a tuple, as some types do not take the settings that a bare adapter is given.
-    return TypeAdapter(tuple[_made_already(hint)], config=_STRICT)  # type: ignore[misc]
+    return TypeAdapter(tuple[_made_already(hint)], config=_STRICT)  # type: ignore[misc, arg-type]
 
 
 def not_fitting(error: ValidationError) -> InputError:

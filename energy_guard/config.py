@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,18 +38,15 @@ class Config(BaseModel):
             ) from error
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy; what is changed in it is checked as when it is made.
+        """Return a copy with these changes, which are not checked as in a new one but for NaN.
 
         Raises:
-            ConfigError: a change names no key, or gives it a value that it cannot have.
+            ConfigError: a change is NaN, which no risk would ever reach.
         """
-        copied = super().model_copy(deep=deep)
-        if not update:
-            return copied
-        fields = type(self).model_fields
-        values = {fields[name].alias or name: getattr(copied, name) for name in fields}
-        changes = {fields[n].alias or n if n in fields else n: v for n, v in update.items()}
-        return type(self)(**values | changes)
+        for name, value in (update or {}).items():
+            if isinstance(value, float) and math.isnan(value):
+                raise ConfigError(f"{name} is NaN, which no risk reaches", "Give a number.")
+        return super().model_copy(update=update, deep=deep)
 
     @field_validator("*", mode="before")
     @classmethod

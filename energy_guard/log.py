@@ -46,7 +46,8 @@ class TraceLog:
 
     texts: False makes a private log. It leaves out prompts, answers, and all that they could be
     read back from by means of the model; it can be scored again by the detector that was in use
-    and by the default one, for any policy and profile of these.
+    and by the default one, for any policy and profile of these. An answer of one or two tokens is
+    mostly given away by its score all the same (docs/results.md): treat such logs like texts.
 
     >>> TraceLog(Path("answers.jsonl"), texts=False).texts
     False
@@ -104,7 +105,7 @@ class _StoredResult(BaseModel):
 
 
 def _trace(value: Any) -> Trace:
-    return Trace.from_json(json.dumps(value))
+    return value if isinstance(value, Trace) else Trace.from_json(json.dumps(value))
 
 
 class LogEntry(Config):

@@ -85,7 +85,7 @@ def _misshapen(trace: Numbered, reasons: Collection[str]) -> str | None:
 
 
 def _whole(number: object) -> bool:
-    return isinstance(number, int | np.integer) and number >= 0
+    return isinstance(number, int | np.integer) and bool(number >= 0)
 
 
 def _impossible(trace: Numbered) -> str | None:

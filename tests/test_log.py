@@ -383,7 +383,8 @@ def test_a_private_log_is_scored_again_under_a_fitted_profile(
     again = rescored(entry, profile=made)
     assert live.p_wrong is not None
     assert live.p_wrong <= again.p_wrong < live.p_wrong + SCORE_STEP / 4
-    assert again.verdict == live.verdict
+    severity = ["accept", "warn", "abstain"]
+    assert severity.index(again.verdict) >= severity.index(live.verdict), "rounded up, never down"
 
 
 def test_another_fitted_profile_says_what_a_private_log_lacks(log: TraceLog) -> None:
