@@ -11,7 +11,7 @@ import inspect
 import math
 import reprlib
 import typing
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Annotated, Any, Final, ParamSpec, TypeVar, Union, get_args, get_origin
@@ -99,7 +99,7 @@ def check_fields(record: Any) -> None:
     A list becomes a tuple, and a number of NumPy one of Python. Raises InputError for a value
     that its field's annotation does not allow.
     """
-    kind: Hashable = type(record)
+    kind: Any = type(record)
     for name, check in _of_record(kind).items():
         value = getattr(record, name)
         fitting = _fitting(name, value, check)

@@ -62,7 +62,8 @@ def _misshapen(trace: Numbered, reasons: Collection[str]) -> str | None:
     if not isinstance(pieces, tuple) or not all(isinstance(piece, bytes) for piece in pieces):
         return "pieces is no tuple of bytes"
     count = len(pieces)
-    shapes = dict.fromkeys(("ids", "token_logit", "entropy", "margin"), ((count,),))
+    shapes: dict[str, tuple[tuple[int], ...]] = {}
+    shapes |= dict.fromkeys(("ids", "token_logit", "entropy", "margin"), ((count,),))
     shapes |= dict.fromkeys(("log_partition", "row_mean"), ((count,), (count + 1,)))
     for name, allowed in shapes.items():
         value, kinds = getattr(trace, name), "iu" if name == "ids" else "f"

@@ -121,6 +121,17 @@ def _request(prompt: str | Sequence[BaseMessage], params: dict[str, Any]) -> Req
 
 
 def _numbers(params: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a model's own call that have the names of llama.cpp."""
+    """The settings of a model's own call that have the names of llama.cpp, and its ranges."""
     names = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed")
-    return {name: params[name] for name in names if isinstance(params.get(name), int | float)}
+    given = {name: params[name] for name in names if params.get(name) is not None}
+    return {name: value for name, value in given.items() if _is_taken(name, value)}
+
+
+def _is_taken(name: str, value: object) -> bool:
+    """Whether a setting means the same here; a seed of -1, say, is a fresh one to some engines."""
+    settings: dict[str, Any] = {name: value}
+    try:
+        Sampling(**settings)
+    except InputError:
+        return False
+    return True
