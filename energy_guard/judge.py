@@ -275,9 +275,7 @@ class Judge:
         p_wrong = self.profile.p_wrong(attempt.score)
         if p_wrong is None:
             p_wrong = self._withholding(attempt.score)
-        return replace(
-            attempt, p_wrong=p_wrong, uncalibrated=self.profile.why_not(attempt.score)
-        )
+        return replace(attempt, p_wrong=p_wrong, uncalibrated=self.profile.why_not(attempt.score))
 
     def _withholding(self, score: Score) -> float | None:
         """P(wrong) of an answer that is far on the risky side, if it is to be withheld for that.
