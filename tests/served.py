@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from energy_guard import Guard, Policy
-from energy_guard.server.run import listener
+from energy_guard.server.run import Listener, listener
 from energy_guard.server.service import Service
 from energy_guard.server.settings import ServerSettings
 
@@ -27,6 +27,11 @@ class Served:
     url: str
     service: Service
     http: httpx.Client
+    listening: Listener
+
+    def stop(self) -> None:
+        """Tell it to end, as SIGTERM does."""
+        self.listening.should_exit = True
 
     def chat(self, question: str = "?", **fields: Any) -> httpx.Response:
         """Ask one question."""
@@ -50,7 +55,8 @@ def served(guard: Guard, **settings: Any) -> Iterator[Served]:
     headers = {"authorization": f"Bearer {key}"} if key else {}
     try:
         with httpx.Client(base_url=url, headers=headers, timeout=60) as http:
-            yield Served(url, listening.config.app.state.service, http)  # type: ignore[union-attr]
+            service = listening.config.app.state.service  # type: ignore[union-attr]
+            yield Served(url, service, http, listening)
     finally:
         listening.should_exit = True
         thread.join(30)

@@ -19,6 +19,7 @@ from energy_guard.server.access import Access, read_body
 from energy_guard.server.answers import KEY, guard_object, verdict_headers, worst
 from energy_guard.server.asked import Wanted, turns_of, wanted_of_chat, wanted_of_text
 from energy_guard.server.errors import ApiError, error_response, stopping
+from energy_guard.server.metrics import CountedResponses
 from energy_guard.server.schemas import ChatBody, ScoreBody, TextBody
 from energy_guard.server.service import Service
 from energy_guard.server.settings import ServerSettings
@@ -37,17 +38,25 @@ def create_app(guard: Guard, settings: ServerSettings) -> Starlette:
     """
     service = Service(guard, settings)
     endpoints = Endpoints(service)
+    routes = [
+        Route("/v1/chat/completions", endpoints.chat, methods=["POST"]),
+        Route("/v1/completions", endpoints.text, methods=["POST"]),
+        Route("/v1/score", endpoints.score, methods=["POST"]),
+        Route("/v1/models", endpoints.models),
+        Route("/v1/models/{name:path}", endpoints.model),
+        Route("/health", endpoints.health),
+        Route("/metrics", endpoints.metrics),
+    ]
     app = Starlette(
-        routes=[
-            Route("/v1/chat/completions", endpoints.chat, methods=["POST"]),
-            Route("/v1/completions", endpoints.text, methods=["POST"]),
-            Route("/v1/score", endpoints.score, methods=["POST"]),
-            Route("/v1/models", endpoints.models),
-            Route("/v1/models/{name:path}", endpoints.model),
-            Route("/health", endpoints.health),
-            Route("/metrics", endpoints.metrics),
+        routes=routes,
+        middleware=[
+            Middleware(
+                CountedResponses,
+                metrics=service.metrics,
+                paths=[route.path for route in routes],
+            ),
+            Middleware(Access, settings=settings),
         ],
-        middleware=[Middleware(Access, settings=settings)],
         exception_handlers={
             EnergyGuardError: _told,
             HTTPException: _told,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from energy_guard.result import Result
 
@@ -55,9 +56,29 @@ class Metrics:
         self._tokens.labels("completion").inc(sum(len(a.trace) for a in result.attempts))
 
     def responded(self, path: str, status: int) -> None:
-        """Count a response. path: one of those that are served."""
+        """Count a response."""
         self._responses.labels(path, str(status)).inc()
 
     def text(self) -> bytes:
         """Return all of them in Prometheus' text form."""
         return generate_latest(self._registry)
+
+
+class CountedResponses:
+    """Counts the responses of an application; paths that are not served are one, "other"."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, paths: Collection[str]) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._paths = frozenset(paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and see the status of its response."""
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                path = scope["path"] if scope["path"] in self._paths else "other"
+                self._metrics.responded(path, message["status"])
+            await send(message)
+
+        await self._app(scope, receive, counted)
