@@ -160,7 +160,7 @@ def test_a_stream_that_holds_back_gives_signs_of_life() -> None:
     assert content(chunks(text)) == "The capital is Paris."
 
 
-def test_an_engine_that_fails_in_a_stream_is_an_event() -> None:
+def test_an_engine_that_fails_before_anything_is_sent_is_a_status() -> None:
     with served(Guard(Late.saying(), LAX), ping_s=0.1) as server:
         late = server.chat(stream=True)
     assert late.status_code == 500  # it failed before anything was sent
