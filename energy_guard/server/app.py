@@ -19,6 +19,7 @@ from energy_guard.server.access import Access, read_body
 from energy_guard.server.answers import KEY, guard_object, verdict_headers, worst
 from energy_guard.server.asked import Wanted, turns_of, wanted_of_chat, wanted_of_text
 from energy_guard.server.errors import ApiError, error_response, stopping
+from energy_guard.server.guardrail import UNKNOWN, GuardrailBody, Questions, decision
 from energy_guard.server.metrics import CountedResponses
 from energy_guard.server.schemas import ChatBody, ScoreBody, TextBody
 from energy_guard.server.service import Service
@@ -42,6 +43,7 @@ def create_app(guard: Guard, settings: ServerSettings) -> Starlette:
         Route("/v1/chat/completions", endpoints.chat, methods=["POST"]),
         Route("/v1/completions", endpoints.text, methods=["POST"]),
         Route("/v1/score", endpoints.score, methods=["POST"]),
+        Route("/beta/litellm_basic_guardrail_api", endpoints.guardrail, methods=["POST"]),
         Route("/v1/models", endpoints.models),
         Route("/v1/models/{name:path}", endpoints.model),
         Route("/health", endpoints.health),
@@ -82,6 +84,7 @@ class Endpoints:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._settings = service.settings
+        self._questions = Questions()
 
     async def chat(self, request: HttpRequest) -> Response:
         """Answer a chat."""
@@ -111,6 +114,25 @@ class Endpoints:
         result = await job.whole(request.receive)
         told = {"object": "score", "model": self._service.info.name}
         return JSONResponse(told | {KEY: guard_object(result, body.details)})
+
+    async def guardrail(self, request: HttpRequest) -> Response:
+        """Judge the answer of another model for LiteLLM."""
+        body = await read_body(request, GuardrailBody, self._settings)
+        takes_tools = self._service.guard.backend.takes_tools
+        if body.input_type == "request":
+            self._questions.keep(body, takes_tools)
+            return JSONResponse({"action": "NONE"})
+        if not body.answers:
+            return JSONResponse({"action": "NONE"})
+        turns = self._questions.of(body, takes_tools)
+        if not turns:
+            return JSONResponse({"action": "BLOCKED", "blocked_reason": UNKNOWN})
+        asked = Request.chat(turns, deadline=time.monotonic() + self._settings.timeout_s)
+        results = [
+            await self._service.score(asked, answer).whole(request.receive)
+            for answer in body.answers
+        ]
+        return JSONResponse(decision(results))
 
     async def models(self, _: HttpRequest) -> Response:
         """List the one model that there is."""
