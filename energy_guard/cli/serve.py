@@ -13,6 +13,7 @@ from energy_guard.cli.options import (
     JudgingOptions,
     LogFile,
     LogPrivate,
+    MaxTokens,
     open_log,
 )
 from energy_guard.errors import ConfigError
@@ -37,7 +38,7 @@ def serve(
         bool, typer.Option("--no-key", help="Serve other machines without a key.")
     ] = False,
     stream: Annotated[str, typer.Option(help="Streams: hold or live.")] = "hold",
-    max_tokens: Annotated[int, typer.Option(help="Longest answer, and the default.", min=1)] = 1024,
+    max_tokens: MaxTokens = 1024,
     max_waiting: Annotated[int, typer.Option(help="Requests that may wait.", min=0)] = 32,
     timeout: Annotated[float, typer.Option(help="Seconds for one request.", min=0.1)] = 300.0,
     reveal: Annotated[
@@ -68,6 +69,8 @@ def serve(
         )
     if stream not in STREAM_MODES:
         raise ConfigError(f"there is no stream mode {stream!r}", f"One of: {STREAM_MODES}.")
+    if max_tokens < 1:
+        raise ConfigError(f"--max-tokens is {max_tokens}", "Give at least 1.")
     settings = ServerSettings(
         api_key=api_key or None,
         loopback=local,

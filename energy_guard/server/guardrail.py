@@ -24,8 +24,6 @@ _MOST_QUESTIONS: Final = 512
 _MOST_CHARACTERS: Final = 8_000_000
 
 UNKNOWN: Final = "the question of this answer is not known: guard the call before it is made, too"
-    "the question of this answer is not known: run the guardrail before the call as well"
-)
 """Why an answer is blocked that cannot be judged."""
 
 
