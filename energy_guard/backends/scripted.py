@@ -191,6 +191,9 @@ class _Session:
         piece, vocabulary = text.encode(), self.backend.vocabulary
         return [vocabulary.index(piece)] if piece in vocabulary else []
 
+    def piece_of(self, token: int) -> bytes:
+        return self.backend.vocabulary[token]
+
 
 def _too_long(size: PromptSize) -> PromptTooLongError:
     return PromptTooLongError(

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 
 from energy_guard.result import Result
 from energy_guard.score import Scorer
+from energy_guard.server.alternatives import Alternative
 from energy_guard.server.asked import Wanted
 from energy_guard.server.settings import Details
 from energy_guard.shown import ShownPiece, ShownStream
@@ -33,7 +34,8 @@ class Choice:
     """One answer in OpenAI's terms.
 
     content: None if it is withheld or is a call. refusal: the text in its place. calls: in
-    OpenAI's form. pieces: the content by tokens. told: the guard's object.
+    OpenAI's form. pieces: the content by tokens. told: the guard's object. alternatives: for each
+    token; none if they were not asked for.
     """
 
     result: Result
@@ -43,6 +45,7 @@ class Choice:
     finish_reason: str
     pieces: tuple[ShownPiece, ...]
     told: dict[str, Any]
+    alternatives: Sequence[Sequence[Alternative]] = ()
 
     @classmethod
     def of(cls, result: Result, wanted: Wanted, scorer: Scorer) -> Self:
@@ -89,7 +92,21 @@ class Choice:
 
     def token_list(self) -> list[dict[str, Any]]:
         """Return the tokens of the content, each with its log-probability, in OpenAI's form."""
-        return [entry for piece in self.pieces for entry in listed(self.result.trace, piece)]
+        return [entry for piece in self.pieces for entry in self.listed(piece)]
+
+    def listed(self, piece: ShownPiece) -> list[dict[str, Any]]:
+        """Return the tokens of a piece in OpenAI's form; log p is that of the raw row."""
+        trace = self.result.trace
+        nll = trace.nll
+        return [
+            Alternative(trace.pieces[t], -float(nll[t])).form
+            | {
+                "top_logprobs": [each.form for each in self.alternatives[t]]
+                if self.alternatives
+                else []
+            }
+            for t in piece.tokens
+        ]
 
     def logprobs(self, wanted: Wanted) -> dict[str, Any]:
         """Return the `logprobs` of a choice, with the guard's object in it.
@@ -164,20 +181,6 @@ def shown_pieces(trace: Trace) -> tuple[ShownPiece, ...]:
     return tuple(pieces)
 
 
-def listed(trace: Trace, piece: ShownPiece) -> list[dict[str, Any]]:
-    """Return the tokens of a piece in OpenAI's form; log p is that of the raw row."""
-    nll = trace.nll
-    return [
-        {
-            "token": trace.pieces[t].decode(errors="replace"),
-            "logprob": -float(nll[t]),
-            "bytes": list(trace.pieces[t]),
-            "top_logprobs": [],
-        }
-        for t in piece.tokens
-    ]
-
-
 def text_logprobs(entries: list[dict[str, Any]] | None) -> dict[str, Any]:
     """Return the tokens of a plain completion in the form of that endpoint."""
     if entries is None:
@@ -187,6 +190,8 @@ def text_logprobs(entries: list[dict[str, Any]] | None) -> dict[str, Any]:
     return {
         "tokens": tokens,
         "token_logprobs": [entry["logprob"] for entry in entries],
-        "top_logprobs": None,
+        "top_logprobs": [
+            {each["token"]: each["logprob"] for each in entry["top_logprobs"]} for entry in entries
+        ],
         "text_offset": offsets,
     }

@@ -46,10 +46,10 @@ class Wanted:
     """What a client wants.
 
     requests: one a choice. copies: how many in a row are the same. chat: whether answers are
-    messages. tools: names of functions that an
-    answer may call. forced: it must call one. structured: text cannot stand for it. logprobs:
-    whether every token is listed. stream: None for one response. usage: whether a stream ends
-    with the number of tokens.
+    messages. tools: names of functions that an answer may call. forced: it must call one.
+    structured: text cannot stand for it. logprobs: whether every token is listed; alternatives:
+    with how many likely ones in its place. stream: None for one response. usage: whether a stream
+    ends with the number of tokens.
     """
 
     requests: tuple[Request, ...]
@@ -59,6 +59,7 @@ class Wanted:
     forced: bool = False
     structured: bool = False
     logprobs: bool = False
+    alternatives: int = 0
     details: Details = "summary"
     stream: StreamMode | None = None
     usage: bool = False
@@ -86,8 +87,6 @@ def wanted_of_chat(body: ChatBody, settings: ServerSettings, takes_tools: bool) 
             'Leave it out, or set tool_choice to "required" or a function.',
             param="parallel_tool_calls",
         )
-    if body.top_logprobs:
-        raise _no_alternatives("top_logprobs")
     schema = _schema(body, forced)
     told = turns_of(body.messages, takes_tools)
     if tools and not takes_tools:
@@ -106,6 +105,7 @@ def wanted_of_chat(body: ChatBody, settings: ServerSettings, takes_tools: bool) 
         forced=bool(forced),
         structured=schema is not None,
         logprobs=bool(body.logprobs),
+        alternatives=body.top_logprobs or 0,
         details=_details(body.energy_guard.details, settings),
         stream=_stream(body, body.energy_guard, settings, held),
         usage=body.stream_options is not None and body.stream_options.include_usage,
@@ -114,8 +114,6 @@ def wanted_of_chat(body: ChatBody, settings: ServerSettings, takes_tools: bool) 
 
 def wanted_of_text(body: TextBody, settings: ServerSettings) -> Wanted:
     """Read a plain completion; raises as `wanted_of_chat`."""
-    if body.logprobs:
-        raise _no_alternatives("logprobs")
     options = _options(body, settings, body.max_tokens)
     prompt = body.prompt
     if isinstance(prompt, str):
@@ -131,6 +129,7 @@ def wanted_of_text(body: TextBody, settings: ServerSettings) -> Wanted:
         chat=False,
         copies=body.n or 1,
         logprobs=body.logprobs is not None,
+        alternatives=body.logprobs or 0,
         details=_details(body.energy_guard.details, settings),
         stream=_stream(body, body.energy_guard, settings, held=False),
         usage=body.stream_options is not None and body.stream_options.include_usage,
@@ -249,12 +248,3 @@ def _stream(
     if not body.stream:
         return None
     return "hold" if held else options.stream or settings.stream
-
-
-def _no_alternatives(param: str) -> ApiError:
-    return ApiError(
-        400,
-        "the tokens that were not chosen are not kept, so they cannot be listed",
-        "Ask for none of them: top_logprobs 0, or logprobs 0 of a plain completion.",
-        param=param,
-    )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from energy_guard.backends import ModelInfo
-from energy_guard.server.answers import KEY, Choice, listed, text_logprobs, usage, worst
+from energy_guard.server.answers import KEY, Choice, text_logprobs, usage, worst
 from energy_guard.server.asked import Wanted
 
 DONE: Final = b"data: [DONE]\n\n"
@@ -71,7 +71,7 @@ class Envelope:
     def pieces(self, index: int, choice: Choice) -> Iterator[bytes]:
         """Yield an answer that is judged, piece by piece."""
         for piece in choice.pieces:
-            entries = listed(choice.result.trace, piece) if self.wanted.logprobs else None
+            entries = choice.listed(piece) if self.wanted.logprobs else None
             yield self.text(index, piece.text, entries)
         if not choice.pieces and choice.content:  # what stands beside calls
             yield self.text(index, choice.content)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from energy_guard.asynchronous import run
@@ -14,6 +15,7 @@ from energy_guard.events import Done, Retracted, Text
 from energy_guard.guard import Guard
 from energy_guard.request import Request
 from energy_guard.result import Result
+from energy_guard.server.alternatives import alternatives, check_policy
 from energy_guard.server.answers import Choice
 from energy_guard.server.asked import Wanted
 from energy_guard.server.jobs import Emit, Job
@@ -92,6 +94,11 @@ class Service:
         for job in self._jobs:
             job.cancel()
 
+    def check(self, wanted: Wanted) -> None:
+        """Raise ApiError for what this guard cannot give."""
+        if wanted.alternatives:
+            check_policy(self.guard.policy)
+
     def _job(self, work: Callable[[Emit, Place], Coroutine[Any, Any, T]]) -> Job[T]:
         place = self.line.join()
         job = Job(lambda emit: work(emit, place), place)
@@ -108,7 +115,7 @@ class Service:
 
     async def _whole(self, request: Request, wanted: Wanted) -> Choice:
         began = time.monotonic()
-        return self._choice(await self.guard.aask(request), request, wanted, began)
+        return await self._choice(await self.guard.aask(request), request, wanted, began)
 
     async def _held(self, index: int, request: Request, envelope: Envelope, emit: Emit) -> Choice:
         choice = await self._whole(request, envelope.wanted)
@@ -136,11 +143,20 @@ class Service:
                     result = event.result
         if result is None:
             raise EngineError("the stream ended without a result")
-        choice = self._choice(result, request, envelope.wanted, began)
+        choice = await self._choice(result, request, envelope.wanted, began)
         for part in envelope.last(index, choice, tokens=True):
             emit(part)
         return choice
 
-    def _choice(self, result: Result, request: Request, wanted: Wanted, began: float) -> Choice:
+    async def _choice(
+        self, result: Result, request: Request, wanted: Wanted, began: float
+    ) -> Choice:
         self.metrics.answered(result, time.monotonic() - began)
-        return Choice.of(result, wanted, self.guard.for_request(request).detector)
+        choice = Choice.of(result, wanted, self.guard.for_request(request).detector)
+        if not wanted.alternatives or not choice.pieces:
+            return choice
+        backend, trace, count = self.guard.backend, result.trace, wanted.alternatives
+        found = await run(
+            backend, request, lambda asked: alternatives(backend, asked, trace, count)
+        )
+        return replace(choice, alternatives=found)

@@ -234,3 +234,35 @@ def test_the_same_question_gets_the_same_answer_in_process_and_over_http(
         there = server.chat(question, **fields).json()["energy_guard"]
     assert there == json.loads(json.dumps(here))
     assert len(there["tokens"]) > 5
+
+
+@pytest.mark.model
+def test_alternatives_are_those_of_the_rows_that_chose_the_tokens(demo: LlamaCpp) -> None:
+    question = "What is the chemical symbol for gold? Answer in one short sentence."
+    with served(Guard(demo, LAX)) as server:
+        fields: dict[str, Any] = {"max_tokens": 30, "logprobs": True}
+        plain = server.chat(question, **fields).json()
+        told = server.chat(question, top_logprobs=3, **fields).json()
+        body = {"prompt": "The capital of France is", "max_tokens": 4, "logprobs": 2}
+        text = server.http.post("/v1/completions", json=body).json()
+    [choice] = told["choices"]
+    assert choice["message"] == plain["choices"][0]["message"]
+    listed = choice["logprobs"]["content"]
+    assert len(listed) > 5
+    for entry in listed:  # greedy: the chosen one is the likeliest
+        first, second, third = entry["top_logprobs"]
+        assert (first["token"], first["bytes"]) == (entry["token"], entry["bytes"])
+        assert first["logprob"] == pytest.approx(entry["logprob"], abs=5e-3)
+        assert first["logprob"] >= second["logprob"] >= third["logprob"]
+    logprobs = text["choices"][0]["logprobs"]
+    for token, value, top in zip(
+        logprobs["tokens"], logprobs["token_logprobs"], logprobs["top_logprobs"], strict=True
+    ):
+        assert len(top) == 2
+        assert top[token] == pytest.approx(value, abs=5e-3)
+
+
+def test_alternatives_are_refused_if_a_retry_would_have_another_prompt() -> None:
+    again = STRICT.model_copy(update={"retries": 1, "retry": ("feedback",)})
+    response = told(SURE, policy=again, logprobs=True, top_logprobs=2)
+    assert response.status_code == 400

@@ -282,6 +282,9 @@ class _Session:
     def tokens_of(self, text: str) -> list[int]:
         return self.backend._prompts.encode_answer(text, context_size(self.backend.engine))
 
+    def piece_of(self, token: int) -> bytes:
+        return vocabulary_of(self.backend.engine).piece(token)
+
 
 def _next(llm: Llama, tokens: Iterator[int]) -> int:
     check_open(llm)  # whoever reads a stream may close the engine between two tokens
