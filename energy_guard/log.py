@@ -214,4 +214,5 @@ def _bare(trace: Trace) -> Trace:
         ids=np.full(len(trace), -1, dtype=np.int64),
         pieces=(b"",) * len(trace),
         content_bytes=0,
+        extras={},
     )

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from energy_guard import energy
 from energy_guard.energy import Floats, Numbers, Row
 from energy_guard.errors import ConfigError, InputError, NormalisedRowsError
+from energy_guard.likeliest import Likeliest, as_arrays
 from energy_guard.text import Alignment, align, quoted
 
 SCHEMA: Final = 1
@@ -43,6 +44,8 @@ NEEDS_RAW_ROWS: Final = frozenset(name for name in SIGNALS if "energy" in name) 
 class Step:
     """A chosen token with the numbers of the row that chose it.
 
+    likeliest: tokens that were likely in its place; none unless the request asks for them.
+
     >>> step = Step(7, b" Paris", token_logit=9.0, row=Row(9.5, 0.0, 0.2, 3.0))
     >>> step.nll
     0.5
@@ -52,6 +55,7 @@ class Step:
     piece: bytes
     token_logit: float
     row: Row
+    likeliest: Likeliest = ()
 
     def signal(self, name: str, next_row: Row | None) -> float:
         """Return a signal of this token; NaN where it needs a next row and there is none."""
@@ -129,6 +133,7 @@ class Trace:
             prompt_tokens=prompt_tokens,
             inverse_temperature=inverse_temperature,
             reasoning_open=reasoning_open,
+            extras=as_arrays([step.likeliest for step in steps]),
         )
 
     def __len__(self) -> int:

@@ -46,7 +46,7 @@ LEAVES = {
 
 LAYERS = (
     ("data", "errors"),
-    ("config", "energy", "extras", "files", "text"),
+    ("config", "energy", "extras", "files", "likeliest", "text"),
     ("estimates",),
     ("trace",),
     ("request",),

@@ -142,7 +142,7 @@ def worst(choices: Sequence[Choice]) -> Choice:
 
 def verdict_headers(choice: Choice) -> dict[str, str]:
     """Return the headers that say what the verdict is."""
-    headers = {"x-energy-guard-verdict": choice.result.verdict}
+    headers: dict[str, str] = {"x-energy-guard-verdict": choice.result.verdict}
     if choice.result.p_wrong is not None:
         headers["x-energy-guard-p-wrong"] = f"{choice.result.p_wrong:.4f}"
     return headers

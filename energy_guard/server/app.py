@@ -154,7 +154,6 @@ class Endpoints:
         return Response(self._service.metrics.text(), media_type="text/plain; version=0.0.4")
 
     async def _answered(self, request: HttpRequest, wanted: Wanted) -> Response:
-        self._service.check(wanted)
         if wanted.stream is not None:
             streaming = self._service.stream(wanted)
             await streaming.begun(request.receive, self._settings.ping_s)

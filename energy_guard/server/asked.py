@@ -47,9 +47,8 @@ class Wanted:
 
     requests: one a choice. copies: how many in a row are the same. chat: whether answers are
     messages. tools: names of functions that an answer may call. forced: it must call one.
-    structured: text cannot stand for it. logprobs: whether every token is listed; alternatives:
-    with how many likely ones in its place. stream: None for one response. usage: whether a stream
-    ends with the number of tokens.
+    structured: text cannot stand for it. logprobs: whether every token is listed. stream: None for
+    one response. usage: whether a stream ends with the number of tokens.
     """
 
     requests: tuple[Request, ...]
@@ -59,7 +58,6 @@ class Wanted:
     forced: bool = False
     structured: bool = False
     logprobs: bool = False
-    alternatives: int = 0
     details: Details = "summary"
     stream: StreamMode | None = None
     usage: bool = False
@@ -95,6 +93,7 @@ def wanted_of_chat(body: ChatBody, settings: ServerSettings, takes_tools: bool) 
         told = instructed(told, schema_told(schema))
     options = _options(body, settings, body.max_completion_tokens or body.max_tokens)
     options["tools"] = tuple(map(json.dumps, tools)) if takes_tools else ()
+    options["alternatives"] = body.top_logprobs or 0
     options["constraint"] = None if schema is None else JsonSchema(schema)
     held = bool(tools)  # what may be a call is no text to show
     return Wanted(
@@ -105,7 +104,6 @@ def wanted_of_chat(body: ChatBody, settings: ServerSettings, takes_tools: bool) 
         forced=bool(forced),
         structured=schema is not None,
         logprobs=bool(body.logprobs),
-        alternatives=body.top_logprobs or 0,
         details=_details(body.energy_guard.details, settings),
         stream=_stream(body, body.energy_guard, settings, held),
         usage=body.stream_options is not None and body.stream_options.include_usage,
@@ -115,6 +113,7 @@ def wanted_of_chat(body: ChatBody, settings: ServerSettings, takes_tools: bool) 
 def wanted_of_text(body: TextBody, settings: ServerSettings) -> Wanted:
     """Read a plain completion; raises as `wanted_of_chat`."""
     options = _options(body, settings, body.max_tokens)
+    options["alternatives"] = body.logprobs or 0
     prompt = body.prompt
     if isinstance(prompt, str):
         requests = [Request.raw(prompt, **options)]
@@ -129,7 +128,6 @@ def wanted_of_text(body: TextBody, settings: ServerSettings) -> Wanted:
         chat=False,
         copies=body.n or 1,
         logprobs=body.logprobs is not None,
-        alternatives=body.logprobs or 0,
         details=_details(body.energy_guard.details, settings),
         stream=_stream(body, body.energy_guard, settings, held=False),
         usage=body.stream_options is not None and body.stream_options.include_usage,

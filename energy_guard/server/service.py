@@ -15,7 +15,7 @@ from energy_guard.events import Done, Retracted, Text
 from energy_guard.guard import Guard
 from energy_guard.request import Request
 from energy_guard.result import Result
-from energy_guard.server.alternatives import alternatives, check_policy
+from energy_guard.server.alternatives import alternatives
 from energy_guard.server.answers import Choice
 from energy_guard.server.asked import Wanted
 from energy_guard.server.jobs import Emit, Job
@@ -94,11 +94,6 @@ class Service:
         for job in self._jobs:
             job.cancel()
 
-    def check(self, wanted: Wanted) -> None:
-        """Raise ApiError for what this guard cannot give."""
-        if wanted.alternatives:
-            check_policy(self.guard.policy)
-
     def _job(self, work: Callable[[Emit, Place], Coroutine[Any, Any, T]]) -> Job[T]:
         place = self.line.join()
         job = Job(lambda emit: work(emit, place), place)
@@ -153,10 +148,8 @@ class Service:
     ) -> Choice:
         self.metrics.answered(result, time.monotonic() - began)
         choice = Choice.of(result, wanted, self.guard.for_request(request).detector)
-        if not wanted.alternatives or not choice.pieces:
+        if not request.alternatives or not choice.pieces:
             return choice
-        backend, trace, count = self.guard.backend, result.trace, wanted.alternatives
-        found = await run(
-            backend, request, lambda asked: alternatives(backend, asked, trace, count)
-        )
+        backend, trace = self.guard.backend, result.trace
+        found = await run(backend, request, lambda asked: alternatives(backend, asked, trace))
         return replace(choice, alternatives=found)

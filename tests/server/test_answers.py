@@ -252,17 +252,11 @@ def test_alternatives_are_those_of_the_rows_that_chose_the_tokens(demo: LlamaCpp
     for entry in listed:  # greedy: the chosen one is the likeliest
         first, second, third = entry["top_logprobs"]
         assert (first["token"], first["bytes"]) == (entry["token"], entry["bytes"])
-        assert first["logprob"] == pytest.approx(entry["logprob"], abs=5e-3)
+        assert first["logprob"] == pytest.approx(entry["logprob"], abs=1e-6)
         assert first["logprob"] >= second["logprob"] >= third["logprob"]
     logprobs = text["choices"][0]["logprobs"]
     for token, value, top in zip(
         logprobs["tokens"], logprobs["token_logprobs"], logprobs["top_logprobs"], strict=True
     ):
         assert len(top) == 2
-        assert top[token] == pytest.approx(value, abs=5e-3)
-
-
-def test_alternatives_are_refused_if_a_retry_would_have_another_prompt() -> None:
-    again = STRICT.model_copy(update={"retries": 1, "retry": ("feedback",)})
-    response = told(SURE, policy=again, logprobs=True, top_logprobs=2)
-    assert response.status_code == 400
+        assert top[token] == pytest.approx(value, abs=1e-6)
