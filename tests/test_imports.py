@@ -61,6 +61,7 @@ LAYERS = (
     ("result",),
     ("events", "log"),
     ("judge", "running"),
+    ("release",),
     ("asynchronous", "attempts"),
     ("guard",),
     ("conversation", "questions"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -20,7 +20,8 @@ from energy_guard.errors import ConfigError
 from energy_guard.extras import needs_extra
 from energy_guard.guard import Guard
 
-STREAM_MODES: Final = ("hold", "live")
+StreamName = Literal["hold", "live", "sentence"]
+STREAM_MODES: Final[tuple[StreamName, ...]] = ("hold", "live", "sentence")
 
 
 @bundled()
@@ -37,7 +38,7 @@ def serve(
     no_key: Annotated[
         bool, typer.Option("--no-key", help="Serve other machines without a key.")
     ] = False,
-    stream: Annotated[str, typer.Option(help="Streams: hold or live.")] = "hold",
+    stream: Annotated[str, typer.Option(help="Streams: hold, live or sentence.")] = "hold",
     max_tokens: MaxTokens = 1024,
     max_waiting: Annotated[int, typer.Option(help="Requests that may wait.", min=0)] = 32,
     timeout: Annotated[float, typer.Option(help="Seconds for one request.", min=0.1)] = 300.0,
@@ -67,14 +68,17 @@ def serve(
             f"{host} is an address for other machines, and there is no API key",
             "Set ENERGY_GUARD_API_KEY, or give --no-key if everybody may ask.",
         )
-    if stream not in STREAM_MODES:
-        raise ConfigError(f"there is no stream mode {stream!r}", f"One of: {STREAM_MODES}.")
+    mode = next((mode for mode in STREAM_MODES if mode == stream), None)
+    if mode is None:
+        raise ConfigError(
+            f"there is no stream mode {stream!r}", f"One of: {', '.join(STREAM_MODES)}."
+        )
     if max_tokens < 1:
         raise ConfigError(f"--max-tokens is {max_tokens}", "Give at least 1.")
     settings = ServerSettings(
         api_key=api_key or None,
         loopback=local,
-        stream="live" if stream == "live" else "hold",
+        stream=mode,
         max_tokens=max_tokens,
         max_waiting=max_waiting,
         timeout_s=timeout,

@@ -13,6 +13,7 @@ from energy_guard.asynchronous import run
 from energy_guard.errors import EngineError
 from energy_guard.events import Done, Retracted, Text
 from energy_guard.guard import Guard
+from energy_guard.release import Release
 from energy_guard.request import Request
 from energy_guard.result import Result
 from energy_guard.server.alternatives import alternatives
@@ -54,7 +55,7 @@ class Service:
     def stream(self, wanted: Wanted) -> Job[None]:
         """Begin to answer in chunks; ApiError if there is no place in the line."""
         envelope = self.envelope(wanted)
-        choose = self._live if wanted.stream == "live" else self._held
+        choose = self._held if wanted.stream == "hold" else self._live
 
         async def work(emit: Emit, place: Place) -> None:
             async with self._turn(place, wanted.requests[0]):
@@ -125,7 +126,8 @@ class Service:
         began = time.monotonic()
         begun = False  # nothing is sent before the engine has taken the request
         result: Result | None = None
-        async with aclosing(self.guard.astream(request)) as events:
+        release: Release = "sentence" if envelope.wanted.stream == "sentence" else "token"
+        async with aclosing(self.guard.astream(request, release=release)) as events:
             async for event in events:
                 if not begun and isinstance(event, Text | Done):
                     begun = True

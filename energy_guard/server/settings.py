@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-StreamMode = Literal["hold", "live"]
-"""When the text of a stream is sent: after the verdict, or as it is written."""
+StreamMode = Literal["hold", "live", "sentence"]
+"""When the text of a stream is sent: after the verdict, as it is written, or a sentence behind, if
+the answer would be shown had it ended there."""
 
 Details = Literal["none", "summary", "shown", "full"]
 """How much a response says of a result: the levels of `Result.to_dict`; `shown` is `full` without

@@ -80,7 +80,7 @@ BAD: list[tuple[str, str, Any, int, str | None]] = [
     (
         "no such stream mode",
         CHAT,
-        chat(stream=True, energy_guard={"stream": "sentence"}),
+        chat(stream=True, energy_guard={"stream": "later"}),
         400,
         "energy_guard.stream",
     ),

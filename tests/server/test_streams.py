@@ -86,6 +86,14 @@ def test_a_live_stream_takes_back_what_is_withheld() -> None:
     assert after[-1]["choices"][0]["finish_reason"] == "content_filter"
 
 
+def test_a_stream_a_sentence_behind_sends_no_sentence_that_is_withheld() -> None:
+    said = [*SURE, (" It", 0.99), (" is not ", 0.99), ("Tim", 0.01), ("buktu", 0.99), (".", 0.99)]
+    found = streamed(said, **mode("sentence"))
+    assert content(found) == "The capital is Paris."
+    assert "buktu" not in json.dumps(found)
+    assert found[-1]["choices"][0]["finish_reason"] == "content_filter"
+
+
 def test_a_live_stream_names_the_attempt_that_is_tried_again() -> None:
     again = STRICT.model_copy(update={"retries": 1})
     found = streamed(WITHHELD, SURE, policy=again, **mode("live"))
