@@ -30,7 +30,7 @@ _WORST_LAST: Final = ("accept", "warn", "unscored", "abstain")
 
 
 @dataclass(frozen=True)
-class Choice:
+class AnswerChoice:
     """One answer in OpenAI's terms.
 
     content: None if it is withheld or is a call. refusal: the text in its place. calls: in
@@ -128,7 +128,7 @@ def guard_object(result: Result, details: Details) -> dict[str, Any]:
     return result.to_dict("full" if whole else "summary")
 
 
-def worst(choices: Sequence[Choice]) -> Choice:
+def worst(choices: Sequence[AnswerChoice]) -> AnswerChoice:
     """Return the choice that stands for all of them: the one that is the least to be trusted."""
     return max(
         choices,
@@ -140,7 +140,7 @@ def worst(choices: Sequence[Choice]) -> Choice:
     )
 
 
-def verdict_headers(choice: Choice) -> dict[str, str]:
+def verdict_headers(choice: AnswerChoice) -> dict[str, str]:
     """Return the headers that say what the verdict is."""
     headers: dict[str, str] = {"x-energy-guard-verdict": choice.result.verdict}
     if choice.result.p_wrong is not None:
@@ -148,7 +148,7 @@ def verdict_headers(choice: Choice) -> dict[str, str]:
     return headers
 
 
-def usage(choices: Sequence[Choice], copies: int) -> dict[str, int]:
+def usage(choices: Sequence[AnswerChoice], copies: int) -> dict[str, int]:
     """Count tokens: those of each prompt once, and what was written in all attempts.
 
     Args:

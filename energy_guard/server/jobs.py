@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 from starlette.types import Receive
 
 from energy_guard.server.errors import ApiError, stopping
-from energy_guard.server.waiting import Place
+from energy_guard.server.waiting import QueuePlace
 
 T = TypeVar("T")
 
@@ -25,13 +25,13 @@ _END: Final = b""
 """Ends the items of a job; no item is empty."""
 
 
-class Job(Generic[T]):
+class ClientJob(Generic[T]):
     """A piece of work that holds a place in the line until it has ended.
 
     place: when its turn comes is up to the work, which waits for it.
     """
 
-    def __init__(self, work: Callable[[Emit], Coroutine[Any, Any, T]], place: Place) -> None:
+    def __init__(self, work: Callable[[Emit], Coroutine[Any, Any, T]], place: QueuePlace) -> None:
         self.place = place
         self._gone = False
         self._items: asyncio.Queue[bytes] = asyncio.Queue()
@@ -43,7 +43,7 @@ class Job(Generic[T]):
         """End it within one token."""
         self._task.cancel()
 
-    def when_done(self, call: Callable[[Job[T]], None]) -> None:
+    def when_done(self, call: Callable[[ClientJob[T]], None]) -> None:
         """Have something called when it has ended."""
         self._task.add_done_callback(lambda _: call(self))
 

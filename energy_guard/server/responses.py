@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from energy_guard.backends import ModelInfo
-from energy_guard.server.answers import KEY, Choice, text_logprobs, usage, worst
+from energy_guard.server.answers import KEY, AnswerChoice, text_logprobs, usage, worst
 from energy_guard.server.asked import Wanted
 
 DONE: Final = b"data: [DONE]\n\n"
@@ -39,7 +39,7 @@ class Envelope:
     created: int = field(default_factory=lambda: int(time.time()))
     number: str = field(default_factory=lambda: uuid.uuid4().hex[:24])
 
-    def whole(self, choices: Sequence[Choice]) -> dict[str, Any]:
+    def whole(self, choices: Sequence[AnswerChoice]) -> dict[str, Any]:
         """Return the response to a request that is not streamed."""
         listed_choices = [
             {
@@ -68,7 +68,7 @@ class Envelope:
         """Return a chunk that says that the text so far is not the answer."""
         return self._chunk(index, {}, told={"event": "retracted", "attempt": attempt})
 
-    def pieces(self, index: int, choice: Choice) -> Iterator[bytes]:
+    def pieces(self, index: int, choice: AnswerChoice) -> Iterator[bytes]:
         """Yield an answer that is judged, piece by piece."""
         for piece in choice.pieces:
             entries = choice.listed(piece) if self.wanted.logprobs else None
@@ -76,7 +76,7 @@ class Envelope:
         if not choice.pieces and choice.content:  # what stands beside calls
             yield self.text(index, choice.content)
 
-    def last(self, index: int, choice: Choice, *, tokens: bool) -> Iterator[bytes]:
+    def last(self, index: int, choice: AnswerChoice, *, tokens: bool) -> Iterator[bytes]:
         """Yield what ends a choice: a refusal or calls, and the chunk with the verdict.
 
         Args:
@@ -98,7 +98,7 @@ class Envelope:
         }
         yield self._chunk(index, {}, logprobs, finish_reason=choice.finish_reason, told=choice.told)
 
-    def counted(self, choices: Sequence[Choice]) -> bytes:
+    def counted(self, choices: Sequence[AnswerChoice]) -> bytes:
         """Return the chunk with the number of tokens."""
         counts = usage(choices, self.wanted.copies)
         return event(self._head("chat.completion.chunk") | {"choices": [], "usage": counts})
@@ -110,7 +110,7 @@ class Envelope:
             return {"content": entries, "refusal": None}
         return text_logprobs(entries)
 
-    def _said(self, choice: Choice) -> dict[str, Any]:
+    def _said(self, choice: AnswerChoice) -> dict[str, Any]:
         if self.wanted.chat:
             return {"message": choice.message(self.refusal_as_content)}
         text = choice.refusal if self.refusal_as_content and choice.refusal else choice.content

@@ -17,13 +17,13 @@ from energy_guard.release import Release
 from energy_guard.request import Request
 from energy_guard.result import Result
 from energy_guard.server.alternatives import alternatives
-from energy_guard.server.answers import Choice
+from energy_guard.server.answers import AnswerChoice
 from energy_guard.server.asked import Wanted
-from energy_guard.server.jobs import Emit, Job
+from energy_guard.server.jobs import Emit, ClientJob
 from energy_guard.server.metrics import Metrics
 from energy_guard.server.responses import Envelope
 from energy_guard.server.settings import ServerSettings
-from energy_guard.server.waiting import Place, WaitingLine
+from energy_guard.server.waiting import QueuePlace, WaitingLine
 
 T = TypeVar("T")
 
@@ -37,27 +37,27 @@ class Service:
         self.info = guard.backend.info  # the first look reads the whole file
         self.line = WaitingLine(settings.max_waiting)
         self.metrics = Metrics(lambda: len(self.line))
-        self._jobs: set[Job[Any]] = set()
+        self._jobs: set[ClientJob[Any]] = set()
 
     def envelope(self, wanted: Wanted) -> Envelope:
         """Return what all parts of a response have in common."""
         return Envelope(self.info, wanted, self.settings.refusal_as_content)
 
-    def answers(self, wanted: Wanted) -> Job[list[Choice]]:
+    def answers(self, wanted: Wanted) -> ClientJob[list[AnswerChoice]]:
         """Begin to answer; ApiError if there is no place in the line."""
 
-        async def work(place: Place) -> list[Choice]:
+        async def work(place: QueuePlace) -> list[AnswerChoice]:
             async with self._turn(place, wanted.requests[0]):
                 return [await self._whole(request, wanted) for request in wanted.requests]
 
         return self._job(lambda _, place: work(place))
 
-    def stream(self, wanted: Wanted) -> Job[None]:
+    def stream(self, wanted: Wanted) -> ClientJob[None]:
         """Begin to answer in chunks; ApiError if there is no place in the line."""
         envelope = self.envelope(wanted)
         choose = self._held if wanted.stream == "hold" else self._live
 
-        async def work(emit: Emit, place: Place) -> None:
+        async def work(emit: Emit, place: QueuePlace) -> None:
             async with self._turn(place, wanted.requests[0]):
                 choices = [
                     await choose(index, request, envelope, emit)
@@ -68,10 +68,10 @@ class Service:
 
         return self._job(work)
 
-    def score(self, request: Request, answer: str, *, fast: bool = False) -> Job[Result]:
+    def score(self, request: Request, answer: str, *, fast: bool = False) -> ClientJob[Result]:
         """Begin to judge an answer that exists; ApiError if there is no place in the line."""
 
-        async def work(place: Place) -> Result:
+        async def work(place: QueuePlace) -> Result:
             async with self._turn(place, request):
                 began = time.monotonic()
                 result = await run(
@@ -95,25 +95,27 @@ class Service:
         for job in self._jobs:
             job.cancel()
 
-    def _job(self, work: Callable[[Emit, Place], Coroutine[Any, Any, T]]) -> Job[T]:
+    def _job(self, work: Callable[[Emit, QueuePlace], Coroutine[Any, Any, T]]) -> ClientJob[T]:
         place = self.line.join()
-        job = Job(lambda emit: work(emit, place), place)
+        job = ClientJob(lambda emit: work(emit, place), place)
         self._jobs.add(job)
         job.when_done(self._jobs.discard)
         return job
 
     @asynccontextmanager
-    async def _turn(self, place: Place, request: Request) -> AsyncIterator[None]:
+    async def _turn(self, place: QueuePlace, request: Request) -> AsyncIterator[None]:
         began = time.monotonic()
         await place.wait(request.deadline or began + self.settings.timeout_s)
         self.metrics.waited(time.monotonic() - began)
         yield
 
-    async def _whole(self, request: Request, wanted: Wanted) -> Choice:
+    async def _whole(self, request: Request, wanted: Wanted) -> AnswerChoice:
         began = time.monotonic()
         return await self._choice(await self.guard.aask(request), request, wanted, began)
 
-    async def _held(self, index: int, request: Request, envelope: Envelope, emit: Emit) -> Choice:
+    async def _held(
+        self, index: int, request: Request, envelope: Envelope, emit: Emit
+    ) -> AnswerChoice:
         choice = await self._whole(request, envelope.wanted)
         emit(envelope.first(index))
         for part in envelope.pieces(index, choice):
@@ -122,7 +124,9 @@ class Service:
             emit(part)
         return choice
 
-    async def _live(self, index: int, request: Request, envelope: Envelope, emit: Emit) -> Choice:
+    async def _live(
+        self, index: int, request: Request, envelope: Envelope, emit: Emit
+    ) -> AnswerChoice:
         began = time.monotonic()
         begun = False  # nothing is sent before the engine has taken the request
         result: Result | None = None
@@ -147,9 +151,9 @@ class Service:
 
     async def _choice(
         self, result: Result, request: Request, wanted: Wanted, began: float
-    ) -> Choice:
+    ) -> AnswerChoice:
         self.metrics.answered(result, time.monotonic() - began)
-        choice = Choice.of(result, wanted, self.guard.for_request(request).detector)
+        choice = AnswerChoice.of(result, wanted, self.guard.for_request(request).detector)
         if not request.alternatives or not choice.pieces:
             return choice
         backend, trace = self.guard.backend, result.trace

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from energy_guard.errors import EnergyGuardError
 from energy_guard.server.errors import as_api_error, error_object
-from energy_guard.server.jobs import Job
+from energy_guard.server.jobs import ClientJob
 from energy_guard.server.responses import DONE, PING, event
 
 
@@ -21,7 +21,7 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, job: Job[Any], ping_s: float, headers: dict[str, str]) -> None:
+    def __init__(self, job: ClientJob[Any], ping_s: float, headers: dict[str, str]) -> None:
         super().__init__(headers={"cache-control": "no-store"} | headers)
         del self.headers["content-length"]  # nobody knows it yet
         self._job = job

@@ -14,7 +14,7 @@ from energy_guard.errors import EngineBusyError
 from energy_guard.server.errors import stopping, too_many
 
 
-class Place:
+class QueuePlace:
     """One request's place in the line. position: how many are before it when it comes."""
 
     def __init__(self, line: WaitingLine, position: int) -> None:
@@ -52,8 +52,8 @@ class WaitingLine:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._served: Place | None = None
-        self._waiting: deque[Place] = deque()
+        self._served: QueuePlace | None = None
+        self._waiting: deque[QueuePlace] = deque()
         self._closed = False
         self._usual_s = 1.0
 
@@ -65,20 +65,20 @@ class WaitingLine:
         """Whether nobody is let in any more."""
         return self._closed
 
-    def join(self) -> Place:
+    def join(self) -> QueuePlace:
         """Take the last place; ApiError if there is none, or the line is closed."""
         if self._closed:
             raise stopping()
         if self._served is not None and len(self._waiting) >= self._limit:
             raise too_many(len(self._waiting), max(1, math.ceil(self._usual_s)))
-        place = Place(self, len(self._waiting) + (self._served is not None))
+        place = QueuePlace(self, len(self._waiting) + (self._served is not None))
         if self._served is None:
             self._serve(place)
         else:
             self._waiting.append(place)
         return place
 
-    def left(self, place: Place) -> None:
+    def left(self, place: QueuePlace) -> None:
         """Let the next one in, if it was this one's turn."""
         if place is not self._served:
             if place in self._waiting:
@@ -100,6 +100,6 @@ class WaitingLine:
                 place.turn.set_exception(stopping())
         self._waiting.clear()
 
-    def _serve(self, place: Place) -> None:
+    def _serve(self, place: QueuePlace) -> None:
         self._served = place
         place.turn.set_result(None)
