@@ -19,7 +19,7 @@ from energy_guard.result import Result
 from energy_guard.server.alternatives import alternatives
 from energy_guard.server.answers import AnswerChoice
 from energy_guard.server.asked import Wanted
-from energy_guard.server.jobs import Emit, ClientJob
+from energy_guard.server.jobs import ClientJob, Emit
 from energy_guard.server.metrics import Metrics
 from energy_guard.server.responses import Envelope
 from energy_guard.server.settings import ServerSettings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 StreamMode = Literal["hold", "live", "sentence"]
@@ -30,7 +30,7 @@ class ServerSettings:
     'hold'
     """
 
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     loopback: bool = True
     reveal: bool = False
     refusal_as_content: bool = False

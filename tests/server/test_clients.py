@@ -231,6 +231,13 @@ def test_langchain_calls_tools_and_structures_answers(server: Served, client: Op
         assert isinstance(city, City)
 
 
+def test_langchain_gets_no_object_of_a_call_that_is_withheld() -> None:
+    call = [('{"name": "City", "arguments": {"name": "', 0.99), ("Tim", 0.2), ('"}}', 0.99)]
+    with served(Guard(Scripted.saying(call), STRICT)) as server:
+        model = chat(server.url).with_structured_output(City, method="function_calling")
+        assert model.invoke("Which city?") is None
+
+
 def test_langchain_is_told_that_a_structured_answer_is_withheld() -> None:
     with served(Guard(Scripted.saying(WITHHELD), STRICT)) as server:
         model = chat(server.url).with_structured_output(City, method="json_schema")

@@ -194,6 +194,24 @@ def test_the_numbers_for_prometheus_are_those_of_what_was_done() -> None:
     assert f'energy_guard_responses_total{{path="{path}",status="400"}} 1.0' in text
 
 
+class Mistaken(Scripted):
+    """Has a mistake in it, which is no error of this package's."""
+
+    def _play(self, number: int, request: Request, script: Script) -> Generator[Event, None, None]:
+        raise ZeroDivisionError(request.question)
+        yield  # a generator
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_mistake_of_ours_is_told_without_a_word_and_the_server_lives_on(stream: bool) -> None:
+    with served(Guard(Mistaken.saying(SHORT, SHORT), LAX)) as server:
+        failed = server.chat("secret", stream=stream)
+        assert (failed.status_code, failed.json()["error"]["type"]) == (500, "server_error")
+        assert "secret" not in failed.text
+        assert not in_work(server)
+        assert server.http.get("/health").status_code == 200
+
+
 @pytest.mark.slow
 def test_of_many_clients_every_one_is_answered_refused_or_gone() -> None:
     """64 clients ask 200 times, and every third hangs up; no thread is left."""
