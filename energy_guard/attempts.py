@@ -14,8 +14,9 @@ from energy_guard.decide import Again, Attempt, Move, next_move
 from energy_guard.errors import PromptError
 from energy_guard.events import AttemptStarted, GuardEvent, Retracted, Text
 from energy_guard.judge import Judge
+from energy_guard.release import Release, SentenceRelease
 from energy_guard.request import Event, Finished, Request
-from energy_guard.result import Result
+from energy_guard.result import Result, shows
 from energy_guard.running import Running, Window
 from energy_guard.trace import INCOMPLETE
 
@@ -36,7 +37,7 @@ class Hearing:
     request: Request
 
     def attempts(
-        self, earlier: Sequence[Attempt], *, heard: bool
+        self, earlier: Sequence[Attempt], *, heard: bool, release: Release
     ) -> Generator[GuardEvent, None, tuple[list[Attempt], Move]]:
         """Let the model answer, and again if the policy says so; return how far that got.
 
@@ -45,6 +46,7 @@ class Hearing:
         Args:
             earlier: the attempts of other guards, which tried before.
             heard: whether somebody listens to the text while it is written.
+            release: when text is let go.
         """
         attempts: list[Attempt] = []
         request = self.request
@@ -53,10 +55,14 @@ class Hearing:
             yield AttemptStarted(number)
             running = self.follow(request, number, heard=heard)
             events = self.session.generate([running.request], steps=running.wants_steps)
-            yield from _fed([running], events)
+            texts = _fed([running], events)
+            held = SentenceRelease(self.judge, self.request, running)
+            yield from held.let_go(texts) if release == "sentence" else texts
             attempts.append(self.assess(running))
             move = next_move(self.judge.policy, attempts)
             if not isinstance(move, Again):
+                if shows(move) and move.attempt == len(attempts) - 1:
+                    yield from held.rest()
                 return attempts, move
             yield Retracted(number, move.reason, again=move, judged=self._judged(attempts, earlier))
             if move.changes.fallback:

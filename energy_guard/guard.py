@@ -22,6 +22,7 @@ from energy_guard.judge import Judge
 from energy_guard.log import Scoring, TraceLog
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
+from energy_guard.release import Release
 from energy_guard.request import Message, Request, RequestOptions
 from energy_guard.result import Result
 from energy_guard.score import Scorer
@@ -112,14 +113,20 @@ class Guard:
         return _result(guard._events(request, heard=False))
 
     def stream(
-        self, prompt: Prompt, **options: Unpack[RequestOptions]
+        self, prompt: Prompt, *, release: Release = "token", **options: Unpack[RequestOptions]
     ) -> Generator[GuardEvent, None, None]:
         """Ask, and yield events while the model writes; the last one is `Done`.
 
         The engine is held until then, or until the generator is closed.
+
+        Args:
+            prompt: as in `ask`.
+            release: when text is yielded: `token` as it is written, `sentence` a sentence behind,
+                and only if the answer would be shown had it ended there. `Done` is the same.
+            options: as in `ask`.
         """
         guard, request = self._prepared(prompt, **options)
-        yield from guard._events(request)
+        yield from guard._events(request, release=release)
 
     async def aask(self, prompt: Prompt, **options: Unpack[RequestOptions]) -> Result:
         """Ask from an event loop, which goes on meanwhile, and return the outcome.
@@ -131,7 +138,7 @@ class Guard:
         return await run(self.backend, request, lambda r: _result(guard._events(r, heard=False)))
 
     def astream(
-        self, prompt: Prompt, **options: Unpack[RequestOptions]
+        self, prompt: Prompt, *, release: Release = "token", **options: Unpack[RequestOptions]
     ) -> AsyncGenerator[GuardEvent, None]:
         """Ask from an event loop, and yield what `stream` yields.
 
@@ -139,7 +146,7 @@ class Guard:
         cancelled, and when the generator is closed: `contextlib.aclosing` does that at once.
         """
         guard, request = self._prepared(prompt, **options)
-        return iterate(self.backend, request, guard._events)
+        return iterate(self.backend, request, lambda r: guard._events(r, release=release))
 
     @checked
     def ask_many(
@@ -247,6 +254,7 @@ class Guard:
         earlier: tuple[Attempt, ...] = (),
         held: Session | None = None,
         heard: bool = True,
+        release: Release = "token",
     ) -> Generator[GuardEvent, None, None]:
         """Yield the events of one question, to its `Done`.
 
@@ -255,12 +263,15 @@ class Guard:
             earlier: attempts of the guards that this one is the fallback of.
             held: a session in which the question is asked; a new one otherwise.
             heard: whether the texts are wanted.
+            release: when they are yielded, see `stream`.
         """
         with nullcontext(held) if held else self.backend.session(request) as session:
             hearing = Hearing(self.judge, self.backend, session, request)
-            attempts, move = yield from hearing.attempts(earlier, heard=heard)
+            attempts, move = yield from hearing.attempts(earlier, heard=heard, release=release)
         if isinstance(move, Again):
-            yield from self._ask_fallback(request, (*earlier, *attempts), heard)
+            yield from self._ask_fallback(
+                request, (*earlier, *attempts), heard=heard, release=release
+            )
             return
         result = self._concluded(request, attempts, move, earlier=earlier)
         if not result.shown or result.kept is not attempts[-1]:
@@ -268,14 +279,14 @@ class Guard:
         yield Done(result)
 
     def _ask_fallback(
-        self, request: Request, earlier: tuple[Attempt, ...], heard: bool
+        self, request: Request, earlier: tuple[Attempt, ...], *, heard: bool, release: Release
     ) -> Generator[GuardEvent, None, None]:
         """Hand over to the other guard, with its own rules; its result is ours as well."""
         fallback = self.fallback
         if fallback is None:
             raise ConfigError("the policy retries with a fallback and there is none")
         guard, request = fallback._prepared(request)
-        for event in guard._events(request, earlier=earlier, heard=heard):
+        for event in guard._events(request, earlier=earlier, heard=heard, release=release):
             if isinstance(event, Done) and fallback.log is not self.log:
                 self._keep(request, event.result, fallback.judge.locator, "token-by-token")
             yield event

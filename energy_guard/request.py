@@ -212,6 +212,7 @@ class RequestOptions(TypedDict, total=False):
     deadline: float | None
     cancel: CancelToken | None
     inverse_temperature: float
+    alternatives: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,8 +222,9 @@ class Request:
     context: passages that the answer should rest on, put before the last user message.
     choices: labels among which the answer is. tools: functions that the chat template shows to
     the model, each as JSON text in OpenAI's form. template_variables: what the chat template may
-    ask for besides, such as `enable_thinking`; they count more than those of `load`. deadline: a
-    `time.monotonic()` value. inverse_temperature: β, multiplies every row before its
+    ask for besides, such as `enable_thinking`; they count more than those of `load`. alternatives:
+    how many of the likeliest tokens the trace has in each place. deadline: a `time.monotonic()`
+    value. inverse_temperature: β, multiplies every row before its
     signals are computed.
 
     Raises PromptError for a prompt that is empty or not valid text, InputError for limits.
@@ -238,6 +240,7 @@ class Request:
     choices: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     template_variables: Mapping[str, Any] = field(default_factory=dict)
+    alternatives: int = 0
     sampling: Sampling = field(default_factory=Sampling)
     constraint: Grammar | JsonSchema | None = None
     stop: tuple[str, ...] = ()
@@ -264,6 +267,13 @@ class Request:
         for text in self._texts():
             check_text(text)
         check_template_variables(self.template_variables)
+<<<<<<< HEAD
+=======
+        if self.max_tokens < 1:
+            raise InputError(f"max_tokens is {self.max_tokens}", "Give at least 1.")
+        if self.alternatives < 0:
+            raise InputError(f"alternatives is {self.alternatives}", "Give 0 or more.")
+>>>>>>> server
         if "" in (*self.stop, *self.choices):
             raise InputError("a stop string or choice is empty", "Leave it out, or give its text.")
 

@@ -43,6 +43,7 @@ class Running:
         self._heard = heard
         self.wants_steps = heard or window is not None
         self._stream = TextStream()
+        self._reasoning_open = reasoning_open
         self._shown = ShownStream(reasoning_open)
         self._stops = StopStrings(request.stop)
         self._steps: list[Step] = []
@@ -73,6 +74,28 @@ class Running:
         if self._trace is None:
             raise EngineError("the backend ended without a trace")
         return self._trace
+
+    def so_far(self, length: int | None = None) -> Trace | None:
+        """Return the trace of the first tokens, as if the answer had ended there.
+
+        Args:
+            length: how many; all whose next row is known by default.
+
+        Returns:
+            None if there is no row yet that follows so many tokens.
+        """
+        known = len(self._steps) - 1
+        length = known if length is None else length
+        if not 0 < length <= known:
+            return None
+        steps = self._steps[:length]
+        return Trace.from_steps(
+            steps,
+            self._steps[length].row,
+            finish_reason="stop",
+            inverse_temperature=self.request.inverse_temperature,
+            reasoning_open=self._reasoning_open,
+        )
 
     @property
     def stopped(self) -> str | None:

@@ -20,7 +20,11 @@ from energy_guard import energy
 from energy_guard.arguments import checked
 from energy_guard.energy import Floats, LogProbabilityRow, Numbers, Row
 from energy_guard.errors import ConfigError, InputError, NormalisedRowsError
+<<<<<<< HEAD
 from energy_guard.possible import check_trace
+=======
+from energy_guard.likeliest import Likeliest, as_arrays
+>>>>>>> server
 from energy_guard.text import Alignment, align, quoted
 
 SCHEMA: Final = 1
@@ -45,6 +49,8 @@ NEEDS_RAW_ROWS: Final = frozenset(name for name in SIGNALS if "energy" in name) 
 class Step:
     """A chosen token with the numbers of the row that chose it.
 
+    likeliest: tokens that were likely in its place; none unless the request asks for them.
+
     >>> step = Step(7, b" Paris", token_logit=9.0, row=Row(9.5, 0.0, 0.2, 3.0))
     >>> step.nll
     0.5
@@ -54,6 +60,7 @@ class Step:
     piece: bytes
     token_logit: float
     row: Row
+    likeliest: Likeliest = ()
 
     def signal(self, name: str, next_row: Row | None) -> float:
         """Return a signal of this token; NaN where it needs a next row and there is none."""
@@ -137,8 +144,12 @@ class Trace:
             prompt_tokens=prompt_tokens,
             inverse_temperature=inverse_temperature,
             reasoning_open=reasoning_open,
+<<<<<<< HEAD
             log_probabilities=bool(rows)
             and all(isinstance(row, LogProbabilityRow) for row in rows),
+=======
+            extras=as_arrays([step.likeliest for step in steps]),
+>>>>>>> server
         )
 
     def __len__(self) -> int:

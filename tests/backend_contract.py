@@ -107,6 +107,22 @@ class BackendContract:
         assert trace.row_mean[1:].tolist() == [p.row_mean for p in partitions]
         assert events[-1] == Finished(0, trace.finish_reason, trace)
 
+    def test_the_likeliest_tokens_are_in_the_trace_if_they_are_asked_for(
+        self, backend: Any, request_: Request
+    ) -> None:
+        trace = self.answer(backend, replace(request_, alternatives=3))
+        ids, logits = trace.extras["likeliest_ids"], trace.extras["likeliest_logits"]
+        assert ids.shape == logits.shape == (len(trace), 3)
+        assert ids[:, 0].tolist() == trace.ids.tolist(), "greedy: the likeliest one is chosen"
+        assert logits[:, 0].tolist() == trace.token_logit.tolist()
+        assert logits[:, 0] - logits[:, 1] == pytest.approx(trace.margin, abs=1e-5)
+        assert (logits[:, 1] >= logits[:, 2]).all()
+        again = Trace.from_json(trace.to_json())
+        assert again.extras["likeliest_ids"].tolist() == ids.tolist()
+        with backend.session() as session:
+            assert [session.piece_of(token) for token in ids[:, 0].tolist()] == list(trace.pieces)
+        assert self.answer(backend, request_).extras == {}
+
     def test_exact_signals_are_there_for_every_token_but_perhaps_the_last(
         self, backend: Any, request_: Request
     ) -> None:

@@ -27,6 +27,7 @@ LEAVES = {
     "matplotlib": ["energy_guard.report.plots", "energy_guard.cli"],
     "pyarrow": ["energy_guard.questions.reading"],
     "safetensors": ["energy_guard.backends.transformers"],
+    "prometheus_client": ["energy_guard.server"],
     "scipy": ["energy_guard.estimates", "energy_guard.calibrate", "energy_guard.cli"],
     "sklearn": [
         "energy_guard.calibrate",
@@ -34,23 +35,25 @@ LEAVES = {
         "energy_guard.evaluate",
         "energy_guard.cli",
     ],
+    "starlette": ["energy_guard.server"],
     "tokenizers": ["energy_guard.backends.transformers"],
     "torch": ["energy_guard.backends.transformers"],
     "transformers": ["energy_guard.backends.transformers"],
     "typer": ["energy_guard.cli"],
+    "uvicorn": ["energy_guard.server"],
 }
 """Heavy packages, and the only modules (with those below them) that may import each."""
 
 LAYERS = (
     ("data", "errors"),
-    ("arguments", "config", "energy", "extras", "files", "possible", "text"),
+    ("arguments", "config", "energy", "extras", "files", "likeliest", "possible", "text"),
     ("estimates",),
     ("trace",),
     ("request",),
     ("backends",),
     ("locate",),
     ("score", "shown", "tool_calls"),
-    ("features",),
+    ("features", "tools"),
     ("claims", "fitted"),
     ("policy",),
     ("profile",),
@@ -59,11 +62,13 @@ LAYERS = (
     ("events", "private"),
     ("log",),
     ("judge", "running"),
+    ("release",),
     ("asynchronous", "attempts"),
     ("guard",),
     ("conversation", "questions"),
     ("calibrate",),
     ("evaluate",),
+    ("server",),
     ("cli",),
 )
 """Imports run downwards: from a later layer to an earlier one."""

@@ -126,6 +126,10 @@ class Session(Protocol):
         """Return the token ids of a text as an answer has it: none of them is a control token."""
         ...
 
+    def piece_of(self, token: int) -> bytes:
+        """Return the bytes that a token stands for; none for a control token."""
+        ...
+
 
 def heard(events: Iterable[Event], steps: bool) -> Iterator[Event]:
     """Leave out, where `steps` are not wanted, all but the ends."""

@@ -23,6 +23,7 @@ from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
 from energy_guard.backends.recorder import Recorder
 from energy_guard.energy import RowReducer
 from energy_guard.errors import EngineError, InputError, PromptTooLongError
+from energy_guard.likeliest import likeliest
 from energy_guard.request import Event, Request
 from energy_guard.trace import SIGNALS, Step
 
@@ -148,7 +149,11 @@ class Scripted(Backend):
             if t == script.fail_at:
                 raise EngineError(f"the script breaks before token {t}")
             step = Step(
-                token, self.vocabulary[token], reducer.token_logit(row, token), reducer.reduce(row)
+                token,
+                self.vocabulary[token],
+                reducer.token_logit(row, token),
+                reducer.reduce(row),
+                likeliest(row, request.alternatives, beta),
             )
             yield from sequence.add(step, ends=token == self.end)
             if sequence.reason is not None:
@@ -201,6 +206,9 @@ class _Session:
     def tokens_of(self, text: str) -> list[int]:
         piece, vocabulary = text.encode(), self.backend.vocabulary
         return [vocabulary.index(piece)] if piece in vocabulary else []
+
+    def piece_of(self, token: int) -> bytes:
+        return self.backend.vocabulary[token]
 
 
 def _too_long(size: PromptSize) -> PromptTooLongError:

@@ -23,6 +23,7 @@ from energy_guard.cli.label import label
 from energy_guard.cli.options import BAD_INPUT
 from energy_guard.cli.score import score
 from energy_guard.cli.screen import filter_errors, open_missing_streams, say, tell
+from energy_guard.cli.serve import serve
 from energy_guard.errors import EnergyGuardError, InputError
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ app.command()(demo)
 app.command()(ask)
 app.command()(chat)
 app.command()(score)
+app.command()(serve)
 app.command()(calibrate)
 app.command("eval")(evaluate)
 app.command()(label)

@@ -37,6 +37,8 @@ OPTIONS = {
     "chat": f"{ENGINE} {SAMPLING} {JUDGING} --system --log --log-private",
     "score": f"{ENGINE} {JUDGING} --prompt --answer --from-log --raw --fast --log --log-private "
     "--json",
+    "serve": f"{ENGINE} {JUDGING} --host --port --api-key --no-key --stream --max-tokens "
+    "--max-waiting --timeout --reveal --refusal-as-content --log --log-private",
     "calibrate": f"data {ENGINE} {DATA} --max-risk --confidence --target --policy --system "
     "--shots --detector --locator --out --resume --grader --unlabelled --labels "
     "--profile --json",

@@ -10,11 +10,11 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_energy_guard import ChatEnergyGuard
 from langchain_energy_guard.errors import AnswerWithheldError
-from langchain_energy_guard.tools import _UNREAD
 
 from energy_guard import Policy
 from energy_guard.backends import Scripted
 from energy_guard.errors import InputError
+from energy_guard.tools import UNREAD
 
 SHOWING = Policy(detector="nll:max", warn=5.0, unscored="show")
 
@@ -149,7 +149,7 @@ CALL = '{"name": "add", "arguments": {"x": 1}}'
 def test_a_call_that_cannot_be_read_is_no_answer(answer: str) -> None:
     message = answered(answer)
     assert message.tool_calls == []
-    assert [call["error"] for call in message.invalid_tool_calls] == [_UNREAD]
+    assert [call["error"] for call in message.invalid_tool_calls] == [UNREAD]
     assert message.content == ""
 
 

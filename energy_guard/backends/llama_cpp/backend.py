@@ -44,6 +44,7 @@ from energy_guard.backends.prompt import PromptEncoder
 from energy_guard.backends.recorder import Recorder
 from energy_guard.energy import RowReducer
 from energy_guard.errors import EngineError
+from energy_guard.likeliest import likeliest
 from energy_guard.request import Event, Request
 from energy_guard.trace import SIGNALS, Step
 
@@ -167,7 +168,8 @@ class LlamaCpp(Backend):
             rows = rows_after(llm, ids, batch)
             for token in ids:
                 logit = reducer.token_logit(row, token)
-                step = Step(token, vocabulary.piece(token), logit, after)
+                likely = likeliest(row, request.alternatives, beta)
+                step = Step(token, vocabulary.piece(token), logit, after, likely)
                 yield from recorder.add(step, ends=vocabulary.is_end(token))
                 if recorder.interrupted(request):
                     break
@@ -196,7 +198,8 @@ class LlamaCpp(Backend):
             request.inverse_temperature,
             self._prompts.opens_reasoning(prompt),
         )
-        tap, written = RowTap(llm, request.inverse_temperature), Written(prompt)
+        tap = RowTap(llm, request.inverse_temperature, alternatives=request.alternatives)
+        written = Written(prompt)
         generate = type(llm).generate.__get__(llm) if private else llm.generate
         with tap.installed(), self._seed(request.sampling.seed):
             tokens = generate(prompt, **generate_options(request, matcher))
@@ -281,6 +284,9 @@ class _Session:
 
     def tokens_of(self, text: str) -> list[int]:
         return self.backend._prompts.encode_answer(text, context_size(self.backend.engine))
+
+    def piece_of(self, token: int) -> bytes:
+        return vocabulary_of(self.backend.engine).piece(token)
 
 
 def _next(llm: Llama, tokens: Iterator[int]) -> int:

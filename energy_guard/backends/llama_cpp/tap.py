@@ -18,6 +18,7 @@ import numpy.typing as npt
 from energy_guard.backends.llama_cpp.vocabulary import vocabulary_of
 from energy_guard.energy import Row, RowReducer
 from energy_guard.errors import EngineError, InputError
+from energy_guard.likeliest import Likeliest, likeliest
 from energy_guard.trace import Step
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class _Seen(NamedTuple):
     token: int
     token_logit: float
     row: Row
+    likeliest: Likeliest
     context: bytes
 
 
@@ -66,8 +68,11 @@ class Written:
 class RowTap:
     """Reduces the row of each sampled token; `take` hands over the step of the last one."""
 
-    def __init__(self, llm: Llama, inverse_temperature: float = 1.0) -> None:
+    def __init__(
+        self, llm: Llama, inverse_temperature: float = 1.0, *, alternatives: int = 0
+    ) -> None:
         check_open(llm)
+        self._alternatives = alternatives
         self.reducer = RowReducer(llm.n_vocab(), inverse_temperature=inverse_temperature)
         self.vocabulary = vocabulary_of(llm)
         self.seen: _Seen | None = None
@@ -96,7 +101,12 @@ class RowTap:
         if seen is None or seen.token != token:
             raise overtaken()
         written.add(token, seen.context)
-        return Step(token, self.vocabulary.piece(token), seen.token_logit, seen.row)
+        piece = self.vocabulary.piece(token)
+        return Step(token, piece, seen.token_logit, seen.row, seen.likeliest)
+
+    def likeliest(self, row: npt.NDArray[np.float32]) -> Likeliest:
+        """Return the likeliest tokens of a row, as many as are wanted."""
+        return likeliest(row, self._alternatives, self.reducer.inverse_temperature)
 
     def take_row(self, written: Written) -> Row | None:
         """Return the row of a token that was sampled and then dropped by the engine."""
@@ -151,11 +161,12 @@ def _install(llm: Llama, taps: list[RowTap]) -> None:
             row = current_row(llm, position - llm.n_tokens - 1)
         except ValueError as error:  # the next lines of llama.cpp would read where nothing is
             raise overtaken() from error
-        reduced = [(tap, tap.reducer.reduce(row)) for tap in taps]
+        reduced = [(tap, tap.reducer.reduce(row), tap.likeliest(row)) for tap in taps]
         context = llm.input_ids[:position].tobytes()
         token: int = original(*args, **kwargs)
-        for tap, numbers in reduced:
-            tap.seen = _Seen(token, tap.reducer.token_logit(row, token), numbers, context)
+        for tap, numbers, likely in reduced:
+            logit = tap.reducer.token_logit(row, token)
+            tap.seen = _Seen(token, logit, numbers, likely, context)
         return token
 
     vars(llm)["sample"] = sample

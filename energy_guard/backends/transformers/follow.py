@@ -52,7 +52,8 @@ class Following:
                 events += self._close(i, checked(choice.row))
                 continue
             row = checked(choice.row, choice.token_logit, choice.token)
-            steps[i] = Step(choice.token, self._piece(choice.token), choice.token_logit, row)
+            piece = self._piece(choice.token)
+            steps[i] = Step(choice.token, piece, choice.token_logit, row, choice.likeliest)
             ends = choice.done == "eos" or choice.token in self._ends
             events += recorder.add(steps[i], ends)
             recorder.reason = recorder.reason or choice.done

@@ -20,6 +20,7 @@ from energy_guard.backends.attributes import own_method, standing_in
 from energy_guard.backends.transformers.reduce import RowsReducer, scaled_rows_of
 from energy_guard.energy import Row
 from energy_guard.errors import EngineError
+from energy_guard.likeliest import Likeliest, likeliest
 from energy_guard.trace import FinishReason
 
 if TYPE_CHECKING:
@@ -31,13 +32,15 @@ if TYPE_CHECKING:
 class Choice:
     """A token that was chosen for one sequence, with the numbers of its row.
 
-    done: why `generate` itself ends the sequence here, None where it goes on.
+    likeliest: of that row, if they are wanted. done: why `generate` itself ends the sequence here,
+    None where it goes on.
     """
 
     token: int
     token_logit: float
     row: Row
     done: FinishReason | None
+    likeliest: Likeliest = ()
 
 
 _PREPARE: Final = "prepare_inputs_for_generation"
@@ -48,11 +51,21 @@ included); says which sequences are to end."""
 
 
 class Watch:
-    """Follows one call of `generate`. inverse_temperatures: one a sequence, to multiply rows."""
+    """Follows one call of `generate`.
+
+    inverse_temperatures: one a sequence, to multiply rows. alternatives: one a sequence, how many
+    of the likeliest tokens are wanted.
+    """
 
     def __init__(
-        self, model: PreTrainedModel, follow: Follow, inverse_temperatures: Sequence[float] = ()
+        self,
+        model: PreTrainedModel,
+        follow: Follow,
+        inverse_temperatures: Sequence[float] = (),
+        *,
+        alternatives: Sequence[int] = (),
     ) -> None:
+        self._alternatives = alternatives
         self._model: Any = model  # modules say of every attribute that it may be a tensor
         self._follow = follow
         self._betas = inverse_temperatures
@@ -120,16 +133,39 @@ class Watch:
                 "Please report this with the version of transformers.",
             )
         tokens = ids[:, -1]
+<<<<<<< HEAD
         seen = self._rows
         rows, logits = scaled_rows_of(self._reducer, seen, self._betas, tokens.to(seen.device))
+=======
+        rows, logits = self._reducer.rows_of(self._scaled(self._rows), tokens.to(self._rows.device))
+        likely = self._likeliest(self._rows)
+>>>>>>> server
         self._rows = None
         chosen, ended = tokens.tolist(), done.tolist()
         choices = [
-            Choice(token, logit, row, why(token, ids.shape[1]) if over else None)
-            for token, logit, row, over in zip(chosen, logits, rows, ended, strict=True)
+            Choice(token, logit, row, why(token, ids.shape[1]) if over else None, best)
+            for token, logit, row, over, best in zip(
+                chosen, logits, rows, ended, likely, strict=True
+            )
         ]
         return done.new_tensor(self._follow(choices, ids.shape[1] - 1)) | done
 
+<<<<<<< HEAD
+=======
+    def _likeliest(self, rows: Tensor) -> list[Likeliest]:
+        if not any(self._alternatives):
+            return [()] * len(rows)
+        return [
+            likeliest(row.cpu().numpy(), count, beta)
+            for row, count, beta in zip(rows, self._alternatives, self._betas, strict=True)
+        ]
+
+    def _scaled(self, rows: Tensor) -> Tensor:
+        if all(beta == 1.0 for beta in self._betas):
+            return rows
+        return rows * rows.new_tensor(self._betas)[:, None]
+
+>>>>>>> server
 
 @dataclass(frozen=True, slots=True)
 class _Pass:

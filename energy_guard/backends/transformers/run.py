@@ -52,7 +52,8 @@ class BatchRun:
                 been_read()
                 return following.step(choices)
 
-            watch = Watch(self._model, follow, self._betas)
+            wanted = [job.request.alternatives for job in self._jobs]
+            watch = Watch(self._model, follow, self._betas, alternatives=wanted)
             try:
                 self._generate(watch)
                 if following.waiting:

@@ -68,6 +68,10 @@ class TransformersSession:
         """Return the token ids of a text; see `Session.tokens_of`."""
         return self.engine.prompts.encode_answer(text, self.engine.codec.context)
 
+    def piece_of(self, token: int) -> bytes:
+        """Return the bytes of a token; see `Session.piece_of`."""
+        return self.engine.vocabulary.piece(token)
+
 
 def _events(work: Callable[[Emit[list[Event]]], None], steps: bool) -> Generator[Event, None, None]:
     """The events that the work emits, one by one.

@@ -32,6 +32,7 @@ from energy_guard.arguments import (
 )
 from energy_guard.errors import InputError
 from energy_guard.log import TraceLog
+from energy_guard.tools import chosen
 from langchain_energy_guard.answer_run import AnswerRun
 from langchain_energy_guard.answer_stream import StreamingMode
 from langchain_energy_guard.cache_key import cache_key
@@ -43,7 +44,7 @@ from langchain_energy_guard.partner_models import engine_of, settings_of
 from langchain_energy_guard.run_handlers import RunHandlers
 from langchain_energy_guard.structured_output import structured
 from langchain_energy_guard.token_counts import CountingChatModel
-from langchain_energy_guard.tools import Tool, chosen, openai_form
+from langchain_energy_guard.tools import Tool, openai_form
 
 _NOT_OURS: Final = frozenset({"api_key", "max_retries"})
 """Standard settings of hosted models that mean nothing here; the policy says what is retried."""

@@ -10,10 +10,18 @@ from typing import Any, Final
 from langchain_core.messages import BaseMessage
 
 from energy_guard.errors import InputError
-from energy_guard.request import Grammar, JsonSchema, Message, Request, Sampling
+from energy_guard.request import Grammar, JsonSchema, Request, Sampling
+from energy_guard.tools import (
+    call_schema,
+    chosen,
+    instructed,
+    instructions,
+    name_of,
+    schema_told,
+)
 from langchain_energy_guard.inside_guarded import deadline_here
 from langchain_energy_guard.messages import passages_of, turns
-from langchain_energy_guard.tools import call_schema, chosen, instructions, name_of, openai_form
+from langchain_energy_guard.tools import openai_form
 
 SAMPLING: Final = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "seed")
 _OWN: Final = ("max_tokens", "timeout")
@@ -60,10 +68,10 @@ def chat_request(
     passages, asking = passages_of(messages)
     told = turns(asking, takes_tools)
     if tools and not takes_tools:
-        told = _instructed(told, instructions(forced or tools, bool(forced)))
+        told = instructed(told, instructions(forced or tools, bool(forced)))
     constraint = _constraint(options, forced)
     if isinstance(constraint, JsonSchema) and not forced:
-        told = _instructed(told, f"Answer with JSON that follows this schema: {constraint.schema}")
+        told = instructed(told, schema_told(constraint.schema))
     sampling = {name: given[name] for name in SAMPLING if given.get(name) is not None}
     request = Request(
         messages=told,
@@ -102,10 +110,3 @@ def _schema(form: Any) -> dict[str, Any]:
         "response_format is not understood",
         'Give {"type": "json_object"}, or {"type": "json_schema", "json_schema": {"schema": …}}.',
     )
-
-
-def _instructed(told: tuple[Message, ...], text: str) -> tuple[Message, ...]:
-    """The chat with instructions in its first system message."""
-    if told and told[0].role == "system":
-        return (Message("system", f"{told[0].content}\n\n{text}"), *told[1:])
-    return (Message("system", text), *told)

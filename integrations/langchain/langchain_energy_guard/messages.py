@@ -18,6 +18,7 @@ from langchain_core.messages import (
 
 from energy_guard.errors import InputError
 from energy_guard.request import Message, Role, ToolCall
+from energy_guard.tools import result_told, said
 
 _SILENT: Final = frozenset(
     {
@@ -84,26 +85,16 @@ def _turn(message: BaseMessage, takes_tools: bool) -> Message:
     if isinstance(message, HumanMessage):
         return Message("user", text)
     if isinstance(message, AIMessage):
-        return _said(message, text, takes_tools)
+        calls = (ToolCall(call["name"], json.dumps(call["args"])) for call in message.tool_calls)
+        return said(text, tuple(calls), takes_tools)
     if isinstance(message, ToolMessage | FunctionMessage):
-        if takes_tools:
-            return Message("tool", text, name=message.name)
-        of = f" of {message.name}" if message.name else ""
-        return Message("user", f"Result{of}: {text}")
+        return result_told(text, message.name, takes_tools)
     if isinstance(message, ChatMessage) and message.role in _ROLES:
         return Message(_ROLES[message.role], text)
     raise InputError(
         f"a chat template has no place for a {type(message).__name__}",
         "Use system, human, AI and tool messages.",
     )
-
-
-def _said(message: AIMessage, text: str, takes_tools: bool) -> Message:
-    calls = tuple(ToolCall(call["name"], json.dumps(call["args"])) for call in message.tool_calls)
-    if takes_tools or not calls:
-        return Message("assistant", text, calls=calls)
-    told = [f'{{"name": "{call.name}", "arguments": {call.arguments}}}' for call in calls]
-    return Message("assistant", "\n".join([text, *told] if text else told))
 
 
 def _block_text(block: str | dict[str, Any]) -> str:

@@ -1,0 +1,161 @@
+"""What a server does for a request: it waits for its turn, has it answered, and counts it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from energy_guard.asynchronous import run
+from energy_guard.errors import EngineError
+from energy_guard.events import Done, Retracted, Text
+from energy_guard.guard import Guard
+from energy_guard.release import Release
+from energy_guard.request import Request
+from energy_guard.result import Result
+from energy_guard.server.alternatives import alternatives
+from energy_guard.server.answers import AnswerChoice
+from energy_guard.server.asked import Wanted
+from energy_guard.server.jobs import ClientJob, Emit
+from energy_guard.server.metrics import Metrics
+from energy_guard.server.responses import Envelope
+from energy_guard.server.settings import ServerSettings
+from energy_guard.server.waiting import QueuePlace, WaitingLine
+
+T = TypeVar("T")
+
+
+class Service:
+    """A guard that many clients ask."""
+
+    def __init__(self, guard: Guard, settings: ServerSettings) -> None:
+        self.guard = guard
+        self.settings = settings
+        self.info = guard.backend.info  # the first look reads the whole file
+        self.line = WaitingLine(settings.max_waiting)
+        self.metrics = Metrics(lambda: len(self.line))
+        self._jobs: set[ClientJob[Any]] = set()
+
+    def envelope(self, wanted: Wanted) -> Envelope:
+        """Return what all parts of a response have in common."""
+        return Envelope(self.info, wanted, self.settings.refusal_as_content)
+
+    def answers(self, wanted: Wanted) -> ClientJob[list[AnswerChoice]]:
+        """Begin to answer; ApiError if there is no place in the line."""
+
+        async def work(place: QueuePlace) -> list[AnswerChoice]:
+            async with self._turn(place, wanted.requests[0]):
+                return [await self._whole(request, wanted) for request in wanted.requests]
+
+        return self._job(lambda _, place: work(place))
+
+    def stream(self, wanted: Wanted) -> ClientJob[None]:
+        """Begin to answer in chunks; ApiError if there is no place in the line."""
+        envelope = self.envelope(wanted)
+        choose = self._held if wanted.stream == "hold" else self._live
+
+        async def work(emit: Emit, place: QueuePlace) -> None:
+            async with self._turn(place, wanted.requests[0]):
+                choices = [
+                    await choose(index, request, envelope, emit)
+                    for index, request in enumerate(wanted.requests)
+                ]
+            if wanted.usage:
+                emit(envelope.counted(choices))
+
+        return self._job(work)
+
+    def score(self, request: Request, answer: str, *, fast: bool = False) -> ClientJob[Result]:
+        """Begin to judge an answer that exists; ApiError if there is no place in the line."""
+
+        async def work(place: QueuePlace) -> Result:
+            async with self._turn(place, request):
+                began = time.monotonic()
+                result = await run(
+                    self.guard.backend,
+                    request,
+                    lambda asked: self.guard.score(asked, answer, fast=fast),
+                )
+                self.metrics.answered(result, time.monotonic() - began)
+                return result
+
+        return self._job(lambda _, place: work(place))
+
+    def stop(self) -> None:
+        """Refuse who comes and who waits; who is served has a while to end."""
+        self.line.close()
+        loop = asyncio.get_running_loop()
+        loop.call_later(self.settings.drain_s, self.cancel)
+
+    def cancel(self) -> None:
+        """End all work within one token."""
+        for job in self._jobs:
+            job.cancel()
+
+    def _job(self, work: Callable[[Emit, QueuePlace], Coroutine[Any, Any, T]]) -> ClientJob[T]:
+        place = self.line.join()
+        job = ClientJob(lambda emit: work(emit, place), place)
+        self._jobs.add(job)
+        job.when_done(self._jobs.discard)
+        return job
+
+    @asynccontextmanager
+    async def _turn(self, place: QueuePlace, request: Request) -> AsyncIterator[None]:
+        began = time.monotonic()
+        await place.wait(request.deadline or began + self.settings.timeout_s)
+        self.metrics.waited(time.monotonic() - began)
+        yield
+
+    async def _whole(self, request: Request, wanted: Wanted) -> AnswerChoice:
+        began = time.monotonic()
+        return await self._choice(await self.guard.aask(request), request, wanted, began)
+
+    async def _held(
+        self, index: int, request: Request, envelope: Envelope, emit: Emit
+    ) -> AnswerChoice:
+        choice = await self._whole(request, envelope.wanted)
+        emit(envelope.first(index))
+        for part in envelope.pieces(index, choice):
+            emit(part)
+        for part in envelope.last(index, choice, tokens=False):
+            emit(part)
+        return choice
+
+    async def _live(
+        self, index: int, request: Request, envelope: Envelope, emit: Emit
+    ) -> AnswerChoice:
+        began = time.monotonic()
+        begun = False  # nothing is sent before the engine has taken the request
+        result: Result | None = None
+        release: Release = "sentence" if envelope.wanted.stream == "sentence" else "token"
+        async with aclosing(self.guard.astream(request, release=release)) as events:
+            async for event in events:
+                if not begun and isinstance(event, Text | Done):
+                    begun = True
+                    emit(envelope.first(index))
+                if isinstance(event, Text):
+                    emit(envelope.text(index, event.text))
+                elif isinstance(event, Retracted):
+                    emit(envelope.retracted(index, event.attempt))
+                elif isinstance(event, Done):
+                    result = event.result
+        if result is None:
+            raise EngineError("the stream ended without a result")
+        choice = await self._choice(result, request, envelope.wanted, began)
+        for part in envelope.last(index, choice, tokens=True):
+            emit(part)
+        return choice
+
+    async def _choice(
+        self, result: Result, request: Request, wanted: Wanted, began: float
+    ) -> AnswerChoice:
+        self.metrics.answered(result, time.monotonic() - began)
+        choice = AnswerChoice.of(result, wanted, self.guard.for_request(request).detector)
+        if not request.alternatives or not choice.pieces:
+            return choice
+        backend, trace = self.guard.backend, result.trace
+        found = await run(backend, request, lambda asked: alternatives(backend, asked, trace))
+        return replace(choice, alternatives=found)

@@ -1,0 +1,228 @@
+"""Functions that a model may call: what it is told of them, what it must write, what it wrote.
+
+Tools are in OpenAI's form: {"type": "function", "function": {"name": …, "parameters": …}}.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from energy_guard.errors import InputError
+from energy_guard.locate import Range, Span, span_of
+from energy_guard.locate.fields import place, scan, values
+from energy_guard.request import Message, ToolCall
+from energy_guard.score import Score, Scorer
+from energy_guard.shown import shown_text
+from energy_guard.tool_calls import arguments_key, objects, tagged_calls
+from energy_guard.trace import Trace
+
+UNREAD: Final = "a call, but not JSON alone or between <tool_call> tags: it is not carried out"
+"""What is wrong with a call that is written in another form."""
+
+
+@dataclass(frozen=True)
+class ReadCall:
+    """A call that an answer makes.
+
+    detail: its name, and for each argument the score of its value and where that stands.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class UnreadCall:
+    """A text that is meant as a call and is none, and why."""
+
+    text: str
+    error: str
+
+
+@dataclass(frozen=True)
+class ReadCalls:
+    """What an answer calls. text: what stands beside the calls."""
+
+    calls: tuple[ReadCall, ...] = ()
+    unread: tuple[UnreadCall, ...] = ()
+    text: str = ""
+
+
+def name_of(tool: dict[str, Any]) -> str:
+    """The name of a tool in OpenAI's form."""
+    return str(tool["function"]["name"])
+
+
+def chosen(tools: Sequence[dict[str, Any]], choice: Any) -> list[dict[str, Any]]:
+    """Return the tools among which the model must choose; none if it may answer in words.
+
+    Args:
+        tools: all that there are.
+        choice: None, "auto", "none", "any", "required", True, a name, or OpenAI's form of a name.
+
+    Raises:
+        InputError: for a name that no tool has, and for a form that is another one.
+    """
+    if choice in (None, False, "auto", "none"):
+        return []
+    if choice in (True, "any", "required"):
+        return list(tools)
+    form = choice.get("function") if isinstance(choice, dict) else None
+    name = form.get("name") if isinstance(form, dict) else choice
+    found = [tool for tool in tools if name_of(tool) == name]
+    if not found:
+        known = ", ".join(map(name_of, tools))
+        raise InputError(
+            f"tool_choice is {name!r}, and the tools are: {known}",
+            'Give "any", a name, or {"type": "function", "function": {"name": …}}.',
+        )
+    return found
+
+
+def call_schema(tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The JSON schema of one call of any of the tools."""
+    forms = [
+        {
+            "type": "object",
+            "properties": {
+                "name": {"const": name_of(tool)},
+                "arguments": tool["function"].get("parameters")
+                or {"type": "object", "properties": {}},
+            },
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+        for tool in tools
+    ]
+    return forms[0] if len(forms) == 1 else {"anyOf": forms}
+
+
+def instructions(tools: Sequence[dict[str, Any]], forced: bool) -> str:
+    """What the model is told if its chat template has no place for tools."""
+    listed = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
+    when = "Call one of these functions" if forced else "You can call these functions"
+    return (
+        f'{when} by answering with JSON only, as in {{"name": "function", "arguments": {{}}}}:\n'
+        f"{listed}"
+    )
+
+
+def schema_told(schema: str) -> str:
+    """What the model is told of the schema that its answer has to follow."""
+    return f"Answer with JSON that follows this schema: {schema}"
+
+
+def instructed(told: tuple[Message, ...], text: str) -> tuple[Message, ...]:
+    r"""Return the chat with instructions in its first system message.
+
+    >>> instructed((Message("system", "Be brief."), Message("user", "Hi")), "Use JSON.")[0].content
+    'Be brief.\n\nUse JSON.'
+    """
+    if told and told[0].role == "system":
+        return (Message("system", f"{told[0].content}\n\n{text}"), *told[1:])
+    return (Message("system", text), *told)
+
+
+def said(text: str, calls: tuple[ToolCall, ...], takes_tools: bool) -> Message:
+    """Return the turn in which the assistant said a text and made calls.
+
+    Args:
+        text: what it said beside them.
+        calls: what it called.
+        takes_tools: whether the chat template shows calls itself; else they are told in words.
+    """
+    if takes_tools or not calls:
+        return Message("assistant", text, calls=calls)
+    told = [f'{{"name": "{call.name}", "arguments": {call.arguments}}}' for call in calls]
+    return Message("assistant", "\n".join([text, *told] if text else told))
+
+
+def result_told(text: str, name: str | None, takes_tools: bool) -> Message:
+    """Return the turn that tells what a call of the function `name` came to; see `said`."""
+    if takes_tools:
+        return Message("tool", text, name=name)
+    of = f" of {name}" if name else ""
+    return Message("user", f"Result{of}: {text}")
+
+
+def read_calls(trace: Trace, names: Sequence[str], scorer: Scorer, forced: bool) -> ReadCalls:
+    """Find the calls in an answer: JSON with a name and arguments, bare or between tags.
+
+    What is written like a call inside reasoning is none. A call in another form (behind words, in
+    a code fence, in double braces) is an unread one: it is no answer for a user.
+
+    Args:
+        trace: of the answer.
+        names: of the tools that it may call.
+        scorer: gives every argument its score.
+        forced: whether the answer has to be a call.
+    """
+    text, tagged = trace.text, tagged_calls(trace)
+    places = [inside for _, inside in tagged] or [(0, len(text))]
+    calls: list[ReadCall] = []
+    unread: list[UnreadCall] = []
+    for start, end in places:
+        found = objects(text[start:end])
+        if tagged and not found and not forced:
+            unread.append(UnreadCall(text[start:end], UNREAD))
+        for keys, data in found:
+            key, name = arguments_key(data), data.get("name")
+            if key is not None and isinstance(name, str) and name in names:
+                detail = _detail(trace, (start, end), (*keys, key), scorer, data)
+                calls.append(ReadCall(name, data[key], detail))
+            elif forced:
+                unread.append(UnreadCall(text[start:end], f"no tool is named {name!r}"))
+    rest = _beside(trace, tagged)
+    if not tagged and not calls:
+        rest = shown_text(text, trace.reasoning_open)
+    if not forced and _looks_like_call(rest, names):
+        unread.append(UnreadCall(rest, UNREAD))
+    if forced and not calls and not unread:
+        unread.append(UnreadCall(text, f"the call is not complete ({trace.finish_reason})"))
+    beside = "" if unread and not tagged else _beside(trace, tagged)
+    return ReadCalls(tuple(calls), tuple(unread), beside)
+
+
+def _looks_like_call(text: str, names: Sequence[str]) -> bool:
+    """Whether a text has what makes a call: as an answer to a question it is not to be shown."""
+    name = "|".join(map(re.escape, names))
+    return re.search(rf'"name"\s*:\s*"(?:{name})"', text) is not None and (
+        re.search(r'"(?:arguments|parameters)"\s*:', text) is not None
+    )
+
+
+def _beside(trace: Trace, tagged: Sequence[tuple[Range, Range]]) -> str:
+    """The text beside tagged calls, without reasoning."""
+    text = trace.text if tagged else ""
+    for (start, end), _ in reversed(tagged):
+        text = text[:start] + text[end:]
+    return shown_text(text, trace.reasoning_open).strip()
+
+
+def _detail(
+    trace: Trace, inside: Range, keys: tuple[str, ...], scorer: Scorer, data: dict[str, Any]
+) -> dict[str, Any]:
+    """The call with a score for every argument: the tokens of its value are a span of its own.
+
+    keys: to the arguments, in the JSON inside. data: the object that has name and arguments.
+    """
+    start, end = inside
+    nodes = scan(trace.text[start:end]) or []
+    arguments = {}
+    for name in data[keys[-1]]:
+        top = place(nodes, (*keys, name))
+        places = [] if top is None else values(nodes, top)
+        located = span_of(trace, [(start + a, start + b) for a, b in places])
+        score = scorer.score(trace, located) if isinstance(located, Span) else None
+        arguments[name] = {
+            "score": score.value if isinstance(score, Score) else None,
+            "span": {"start": located.start, "end": located.end, "text": located.text}
+            if isinstance(located, Span)
+            else None,
+        }
+    return {"name": data["name"], "arguments": arguments}
