@@ -215,7 +215,6 @@ def _whole(result: Result) -> dict[str, Any]:
     return {"claims": claims, "result": data, "trace": json.loads(result.trace.to_json())}
 
 
-<<<<<<< HEAD
 def _private(result: Result) -> dict[str, Any]:
     """What of an answer does not give it away."""
     return {
@@ -224,14 +223,3 @@ def _private(result: Result) -> dict[str, Any]:
         "result": private_result(result),
         "trace": json.loads(without_tokens(result.trace).to_json()),
     }
-=======
-def _bare(trace: Trace) -> Trace:
-    """The numbers of a trace without what was said."""
-    return replace(
-        trace,
-        ids=np.full(len(trace), -1, dtype=np.int64),
-        pieces=(b"",) * len(trace),
-        content_bytes=0,
-        extras={},
-    )
->>>>>>> server

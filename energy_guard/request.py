@@ -240,7 +240,7 @@ class Request:
     choices: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     template_variables: Mapping[str, Any] = field(default_factory=dict)
-    alternatives: int = 0
+    alternatives: Annotated[int, Field(ge=0)] = 0
     sampling: Sampling = field(default_factory=Sampling)
     constraint: Grammar | JsonSchema | None = None
     stop: tuple[str, ...] = ()
@@ -267,13 +267,6 @@ class Request:
         for text in self._texts():
             check_text(text)
         check_template_variables(self.template_variables)
-<<<<<<< HEAD
-=======
-        if self.max_tokens < 1:
-            raise InputError(f"max_tokens is {self.max_tokens}", "Give at least 1.")
-        if self.alternatives < 0:
-            raise InputError(f"alternatives is {self.alternatives}", "Give 0 or more.")
->>>>>>> server
         if "" in (*self.stop, *self.choices):
             raise InputError("a stop string or choice is empty", "Leave it out, or give its text.")
 

@@ -20,11 +20,8 @@ from energy_guard import energy
 from energy_guard.arguments import checked
 from energy_guard.energy import Floats, LogProbabilityRow, Numbers, Row
 from energy_guard.errors import ConfigError, InputError, NormalisedRowsError
-<<<<<<< HEAD
-from energy_guard.possible import check_trace
-=======
 from energy_guard.likeliest import Likeliest, as_arrays
->>>>>>> server
+from energy_guard.possible import check_trace
 from energy_guard.text import Alignment, align, quoted
 
 SCHEMA: Final = 1
@@ -144,12 +141,9 @@ class Trace:
             prompt_tokens=prompt_tokens,
             inverse_temperature=inverse_temperature,
             reasoning_open=reasoning_open,
-<<<<<<< HEAD
             log_probabilities=bool(rows)
             and all(isinstance(row, LogProbabilityRow) for row in rows),
-=======
             extras=as_arrays([step.likeliest for step in steps]),
->>>>>>> server
         )
 
     def __len__(self) -> int:

@@ -133,13 +133,9 @@ class Watch:
                 "Please report this with the version of transformers.",
             )
         tokens = ids[:, -1]
-<<<<<<< HEAD
         seen = self._rows
         rows, logits = scaled_rows_of(self._reducer, seen, self._betas, tokens.to(seen.device))
-=======
-        rows, logits = self._reducer.rows_of(self._scaled(self._rows), tokens.to(self._rows.device))
-        likely = self._likeliest(self._rows)
->>>>>>> server
+        likely = self._likeliest(seen)
         self._rows = None
         chosen, ended = tokens.tolist(), done.tolist()
         choices = [
@@ -150,8 +146,6 @@ class Watch:
         ]
         return done.new_tensor(self._follow(choices, ids.shape[1] - 1)) | done
 
-<<<<<<< HEAD
-=======
     def _likeliest(self, rows: Tensor) -> list[Likeliest]:
         if not any(self._alternatives):
             return [()] * len(rows)
@@ -160,12 +154,6 @@ class Watch:
             for row, count, beta in zip(rows, self._alternatives, self._betas, strict=True)
         ]
 
-    def _scaled(self, rows: Tensor) -> Tensor:
-        if all(beta == 1.0 for beta in self._betas):
-            return rows
-        return rows * rows.new_tensor(self._betas)[:, None]
-
->>>>>>> server
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
