@@ -189,7 +189,9 @@ def test_detector_and_locator_come_from_the_profile_which_gives_p_wrong() -> Non
     assert result.detector == "nll:mean"
     assert guard.ask(QUESTION).verdict == "abstain"
     outside = guard.ask(QUESTION)
-    assert (outside.verdict, outside.p_wrong, outside.shown) == ("unscored", None, False)
+    assert (outside.verdict, outside.calibrated, outside.shown) == ("abstain", False, False)
+    assert outside.p_wrong == pytest.approx(1 / (1 + np.exp(-4.0))), "that of the riskiest known"
+    assert "less sure of this answer than of any" in outside.reason
     assert outside.score == pytest.approx(-np.log(0.01), rel=1e-3), "the score itself is known"
 
 
