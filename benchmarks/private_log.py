@@ -21,7 +21,7 @@ import numpy as np
 from energy_guard import Guard, Request, Sampling, load
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.backends.llama_cpp.tap import current_row
-from energy_guard.energy import Floats
+from energy_guard.energy import Floats, Ints
 from energy_guard.judge import Judge
 from energy_guard.log import TraceLog, read_log
 from energy_guard.private import SCORE_STEP
@@ -53,23 +53,24 @@ def rows_of(backend: LlamaCpp, request: Request, ids: Iterable[int]) -> Floats:
 def nll_of(rows: Floats) -> Floats:
     """Return the nll of every token of the vocabulary, shape (T, vocabulary)."""
     top = rows.max(1, keepdims=True)
-    return top + np.log(np.exp(rows - top).sum(1, keepdims=True)) - rows
+    nll: Floats = top + np.log(np.exp(rows - top).sum(1, keepdims=True)) - rows
+    return nll
 
 
-def read_back(nll: Floats, ids: np.ndarray, step: float) -> np.ndarray:
+def read_back(nll: Floats, ids: Ints, step: float) -> Ints:
     """Guess each token from its own nll, rounded to a step (0: exact)."""
     stored = nll[np.arange(len(ids)), ids][:, None]
     if step:
         fits = np.round(nll / step) == np.round(stored / step)
-        return np.where(fits, nll, np.inf).argmin(1)
-    return np.abs(nll - stored).argmin(1)
+        return np.asarray(np.where(fits, nll, np.inf).argmin(1))
+    return np.asarray(np.abs(nll - stored).argmin(1))
 
 
-def read_back_pooled(nll: Floats, ids: np.ndarray) -> np.ndarray:
+def read_back_pooled(nll: Floats, ids: Ints) -> Ints:
     """Guess an answer from its largest nll, rounded as in a private log."""
     highest = nll[np.arange(len(ids)), ids].max()
     high = np.ceil(highest / SCORE_STEP - 1e-9) * SCORE_STEP
-    guess, best = nll.argmin(1), nll.min(1)
+    guess, best = np.asarray(nll.argmin(1)), nll.min(1)
     fits = (nll > high - SCORE_STEP) & (nll <= high)
     if fits[np.arange(len(ids)), guess].any():
         return guess
@@ -86,7 +87,7 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def interval(right: list[np.ndarray]) -> str:
+def interval(right: list[Ints]) -> str:
     """Return the share of right tokens with its interval, answers drawn again."""
     counts = np.array([[r.sum(), len(r)] for r in right])
     drawn = counts[np.random.default_rng(0).integers(0, len(right), (DRAWS, len(right)))].sum(1)
@@ -97,7 +98,7 @@ def interval(right: list[np.ndarray]) -> str:
 
 def attack(backend: LlamaCpp, temperature: float, tokens: int) -> None:
     """Print how many tokens each level of a log gives away."""
-    right: dict[str, list[np.ndarray]] = {}
+    right: dict[str, list[Ints]] = {}
     guard = Guard(backend, profile=None)
     for number, question in enumerate(questions(ANSWERS)):
         sampling = Sampling(temperature, top_k=0, top_p=1.0, min_p=0.0, seed=number)

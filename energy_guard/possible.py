@@ -27,18 +27,41 @@ _HINT: Final = "Take the trace as the engine gave it, or have the answer scored 
 class Numbered(Protocol):
     """The parts of a trace that are checked, which `Trace` describes."""
 
-    ids: npt.NDArray[np.int64]
-    pieces: tuple[bytes, ...]
-    token_logit: Floats
-    log_partition: Floats
-    row_mean: Floats
-    entropy: Floats
-    margin: Floats
-    content_bytes: int
-    prompt_tokens: int
-    inverse_temperature: float
-    extras: Any
-    finish_reason: Any
+    @property
+    def ids(self) -> npt.NDArray[np.int64]: ...
+
+    @property
+    def pieces(self) -> tuple[bytes, ...]: ...
+
+    @property
+    def token_logit(self) -> Floats: ...
+
+    @property
+    def log_partition(self) -> Floats: ...
+
+    @property
+    def row_mean(self) -> Floats: ...
+
+    @property
+    def entropy(self) -> Floats: ...
+
+    @property
+    def margin(self) -> Floats: ...
+
+    @property
+    def content_bytes(self) -> int: ...
+
+    @property
+    def prompt_tokens(self) -> int: ...
+
+    @property
+    def inverse_temperature(self) -> float: ...
+
+    @property
+    def extras(self) -> Any: ...
+
+    @property
+    def finish_reason(self) -> Any: ...
 
 
 def check_trace(trace: Numbered, reasons: Collection[str]) -> None:

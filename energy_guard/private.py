@@ -57,7 +57,7 @@ class KeptScore(Config):
             value=_rounded_up(score.value, SCORE_STEP),
             part=score.part,
             length=score.length,
-            unlike=score.unlike and ("riskier" if score.unlike.riskier else "surer"),
+            unlike=None if score.unlike is None else "riskier" if score.unlike.riskier else "surer",
         )
 
 

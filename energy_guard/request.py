@@ -333,8 +333,9 @@ _LISTS: Final = ("messages", "ids", "context", "choices", "stop", "tools")
 
 def _listed(value: object) -> object:
     """A tuple of what is any kind of list; whatever else it is, as it is."""
-    one = isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable)
-    return value if one else tuple(value)
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        return value
+    return tuple(value)
 
 
 @checked

@@ -191,7 +191,7 @@ def test_detector_and_locator_come_from_the_profile_which_gives_p_wrong() -> Non
     outside = guard.ask(QUESTION)
     assert (outside.verdict, outside.calibrated, outside.shown) == ("abstain", False, False)
     assert outside.p_wrong == pytest.approx(1 / (1 + np.exp(-4.0))), "that of the riskiest known"
-    assert "less sure of this answer than of any" in outside.reason
+    assert "riskier than any that the profile was made from" in outside.reason
     assert outside.score == pytest.approx(-np.log(0.01), rel=1e-3), "the score itself is known"
 
 

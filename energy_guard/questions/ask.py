@@ -12,7 +12,7 @@ from energy_guard.errors import EngineError, InputError
 from energy_guard.guard import Guard
 from energy_guard.policy import Rules
 from energy_guard.questions.answered import Answered, AnswerFile
-from energy_guard.questions.grade import Grader, Outcome, checked, grade_row
+from energy_guard.questions.grade import Grader, Outcome, grade_row, graded_by
 from energy_guard.questions.model_grader import ModelGrader
 from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import (
@@ -178,5 +178,5 @@ def _graded(row: Question, trace: Trace, grader: Grader | ModelGrader | None) ->
     if isinstance(grader, ModelGrader):
         return grader.grade(row, trace.text, reasoning_open=trace.reasoning_open).outcome
     if grader is not None:
-        return checked(grader, row, trace.text)
+        return graded_by(grader, row, trace.text)
     return grade_row(row, trace.text, trace.reasoning_open)

@@ -128,7 +128,7 @@ def _decided(row: Question, text: str) -> Grade:
     return Grade("unsure" if finding.holds == "doubt" else "wrong", finding.reason)
 
 
-def checked(grader: Grader, row: Question, answer: str) -> Outcome:
+def graded_by(grader: Grader, row: Question, answer: str) -> Outcome:
     """Ask a user's grader; InputError if it returns something else than an outcome."""
     outcome = grader(row, answer)
     if outcome not in get_args(Outcome):
