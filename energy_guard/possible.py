@@ -28,40 +28,52 @@ class Numbered(Protocol):
     """The parts of a trace that are checked, which `Trace` describes."""
 
     @property
-    def ids(self) -> npt.NDArray[np.int64]: ...
+    def ids(self) -> npt.NDArray[np.int64]:
+        """Shape (T,)."""
 
     @property
-    def pieces(self) -> tuple[bytes, ...]: ...
+    def pieces(self) -> tuple[bytes, ...]:
+        """T of them."""
 
     @property
-    def token_logit(self) -> Floats: ...
+    def token_logit(self) -> Floats:
+        """Shape (T,)."""
 
     @property
-    def log_partition(self) -> Floats: ...
+    def log_partition(self) -> Floats:
+        """Shape (T,) or (T + 1,)."""
 
     @property
-    def row_mean(self) -> Floats: ...
+    def row_mean(self) -> Floats:
+        """Shape (T,) or (T + 1,)."""
 
     @property
-    def entropy(self) -> Floats: ...
+    def entropy(self) -> Floats:
+        """Shape (T,), in nats."""
 
     @property
-    def margin(self) -> Floats: ...
+    def margin(self) -> Floats:
+        """Shape (T,)."""
 
     @property
-    def content_bytes(self) -> int: ...
+    def content_bytes(self) -> int:
+        """Bytes of the joined pieces."""
 
     @property
-    def prompt_tokens(self) -> int: ...
+    def prompt_tokens(self) -> int:
+        """How many the prompt has."""
 
     @property
-    def inverse_temperature(self) -> float: ...
+    def inverse_temperature(self) -> float:
+        """Multiplied every row."""
 
     @property
-    def extras(self) -> Any: ...
+    def extras(self) -> Any:
+        """Further arrays, first axis T."""
 
     @property
-    def finish_reason(self) -> Any: ...
+    def finish_reason(self) -> Any:
+        """Why the sequence ended."""
 
 
 def check_trace(trace: Numbered, reasons: Collection[str]) -> None:
