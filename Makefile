@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export CMAKE_ARGS ?= -DGGML_NATIVE=OFF
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench check clean
+.PHONY: demo test attack bench check clean
 
 demo: $(VENV)/.installed-demo
 	@$(BIN)/energy-guard demo
@@ -15,6 +15,10 @@ demo: $(VENV)/.installed-demo
 # Two processes: most tests wait for one thread of an engine.
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# ARGS, such as ARGS='--only profiles --seed 7': one kind, other attacks. See docs/results.md.
+attack: $(VENV)/.installed-test
+	@PYTHONPATH=.:tests $(BIN)/python -m attack_from_outside $(ARGS)
 
 bench: $(VENV)/.installed-demo $(VENV)/.installed-transformers
 	@$(BIN)/energy-guard bench

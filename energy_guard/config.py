@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import tomllib
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 
 from energy_guard.arguments import checked
 from energy_guard.errors import ConfigError, InputError
+from energy_guard.json_text import read_json
 
 
 class Config(BaseModel):
@@ -68,7 +68,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8")
-        data = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
+        data = tomllib.loads(text) if file.suffix == ".toml" else read_json(text)
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # both parsers' errors, and invalid UTF-8

@@ -20,6 +20,7 @@ from pydantic_core import from_json
 
 from energy_guard.errors import InputError, LogError
 from energy_guard.extras import needs_extra
+from energy_guard.json_text import KeyTwiceError, read_json
 
 OWNER_ONLY: Final = 0o600
 """The mode of new files. A umask can take bits away from it, and cannot add any."""
@@ -194,7 +195,9 @@ def _read(raw: bytes) -> list[dict[str, Any] | None]:
     Older versions appended right behind what was cut off. Raises InputError for anything else.
     """
     try:
-        data = json.loads(raw.decode())
+        data = read_json(raw.decode())
+    except KeyTwiceError as error:
+        raise InputError(str(error)) from error
     except (ValueError, RecursionError) as error:
         behind = _behind_a_cut(raw)
         if behind is not None:
@@ -216,7 +219,7 @@ def _behind_a_cut(raw: bytes) -> dict[str, Any] | None:
     at = raw.find(opening, 1) if opening.startswith(b"{") else -1
     while at > 0:
         try:
-            data = json.loads(raw[at:].decode())
+            data = read_json(raw[at:].decode())
         except (ValueError, RecursionError):
             at = raw.find(opening, at + 1)
         else:

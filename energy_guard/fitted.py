@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal, Self
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from energy_guard.config import Config, read_config
 from energy_guard.energy import Floats, Row
@@ -53,6 +53,12 @@ class Term(Config):
     def _known(cls, value: str) -> str:
         check_name(value)
         return value
+
+    @model_validator(mode="after")
+    def _whole_range(self) -> Self:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("low and high come together, or neither is known")
+        return self
 
     def beyond(self, value: float) -> float:
         """Return how far a value lies outside the answers that are known, with `MARGIN` to spare.

@@ -37,7 +37,7 @@ class EarlyStop(Config):
     8
     """
 
-    window: int = Field(ge=2)
+    window: int = Field(ge=2, le=1_000_000)
     risk: float
 
 

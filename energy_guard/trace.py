@@ -20,6 +20,7 @@ from energy_guard import energy
 from energy_guard.arguments import checked
 from energy_guard.energy import Floats, LogProbabilityRow, Numbers, Row
 from energy_guard.errors import ConfigError, InputError, NormalisedRowsError
+from energy_guard.json_text import read_json
 from energy_guard.likeliest import Likeliest, as_arrays
 from energy_guard.possible import check_trace
 from energy_guard.text import Alignment, align, quoted
@@ -300,7 +301,7 @@ class Trace:
     def from_json(cls, text: str) -> Self:
         """Read what `to_json` wrote; InputError where it is something else."""
         try:
-            data = json.loads(text)
+            data = read_json(text)
             if data["schema"] != SCHEMA:
                 raise InputError(f"the trace has schema {data['schema']}, not {SCHEMA}")
             trace = cls(

@@ -142,6 +142,8 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
     [
         ("policy.toml", "warn = "),
         ("policy.toml", "warn = 1\nwarn = 2\n"),
+        ("policy.json", '{"detector": "nll:max", "abstain": 1, "abstain": 99}'),
+        ("policy.json", '{"early_stop": {"window": 8, "risk": 1, "risk": 99}}'),
         ("policy.json", "{"),
         ("policy.json", ""),
         ("policy.json", "[1, 2]"),

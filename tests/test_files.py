@@ -180,6 +180,12 @@ def test_what_is_no_object_nor_the_beginning_of_one_is_named(store: JsonLines, r
         list(store.lines())
 
 
+def test_a_line_that_says_two_things_is_named(store: JsonLines) -> None:
+    store.path.write_text('{"n": 1}\n{"n": {"p": 0.9, "p": 0.1}}\n')
+    with pytest.raises(InputError, match="line 2: the key 'p' is given twice"):
+        list(store.lines())
+
+
 def test_a_file_that_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
     store = JsonLines(tmp_path / "no" / "s.jsonl", "Try another.")
     with pytest.raises(InputError, match=r"no/s\.jsonl"):

@@ -45,7 +45,7 @@ LEAVES = {
 """Heavy packages, and the only modules (with those below them) that may import each."""
 
 LAYERS = (
-    ("data", "errors"),
+    ("data", "errors", "json_text"),
     ("arguments", "config", "energy", "extras", "files", "likeliest", "possible", "text"),
     ("estimates",),
     ("trace",),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from energy_guard.errors import PromptError
 
 if TYPE_CHECKING:
-    from jinja2 import Environment, Template
+    from jinja2 import Environment, Template, nodes
 
 _SECONDS: Final = 10.0
 _STEPS: Final = 500_000
@@ -31,6 +31,11 @@ _ITEM: Final = 20
 """Characters that an item of a list counts for."""
 
 _LONGEST_TEMPLATE: Final = 1_000_000
+_HEAVIEST: Final = 5_000_000
+"""The sum of depth² over all parts of expressions: at each part Jinja goes all the way down.
+
+A million of it takes about a second."""
+
 _WIDE_FIELD: Final = re.compile(r"%[-+ #0]*\d{5,}|[:.]\D{0,4}\d{5,}")
 """In a format: a field of ten thousand characters, or more."""
 
@@ -94,12 +99,14 @@ class ChatTemplate:
                 size += len(part)
                 _check_size(size)
                 parts.append(part)
+            text = "".join(parts)
+            text.encode()  # half of a surrogate pair is text to Python, and to no engine
         except template_failures() as error:
             why = str(error) or type(error).__name__
             raise PromptError(f"the model's chat template refuses this chat: {why}") from error
         finally:
             _budget.reset(before)
-        return "".join(parts)
+        return text
 
     def _check_known(self, variables: Mapping[str, Any]) -> None:
         unknown = sorted(variables.keys() - self._asked_for) if variables else []
@@ -110,13 +117,17 @@ class ChatTemplate:
     def _asked_for(self) -> set[str]:
         from jinja2.meta import find_undeclared_variables
 
-        return find_undeclared_variables(_environment().parse(self._text))
+        return find_undeclared_variables(_parsed(self._text))
 
     @cached_property
     def _compiled(self) -> Template:
-        if len(self._text) > _LONGEST_TEMPLATE:
-            raise _TooMuchError(f"it has {len(self._text)} characters")
-        return _environment().from_string(self._text)
+        return _environment().from_string(_parsed(self._text))
+
+
+def _parsed(text: str) -> nodes.Template:
+    if len(text) > _LONGEST_TEMPLATE:
+        raise _TooMuchError(f"it has {len(text)} characters")
+    return _environment().parse(text)
 
 
 def template_failures() -> tuple[type[Exception], ...]:
@@ -164,7 +175,9 @@ def _environment() -> Environment:
         intercepted_binops = frozenset(("+", "*", "**", "%"))
 
         def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-            tree: nodes.Template = Counted().visit(super()._parse(source, name, filename))
+            parsed = super()._parse(source, name, filename)
+            _check_weight(parsed)
+            tree: nodes.Template = Counted().visit(parsed)
             return tree.set_environment(self)  # type: ignore[return-value]
 
         def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
@@ -198,6 +211,20 @@ def _environment() -> Environment:
     del environment.globals["lipsum"]
     environment.globals |= {"raise_exception": _raise, "strftime_now": _now}
     return environment
+
+
+def _check_weight(tree: nodes.Node) -> None:
+    """Hold the time that compiling would take against the limit."""
+    from jinja2.nodes import Stmt
+
+    weight, open_nodes = 0, [(tree, 0)]
+    while open_nodes:
+        node, above = open_nodes.pop()
+        depth = 0 if isinstance(node, Stmt) else above + 1
+        weight += depth * depth
+        if weight > _HEAVIEST:
+            raise _TooMuchError("its expressions are too deep")
+        open_nodes += [(child, depth) for child in node.iter_child_nodes()]
 
 
 def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

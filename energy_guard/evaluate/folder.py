@@ -19,6 +19,7 @@ from energy_guard.evaluate.references.ask_again import read_measured, with_measu
 from energy_guard.evaluate.references.hidden_states import with_states
 from energy_guard.evaluate.references.told_the_rule import TOLD
 from energy_guard.files import write_whole
+from energy_guard.json_text import read_json
 from energy_guard.locate import Asked, Locator
 from energy_guard.locate import locator as locator_named
 from energy_guard.questions.answered import Answered, begun, read_answers
@@ -216,9 +217,9 @@ def _read_run(path: Path) -> EvaluationRun | None:
     if not path.exists():
         return None
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = read_json(path.read_text("utf-8"))
         return EvaluationRun(str(data["command"]), tuple(data["ids"]), dict(data["too_long"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, RecursionError, TypeError, ValueError) as error:
         raise InputError(f"{path} is not the run.json of an evaluation") from error
 
 

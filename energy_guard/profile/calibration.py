@@ -38,6 +38,8 @@ class Calibration(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if (self.shortest is None) != (self.longest is None):
+            raise ValueError("shortest and longest come together, or neither is known")
         if self.n_wrong >= self.n:
             raise ValueError("n_wrong must be below n: a calibration needs right answers too")
         straight = [value is not None for value in (self.slope, self.intercept)]

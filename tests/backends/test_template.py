@@ -249,3 +249,50 @@ def test_copies_of_a_guard_share_the_engine(loaded: Any) -> None:
 def test_json_survives_the_sandbox() -> None:
     text = ChatTemplate("{{ tools | tojson }}", {}).render([], TOOLS, {})
     assert json.loads(text) == TOOLS
+
+
+def test_half_a_character_is_an_error_of_the_template() -> None:
+    template = ChatTemplate("{{ '\\ud800' }}{{ messages[0].content }}", TOKENS)
+    with pytest.raises(PromptError, match="surrogates not allowed"):
+        template.render(CHAT, None, {})
+
+
+@pytest.mark.parametrize("part", ["['a']", ".a", "(1)", " | first"])
+def test_an_expression_too_deep_to_be_compiled_in_time_is_refused(part: str) -> None:
+    began = time.process_time()
+    with pytest.raises(PromptError, match=r"too deep|recursion"):
+        ChatTemplate("{{ messages" + part * 600 + " }}", TOKENS).render(CHAT, None, {})
+    assert time.process_time() - began < 5
+
+
+def test_many_expressions_of_an_ordinary_depth_are_compiled() -> None:
+    text = "{{ messages[0]['content'][:2] | upper | lower | trim ~ 'a' + 'b' + 'c' }}" * 500
+    assert ChatTemplate(text, TOKENS).render(CHAT, None, {}) == "beabc" * 500
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ messages" + "['a']" * 600 + " }}", "{{ 'x' * 10**9 }}", "{{ '%999999999d' % 1 }}"],
+    ids=["deep", "long", "wide"],
+)
+def test_a_file_whose_template_cannot_be_compiled_in_time_loads_and_answers_plain_text(
+    tmp_path: Path, template: str
+) -> None:
+    path = write_tiny_gguf(tmp_path / "bad.gguf", chat_template=template)
+    began = time.process_time()
+    guard = Guard(load(path, n_ctx=64, n_threads=1))
+    assert len(guard.ask(Request.raw("the", max_tokens=2)).trace) == 2
+    with pytest.raises(PromptError, match=r"too (deep|large|wide)|recursion"):
+        guard.ask("the")
+    assert time.process_time() - began < 8
+
+
+def test_the_engine_itself_answers_chats_by_the_template_of_its_file(tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "m.gguf", eos_bias=-50.0)
+    backend: Any = load(path, n_ctx=64, n_threads=1)
+    chat = [{"role": "user", "content": "the"}]
+    said = [
+        backend.engine.create_chat_completion(chat, max_tokens=4, temperature=0) for _ in range(2)
+    ]
+    texts = [each["choices"][0]["message"]["content"] for each in said]
+    assert texts == [Guard(backend, profile=None).ask("the", max_tokens=4).answer] * 2

@@ -13,11 +13,11 @@ from energy_guard.backends import Scripted
 from energy_guard.calibrate.certify import Labelled, certify
 from energy_guard.calibrate.probability import fit_calibration
 from energy_guard.energy import Row
-from energy_guard.errors import MismatchError
-from energy_guard.fitted import FittedDetector
+from energy_guard.errors import ConfigError, MismatchError
+from energy_guard.fitted import FittedDetector, Term
 from energy_guard.locate import Span
 from energy_guard.policy import EarlyStop, Rules
-from energy_guard.profile import Certificate, ProfileTraining
+from energy_guard.profile import Calibration, Certificate, ProfileTraining
 from energy_guard.score import Score
 from energy_guard.trace import Step, Trace
 
@@ -313,3 +313,15 @@ def test_an_answer_of_another_length_has_no_probability_and_says_so() -> None:
     assert (result.verdict, result.p_wrong, result.shown) == ("unscored", None, False)
     assert "2 tokens" in result.reason
     assert "3 to 9" in result.reason
+
+
+@pytest.mark.parametrize("known", ["shortest", "longest"])
+def test_lengths_that_were_fitted_on_are_known_at_both_ends_or_at_neither(known: str) -> None:
+    with pytest.raises(ConfigError, match="shortest and longest come together"):
+        Calibration(slope=1, intercept=0, n=98, n_wrong=50, lowest=-3, highest=3, **{known: 4})
+
+
+@pytest.mark.parametrize("known", ["low", "high"])
+def test_the_range_of_a_feature_is_known_at_both_ends_or_at_neither(known: str) -> None:
+    with pytest.raises(ConfigError, match="low and high come together"):
+        Term(feature="span.nll:max", centre=1, scale=2, weight=1, **{known: 1.0})

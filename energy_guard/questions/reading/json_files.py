@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from energy_guard.errors import InputError
+from energy_guard.json_text import KeyTwiceError, read_json
 from energy_guard.questions.reading.record import SHAPE, Record
 
 
@@ -85,15 +85,9 @@ def _object(data: Any, place: str) -> dict[str, Any]:
 
 
 def _loaded(text: str, place: str) -> Any:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise InputError(f"{place}: the key {twice!r} is given twice", "Keep one of them.")
-        return found
-
     try:
-        return json.loads(text, object_pairs_hook=once)
+        return read_json(text)
+    except KeyTwiceError as error:
+        raise InputError(f"{place}: {error}", "Keep one of them.") from error
     except (ValueError, RecursionError) as error:
         raise _NotJsonError(f"{place}: this is not JSON: {error}", SHAPE) from error

@@ -1,0 +1,53 @@
+"""Parts of chat templates, and things that one could do to whoever renders it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PIECES: Final = [
+    *("{%", "%}", "{{", "}}", "{#", "#}", "|", "~", "(", ")", "[", "]", "'", '"', "\\", "\0"),
+    *("{% for i in range(10**9) %}x{% endfor %}", "{% for a in messages recursive %}{{ loop(a) }}"),
+    *("{{ 'x' * 10**9 }}", "{{ ['x'] * 10**8 }}", "{{ 9**9**9 }}", "{{ 1 / 0 }}", "{{ 10**5000 }}"),
+    "{{ messages.__class__.__mro__[1].__subclasses__() }}",
+    "{{ ''.__class__.__init__.__globals__ }}",
+    "{% macro m(n) %}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}",
+    "{% set x = ['a'] %}{% for i in range(99) %}{% set x = x + x %}{% endfor %}",
+    "{% set ns = namespace(s='ab') %}{% for i in range(64) %}{% set ns.s = ns.s ~ ns.s %}"
+    "{% endfor %}",
+    "{{ '%999999999d' % 1 }}",
+    "{{ '{:>999999999}'.format(1) }}",
+    "{{ 'a'.center(10**10) }}",
+    "{{ messages | map('pprint') | list }}",
+    "{{ messages | tojson(indent=10**9) }}",
+    "{{ range(10**7) | list | length }}",
+    "{{ range(10**9) | sum }}",
+    "{{ (range(10**6) | list) | sort | join('x' * 1000) }}",
+    "{{ 'a' | replace('', 'b' * 10**6) }}",
+    "{{ 'x' | indent(10**9) }}",
+    "{{ dict(a=1).update(b=2) }}",
+    "{% include 'secret' %}",
+    "{% import '/etc/passwd' as x %}",
+    "{% extends messages %}",
+    "{{ raise_exception(messages) }}",
+    "{{ strftime_now('%' * 1000) }}",
+    "{{ strftime_now(messages) }}",
+    "{{ messages[999999999999999999999] }}",
+    "{% break %}{% continue %}",
+    "{% block a %}{{ self.a() }}{% endblock %}",
+    "{% filter upper %}",
+    "{% generation %}{% endgeneration %}",
+    "{% call(x) m() %}{% endcall %}",
+    "{{ cycler('a').next() }}",
+    "{{ joiner(1)() }}{{ undefined.thing.other }}",
+    "{% set messages = 5 %}",
+    "{{ '\ud800' }}".encode("utf-8", "surrogatepass").decode("utf-8", "replace"),
+    "{{ '\\ud800' }}",
+    "{{ messages" + "['a']" * 600 + " }}",
+    "(" * 300,
+    "{{ " + "-" * 5000 + "1 }}",
+    "{% if x %}" * 300,
+    "{{ " + "[" * 150 + "]" * 150 + " }}",
+    "{{ " + "a." * 5000 + "b }}",
+    "{{ 1" + " + 1" * 3000 + " }}",
+    "{{ 'a'" + " ~ 'a'" * 3000 + " }}",
+]
