@@ -80,7 +80,13 @@ def spelt(name: str) -> str:
 
 
 def compared(
-    records: Sequence[Record], by: str, forms: Sequence[str], n: int, *, ratio: float = 0, gap: float = 0
+    records: Sequence[Record],
+    by: str,
+    forms: Sequence[str],
+    n: int,
+    *,
+    ratio: float = 0,
+    gap: float = 0,
 ) -> list[str]:
     """Return lines that ask which of two records has more of something.
 
@@ -141,7 +147,9 @@ def main() -> None:
     ]
     _write("comparisons.txt", comparisons)
     _write("facts_hard.txt", ["[geography]", *_capitals(countries), *_homes(cities, by_code)])
-    _write("facts_rare.txt", ["[science]", *_elements(early), "[everyday]", *_currencies(countries)])
+    _write(
+        "facts_rare.txt", ["[science]", *_elements(early), "[everyday]", *_currencies(countries)]
+    )
 
 
 def _write(name: str, lines: Sequence[str]) -> None:
@@ -152,7 +160,9 @@ def _write(name: str, lines: Sequence[str]) -> None:
 def _capitals(countries: Sequence[Record]) -> list[str]:
     """Capitals that the country's name does not give away."""
     fitting = [
-        c for c in countries if c["capital"] and c["capital"][:4] != c["name"][:4] and c["population"] > 8e6
+        c
+        for c in countries
+        if c["capital"] and c["capital"][:4] != c["name"][:4] and c["population"] > 8e6
     ]
     ways = cycle(_CAPITALS)
     return [

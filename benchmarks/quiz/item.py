@@ -33,7 +33,8 @@ class Item:
         """Kind, level and a digest of what is asked: another question never gets the same."""
         key = question_key(self.question, self.context)
         digest = hashlib.sha256(key.encode("utf-8")).hexdigest()[:8]
-        return "-".join([self.kind, *([self.level.replace(" ", "-")] if self.level else []), digest])
+        level = (self.level.replace(" ", "-"),) if self.level else ()
+        return "-".join((self.kind, *level, digest))
 
     @property
     def stratum(self) -> tuple[str, str, str]:

@@ -15,6 +15,7 @@ import numpy as np
 from energy_guard.backends.base import ModelInfo
 from energy_guard.calibrate.certify import Labelled, certify, threshold_grid
 from energy_guard.calibrate.detector import adapt, pooled, rescaled, stack
+from energy_guard.calibrate.kinds import KindFigures, kinds
 from energy_guard.calibrate.probability import fit_calibration
 from energy_guard.calibrate.split import SHARES, Split, question_key, split_of
 from energy_guard.energy import Floats
@@ -59,8 +60,9 @@ class Wish:
 class Made:
     """A profile, and how its detector ranks answers that it was not fitted on.
 
-    auroc: of its risk; baseline: of nll:max, the single signal without a profile. asked,
-    retried: of how many questions a policy with retries asks how many again.
+    auroc: of its risk; baseline: of nll:max, the single signal without a profile. kinds: P(wrong)
+    on these answers, kind of question by kind. asked, retried: of how many questions a policy
+    with retries asks how many again.
     """
 
     profile: Profile
@@ -68,6 +70,7 @@ class Made:
     auroc: Measured
     baseline: Measured
     outcomes: Counter[str]
+    kinds: tuple[KindFigures, ...]
     asked: int = 0
     retried: int = 0
 
@@ -136,6 +139,7 @@ def make_profile(
         certificate,
         *ranking(parts["certify"]),
         outcomes=Counter(answered.outcome for answered in answers),
+        kinds=kinds([*parts["calibrate"], *parts["certify"]], profile),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 from energy_guard.backends.base import ModelInfo
 from energy_guard.calibrate.certify import certify, spend
+from energy_guard.calibrate.kinds import kinds
 from energy_guard.calibrate.make_profile import (
     Made,
     Wish,
@@ -171,6 +172,7 @@ def make_retried(
         *ranking(out["certify"]),
         outcomes=Counter(answered.outcome for part in out.values() for answered in part)
         + Counter(unsure=unsure),
+        kinds=kinds([a for name in _ASKED for a in out[name]], profile),
         asked=sum(len(runs[name]) for name in _ASKED),
         retried=sum(r.attempts > 1 for name in _ASKED for r in runs[name]),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -20,6 +19,7 @@ from energy_guard.calibrate.make_profile_with_retries import (
 )
 from energy_guard.calibrate.split import split_of
 from energy_guard.cli.bundle import bundled
+from energy_guard.cli.by_kind import by_kind, warnings
 from energy_guard.cli.calibrate_traffic import calibrate_on_traffic
 from energy_guard.cli.data import DataOptions
 from energy_guard.cli.grader import GraderName, check_grader, opened_grader
@@ -47,7 +47,8 @@ from energy_guard.questions.ask import collect
 from energy_guard.questions.grade import Outcome
 from energy_guard.questions.labels import LabelFile, labels_beside, with_labels
 from energy_guard.questions.model_grader import ModelGrader
-from energy_guard.questions.rows import Question, read_rows
+from energy_guard.questions.quiz import quiz
+from energy_guard.questions.rows import Question
 from energy_guard.questions.to_label import readable_of
 from energy_guard.questions.unsure import list_unsure
 from energy_guard.questions.wording import SYSTEM, Wordings, as_told, fits_context, in_chat
@@ -64,6 +65,7 @@ def calibrate(
     *,
     engine: EngineOptions,
     reading: DataOptions,
+    whole: Annotated[bool, typer.Option("--whole", help="All of the quiz, not a half.")] = False,
     max_risk: Annotated[
         float | None,
         typer.Option(help="Promise that at most this share of shown answers is wrong."),
@@ -98,7 +100,8 @@ def calibrate(
 ) -> None:
     """Ask the model labelled questions, and make its profile: a score's P(wrong), and thresholds.
 
-    Without DATA a built-in quiz is asked. What does not fit the context is left out, and counted.
+    Without DATA half of a built-in quiz is asked, in which every kind of question has its share;
+    with --whole all of it. What does not fit the context is left out, and counted.
     Answers are kept beside the profile as they come;
     --resume goes on with them. With --policy the profile is for that policy, on = "p_wrong", as
     it runs: questions are asked as often as its retries allow, and what it would have kept counts.
@@ -144,7 +147,7 @@ def calibrate(
     if rules is not None:
         check_policy(rules, wish)
     wordings = as_told(system, shots, otherwise=in_chat())
-    rows = _rows(data, reading)
+    rows = _rows(data, reading, whole=whole)
     backend = engine.open()
     path = out or user_path(backend.info)
     asker = _Asker(backend, path, wordings, resume)
@@ -213,11 +216,13 @@ def _detector(given: str | None, policy: Policy | None) -> str | None:
     return name
 
 
-def _rows(data: list[Path] | None, reading: DataOptions) -> list[Question]:
-    if data:
-        return reading.read(data)
-    with as_file(files("energy_guard.data") / "quiz.jsonl") as quiz:
-        return read_rows([quiz])
+def _rows(data: list[Path] | None, reading: DataOptions, *, whole: bool) -> list[Question]:
+    if data and whole:
+        raise InputError(
+            "--whole is for the built-in quiz, and DATA was given",
+            "Leave one of them out: files are asked whole.",
+        )
+    return reading.read(data) if data else quiz(whole=whole)
 
 
 @dataclass(frozen=True)
@@ -323,6 +328,9 @@ def _print(console: Console, made: Made, path: Path) -> None:
         f"On questions that the detector was not fitted on: AUROC {_text(made.auroc)}; "
         f"nll:max alone {_text(made.baseline)}"
     )
+    console.print(by_kind(made.kinds))
+    for line in warnings(made.kinds):
+        console.print(line, style="yellow")
     if profile.retries:
         console.print(
             f"Of {made.asked} questions {made.retried} are asked again. What P(wrong) and promises "

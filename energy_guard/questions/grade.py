@@ -18,6 +18,7 @@ from energy_guard.questions.grading.choices import chosen
 from energy_guard.questions.grading.clean import clean
 from energy_guard.questions.grading.compare import compared
 from energy_guard.questions.grading.reply import Reply
+from energy_guard.questions.nonexistence import says_there_is_none
 from energy_guard.questions.refusal import is_refusal
 from energy_guard.questions.rows import Question
 
@@ -89,9 +90,10 @@ def grade(
 def grade_row(row: Question, answer: str, reasoning_open: bool = False) -> Outcome:
     """Grade one answer to a labelled row; reasoning in it (<think>…</think>) does not count.
 
-    An unanswerable row is right only if the model declines. If choices were offered, the answer
-    must pick exactly one of them. Otherwise the answer must claim a gold answer or alias, as a
-    person would write it: as a number, a date, a name or the words that carry it.
+    An unanswerable row is right only if the model declines or, without a passage, says that what
+    is asked about does not exist. If choices were offered, the answer must pick exactly one of
+    them. Otherwise the answer must claim a gold answer or alias, as a person would write it: as a
+    number, a date, a name or the words that carry it.
 
     >>> row = Question("1", "capitals", "What is the capital of France?", ("Paris",))
     >>> [grade_row(row, text) for text in ("It is Paris.", "Lyon, not Paris.", "I don't know.")]
@@ -115,6 +117,8 @@ def _decided(row: Question, text: str) -> Grade:
     if not row.answerable:
         if declines:
             return Grade("right", "The question has no answer, and this declines to give one.")
+        if row.context is None and says_there_is_none(text):
+            return Grade("right", "The question has no answer, and this says that nothing exists.")
         return Grade("wrong", "The question has no answer, and this does not say so.")
     reply = Reply(clean(text))
     if row.offered:
