@@ -179,8 +179,8 @@ def _homes(cities: Sequence[Record], countries: dict[str, Record]) -> list[str]:
     for city in drawn(others, "home"):
         if city["countrycode"] not in seen:
             seen.add(city["countrycode"])
-            country = countries[city["countrycode"]]["name"]
-            lines.append(f"To which country does {plain(city['name'])} belong? | {country}")
+            name, country = plain(city["name"]), countries[city["countrycode"]]["name"]
+            lines.append(f"To which country does the city of {name} belong? | {country}")
     return lines[:8]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,12 @@ import pytest
 import energy_guard.cli.calibrate as module
 from energy_guard import Profile
 from energy_guard.backends import Scripted
+from energy_guard.calibrate.split import split_of
 from energy_guard.errors import InputError
 from energy_guard.files import held
+from energy_guard.questions.grade import Outcome
+from energy_guard.questions.quiz import quiz
+from energy_guard.questions.rows import Question
 
 Item = dict[str, Any]
 Calibrate = Callable[..., Profile]
@@ -107,3 +112,72 @@ def test_too_few_questions_are_refused_before_any_is_asked(
         calibrate(items(30), asked=0, **options)
     assert f"at least {in_all} in all" in caught.value.hint
     assert not list(tmp_path.glob("p.*"))
+
+
+def oslo_is_right(row: Question, text: str, reasoning_open: bool = False) -> Outcome:
+    return "right" if "Oslo" in text else "wrong"
+
+
+@pytest.fixture
+def asked_of_the_quiz(
+    calibrate: Calibrate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., int]:
+    """How many questions of the built-in quiz are asked."""
+
+    def command(**options: Any) -> int:
+        rows = quiz(whole=options.get("whole", False))
+        backend = Scripted.saying(*(said(n) for n in range(len(rows))))
+        monkeypatch.setattr(module.EngineOptions, "open", lambda _: backend)
+        monkeypatch.setattr("energy_guard.questions.ask.grade_row", oslo_is_right)
+        module.calibrate(None, out=tmp_path / "q.json", locator="whole", **options)
+        training = Profile.read(tmp_path / "q.json").training
+        assert training is not None
+        assert set(training.tasks) == {row.task for row in rows}
+        return sum(training.tasks.values())
+
+    return command
+
+
+def test_half_of_the_quiz_is_asked_and_with_whole_all(
+    asked_of_the_quiz: Callable[..., int],
+) -> None:
+    half, all_of_it = asked_of_the_quiz(), asked_of_the_quiz(whole=True)
+    assert half == all_of_it // 2
+    assert all_of_it == len(quiz(whole=True))
+
+
+def test_answers_to_half_of_the_quiz_are_not_asked_again_for_the_whole(
+    asked_of_the_quiz: Callable[..., int], tmp_path: Path
+) -> None:
+    asked_of_the_quiz()
+    half = (tmp_path / "q.answers.jsonl").read_bytes()
+    asked_of_the_quiz(whole=True, resume=True)
+    assert (tmp_path / "q.answers.jsonl").read_bytes().startswith(half)
+
+
+def test_files_are_asked_whole_anyway(calibrate: Calibrate) -> None:
+    with pytest.raises(InputError, match="--whole is for the built-in quiz"):
+        calibrate(items(), asked=0, whole=True)
+
+
+def test_p_wrong_is_shown_beside_the_share_wrong_of_each_kind(
+    calibrate: Calibrate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calibrate(items())
+    out = capsys.readouterr().out
+    assert "kind of question" in out
+    counts = [re.search(rf"(?m)^t{i} +(\d+) +0\.\d\d +0\.\d\d +(\d+) *$", out) for i in (0, 1)]
+    shown = sum(int(found[1]) + int(found[2]) for found in counts if found)
+    assert shown == sum(split_of(item["question"]) != "fit" for item in items())
+
+
+def test_a_kind_with_another_share_wrong_than_p_says_is_warned_about(
+    calibrate: Calibrate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = items()
+    for row in rows[::2]:  # all of t0 are wrong
+        row["answers"] = ["Rome"]
+    calibrate(rows)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "warning: P(wrong) of t0 is off by more than 0.10" in out
+    assert "warning: P(wrong) of t1 is off by more than 0.10" in out
