@@ -158,11 +158,15 @@ def _write(name: str, lines: Sequence[str]) -> None:
 
 
 def _capitals(countries: Sequence[Record]) -> list[str]:
-    """Capitals that the country's name does not give away."""
+    """Capitals that the country's name does not give away, and that are not asked for already."""
+    by_hand = "".join(path.read_text("utf-8") for path in OUT.with_name("written").glob("facts*"))
     fitting = [
-        c
-        for c in countries
-        if c["capital"] and c["capital"][:4] != c["name"][:4] and c["population"] > 8e6
+        country
+        for country in countries
+        if country["capital"]
+        and country["capital"][:4] != country["name"][:4]
+        and country["capital"] not in by_hand
+        and country["population"] > 8e6
     ]
     ways = cycle(_CAPITALS)
     return [
@@ -193,16 +197,16 @@ def _elements(elements: Sequence[Record]) -> list[str]:
 
 
 def _currencies(countries: Sequence[Record]) -> list[str]:
-    """The currency's name without the country's adjective."""
+    """The currency's name without the country's adjective, each name once."""
     names = Locale("en").currencies
-    lines = []
+    lines: dict[str, str] = {}
     for country in drawn(countries, "currency"):
         for code in get_territory_currencies(country["iso"])[:1]:
             name = names[code].split()[-1]
-            if code in _SHARED or name.lower() in _COMMON:
-                continue
-            lines.append(f"What is the currency of {country['name']} called? | {name}")
-    return lines[:8]
+            if code not in _SHARED and name.lower() not in _COMMON:
+                question = f"What is the currency of {country['name']} called?"
+                lines.setdefault(name, f"{question} | {name}")
+    return list(lines.values())[:8]
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from importlib.resources import files
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -113,6 +114,15 @@ class TestTheWhole:
         assert [key for key, n in keys.items() if n > 1] == []
         asked = Counter(joined(item["question"]) for item in ITEMS)
         assert [question for question, n in asked.items() if n > 1] == []
+
+    def test_no_fact_is_asked_for_twice_in_other_words(self) -> None:
+        idle = set("a an the of in is was what which who did when year how that it for".split())
+        asked = [
+            (set(tokens(item["question"])) - idle, set(map(joined, item["answers"])), item)
+            for item in of_kind("facts", "names_and_dates", "choices")
+        ]
+        for (one, golds, item), (other, others, _) in combinations(asked, 2):
+            assert not golds & others or len(one & other) / len(one | other) < 0.5, item
 
     @pytest.mark.parametrize(
         ("template", "share"),
