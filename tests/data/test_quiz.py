@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from importlib.resources import files
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,6 +95,12 @@ class TestTheWhole:
         assert set(counts) == set(KINDS)
         assert min(counts.values()) >= 50
         assert counts.total() >= 800
+
+    def test_its_page_counts_them(self) -> None:
+        page = (Path(__file__).parents[2] / "docs" / "quiz.md").read_text("utf-8")
+        told = {kind: int(n) for kind, n in re.findall(r"(?m)^\| (\w+) \| (\d+) \|", page)}
+        assert told == Counter(item["task"] for item in ITEMS)
+        assert f"{len(ITEMS)} questions" in page
 
     def test_facts_are_of_four_difficulties_and_many_fields(self) -> None:
         levels = Counter(item["level"] for item in of_kind("facts"))
