@@ -20,8 +20,9 @@ from energy_guard.locate import Located, NothingToCheck, NotLocated, Range, Span
 from energy_guard.locate.fields import scan
 from energy_guard.locate.languages import LANGUAGES
 from energy_guard.locate.sentences import sentence_ranges
-from energy_guard.locate.span import reasoning, trimmed
+from energy_guard.locate.span import trimmed
 from energy_guard.locate.words import WORD
+from energy_guard.reasoning import reasoning
 from energy_guard.score import Part, Score, Scorer, Unscored, no_span
 from energy_guard.shown import shown_text
 from energy_guard.tool_calls import passed_values

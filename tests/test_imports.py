@@ -44,6 +44,7 @@ LEAVES = {
 LAYERS = (
     ("data", "errors"),
     ("config", "energy", "extras", "files", "text"),
+    ("reasoning",),
     ("estimates",),
     ("trace",),
     ("request",),

@@ -10,7 +10,6 @@ import regex
 from energy_guard.errors import ConfigError
 from energy_guard.locate.sentences import sentence_ranges
 from energy_guard.locate.span import (
-    REASONING_TAGS,
     Asked,
     Found,
     Locator,
@@ -18,6 +17,7 @@ from energy_guard.locate.span import (
     Range,
     trimmed,
 )
+from energy_guard.reasoning import REASONING_TAGS
 
 
 def _whole(answer: str, asked: Asked) -> Found:

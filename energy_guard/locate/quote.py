@@ -11,7 +11,8 @@ import re
 from typing import Final
 
 from energy_guard.errors import PromptError
-from energy_guard.locate.span import Asked, Found, Locator, NotLocated, Range, reasoning
+from energy_guard.locate.span import Asked, Found, Locator, NotLocated, Range
+from energy_guard.reasoning import reasoning
 
 MOST_TRIES: Final = 5
 

@@ -109,8 +109,9 @@ def instructions(tools: Sequence[dict[str, Any]], forced: bool) -> str:
 def read_calls(trace: Trace, names: Sequence[str], scorer: Scorer, forced: bool) -> ToolCalls:
     """Find the calls in an answer: JSON with a name and arguments, bare or between tags.
 
-    What is written like a call inside reasoning is none. A call in another form (behind words, in
-    a code fence, in double braces) is an invalid one: it is no answer for a user.
+    What is written like a call inside reasoning is not carried out, though its values are judged. A
+    call in another form (behind words, in a code fence, in double braces) is an invalid one: it is
+    no answer for a user.
     """
     text, tagged = trace.text, tagged_calls(trace)
     places = [inside for _, inside in tagged] or [(0, len(text))]
