@@ -28,7 +28,6 @@ from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
 from energy_guard.policy import Verdict
 from energy_guard.request import Request
 from energy_guard.result import Result
-from energy_guard.score import Unscored
 from energy_guard.trace import SCHEMA, Trace
 
 Scoring = Literal["token-by-token", "fast"]
@@ -61,7 +60,7 @@ class TraceLog:
             "mode": request.mode,
             "scoring": scoring,
             "locator": locator if self.texts else locator.partition(":")[0],
-            "nothing_to_check": isinstance(kept.score, Unscored) and kept.score.nothing_to_check,
+            "nothing_to_check": isinstance(kept.located, NothingToCheck),
             "stopped": kept.stopped,
             "claims": [list(word.tokens) for word in doubted(kept.trace, kept.located)],
             "result": _result(result, self.texts),

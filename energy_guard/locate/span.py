@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Self
 
@@ -58,11 +58,15 @@ class NotLocated:
 class NothingToCheck:
     """The text claims nothing that could be wrong (small talk, code, ...), and what it is.
 
+    worded: where in its characters it may claim something all the same, such as the comments of
+    code: a word that the model doubted there is judged.
+
     >>> NothingToCheck("small talk").reason
     'small talk'
     """
 
     reason: str
+    worded: tuple[Range, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +167,8 @@ class Locator:
         if isinstance(answer, NotLocated):
             return answer
         found = self.find(answer.text, asked)
+        if isinstance(found, NothingToCheck):
+            return replace(found, worded=tuple(answer.placed(found.worded)))
         return answer.placed(found) if isinstance(found, list) else found
 
 
