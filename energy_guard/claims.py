@@ -186,8 +186,10 @@ def _stands_before_cut(trace: Trace, located: Located) -> bool:
         return False
     if text.lstrip().startswith(("{", "[")):
         return scan(text.strip()) is not None
+    if text.count("```") % 2:
+        return False
     if _ENDED.search(text):
-        return text.count("```") % 2 == 0
+        return True
     *_, (last, _) = [(0, 0), *sentence_ranges(trace.text)]
     return trace.alignment.offsets[located.tokens[-1]][1] <= last
 

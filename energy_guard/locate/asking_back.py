@@ -44,12 +44,12 @@ def asks_back(question: str, answer: str) -> bool:
     >>> asks_back("Who won?", "Did you know that France won?")
     False
     """
+    if not question.strip() or not re.search(r"[?？]", answer):
+        return False
     said = [answer[start:end] for start, end in sentence_ranges(answer)]
     asking = [sentence for sentence in said if re.search(r"[?？]\W*\Z", sentence)]
-    if not asking or not question.strip():
-        return False
     known = {word.casefold() for word in re.findall(r"\w+", question)} | {"i", "sie", "ihnen"}
-    return all(
+    return bool(asking) and all(
         _only_asks(sentence, known) if sentence in asking else _leads(sentence) for sentence in said
     )
 

@@ -147,6 +147,9 @@ _OPENING: Final = Pattern(
       (?:i\ (?:can|would|will|['’]?d\ be|am)|i['’](?:ll|d|m))\b
       .*\b(?:help|assist|answer|explain|happy|glad)\b.*
     | (?:sure|of\ course|certainly|absolutely|okay|ok|alright)\W*
+    | (?:to\ (?:determine|find|answer|get)\b[^,]{0,90},\ )?(?:i|we)(?:['’]ll|\ will|\ can|\ need\ to
+      |\ should)\ (?:now\ |first\ )?(?:search|look|use|call|check|determine|find|follow|start)\b
+      .{0,90}
     | (?:well,?\ |ok,?\ |so,?\ |hmm,?\ )*let(?:['’]s|\ me|\ us)\b.{0,90}
     | here(?:['’]s|\ is|\ are)\b(?!.*\bis\b.*\bis\b).{0,80}
     | (?:das\ ist\ eine\ \w+\ frage|gute\ frage|c['’]est\ une\ (?:bonne|excellente)\ question

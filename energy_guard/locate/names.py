@@ -23,7 +23,7 @@ _LISTED: Final = Pattern(
     r"(?:the |also |by )?[\"*“_]*"
 )
 _DEMONYM: Final = Pattern(r"\p{Lu}\w+(?:ish|ese|ian|ean|can|an|ic|ch|sh)$")
-_TITLE: Final = Pattern(r"Jr|Sr|Dr|Mr|Mrs|Ms|Sir|Lord|Lady|Prof(?:essor)?|St|\p{Lu}")
+_TITLE: Final = Pattern(r"Jr|Sr|Dr|Mr|Mrs|Ms|Sir|Lord|Lady|Prof(?:essor)?|St|\p{Lu}(?:\.\p{Lu})*")
 _AGENT: Final = frozenset("by von par por da door av przez oleh bởi durch".split())
 _AGREES: Final = frozenset("called named als as namens llamado appelé heißt".split())
 

@@ -46,7 +46,7 @@ class Pattern:
         self, text: str, start: int = 0, end: int | None = None
     ) -> Iterator[regex.Match[str]]:
         """Return an iterator over the matches."""
-        yield from self.compiled.finditer(text, start, len(text) if end is None else end)
+        return self.compiled.finditer(text, start, len(text) if end is None else end)
 
     def sub(self, replacement: str, text: str) -> str:
         """Return the text with every match replaced."""
