@@ -41,8 +41,13 @@ def passed_values(trace: Trace) -> list[Span]:
     """
     text = trace.text
     places = [match.span(1) for match in _TAGGED.finditer(text)]
-    if not places and '"name"' in text:
-        places = [(0, len(text))] if is_call(text) else _called_in_reasoning(trace)
+    if not places and '"name"' in text and is_call(text):
+        places = [(0, len(text))]
+    places += [
+        (start, end)
+        for start, end in _called_in_reasoning(trace)
+        if not any(at < end and start < stop for at, stop in places)
+    ]
     ranges: list[Range] = []
     for start, end in places:
         nodes = scan(text[start:end])
@@ -57,6 +62,10 @@ def _called_in_reasoning(trace: Trace) -> list[Range]:
     decoder = json.JSONDecoder()
     found: list[Range] = []
     for start, end in reasoning(trace.text, trace.reasoning_open):
+        marked = [match.span("call") for match in _MARKED.finditer(trace.text, start, end)]
+        if marked:
+            found += marked
+            continue
         at = start
         while match := _OBJECT.search(trace.text, at, end):
             at = match.end()
@@ -69,6 +78,13 @@ def _called_in_reasoning(trace: Trace) -> list[Range]:
                 at = stop
     return found
 
+
+_MARKED: Final = re.compile(
+    r"(?:\bto=functions\.[^{\n]*(?=\{)|\[TOOL_CALLS\]|<\|?tool_calls?(?:_begin|_start)?\|?>"
+    r"|<function_calls?>|<\|python_tag\|>)\s*(?P<call>\S.*?)(?=<\||</|\[/|\Z)",
+    re.DOTALL,
+)
+"""Calls in the marks of other model families, up to the next mark."""
 
 _OBJECT: Final = re.compile(r'\{(?=\s*"(?:name|arguments|parameters)"\s*:)')
 
