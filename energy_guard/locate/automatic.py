@@ -26,6 +26,8 @@ def automatic(answer: str, asked: Asked) -> Found:
     if nodes is not None:
         beside = _without_json(answer, nodes)
         if all(is_opening(beside[start:end]) for start, end in sentence_ranges(beside)):
+            if _squeezed(answer[nodes[0].start : nodes[0].end]) in _squeezed(asked.question):
+                return NotLocated("the JSON answer only repeats what the question has")
             return _values(nodes) or NotLocated("the JSON answer has no value")
     if asked.choices:
         choice = _choice(answer, asked.choices)
@@ -50,6 +52,11 @@ def _in_code(answer: str, question: str) -> list[Range]:
         kept[start:end] = answer[start:end]
         kept[end : end + 1] = "\n"
     return exact_answer("".join(kept), question) if any(map(str.strip, kept)) else []
+
+
+def _squeezed(text: str) -> str:
+    """A text without its blanks."""
+    return "".join(text.split())
 
 
 _FIELDS = ("final_answer", "answer", "result")

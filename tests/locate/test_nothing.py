@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from energy_guard.backends import Scripted
 from energy_guard.guard import Guard
-from energy_guard.locate import Asked, NothingToCheck, Range, automatic, nothing_to_check
+from energy_guard.locate import (
+    Asked,
+    NothingToCheck,
+    NotLocated,
+    Range,
+    automatic,
+    nothing_to_check,
+)
 from energy_guard.locate.smalltalk import is_small_talk, name_given
 from energy_guard.score import Detector, Unscored
 from energy_guard.trace import Trace
@@ -243,3 +250,10 @@ def test_the_guard_hands_on_what_was_asked() -> None:
     result = guard.ask("Hi there")
     assert result.verdict == "unscored"
     assert result.reason.startswith("nothing to check: small talk")
+
+
+def test_json_that_the_question_has_itself_is_no_answer() -> None:
+    asked = Asked('Who won? First write {"status": "ok"}, then the answer.')
+    found = automatic.in_text('```json\n{\n  "status": "ok"\n}\n```', asked)
+    assert isinstance(found, NotLocated)
+    assert isinstance(automatic.in_text('{"status": "won"}', asked), list)
