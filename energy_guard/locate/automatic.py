@@ -10,7 +10,8 @@ from energy_guard.locate.labels import label_range
 from energy_guard.locate.nothing import nothing_to_check, worded_parts
 from energy_guard.locate.parts import boxed, final_answer
 from energy_guard.locate.sentences import FENCE, sentence_ranges
-from energy_guard.locate.span import Asked, Found, Locator, NothingToCheck, NotLocated, Range
+from energy_guard.locate.span import Asked, Found, Locator, NothingToCheck, NotLocated
+from energy_guard.text import Range
 
 
 @Locator

@@ -12,8 +12,8 @@ from energy_guard.locate.parts import DATE, NUMBER, QUOTED, bare, marked
 from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.question import QuestionForm
 from energy_guard.locate.sentence import Sentence
-from energy_guard.locate.span import Range
 from energy_guard.locate.words import WORD, stem
+from energy_guard.text import Range
 
 
 def extract(sentence: Sentence, question: QuestionForm, asked: str) -> list[Range]:

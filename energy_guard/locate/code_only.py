@@ -100,6 +100,51 @@ def stated_in_code(answer: str, question: str) -> list[Range]:
     return lines
 
 
+def tells_of_code(sentence: str, answer: str, question: str) -> bool:
+    """Return whether a sentence beside code only tells what the code does.
+
+    Args:
+        sentence: a sentence of the answer.
+        answer: with its fences.
+        question: what it says is no news.
+    """
+    code = "".join(block["body"] for block in FENCE.finditer(answer))
+    named = {word.casefold() for word in _NAME_PART.findall(code)}
+    known = named | {word.casefold() for word in _NAME_PART.findall(question)}
+    quoted = [word for part in _TICKED.findall(sentence) for word in _NAME_PART.findall(part)]
+    plain = re.sub(r"`[^`]*`", "", sentence)
+    names = [*_names(plain), *(word for word in quoted if word[0].isupper())]
+    if _GERMAN.search(plain):
+        names = []  # its nouns all have capitals
+    about = quoted and named.issuperset(word.casefold() for word in quoted)
+    if not (about or _OF_CODE.match(sentence)) or _BEYOND.search(plain):
+        return False
+    numbers = set(re.findall(r"\d+", plain)) - known - _SMALL_NUMBERS
+    return not numbers and all(name.casefold() in known | _GREETED for name in names)
+
+
+_TICKED: Final = Pattern(r"`([^`]+)`")
+_OF_CODE: Final = Pattern(
+    r"""(?xi)\W*(?:(?:in|here(?:['’]s|\ is)?|below\ is|hier\ ist|aquí\ (?:está|tienes)|how
+        |note\ that
+        |for\ example|if|when|then|otherwise)\b[:,]?\ *)*
+      (?:(?:the|this|these|an?|each|your|der|die|das|diese[rsnm]?|dem|den|la|el|los|las|est[aeo]s?
+        |eine?|un|una)\ )?
+      (?:(?:above|following|given|resulting|input|output|return|simple|basic|short|obige|folgende
+        |einfache[sr]?|python|java|javascript|sql|bash|html|css|rust|c\+\+)[\ -])*
+      (?:(?:explanation|example|usage|erklärung|beispiel|explicación|ejemplo|说明|解释)\W*\Z|
+      function|method|class|script|program|code|query|rule|loop|implementation|example|snippet
+      |variable|parameter|argument|statement|clause|list|string|array|number|value|result|element
+      |it|you\ can|funktion|methode|klasse|skript|programm|abfrage|regel|klausel|schleife|liste
+      |sie|du|función|método|clase|consulta|código|programa|regla|lista
+      |这个(?:函数|代码|脚本|程序|类|方法|查询)|该(?:函数|代码|脚本|程序|类|方法|查询)|此)(?!\p{Ll})"""
+)
+_BEYOND: Final = Pattern(
+    r"(?i)\b(?:which (?:is|are|was|were|has)|because|known|discovered|invented|born|died|founded"
+    r"|famous|capital|history|bekannt|erfunden|geboren|gegründet|conocid[oa]|inventad[oa]|nacid[oa])\b"
+)
+"""What a sentence about code does not need, and one about the world may."""
+
 _LINE: Final = Pattern(r"[\s*]*(?P<said>\S[^\n]*)")
 _NAME_PART: Final = Pattern(r"\p{Lu}?\p{Ll}+|\p{Lu}+|\p{L}+|\d+")
 

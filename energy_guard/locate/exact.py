@@ -15,8 +15,8 @@ from energy_guard.locate.question import QuestionForm, read_question
 from energy_guard.locate.sentence import Sentence
 from energy_guard.locate.sentences import marker_end, sentence_ranges
 from energy_guard.locate.smalltalk import is_small_talk
-from energy_guard.locate.span import Range
 from energy_guard.locate.words import WORD, stem
+from energy_guard.text import Range
 
 SHORT: Final = 4
 """Words of an answer that is taken whole, if it is no sentence."""

@@ -8,8 +8,8 @@ from typing import Final
 
 from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.sentence import Sentence, SentenceWord
-from energy_guard.locate.span import Range
 from energy_guard.locate.words import stem
+from energy_guard.text import Range
 
 _CONNECTORS: Final = frozenset(
     """of the de da do dos das di del della des du d' van von der den zu la le el al bin ibn ben y e

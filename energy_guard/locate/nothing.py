@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from energy_guard.locate.asking_back import asks_back
-from energy_guard.locate.code_only import said_in_code, stated_in_code
+from energy_guard.locate.code_only import said_in_code, stated_in_code, tells_of_code
 from energy_guard.locate.reworded import is_reworded
 from energy_guard.locate.sentences import FENCE, marker_end, sentence_ranges
 from energy_guard.locate.smalltalk import is_small_talk, name_given
@@ -120,7 +120,7 @@ _INTRO: Final = (
 
 
 def _is_code(request: str, question: str, answer: str) -> bool:
-    """Fenced code that was asked for, with no prose but an introduction, and no fact in its words.
+    """Fenced code that was asked for, with prose on itself alone, and no fact in its words.
 
     Numbers of three digits or more that the question does not have may be facts put into code.
     """
@@ -128,7 +128,9 @@ def _is_code(request: str, question: str, answer: str) -> bool:
     if not blocks or not re.match(_CODE_WANTED, request) or re.search(_ASKS_MORE, request):
         return False
     prose = FENCE.sub("\n", answer)
-    if not all(_is_frame(sentence, question) for sentence in _split(prose)):
+    if not all(
+        _is_frame(said, question) or tells_of_code(said, answer, question) for said in _split(prose)
+    ):
         return False
     code = "\n".join(block["body"] for block in blocks)
     numbers = {n for n in re.findall(r"(?<!#)\b\d[\d._]*", code) if len(n) > 2}

@@ -13,8 +13,8 @@ import regex
 from energy_guard.locate.languages import LANGUAGES, Language
 from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.question import QuestionForm
-from energy_guard.locate.span import Range
 from energy_guard.locate.words import WORD, stem
+from energy_guard.text import Range
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,6 +252,38 @@ def test_the_guard_hands_on_what_was_asked() -> None:
     assert result.reason.startswith("nothing to check: small talk")
 
 
+@pytest.mark.parametrize(
+    "prose",
+    [
+        "This function takes a list and returns the largest value in it.",
+        "The `largest` function uses the built-in `max`.",
+        "Diese Funktion gibt den größten Wert der Liste zurück.",
+        "Esta función devuelve el valor más grande de la lista.",
+        "这个函数返回列表中的最大值。",
+    ],
+)
+def test_prose_that_tells_what_code_does_has_nothing_to_check(prose: str) -> None:
+    answer = f"```python\ndef largest(items):\n    return max(items)\n```\n\n{prose}"
+    assert (
+        nothing_to_check("Write a Python function that finds the largest value", answer) == "code"
+    )
+
+
+@pytest.mark.parametrize(
+    "prose",
+    [
+        "This function was invented by Turing.",
+        "The function works since 1843.",
+        "Lists are the oldest data structure of all languages.",
+        "This function returns the largest value, which is the capital of the world.",
+        "It is like `Paris` in that.",
+    ],
+)
+def test_prose_beside_code_that_tells_more_is_checked(prose: str) -> None:
+    answer = f"```python\ndef largest(items):\n    return max(items)\n```\n\n{prose}"
+    assert nothing_to_check("Write a Python function that finds the largest value", answer) is None
+
+
 def test_json_that_the_question_has_itself_is_no_answer() -> None:
     asked = Asked('Who won? First write {"status": "ok"}, then the answer.')
     found = automatic.in_text('```json\n{\n  "status": "ok"\n}\n```', asked)
