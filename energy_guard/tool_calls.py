@@ -1,8 +1,8 @@
 """Calls of tools in an answer's text: where they stand, and the values that they pass.
 
-A call is JSON with a name and arguments, between <tool_call> tags or as all of the answer. What
-stands inside reasoning is not carried out here; its values count all the same, as programs that
-read the same text may carry it out.
+A call is JSON with a name and arguments, between <tool_call> tags, in a fence or as all of the
+answer. What stands inside reasoning is not carried out here; its values count all the same, as
+programs that read the same text may carry it out.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from energy_guard.locate import Range, Span, span_of
 from energy_guard.locate.fields import scan, values
+from energy_guard.locate.sentences import FENCE
 from energy_guard.reasoning import reasoning
 from energy_guard.trace import Trace
 
@@ -41,8 +42,9 @@ def passed_values(trace: Trace) -> list[Span]:
     """
     text = trace.text
     places = [match.span(1) for match in _TAGGED.finditer(text)]
-    if not places and '"name"' in text and is_call(text):
-        places = [(0, len(text))]
+    if not places and '"name"' in text:
+        bodies = [(0, len(text)), *(block.span("body") for block in FENCE.finditer(text))]
+        places = [(start, end) for start, end in bodies if is_call(text[start:end])]
     places += [
         (start, end)
         for start, end in _called_in_reasoning(trace)

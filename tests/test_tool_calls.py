@@ -21,6 +21,7 @@ def trace_of(text: str) -> Trace:
         (CALL, ["pay", "Bob", "1", "2"]),
         (f"[{CALL}]", ["pay", "Bob", "1", "2"]),
         (f"Sure.\n<tool_call>\n{CALL}\n</tool_call> Done.", ["pay", "Bob", "1", "2"]),
+        (f"I call it.\n```json\n{CALL}\n```", ["pay", "Bob", "1", "2"]),
         (f"<tool_call>{CALL}", ["pay", "Bob", "1", "2"]),
         ("<tool_call>pay(900)</tool_call>", ["pay(900)"]),
         (f"<think><tool_call>{CALL}</tool_call></think> No.", ["pay", "Bob", "1", "2"]),
