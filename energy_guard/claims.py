@@ -20,8 +20,9 @@ from energy_guard.locate import Located, NothingToCheck, NotLocated, Range, Span
 from energy_guard.locate.fields import scan
 from energy_guard.locate.languages import LANGUAGES
 from energy_guard.locate.sentences import sentence_ranges
-from energy_guard.locate.span import reasoning, trimmed
+from energy_guard.locate.span import trimmed
 from energy_guard.locate.words import WORD
+from energy_guard.reasoning import reasoning
 from energy_guard.score import Part, Score, Scorer, Unscored, no_span
 from energy_guard.shown import shown_text
 from energy_guard.tool_calls import passed_values
@@ -65,12 +66,14 @@ def score_answer(
 
     Returns:
         The score of the part that decides, which its `part` names. If nothing was located, that
-        is the whole answer, or one of its words. Unscored if the answer is cut off before the
+        is the whole answer, or one of its words; if there is nothing to check, a doubted word of
+        what it says all the same. Unscored if the answer is cut off before the
         sentence of its exact answer ends, and if anything that counts cannot be measured.
     """
     located = exact_answer(trace, located)
     if isinstance(located, NothingToCheck):
-        return no_span(located)
+        words = doubted(trace, located) if words is None else words
+        return _worst(scorer, trace, [], words) if words else no_span(located)
     score = _score_of_all(scorer, trace, located, words)
     cut = trace.finish_reason == "length" and not _stands_before_cut(trace, located)
     if cut and isinstance(score, Score):
@@ -95,13 +98,16 @@ def _score_of_all(
 def doubted(trace: Trace, located: Located) -> list[Span]:
     """Return the words outside the exact answer that the model was very unsure of.
 
-    Reasoning and blanks are left out. A script without capital letters has no names to tell from
+    Reasoning and blanks are left out, and of an answer with nothing to check all but its words
+    that may claim something. A script without capital letters has no names to tell from
     other words, and often no blanks between words: there, a token stands for its word.
 
     Args:
         trace: the whole answer.
         located: the exact answer; all words count if there is none.
     """
+    if isinstance(located, NothingToCheck) and not located.worded:
+        return []
     known = frozenset(located.tokens if isinstance(located, Span) else ())
     nll = trace.signal("nll")[: trace.content_end]
     unsure = [t for t in np.flatnonzero(nll >= NAME).tolist() if t not in known]
@@ -109,6 +115,9 @@ def doubted(trace: Trace, located: Located) -> list[Span]:
         return []
     text, offsets = trace.text, trace.alignment.offsets
     hidden = reasoning(text, trace.reasoning_open)
+    if isinstance(located, NothingToCheck):
+        edges = [0, *(edge for part in located.worded for edge in part), len(text)]
+        hidden = [*hidden, *zip(edges[::2], edges[1::2], strict=True)]
     words = [match.span() for match in WORD.finditer(text)]
     starts, ends = [start for start, _ in words], [end for _, end in words]
     found: dict[Range, Span] = {}
@@ -141,7 +150,8 @@ def _worst(
 ) -> Score | Unscored:
     """The highest score of the exact answer's parts and of the doubted word with most risk.
 
-    Of many words only that one is scored, as a fitted detector takes its time for each.
+    There is one of either kind at least. Of many words only that one is scored, as a fitted
+    detector takes its time for each.
     """
     scores: list[tuple[Part, Score]] = []
     for span in exact:
@@ -159,6 +169,8 @@ def _worst(
         scores.append(("other claim", score))
     _, first = scores[0]
     part, worst = max(scores, key=lambda scored: scored[1].value)
+    if not exact:
+        return replace(worst, part=part)
     if worst is first:
         return first
     return replace(worst, unlike=first.unlike, part=part, exact=first)
@@ -174,8 +186,10 @@ def _stands_before_cut(trace: Trace, located: Located) -> bool:
         return False
     if text.lstrip().startswith(("{", "[")):
         return scan(text.strip()) is not None
+    if text.count("```") % 2:
+        return False
     if _ENDED.search(text):
-        return text.count("```") % 2 == 0
+        return True
     *_, (last, _) = [(0, 0), *sentence_ranges(trace.text)]
     return trace.alignment.offsets[located.tokens[-1]][1] <= last
 

@@ -34,7 +34,6 @@ from energy_guard.policy import Verdict
 from energy_guard.private import KeptScore, kept_scores, private_result, without_tokens
 from energy_guard.request import Request
 from energy_guard.result import Result
-from energy_guard.score import Unscored
 from energy_guard.trace import SCHEMA, Trace
 
 Scoring = Literal["token-by-token", "fast"]
@@ -73,7 +72,7 @@ class TraceLog:
             "mode": request.mode,
             "scoring": scoring,
             "locator": locator if self.texts else locator.partition(":")[0],
-            "nothing_to_check": isinstance(kept.score, Unscored) and kept.score.nothing_to_check,
+            "nothing_to_check": isinstance(kept.located, NothingToCheck),
             "stopped": kept.stopped,
             **(_whole(result) if self.texts else _private(result)),
             "label": None,

@@ -10,6 +10,7 @@ from energy_guard.energy import Row
 from energy_guard.errors import EngineError
 from energy_guard.events import Retracted, Text
 from energy_guard.policy import EarlyStop
+from energy_guard.reasoning import ReasoningStream
 from energy_guard.request import CancelToken, Event, Finished, Request, Token
 from energy_guard.score import Scorer, worst
 from energy_guard.shown import ShownPiece, ShownStream
@@ -140,17 +141,14 @@ class Window:
         self._rule = rule
         self._signal = detector.signal
         self._risks: deque[float] = deque(maxlen=rule.window)
-        self._tail = b"<think>" if reasoning else b""
-        self._reasoning = reasoning
+        self._reasoning = ReasoningStream(reasoning)
 
     def push(self, piece: bytes, risk: float | None) -> None:
         """Take the next token with its risk (None where its row is missing)."""
-        self._tail = (self._tail + piece)[-64:]
-        opened, closed = self._tail.rfind(b"<think>"), self._tail.rfind(b"</think>")
-        was_reasoning = self._reasoning
-        if opened != closed:
-            self._reasoning = opened > closed
-        if self._reasoning or was_reasoning or risk is None or self.tripped:
+        if self._reasoning.push(piece):
+            self._risks.clear()  # what was before it may have been reasoning too
+            return
+        if risk is None or self.tripped:
             return
         self._risks.append(risk)
         mean = sum(self._risks) / len(self._risks)

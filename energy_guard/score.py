@@ -33,6 +33,15 @@ POOLINGS: Final[Mapping[str, Callable[[Floats], float]]] = MappingProxyType(
     }
 )
 
+_BLIND: Final = frozenset({"entropy", "margin", "marginal_energy", "centred_marginal_energy"})
+"""Signals of a row alone: they say how sure the model was, not whether of the token that stands
+there. Of a token that was forced on it (by a grammar, a bias, or as it is scored afterwards) they
+say nothing."""
+
+_FORCED: Final = 2.9
+"""By how much (nats) a forced token's nll is above its row's entropy, which is the nll that a token
+has on average if it is drawn. That of the most likely token is never above it."""
+
 _LOW_IS_RISKIER: Final = frozenset({"margin", "token_logit"})
 
 
@@ -191,6 +200,11 @@ class Detector:
             return Unscored(error.message)
         if not np.all(np.isfinite(values)):
             return Unscored(f"{self.signal} is missing for a token of the answer")
+        if self.signal in _BLIND and _is_forced(trace, located):
+            return Unscored(
+                f"the model did not choose all words of this itself, and {self.signal} says "
+                "nothing of words that were forced on it"
+            )
         pooled = POOLINGS[self.pooling](values)
         return Score(self.risk(pooled), self, located, tuple(values.tolist()))
 
@@ -202,6 +216,13 @@ class Detector:
         """Return the risk of one token while text streams; None where its next row is missing."""
         value = step.signal(self.signal, next_row)
         return self.risk(value) if math.isfinite(value) else None
+
+
+def _is_forced(trace: Trace, span: Span) -> bool:
+    """Whether a token of a span is less likely than the uncertainty of its row explains."""
+    tokens = list(span.tokens)
+    beyond = trace.signal("nll")[tokens] - trace.signal("entropy")[tokens]
+    return not bool(np.all(beyond < _FORCED))
 
 
 def no_span(located: NotLocated | NothingToCheck) -> Unscored:

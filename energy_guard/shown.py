@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from energy_guard.locate import Range
-from energy_guard.locate.span import reasoning
+from energy_guard.reasoning import reasoning
 
 
 def shown_text(written: str, reasoning_open: bool = False) -> str:

@@ -13,6 +13,9 @@ from itertools import accumulate, pairwise
 
 import regex
 
+Range = tuple[int, int]
+"""Start and end in characters of a text."""
+
 _GLYPH = regex.compile(r"\X")
 
 
@@ -87,6 +90,21 @@ def glyph_bounds(text: str) -> tuple[list[int], list[int]]:
         starts += [match.start()] * size
         ends += [match.end()] * size
     return starts, ends
+
+
+def merged(ranges: Iterable[Range]) -> list[Range]:
+    """Return rising ranges that do not overlap; empty ones are dropped.
+
+    >>> merged([(3, 5), (0, 1), (4, 6), (2, 2)])
+    [(0, 1), (3, 6)]
+    """
+    whole: list[Range] = []
+    for start, end in sorted(ranges):
+        if whole and start <= whole[-1][1]:
+            whole[-1] = whole[-1][0], max(end, whole[-1][1])
+        elif start < end:
+            whole.append((start, end))
+    return whole
 
 
 def quoted(text: str, limit: int = 80) -> str:

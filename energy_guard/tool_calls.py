@@ -1,7 +1,8 @@
 """Calls of tools in an answer's text: where they stand, and the values that they pass.
 
-A call is JSON with a name and arguments, between <tool_call> tags or as all of the answer. What
-stands inside reasoning is no call.
+A call is JSON with a name and arguments, between <tool_call> tags, in a fence or as all of the
+answer. What stands inside reasoning is not carried out here; its values count all the same, as
+programs that read the same text may carry it out.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Any, Final
 
 from energy_guard.locate import Range, Span, span_of
 from energy_guard.locate.fields import scan, values
-from energy_guard.locate.span import reasoning
+from energy_guard.locate.sentences import FENCE
+from energy_guard.reasoning import reasoning
 from energy_guard.trace import Trace
 
 _TAGGED: Final = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
@@ -38,16 +40,55 @@ def passed_values(trace: Trace) -> list[Span]:
 
     What stands between tags and is no JSON is taken whole: other readers may make a call of it.
     """
-    places = [inside for _, inside in tagged_calls(trace)]
-    if not places and '"name"' in trace.text and is_call(trace.text):
-        places = [(0, len(trace.text))]
+    text = trace.text
+    places = [match.span(1) for match in _TAGGED.finditer(text)]
+    if not places and '"name"' in text:
+        bodies = [(0, len(text)), *(block.span("body") for block in FENCE.finditer(text))]
+        places = [(start, end) for start, end in bodies if is_call(text[start:end])]
+    places += [
+        (start, end)
+        for start, end in _called_in_reasoning(trace)
+        if not any(at < end and start < stop for at, stop in places)
+    ]
     ranges: list[Range] = []
     for start, end in places:
-        nodes = scan(trace.text[start:end])
+        nodes = scan(text[start:end])
         inside = [(0, end - start)] if nodes is None else values(nodes)
         ranges += [(start + at, start + stop) for at, stop in inside]
-    spans = [span_of(trace, [each]) for each in ranges]
+    spans = [span_of(trace, [each], with_reasoning=True) for each in ranges]
     return [span for span in spans if isinstance(span, Span)]
+
+
+def _called_in_reasoning(trace: Trace) -> list[Range]:
+    """Where calls without tags stand inside reasoning: nothing else judges what is said there."""
+    decoder = json.JSONDecoder()
+    found: list[Range] = []
+    for start, end in reasoning(trace.text, trace.reasoning_open):
+        marked = [match.span("call") for match in _MARKED.finditer(trace.text, start, end)]
+        if marked:
+            found += marked
+            continue
+        at = start
+        while match := _OBJECT.search(trace.text, at, end):
+            at = match.end()
+            try:
+                data, stop = decoder.raw_decode(trace.text, match.start())
+            except (ValueError, RecursionError):
+                continue
+            if arguments_key(data):
+                found.append((match.start(), stop))
+                at = stop
+    return found
+
+
+_MARKED: Final = re.compile(
+    r"(?:\bto=functions\.[^{\n]*(?=\{)|\[TOOL_CALLS\]|<\|?tool_calls?(?:_begin|_start)?\|?>"
+    r"|<function_calls?>|<\|python_tag\|>)\s*(?P<call>\S.*?)(?=<\||</|\[/|\Z)",
+    re.DOTALL,
+)
+"""Calls in the marks of other model families, up to the next mark."""
+
+_OBJECT: Final = re.compile(r'\{(?=\s*"(?:name|arguments|parameters)"\s*:)')
 
 
 def is_call(text: str) -> bool:

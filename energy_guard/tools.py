@@ -153,8 +153,9 @@ def result_told(text: str, name: str | None, takes_tools: bool) -> Message:
 def read_calls(trace: Trace, names: Sequence[str], scorer: Scorer, forced: bool) -> ReadCalls:
     """Find the calls in an answer: JSON with a name and arguments, bare or between tags.
 
-    What is written like a call inside reasoning is none. A call in another form (behind words, in
-    a code fence, in double braces) is an unread one: it is no answer for a user.
+    What is written like a call inside reasoning is not carried out, though its values are judged. A
+    call in another form (behind words, in a code fence, in double braces) is an unread one: it is
+    no answer for a user.
 
     Args:
         trace: of the answer.

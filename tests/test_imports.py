@@ -47,6 +47,7 @@ LEAVES = {
 LAYERS = (
     ("data", "errors", "json_text"),
     ("arguments", "config", "energy", "extras", "files", "likeliest", "possible", "text"),
+    ("reasoning",),
     ("estimates",),
     ("trace",),
     ("request",),

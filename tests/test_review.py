@@ -113,9 +113,10 @@ def test_reasoning_trips_no_early_stop() -> None:
     assert Guard(Scripted.saying(answer), policy).ask("?").verdict == "accept"
 
 
-def test_a_template_that_opens_reasoning_is_seen(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mark", ["<think>", "[THINK]", "<seed:think>"])
+def test_a_template_that_opens_reasoning_is_seen(tmp_path: Path, mark: str) -> None:
     path = tmp_path / "thinking.gguf"
-    write_tiny_gguf(path, chat_template="{{ messages[-1]['content'] }}\n<think>\n")
+    write_tiny_gguf(path, chat_template="{{ messages[-1]['content'] }}\n" + mark + "\n")
     backend = load(str(path), n_ctx=256, n_threads=1, n_threads_batch=1)
     assert backend.measure(Request.chat("the cat")).opens_reasoning
     policy = Policy(**LIMITS, early_stop=EarlyStop(window=2, risk=0.0))

@@ -48,6 +48,54 @@ def test_one_spike_does_not_stop_an_answer() -> None:
     assert result.kept.tokens_saved == 0
 
 
+FAMILIES = {
+    "tag": ["<think>", "Lyon", "?", "</think>", "Paris"],
+    "another tag": ["<seed:think>", "Lyon", "?", "</seed:think>", "Paris"],
+    "mark in pieces": ["<", "thi", "nk>", "Lyon", "?", "</", "think", ">", "Paris"],
+    "box": ["[THINK]", "Lyon", "?", "[/THINK]", "Paris"],
+    "kimi": ["◁think▷", "Lyon", "?", "◁/think▷", "Paris"],
+    "bars": ["<|START_THINKING|>", "Lyon", "?", "<|END_THINKING|>", "Paris"],
+    "channels": [
+        "<|channel|>",
+        "analysis",
+        "<|message|>",
+        "Lyon",
+        "?",
+        "<|channel|>final",
+        "Paris",
+    ],
+    "channel": ["<|channel>thought", "\n", "Lyon", "?", "<channel|>", "Paris"],
+    "channels as text": ["analysis", "Lyon", "?", "assistant", "final", "Paris"],
+}
+
+
+@pytest.mark.parametrize("pieces", FAMILIES.values(), ids=FAMILIES)
+def test_reasoning_in_the_marks_of_any_family_stops_nothing(pieces: list[str]) -> None:
+    answer = [(piece, 0.01 if piece in ("Lyon", "?") else 0.97) for piece in pieces]
+    result = Guard(Scripted.saying(answer), policy(2, 3.0)).ask(QUESTION)
+    assert (result.trace.finish_reason, result.text) == ("eos", "Paris")
+
+
+@pytest.mark.parametrize("pieces", FAMILIES.values(), ids=FAMILIES)
+def test_what_stands_behind_reasoning_is_watched_again(pieces: list[str]) -> None:
+    behind = [(", ", 0.9), ("Lyon", 0.01), (" or", 0.01), (" not", 0.9), (" so", 0.9)]
+    answer = [*((piece, 0.97) for piece in pieces), *behind]
+    result = Guard(Scripted.saying(answer), policy(2, 3.0)).ask(QUESTION)
+    assert (result.verdict, result.trace.finish_reason) == ("abstain", "stopped")
+
+
+def test_risks_before_the_end_of_reasoning_that_had_no_beginning_do_not_count() -> None:
+    answer = [("Lyon", 0.97), ("?", 0.01), ("</think>", 0.97), ("Pa", 0.01), ("ris", 0.97)]
+    result = Guard(Scripted.saying(answer), policy(2, 4.0)).ask(QUESTION)
+    assert result.trace.finish_reason == "eos"
+
+
+def test_a_long_answer_is_watched_to_its_end() -> None:
+    answer = [(" word", 0.97)] * 300 + [("x", 0.01), ("y", 0.01), ("z", 0.9), ("z", 0.9)]
+    result = Guard(Scripted.saying(answer), policy(2, 3.0)).ask(QUESTION, max_tokens=400)
+    assert result.trace.finish_reason == "stopped"
+
+
 def test_a_window_that_is_not_full_stops_nothing() -> None:
     answer = [("x", 0.01)] * 3
     result = Guard(Scripted.saying(answer), policy(5, 0.1)).ask(QUESTION)

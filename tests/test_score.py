@@ -5,9 +5,12 @@ from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from energy_guard import Guard, Policy
 from energy_guard.backends import Script, Scripted
-from energy_guard.energy import Row
+from energy_guard.energy import Row, RowReducer
 from energy_guard.errors import ConfigError
 from energy_guard.locate import NotLocated, Span
 from energy_guard.request import Finished, Request
@@ -165,3 +168,44 @@ def test_a_single_token_without_its_next_row_has_no_energy_risk() -> None:
     step = Step(1, b"x", LOGITS[1], ROWS[1])
     assert Detector.parse("spilled_energy:max").token_risk(step, None) is None
     assert Detector.parse("nll:max").token_risk(step, None) == pytest.approx(3.0)
+
+
+BLIND = ("entropy:max", "entropy:mean", "margin:min", "marginal_energy:max")
+
+
+def forced(word: str) -> Scripted:
+    """A backend that is sure of another city, and is made to write this one."""
+    vocabulary = [b"", b" Paris", word.encode(), b"It is", b"."]
+    chosen = [3, 2, 4, 0]
+    rows = np.zeros((4, 5), dtype=np.float32)
+    rows[[0, 2, 3], [3, 4, 0]] = 9.0
+    rows[1, 1] = 9.0
+    return Scripted(vocabulary, [Script(tuple(chosen), rows)], end=0)
+
+
+@pytest.mark.parametrize("name", BLIND)
+def test_a_signal_that_does_not_see_the_token_says_nothing_of_a_forced_one(name: str) -> None:
+    policy = Policy(detector=name, warn=50.0, abstain=90.0)
+    result = Guard(forced(" Lyon"), policy).ask("Which city?")
+    assert (result.verdict, result.shown, result.score) == ("unscored", False, None)
+    assert "forced" in result.reason
+
+
+@pytest.mark.parametrize("name", ["nll:max", "nll:mean", "spilled_energy:max"])
+def test_a_signal_of_the_token_itself_is_evidence_on_a_forced_one_too(name: str) -> None:
+    limits = Policy(detector=name, warn=2.0, abstain=3.0)
+    assert Guard(forced(" Lyon"), limits).ask("Which city?").verdict == "abstain"
+
+
+def test_a_forced_word_beside_the_exact_answer_has_no_evidence_either() -> None:
+    said = [("Paris", 0.97), (" is it, on the", 0.97), (" Rhine", 0.001), (".", 0.97)]
+    policy = Policy(detector="entropy:max", warn=50.0, abstain=90.0)
+    result = Guard(Scripted.saying(said), policy).ask("What is the capital of France?")
+    assert (result.verdict, result.shown) == ("unscored", False)
+
+
+@given(st.lists(st.floats(-20, 20, width=32), min_size=2, max_size=9))
+def test_the_most_likely_token_never_counts_as_forced(logits: list[float]) -> None:
+    row = RowReducer(len(logits)).reduce(np.array(logits, dtype=np.float32))
+    trace = Trace.from_steps([Step(0, b"x", max(logits), row)], row)
+    assert isinstance(Detector.parse("entropy:max").score(trace, Span((0,), "x")), Score)

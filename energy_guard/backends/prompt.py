@@ -16,6 +16,7 @@ from unicodedata import normalize
 from energy_guard.backends.base import PromptSize
 from energy_guard.backends.system_role import NO_SYSTEM, without_system
 from energy_guard.errors import InputError, PromptError, PromptTooLongError
+from energy_guard.reasoning import opens_reasoning
 from energy_guard.request import Message, Request, check_template_variables, check_text
 
 
@@ -155,8 +156,8 @@ class PromptEncoder:
         return ()
 
     def opens_reasoning(self, prompt: list[int]) -> bool:
-        """Whether the prompt ends inside <think>: some templates open it for the model."""
-        return self._codec.ending(prompt).rstrip().endswith("<think>")
+        """Whether the prompt ends inside reasoning: some templates open it for the model."""
+        return opens_reasoning(self._codec.ending(prompt))
 
     def encode_answer(self, answer: str | Sequence[int], room: int) -> list[int]:
         """Return the ids of an existing answer, which continues its prompt.

@@ -40,10 +40,10 @@ from energy_guard.locate.span import (
     Locator,
     NothingToCheck,
     NotLocated,
-    Range,
     Span,
     span_of,
 )
+from energy_guard.text import Range
 
 LOCATORS: Final[Mapping[str, str]] = MappingProxyType(
     {

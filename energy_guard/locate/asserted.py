@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Final
 
 from energy_guard.locate.patterns import IGNORECASE, Pattern
-from energy_guard.locate.span import Range
+from energy_guard.text import Range
 
 _NOT: Final = r"(?:not|nicht|kein\w*|pas|non|no|não|niet|geen|inte|nie|не|bukan|không phải)"
 _BUT: Final = (

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from energy_guard.locate.asserted import denied
+from energy_guard.locate.code_only import stated_in_code
 from energy_guard.locate.exact import exact_answer, is_opening
 from energy_guard.locate.fields import Node, place, scan, values
 from energy_guard.locate.labels import label_range
-from energy_guard.locate.nothing import nothing_to_check
+from energy_guard.locate.nothing import nothing_to_check, worded_parts
 from energy_guard.locate.parts import boxed, final_answer
-from energy_guard.locate.sentences import sentence_ranges
-from energy_guard.locate.span import Asked, Found, Locator, NothingToCheck, NotLocated, Range
+from energy_guard.locate.sentences import FENCE, sentence_ranges
+from energy_guard.locate.span import Asked, Found, Locator, NothingToCheck, NotLocated
+from energy_guard.text import Range
 
 
 @Locator
@@ -25,6 +27,8 @@ def automatic(answer: str, asked: Asked) -> Found:
     if nodes is not None:
         beside = _without_json(answer, nodes)
         if all(is_opening(beside[start:end]) for start, end in sentence_ranges(beside)):
+            if _squeezed(answer[nodes[0].start : nodes[0].end]) in _squeezed(asked.question):
+                return NotLocated("the JSON answer only repeats what the question has")
             return _values(nodes) or NotLocated("the JSON answer has no value")
     if asked.choices:
         choice = _choice(answer, asked.choices)
@@ -33,9 +37,27 @@ def automatic(answer: str, asked: Asked) -> Found:
         return exact_answer(beside, asked.question) + _values(nodes)
     nothing = nothing_to_check(asked.question, answer)
     if nothing is not None:
-        return NothingToCheck(nothing)
-    found = exact_answer(answer, asked.question)
+        return NothingToCheck(nothing, tuple(worded_parts(nothing, answer)))
+    found = _in_code(answer, asked.question) or exact_answer(answer, asked.question)
     return found or NotLocated("the answer says nothing beyond the words of the question")
+
+
+def _in_code(answer: str, question: str) -> list[Range]:
+    """The exact answer in what code states in its comments and quotes, if there is little else."""
+    edges = [0, *(edge for block in FENCE.finditer(answer) for edge in block.span()), len(answer)]
+    beside = "".join(answer[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True))
+    if len(edges) == 2 or not all(is_opening(beside[a:b]) for a, b in sentence_ranges(beside)):
+        return []
+    kept = [" "] * len(answer)
+    for start, end in stated_in_code(answer, question):
+        kept[start:end] = answer[start:end]
+        kept[end : end + 1] = "\n"
+    return exact_answer("".join(kept), question) if any(map(str.strip, kept)) else []
+
+
+def _squeezed(text: str) -> str:
+    """A text without its blanks."""
+    return "".join(text.split())
 
 
 _FIELDS = ("final_answer", "answer", "result")

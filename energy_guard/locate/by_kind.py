@@ -12,8 +12,8 @@ from energy_guard.locate.parts import DATE, NUMBER, QUOTED, bare, marked
 from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.question import QuestionForm
 from energy_guard.locate.sentence import Sentence
-from energy_guard.locate.span import Range
 from energy_guard.locate.words import WORD, stem
+from energy_guard.text import Range
 
 
 def extract(sentence: Sentence, question: QuestionForm, asked: str) -> list[Range]:
@@ -59,7 +59,7 @@ def _thing(sentence: Sentence, question: QuestionForm) -> Range | None:
             ]
             if any(word.telling for word in words):
                 return match.start(1), match.end(1)
-    name = best_name(sentence, question.kind)
+    name = _whole_name(sentence, best_name(sentence, question.kind))
     said = phrase(sentence)
     low, high = sentence.side
     beside = name and said and not (low <= name[0] and name[1] <= high)
@@ -77,6 +77,22 @@ def _thing(sentence: Sentence, question: QuestionForm) -> Range | None:
     return said or name or _predicate(sentence)
 
 
+def _whole_name(sentence: Sentence, name: Range | None) -> Range | None:
+    """A name with what belongs to it: "the northern part of Mali", "Deutsch (German)"."""
+    if name is None:
+        return None
+    after = _BELONGS.match(sentence.text, name[1], sentence.end)
+    if after is None or (after["head"] and stem(after["head"]) != sentence.question.head):
+        return name
+    return name[0], after.end("name")
+
+
+_BELONGS: Final = Pattern(
+    r" (?:\((?P<name>\p{Lu}[\p{L} -]{2,30})\)"
+    r"|(?P<head>\p{Ll}+) of (?:the )?(?P<name>\p{Lu}\p{L}+(?: \p{Lu}\p{L}+)*))"
+)
+
+
 def _names_it(sentence: Sentence, said: Range, name: Range) -> bool:
     """Whether a name is what a noun phrase comes to: "the old Paris", "a city called Paris"."""
     if name[0] <= said[0]:
@@ -84,10 +100,12 @@ def _names_it(sentence: Sentence, said: Range, name: Range) -> bool:
     if name[0] <= said[1]:
         return True
     between = sentence.text[said[1] : name[0]].strip().casefold()
-    return (
-        re.fullmatch(r",?\s*(?:is |was )?(?:called|named|known as|namens|the)\s*[\"“]?", between)
-        is not None
-    )
+    return _INTRODUCES.fullmatch(between) is not None
+
+
+_INTRODUCES: Final = Pattern(
+    r",?\s*(?:is |was )?the\s*[\"“]?|(?:.*[\s,])?(?:called|named|known as|namens)\s*[\"“]?"
+)
 
 
 def _predicate(sentence: Sentence) -> Range | None:
@@ -255,4 +273,7 @@ def is_sum(question: QuestionForm, asked: str, text: str) -> bool:
     """Whether a number is worked out: an equation, or a question with several numbers."""
     if question.kind not in ("number", "what", "open"):
         return False
-    return len(re.findall(r"\d+", asked)) > 1 or re.search(r"\d\s*=\s*\D{0,2}\d", text) is not None
+    return (
+        len(re.findall(r"\d+(?:[.,]\d+)*", asked)) > 1
+        or re.search(r"\d\s*=\s*\D{0,2}\d", text) is not None
+    )

@@ -15,8 +15,8 @@ from energy_guard.locate.question import QuestionForm, read_question
 from energy_guard.locate.sentence import Sentence
 from energy_guard.locate.sentences import marker_end, sentence_ranges
 from energy_guard.locate.smalltalk import is_small_talk
-from energy_guard.locate.span import Range
 from energy_guard.locate.words import WORD, stem
+from energy_guard.text import Range
 
 SHORT: Final = 4
 """Words of an answer that is taken whole, if it is no sentence."""
@@ -147,6 +147,9 @@ _OPENING: Final = Pattern(
       (?:i\ (?:can|would|will|['’]?d\ be|am)|i['’](?:ll|d|m))\b
       .*\b(?:help|assist|answer|explain|happy|glad)\b.*
     | (?:sure|of\ course|certainly|absolutely|okay|ok|alright)\W*
+    | (?:to\ (?:determine|find|answer|get)\b[^,]{0,90},\ )?(?:i|we)(?:['’]ll|\ will|\ can|\ need\ to
+      |\ should)\ (?:now\ |first\ )?(?:search|look|use|call|check|determine|find|follow|start)\b
+      .{0,90}
     | (?:well,?\ |ok,?\ |so,?\ |hmm,?\ )*let(?:['’]s|\ me|\ us)\b.{0,90}
     | here(?:['’]s|\ is|\ are)\b(?!.*\bis\b.*\bis\b).{0,80}
     | (?:das\ ist\ eine\ \w+\ frage|gute\ frage|c['’]est\ une\ (?:bonne|excellente)\ question

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from energy_guard.errors import ConfigError
 from energy_guard.locate.sentences import FENCE
-from energy_guard.locate.span import Asked, Found, Locator, NotLocated, Range
+from energy_guard.locate.span import Asked, Found, Locator, NotLocated
+from energy_guard.text import Range
 
 
 @dataclass(frozen=True, slots=True)

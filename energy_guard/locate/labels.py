@@ -7,7 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 
 from energy_guard.errors import ConfigError
-from energy_guard.locate.span import Asked, Found, Locator, NotLocated, Range
+from energy_guard.locate.span import Asked, Found, Locator, NotLocated
+from energy_guard.text import Range
 
 
 @Locator

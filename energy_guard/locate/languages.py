@@ -88,7 +88,8 @@ LANGUAGES: Final[dict[str, Language]] = {
         or but if so although though since within across along outside inside per via called
         named known located situated""",
         """a an the it its this that these those there here he she they them his her their theirs
-        i i'm i'd we you your our my me us him it's itself himself herself one's
+        i i'm i'd i'll i've we we'll you you'll your our my me us him it's itself himself herself
+        one's
         do does did doing done don't doesn't didn't has have had having hasn't can could will would
         may might must should shall
         also just only very really quite so too then thus therefore hence however indeed certainly

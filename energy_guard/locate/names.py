@@ -8,8 +8,8 @@ from typing import Final
 
 from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.sentence import Sentence, SentenceWord
-from energy_guard.locate.span import Range
 from energy_guard.locate.words import stem
+from energy_guard.text import Range
 
 _CONNECTORS: Final = frozenset(
     """of the de da do dos das di del della des du d' van von der den zu la le el al bin ibn ben y e
@@ -23,7 +23,7 @@ _LISTED: Final = Pattern(
     r"(?:the |also |by )?[\"*“_]*"
 )
 _DEMONYM: Final = Pattern(r"\p{Lu}\w+(?:ish|ese|ian|ean|can|an|ic|ch|sh)$")
-_TITLE: Final = Pattern(r"Jr|Sr|Dr|Mr|Mrs|Ms|Sir|Lord|Lady|Prof(?:essor)?|St|\p{Lu}")
+_TITLE: Final = Pattern(r"Jr|Sr|Dr|Mr|Mrs|Ms|Sir|Lord|Lady|Prof(?:essor)?|St|\p{Lu}(?:\.\p{Lu})*")
 _AGENT: Final = frozenset("by von par por da door av przez oleh bởi durch".split())
 _AGREES: Final = frozenset("called named als as namens llamado appelé heißt".split())
 

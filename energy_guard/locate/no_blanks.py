@@ -12,7 +12,7 @@ from typing import Final
 from energy_guard.locate.parts import DATE, NUMBER, QUOTED
 from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.question import QuestionForm
-from energy_guard.locate.span import Range
+from energy_guard.text import Range
 
 LANGUAGES: Final = frozenset(["zh", "ja", "th"])
 

@@ -3,10 +3,10 @@
 Conservative: it goes by closed lists, and everything that they do not cover is checked. To check
 a greeting costs a number that nobody needs; to wave a false statement through costs trust.
 
-Languages: small talk in English, German, French, Spanish and Chinese; requests for code or for
-creative writing in the first four (German stories are checked: "Geschichte" is also history);
-tastes in English, German, French and Spanish; lists of steps in English only. Any other
-language is checked.
+Languages: small talk, questions back, rewording, and requests for code or for creative writing
+in English, German, French, Spanish and Chinese (a German "Geschichte" is also history, so only
+one about something that has no name is a story); tastes in the first four; lists of steps in
+English only. Any other language is checked.
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from energy_guard.locate.asking_back import asks_back
+from energy_guard.locate.code_only import said_in_code, stated_in_code, tells_of_code
+from energy_guard.locate.reworded import is_reworded
 from energy_guard.locate.sentences import FENCE, marker_end, sentence_ranges
 from energy_guard.locate.smalltalk import is_small_talk, name_given
+from energy_guard.text import Range, merged
 
 
 def nothing_to_check(question: str, answer: str) -> str | None:
@@ -32,9 +36,13 @@ def nothing_to_check(question: str, answer: str) -> str | None:
     """
     name = name_given(question)
     asked = [s for s in _split(question) if not is_small_talk(s, name)]
-    if not asked:
-        both = is_small_talk(question, name) and is_small_talk(answer, name)
-        return "small talk" if both else None
+    if is_small_talk(answer, name) and not asked:
+        return "small talk" if is_small_talk(question, name) else None
+    if asks_back(question, answer):
+        return "a question back"
+    reworded = is_reworded(question, answer)
+    if reworded is not None:
+        return reworded
     if len(asked) == 1:
         request = re.sub(_POLITE, "", " ".join(asked[0].lower().replace("’", "'").split()))
         for what, claims_nothing in _KINDS:
@@ -43,16 +51,35 @@ def nothing_to_check(question: str, answer: str) -> str | None:
     return None
 
 
+def worded_parts(what: str, answer: str) -> list[Range]:
+    """Return where an answer with nothing to check may claim something all the same.
+
+    A word that the model doubted there is judged. What is made up is left out, and so are phrases
+    of small talk, all of which are known; of code, only what it says in words is there.
+
+    Args:
+        what: as `nothing_to_check` returned it.
+        answer: the answer.
+    """
+    if what in ("small talk", "creative writing") or not answer:
+        return []
+    if what != "code":
+        return [(0, len(answer))]
+    edges = [0, *(edge for block in FENCE.finditer(answer) for edge in block.span()), len(answer)]
+    prose = [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
+    return merged([*prose, *said_in_code(answer)])
+
+
 # Patterns are text: compiling them on first use keeps the import of this package fast.
 _POLITE: Final = (
     r"^(?:¿|¡|so |hey |ok |now |please |can you |could you |would you |will you |can i have "
-    r"|please |i want you to |i need you to |bitte |kannst du |können sie |peux-tu |pouvez-vous "
-    r"|puedes |por favor |por favor, )+(?!rather\b)"
+    r"|please |i want you to |i need you to |请你?|帮我|bitte |kannst du |können sie |peux-tu "
+    r"|pouvez-vous |puedes |por favor |por favor, )+(?!rather\b)"
 )
 _ASKS_MORE: Final = (
     r"\b(who|whom|whose|when|where|why|which|what|how|explain|true|real|fact|facts|factual|exact"
     r"|date|history|historical|summary|biography|wer|wann|warum|welche[rsnm]?|erkläre|qui a|quand"
-    r"|pourquoi|quién|cuándo|explica|explique)\b"
+    r"|pourquoi|quién|cuándo|explica|explique)\b|为什么|什么时候|真实|历史|事实|生平|解释"
 )
 
 
@@ -74,7 +101,9 @@ _CODE_WANTED: Final = (
     r"|query|html|css|sql|rule|component|macro|algorithm|(binary|linear) search|sort|parser"
     r"|dockerfile|makefile|unit tests?|endpoint|loop|decorator)\b"
     r"|funktion|skript|programm|klasse|abfrage|fonction|programme|requête|función|programa|clase"
-    r"|consulta|\b(python|javascript|typescript|java|rust|bash|golang|ruby|php|c\+\+|c#)(\b|$))"
+    r"|consulta|página|\b(python|javascript|typescript|java|rust|bash|golang|ruby|php|c\+\+|c#)(\b|$))"
+    r"|(?:用 ?\w+ ?)?(?:写|实现|创建|编写|生成).{0,24}"
+    r"(?:函数|程序|脚本|代码|类|方法|查询|页面|样式|算法|正则)"
 )
 _INTRO: Final = (
     r"(?i)(?:sure|certainly|of course|absolutely)?[,!. ]*"
@@ -86,28 +115,28 @@ _INTRO: Final = (
     r"|hier (?:ist|sind) (?:das|die|der|ein|eine)(?: \w+){1,4}"
     r"|voici (?:le|la|les|un|une|votre)(?: \w+){1,4}"
     r"|aquí (?:está|tienes) (?:el|la|un|una)(?: \w+){1,4})\s*[:.!]*"
+    r"|(?:好的|当然|当然可以)?[,，!！ ]*(?:以下|下面|这)是[^，。,0-9]{0,24}[:：。]?"
 )
-_LITERAL: Final = r"\"([^\"\n]*)\"|'([^'\n]*)'|>([^<>\n]+)<"
 
 
 def _is_code(request: str, question: str, answer: str) -> bool:
-    """Fenced code that was asked for, with no prose but an introduction.
+    """Fenced code that was asked for, with prose on itself alone, and no fact in its words.
 
-    Numbers of three digits or more and capitalised literals that the question does not have may
-    be facts put into code.
+    Numbers of three digits or more that the question does not have may be facts put into code.
     """
     blocks = list(FENCE.finditer(answer))
     if not blocks or not re.match(_CODE_WANTED, request) or re.search(_ASKS_MORE, request):
         return False
     prose = FENCE.sub("\n", answer)
-    if not all(_is_frame(sentence, question) for sentence in _split(prose)):
+    if not all(
+        _is_frame(said, question) or tells_of_code(said, answer, question) for said in _split(prose)
+    ):
         return False
     code = "\n".join(block["body"] for block in blocks)
     numbers = {n for n in re.findall(r"(?<!#)\b\d[\d._]*", code) if len(n) > 2}
     if any(number not in question for number in numbers):
         return False
-    said = [literal for groups in re.findall(_LITERAL, code) for literal in groups]
-    return not any(_new_names(f"- {text}", f"{question} hello world welcome") for text in said)
+    return not stated_in_code(answer, question)
 
 
 def _is_frame(sentence: str, question: str) -> bool:
@@ -128,7 +157,12 @@ _DELICATE: Final = (
     r"|emergenc\w*|bleed\w*|pregnan\w*|drugs?|pills?|tax\w*|visas?|laws?|legal\w*|vot\w*|invest\w*"
     r"|first aid|cpr|chok\w*|heart|stroke|overdos\w*|allerg\w*|diabet\w*|infect\w*|bab(y|ies)"
     r"|get (?:to|from|there)|reach|travel|electric\w*|gas|fire"
-    r"|explosi\w*|chemical\w*|contract|court|loan|insur\w*|passport)\b"
+    r"|explosi\w*|chemical\w*|contract|court|loan|insur\w*|passport|bleach|ammonia|acid|alcohol"
+    r"|mushrooms?|brakes?|delet\w*|format|password|sudo|rm)\b"
+)
+_STATED: Final = (  # a step that tells something besides what to do, or is a command
+    r"\b(is|are|was|were|isn't|aren't|has|have|which|who|because|since|as it|as they|contains?"
+    r"|means|causes?|kills?|makes? it|so it|called|known|always|never|safe\w*)\b|[`$<>=\\]|--"
 )
 _STEP: Final = (
     r"(?:(?:first|then|next|now|finally|gently|carefully|slowly|quickly|lightly|please|let|always"
@@ -148,7 +182,7 @@ _STEP: Final = (
 
 
 def _is_steps(request: str, question: str, answer: str) -> bool:
-    """English: a list in answer to "how do I", all instructions, without digits and names.
+    """English: a list in answer to "how do I", all instructions that tell no fact, digit or name.
 
     Health, law, money and danger are checked all the same.
     """
@@ -164,7 +198,7 @@ def _is_steps(request: str, question: str, answer: str) -> bool:
                     return False
                 continue
             plain = re.match(_STEP, sentence.lower()) and not re.search(r"\d", sentence)
-            if not plain or _new_names(sentence, question):
+            if not plain or re.search(_STATED, sentence.lower()) or _new_names(sentence, question):
                 return False
         items += at > 0
     return items > 1
@@ -175,11 +209,15 @@ _CREATIVE_WANTED: Final = (
     r"( [\w-]+){0,3}? (poem|haiku|limerick|sonnet|story|tale|joke|song|lullaby|rhyme|slogan|pun"
     r"|fairy tale|birthday card|greeting card|toast|love letter|ballad|tongue twister)\b"
     r"|(schreibe?|erzähle?|dichte|erfinde?)( mir| uns)?( bitte)? (ein|eine|einen)( \w+){0,2}?"
-    r" (gedicht|witz|lied|haiku|märchen|limerick|slogan|reim)\b"
+    r" (gedicht|witz|lied|haiku|märchen|limerick|slogan|reim|geburtstagsgruß|gutenachtgeschichte"
+    r"|geschichte (über|von|mit) (eine[nrm]?|meine[nrm]?))\b"
     r"|(écri[st]|écrivez|raconte|racontez|invente|compose|dis)([- ]moi)? (un|une)( \w+){0,2}?"
     r" (petit )?(poème|histoire|blague|chanson|haïku|conte|slogan|comptine)\b"
     r"|(escr[ií]be|cuénta|cuenta|inventa|compón|haz)(me|nos)? (un|una)( \w+){0,2}?"
-    r" (poema|cuento|chiste|canción|haiku|eslogan|rima)\b"
+    r" (poema|cuento|chiste|canción|haiku|eslogan|rima|historia"
+    r" sobre una?|felicitación)\b"
+    r"|(?:给我?\w{0,3}?|为\w{2,8}?)?(?:写|讲|编|创作|来).{0,16}"
+    r"(?:故事|诗|笑话|歌|童话|俳句|广告语|贺卡|儿歌|谜语)"
 )
 
 
@@ -191,8 +229,10 @@ def _is_creative(request: str, question: str, answer: str) -> bool:
     plain = re.sub(r"\babout (an?|my)( \w+){1,2} who\b", "", request)
     if not re.match(_CREATIVE_WANTED, request) or re.search(_ASKS_MORE, plain):
         return False
-    if request.startswith(("schreib", "erzähl", "dichte", "erfind")):
-        return not re.search(rf"\d|{_MEASURED}", answer)  # its nouns all have capitals
+    if request.startswith(("schreib", "erzähl", "dichte", "erfind")) or re.search(
+        r"[㐀-鿿]", request
+    ):
+        return not re.search(rf"\d|{_MEASURED}", answer)  # names cannot be told from nouns there
     named = _new_names(question, "") or re.search(r"['\"“«]\w", question)
     return not named and not re.search(rf"\d|{_MEASURED}|{_FULL_NAME}", answer)
 
@@ -203,6 +243,7 @@ _MEASURED: Final = (
     r"|pastilles?|comprimés?|gouttes?|gotas?|prozent)\b"
     r"|\b(?:two|three|four|five|six|seven|eight|nine|ten|twelve|twenty|thirty|fifty|hundred|thousand"
     r"|million)\s(?:hours?|miles?|grams?|pounds?|spoonfuls?|drops?|people|dollars?)\b)"
+    r"|[一二三四五六七八九十百千万]+(?:年|克|毫升|片药|滴药|公里|元)|发明|出生"
 )
 _FULL_NAME: Final = (  # George Washington, in Paris; a line's first word has a capital anyway
     r"(?<=[a-z,;] )(?:[A-ZÀ-Þ][\w'’-]+ ){1,3}[A-ZÀ-Þ][\w'’-]+"

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from energy_guard.locate.patterns import VERBOSE, Pattern
-from energy_guard.locate.span import Range, trimmed
+from energy_guard.locate.span import trimmed
+from energy_guard.text import Range
 
 _MONTH: Final = (
     r"(?:Jan(?:uary|uar)?|Feb(?:ruary|ruar)?|Mar(?:ch|s)?|März|Apr(?:il)?|May|Mai|Mayo|Ma[ij]|June?"

@@ -46,7 +46,10 @@ class Pattern:
         self, text: str, start: int = 0, end: int | None = None
     ) -> Iterator[regex.Match[str]]:
         """Return an iterator over the matches."""
-        yield from self.compiled.finditer(text, start, len(text) if end is None else end)
+        found: Iterator[regex.Match[str]] = self.compiled.finditer(
+            text, start, len(text) if end is None else end
+        )
+        return found
 
     def sub(self, replacement: str, text: str) -> str:
         """Return the text with every match replaced."""

@@ -9,15 +9,9 @@ import regex
 
 from energy_guard.errors import ConfigError
 from energy_guard.locate.sentences import sentence_ranges
-from energy_guard.locate.span import (
-    REASONING_TAGS,
-    Asked,
-    Found,
-    Locator,
-    NotLocated,
-    Range,
-    trimmed,
-)
+from energy_guard.locate.span import Asked, Found, Locator, NotLocated, trimmed
+from energy_guard.reasoning import REASONING_TAGS
+from energy_guard.text import Range
 
 
 def _whole(answer: str, asked: Asked) -> Found:

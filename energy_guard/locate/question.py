@@ -151,7 +151,7 @@ _HEAD: Final = Pattern(
 )
 _ASKS_PLACE: Final = Pattern(
     r"(?i)\b(?:in|at|on|from|to|into|near|through|of|under) (?:which|what)\b"
-    r"|\b(?:in|at|from|to|on|into|through|of|for|with)\s*[?？]?$"
+    r"|(?<!\b(?:good|bad|best|better|skilled))\s(?:in|at|from|to|on|into|through)\s*[?？]?$"
     r"|\b(?:in|an|auf|aus) welche\w+|\b(?:en|dans|à|de) quel|\ben qué\b"
     r"|\bin (?:quale|che)\b|\bem qu|(?<!\w)в как"
     r"|\b(?:which|what) (?:city|country|town|state|village|continent|region|county"

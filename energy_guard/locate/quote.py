@@ -11,7 +11,9 @@ import re
 from typing import Final
 
 from energy_guard.errors import PromptError
-from energy_guard.locate.span import Asked, Found, Locator, NotLocated, Range, reasoning
+from energy_guard.locate.span import Asked, Found, Locator, NotLocated
+from energy_guard.reasoning import reasoning
+from energy_guard.text import Range
 
 MOST_TRIES: Final = 5
 

@@ -13,8 +13,8 @@ import regex
 from energy_guard.locate.languages import LANGUAGES, Language
 from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.question import QuestionForm
-from energy_guard.locate.span import Range
 from energy_guard.locate.words import WORD, stem
+from energy_guard.text import Range
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,10 @@ class Sentence:
     @cached_property
     def side(self) -> Range:
         """Where the answer stands as seen from the verb between it and what was asked."""
-        for split in self._splits()[:_MOST_SPLITS]:
+        splits = self._splits()[:_MOST_SPLITS]
+        for number, split in enumerate(splits):
+            if self.text.startswith(":", split[0]) and self._is_label(splits[number + 1 :]):
+                continue
             before = [w for w in self.words if w.end <= split[0]]
             after = [w for w in self.words if w.start >= split[1]]
             told_before, told_after = (sum(w.telling for w in ws) for ws in (before, after))
@@ -140,6 +143,10 @@ class Sentence:
                 return self.start, split[0]
             return split[1], self.end
         return self.start, self.end
+
+    def _is_label(self, later: Sequence[Range]) -> bool:
+        """Whether a colon only leads to a sentence of its own: "Note: the capital is Paris"."""
+        return any(word.telling and word.start >= end for _, end in later for word in self.words)
 
     def _names_head(self, words: Sequence[SentenceWord]) -> bool:
         """Whether a name stands before the noun that was asked for: "Newton's Third Law"."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from energy_guard.locate.span import Answer, NotLocated, Range, Span, span_of, trimmed
+from energy_guard.locate.span import Answer, NotLocated, Span, span_of, trimmed
+from energy_guard.text import Range
 from energy_guard.trace import Trace
 
 

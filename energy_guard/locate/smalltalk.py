@@ -104,6 +104,9 @@ es geht mir( auch)?( sehr| ganz)? gut
 (es ist )?schön( von (dir|ihnen) zu hören| dich (zu sehen|kennenzulernen)| sie kennenzulernen)?
 (von (dir|ihnen) zu hören|zu hören)
 (ich heiße|mein name ist|ich bin)
+(dich|sie) (zu sehen|kennenzulernen)|schlaf(en sie)? (gut|schön)|träum (schön|süß)
+(ja|natürlich|klar|gerne? wieder|selbstverständlich|aber gerne?)
+das (war|ist) (sehr |wirklich )?(nett|lieb|hilfreich)( von (dir|ihnen))?
 """
 
 _FRENCH: Final = r"""
@@ -148,6 +151,8 @@ no dudes en (preguntar|preguntarme|decirme|escribirme|contactarme)
     bonito) (día|tarde|noche|fin de semana)
 (encantad[oa]( de conocerte)?|mucho gusto)
 (me llamo|mi nombre es|soy)
+(claro( que sí)?|por supuesto|(que )?(descanses|descanse|duermas bien)|ha sido un placer ayudarte)
+eres (muy )?amable|en qué (necesitas|puedo) (ayuda|ayudarte)
 """
 
 _CHINESE: Final = r"""
@@ -163,6 +168,7 @@ _CHINESE: Final = r"""
 祝(你|您)(今天|今晚)?(有)?(一个|个)?(生活|一切|周末)?(美好的一天|愉快|开心|顺利|好梦|有美好的一天|度过愉快的一天)
 如果(你|您)?(还)?有(其他|任何|别的)(问题|需要)
 (请)?随时(告诉我|问我|联系我)
+当然(可以)?|好的|没问题
 """
 
 _NAME_GIVEN = re.compile(

@@ -9,15 +9,13 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Final, Self
+from typing import Self
 
-from energy_guard.text import glyph_bounds
+from energy_guard.reasoning import reasoning
+from energy_guard.text import Range, glyph_bounds, merged
 from energy_guard.trace import Trace
-
-Range = tuple[int, int]
-"""Start and end in characters of a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +58,15 @@ class NotLocated:
 class NothingToCheck:
     """The text claims nothing that could be wrong (small talk, code, ...), and what it is.
 
+    worded: where in its characters it may claim something all the same, such as the comments of
+    code: a word that the model doubted there is judged.
+
     >>> NothingToCheck("small talk").reason
     'small talk'
     """
 
     reason: str
+    worded: tuple[Range, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +158,8 @@ class Locator:
         if not isinstance(found, list):
             return found
         starts, ends = glyph_bounds(written)
-        exact = _without(_merged(found), reasoning(written))
-        whole = _merged((starts[start], ends[end - 1]) for start, end in exact)
+        exact = _without(merged(found), reasoning(written))
+        whole = merged((starts[start], ends[end - 1]) for start, end in exact)
         return whole or NotLocated("no token covers the answer")
 
     def _find(self, written: str, asked: Asked, reasoning_open: bool = False) -> Found:
@@ -165,6 +167,8 @@ class Locator:
         if isinstance(answer, NotLocated):
             return answer
         found = self.find(answer.text, asked)
+        if isinstance(found, NothingToCheck):
+            return replace(found, worded=tuple(answer.placed(found.worded)))
         return answer.placed(found) if isinstance(found, list) else found
 
 
@@ -177,13 +181,19 @@ def _has_end(text: str, ranges: Iterable[Range]) -> bool:
     return re.match(r"[\"'”’)*_]*[.!?。！？]\s*$", rest) is not None and not digits
 
 
-def span_of(trace: Trace, ranges: Iterable[Range]) -> Span | NotLocated:
+def span_of(
+    trace: Trace, ranges: Iterable[Range], *, with_reasoning: bool = False
+) -> Span | NotLocated:
     """Return the tokens that share a character with any of the ranges, by character offsets.
 
-    ranges: in characters of the trace's text; reasoning inside them is left out.
+    Args:
+        trace: what the model wrote.
+        ranges: in characters of the trace's text.
+        with_reasoning: whether reasoning inside the ranges counts; otherwise it is left out.
     """
     text = trace.text
-    wanted = _without(_merged(ranges), reasoning(text, trace.reasoning_open))
+    hidden = [] if with_reasoning else reasoning(text, trace.reasoning_open)
+    wanted = _without(merged(ranges), hidden)
     if not wanted:
         return NotLocated("no token covers the answer")
     stops = [stop for _, stop in wanted]
@@ -194,76 +204,8 @@ def span_of(trace: Trace, ranges: Iterable[Range]) -> Span | NotLocated:
             tokens.append(index)
     if not tokens:
         return NotLocated("no token covers the answer")
-    shown = _without([(wanted[0][0], stops[-1])], reasoning(text, trace.reasoning_open))
+    shown = _without([(wanted[0][0], stops[-1])], hidden)
     return Span(tuple(tokens), "".join(text[start:stop] for start, stop in shown))
-
-
-REASONING_TAGS: Final = (
-    "think", "thinking", "thought", "reasoning", "reason", "seed:think", "mm:think",
-)  # fmt: skip
-"""Names of the tags, <think> and the like, that models put around their reasoning."""
-
-_MARKS: Final = re.compile(
-    rf"<(?P<end1>/?)(?P<tag>{'|'.join(map(re.escape, REASONING_TAGS))})>"
-    r"|\[(?P<end2>/?)(?P<box>THINK)\]"
-    r"|(?P<end3>◁/)?(?(end3)|◁)(?P<kimi>think)▷"
-    r"|<\|(?:(?P<begin4>START|begin_of)|END|end_of)_(?P<bars>THINKING|thought)\|>"
-    r"|<\|?channel\|?>\s*(?P<channel>analysis|commentary|thought|final)\s*(?:<\|message\|>)?"
-    r"|(?P<end6><channel\|>)"
-)
-_CHANNELS_AS_TEXT: Final = re.compile(r"\Aanalysis(?=.*?(assistant\s*final))", re.DOTALL)
-
-
-def reasoning(text: str, is_open: bool = False) -> list[Range]:
-    """Return where reasoning stands, tags included.
-
-    It begins with the text where only its end is there (chat templates may write the opening
-    tag into the prompt), and runs to the end of the text where it is not closed. Each family of
-    marks is closed by its own; channels are closed by the final one.
-
-    >>> reasoning("<think>Lyon?</think>Paris")
-    [(0, 20)]
-    """
-    ranges: list[Range] = []
-    opened: int | None = 0 if is_open else None
-    family = ""  # of marks that the prompt opened: any mark may close them
-    as_text = _CHANNELS_AS_TEXT.match(text)
-    if as_text:
-        ranges.append((0, as_text.end(1)))
-    for mark in _MARKS.finditer(text):
-        own, closes = _family(mark)
-        if opened is None and not closes:
-            opened, family = mark.start(), own
-        elif closes and (opened is None or family in ("", own)):
-            ranges.append((0 if opened is None else opened, mark.end()))
-            opened = None
-    if opened is not None:
-        ranges.append((opened, len(text)))
-    return _merged(ranges)
-
-
-def without_reasoning(text: str, *, is_open: bool = False) -> str:
-    """Return what a text says besides its reasoning; is_open: the prompt ended inside <think>.
-
-    >>> without_reasoning("<think>Lyon?</think> Paris")
-    'Paris'
-    """
-    for start, end in reversed(reasoning(text, is_open)):
-        text = text[:start] + " " + text[end:]
-    return text.strip()
-
-
-def _family(mark: re.Match[str]) -> tuple[str, bool]:
-    """Which marks a mark belongs to, and whether it ends reasoning."""
-    if mark["tag"]:
-        return mark["tag"], bool(mark["end1"])
-    if mark["box"]:
-        return "box", bool(mark["end2"])
-    if mark["kimi"]:
-        return "kimi", bool(mark["end3"])
-    if mark["bars"]:
-        return "bars", not mark["begin4"]
-    return "channel", bool(mark["end6"]) or mark["channel"] == "final"
 
 
 def trimmed(text: str, start: int, end: int) -> Range:
@@ -275,17 +217,6 @@ def trimmed(text: str, start: int, end: int) -> Range:
     part = text[start:end]
     lead = len(part) - len(part.lstrip())
     return start + lead, start + max(lead, len(part.rstrip()))
-
-
-def _merged(ranges: Iterable[Range]) -> list[Range]:
-    """Rising ranges that do not overlap; empty ones dropped."""
-    merged: list[Range] = []
-    for start, end in sorted(ranges):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(end, merged[-1][1])
-        elif start < end:
-            merged.append((start, end))
-    return merged
 
 
 def _without(ranges: list[Range], hidden: list[Range]) -> list[Range]:

@@ -284,15 +284,18 @@ def _attempt(data: Mapping[str, Any]) -> Attempt:
 def _located_to_json(located: Located) -> dict[str, Any]:
     if isinstance(located, Span):
         return {"tokens": list(located.tokens), "text": located.text}
-    kind = "nothing_to_check" if isinstance(located, NothingToCheck) else "not_located"
-    return {kind: located.reason}
+    if isinstance(located, NotLocated):
+        return {"not_located": located.reason}
+    worded = {"worded": [list(part) for part in located.worded]} if located.worded else {}
+    return {"nothing_to_check": located.reason} | worded
 
 
 def _located(data: Mapping[str, Any]) -> Located:
     if "tokens" in data:
         return Span(tuple(int(t) for t in data["tokens"]), str(data["text"]))
     if "nothing_to_check" in data:
-        return NothingToCheck(str(data["nothing_to_check"]))
+        worded = tuple((int(start), int(end)) for start, end in data.get("worded", ()))
+        return NothingToCheck(str(data["nothing_to_check"]), worded)
     return NotLocated(str(data["not_located"]))
 
 

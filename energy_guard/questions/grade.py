@@ -13,7 +13,6 @@ from typing import Literal, get_args
 
 from energy_guard.arguments import checked
 from energy_guard.errors import InputError
-from energy_guard.locate.span import without_reasoning
 from energy_guard.questions.grading.choices import chosen
 from energy_guard.questions.grading.clean import clean
 from energy_guard.questions.grading.compare import compared
@@ -21,6 +20,7 @@ from energy_guard.questions.grading.reply import Reply
 from energy_guard.questions.nonexistence import says_there_is_none
 from energy_guard.questions.refusal import is_refusal
 from energy_guard.questions.rows import Question
+from energy_guard.reasoning import without_reasoning
 
 Outcome = Literal["right", "wrong", "refused", "unsure"]
 """refused: the model declined by itself a question that has an answer; unsure: for a person."""

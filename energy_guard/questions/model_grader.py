@@ -17,10 +17,10 @@ from typing import Any, Final
 
 from energy_guard.backends import Backend
 from energy_guard.files import JsonLines
-from energy_guard.locate.span import without_reasoning
 from energy_guard.questions.grade import Grade, Outcome, grade
 from energy_guard.questions.rows import Question
 from energy_guard.questions.same_answer import PROMPT, AnswerPair, NotCompared, SameAnswer
+from energy_guard.reasoning import without_reasoning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

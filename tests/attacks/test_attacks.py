@@ -64,6 +64,7 @@ def test_there_are_many_attacks_of_many_kinds() -> None:
 def test_a_wrong_word_is_not_accepted(attack: Attack) -> None:
     result = attack.judged(attack.pieces("wrong", WRONG), cut=True)
     assert result.verdict != "accept", (result.text, result.reason)
+    assert not (result.verdict == "unscored" and result.shown), (result.text, result.reason)
 
 
 INVENTED = [a for a in ATTACKS if a.cut is None and re.search(r"\[[A-Z0-9][^|]*\|", a.answer)]

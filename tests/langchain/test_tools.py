@@ -113,6 +113,13 @@ def test_a_call_is_not_handed_out_if_any_of_its_answer_is_too_risky(
     assert called(*sure).tool_calls
 
 
+def test_an_answer_with_a_risky_call_inside_its_reasoning_is_withheld() -> None:
+    with pytest.raises(AnswerWithheldError):
+        called(
+            "<think>", "<tool_call>", ONE, ("900", WRONG), "}}", "</tool_call>", "</think>", "Ok"
+        )
+
+
 def test_a_call_inside_reasoning_is_no_call() -> None:
     message = called("<think>", "<tool_call>", ONE, "900", "}}</tool_call>", "</think>", "Nothing.")
     assert message.tool_calls == []

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from energy_guard.backends import Scripted
 from energy_guard.guard import Guard
-from energy_guard.locate import NothingToCheck, nothing_to_check
+from energy_guard.locate import (
+    Asked,
+    NothingToCheck,
+    NotLocated,
+    Range,
+    automatic,
+    nothing_to_check,
+)
 from energy_guard.locate.smalltalk import is_small_talk, name_given
 from energy_guard.score import Detector, Unscored
 from energy_guard.trace import Trace
@@ -82,6 +89,124 @@ def test_in_doubt_it_is_checked(question: str, answer: str) -> None:
     assert nothing_to_check(question, answer) is None
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "# The capital of France is Paris\nx = 1",
+        "# water boils at hundred degrees\nx = 1",
+        "// The Eiffel Tower stands there\nlet x = 1;",
+        "-- Die Hauptstadt ist Paris\nSELECT 1;",
+        "/* Return the value, which Einstein found */\nint x;",
+        "# 法国的首都是巴黎\nx = 1",
+        '"""The brain has two halves."""\nx = 1',
+        'x = "Paris lies on the Seine"',
+        "x = 'whales are mammals'",
+        "# Check the value of 1789\nx = 1",
+    ],
+)
+def test_code_whose_words_state_a_fact_is_checked(code: str) -> None:
+    answer = f"```\n{code}\n```"
+    assert nothing_to_check("Write a script that runs", answer) is None
+    [*_, (start, end)] = located(answer)
+    assert answer[start:end].strip("`\n") not in ("", "x = 1")
+
+
+def located(answer: str) -> list[Range]:
+    """What the automatic locator finds in an answer to a request for code."""
+    found = automatic.in_text(answer, Asked("Write a script that runs"))
+    assert isinstance(found, list)
+    return found
+
+
+def test_of_code_that_states_a_fact_the_fact_is_the_exact_answer() -> None:
+    answer = "```python\ndef city():\n    # The capital of France is Paris.\n    return None\n```"
+    assert [answer[start:end] for start, end in located(answer)] == ["Paris"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "# Check if the number is even\nx = 1",
+        "# Example usage:\nx = 1",
+        "#!/bin/bash\n# List the files\nls",
+        "# items is the list that is sorted\nitems = []",
+        '"""Return True if n is prime.\n\n  Args:\n    n (int): The number."""\nn = 1',
+        'print(f"{name} is {age} years old")',
+        'print("The sum is:", x)',
+        'raise ValueError("Not enough money")',
+        "// Durchlaufe die Liste\nlet x = 1;",
+        "# Comprobar si el número es par\nx = 1",
+        "# 检查是否为偶数\nx = 1",
+        "x = 'https://'  # Hello World",
+    ],
+)
+def test_code_that_tells_only_what_it_does_has_nothing_to_check(code: str) -> None:
+    assert nothing_to_check("Write a script that runs", f"```\n{code}\n```") == "code"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Who won?", "Which year do you mean?"),
+        ("Who won?", "Sure! Could you tell me which sport you mean?"),
+        ("Wer hat gewonnen?", "Welches Spiel meinst du?"),
+        ("¿Quién ganó?", "¿A qué partido te refieres?"),
+        ("Qui a gagné ?", "De quel match parles-tu ?"),
+        ("谁赢了？", "请问你说的是哪一场比赛？"),
+    ],
+)
+def test_an_answer_that_only_asks_back_has_nothing_to_check(question: str, answer: str) -> None:
+    assert nothing_to_check(question, answer) == "a question back"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Did you know that France won?",
+        "Isn't it the team that you like?",
+        "Do you mean Brazil?",
+        "Do you mean the cup of 1998?",
+        "Do you mean them, the winners of the cup?",
+        "It was them. Do you mean the cup?",
+        "Why?",
+        "Wusstest du, dass sie gewonnen haben?",
+        "¿Sabías que ganaron ellos?",
+        "你知道他们赢了吗？",
+    ],
+)
+def test_a_question_that_tells_something_is_checked(answer: str) -> None:
+    assert nothing_to_check("Who won the cup?", answer) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Translate into German: Good luck", "Viel Glück"),
+        ("Rewrite: The king died in the old castle.", "King Charles died in the old castle."),
+        ("Rewrite: The king died in the old castle.", "The king died in 1649."),
+        ("Rewrite it: The king died.", "The king died. " + "He was a man of many words. " * 9),
+        ("Rewrite the history of Rome.", "It was built in a day."),
+    ],
+)
+def test_a_rewording_that_brings_something_is_checked(question: str, answer: str) -> None:
+    assert nothing_to_check(question, answer) is None
+
+
+def test_a_doubted_word_is_judged_though_there_is_nothing_to_check() -> None:
+    steps = [("1. Boil", 0.9), (" water.\n2. Add", 0.9), (" bleach", 0.001), (".", 0.9)]
+    result = Guard(Scripted.saying(steps)).ask("How do I make soup?")
+    assert (result.verdict, result.scored) == ("abstain", "other claim")
+    sure = [(piece, 0.9) for piece, _ in steps[:2]] + [(" salt.", 0.5)]
+    assert Guard(Scripted.saying(sure)).ask("How do I make soup?").verdict == "unscored"
+
+
+def test_doubted_words_of_code_and_of_stories_are_no_claims() -> None:
+    code = [("```py\n", 0.9), ("zork", 0.001), (" = 1\n", 0.9), ("```", 0.9)]
+    story = [("A", 0.9), (" zork", 0.001), (" slept.", 0.9)]
+    assert Guard(Scripted.saying(code)).ask("Write a script that runs").shown
+    assert Guard(Scripted.saying(story)).ask("Tell me a story about a zork").shown
+
+
 def test_a_name_may_follow_a_greeting_only_where_it_was_given() -> None:
     assert name_given("Hi, my name is Tom.") == "Tom"
     assert is_small_talk("Nice to meet you, Tom!", "Tom")
@@ -103,6 +228,9 @@ def test_any_two_texts_give_a_reason_or_none(question: str, answer: str) -> None
         "a list of steps",
         "creative writing",
         "a taste",
+        "a question back",
+        "rewriting",
+        "a translation",
     }
 
 
@@ -122,3 +250,42 @@ def test_the_guard_hands_on_what_was_asked() -> None:
     result = guard.ask("Hi there")
     assert result.verdict == "unscored"
     assert result.reason.startswith("nothing to check: small talk")
+
+
+@pytest.mark.parametrize(
+    "prose",
+    [
+        "This function takes a list and returns the largest value in it.",
+        "The `largest` function uses the built-in `max`.",
+        "Diese Funktion gibt den größten Wert der Liste zurück.",
+        "Esta función devuelve el valor más grande de la lista.",
+        "这个函数返回列表中的最大值。",
+    ],
+)
+def test_prose_that_tells_what_code_does_has_nothing_to_check(prose: str) -> None:
+    answer = f"```python\ndef largest(items):\n    return max(items)\n```\n\n{prose}"
+    assert (
+        nothing_to_check("Write a Python function that finds the largest value", answer) == "code"
+    )
+
+
+@pytest.mark.parametrize(
+    "prose",
+    [
+        "This function was invented by Turing.",
+        "The function works since 1843.",
+        "Lists are the oldest data structure of all languages.",
+        "This function returns the largest value, which is the capital of the world.",
+        "It is like `Paris` in that.",
+    ],
+)
+def test_prose_beside_code_that_tells_more_is_checked(prose: str) -> None:
+    answer = f"```python\ndef largest(items):\n    return max(items)\n```\n\n{prose}"
+    assert nothing_to_check("Write a Python function that finds the largest value", answer) is None
+
+
+def test_json_that_the_question_has_itself_is_no_answer() -> None:
+    asked = Asked('Who won? First write {"status": "ok"}, then the answer.')
+    found = automatic.in_text('```json\n{\n  "status": "ok"\n}\n```', asked)
+    assert isinstance(found, NotLocated)
+    assert isinstance(automatic.in_text('{"status": "won"}', asked), list)

@@ -78,7 +78,7 @@ class LlamaCodec:
 
     def ending(self, prompt: list[int]) -> str:
         """The text of the last few tokens."""
-        tail: bytes = self._open.detokenize(prompt[-8:], special=True)
+        tail: bytes = self._open.detokenize(prompt[-16:], special=True)
         return tail.decode(errors="replace")
 
     @cached_property

@@ -94,7 +94,7 @@ class TokenizerCodec:
 
     def ending(self, prompt: list[int]) -> str:
         """The text of the last few tokens."""
-        return str(self._tokenizer.decode(prompt[-8:], skip_special_tokens=False))
+        return str(self._tokenizer.decode(prompt[-16:], skip_special_tokens=False))
 
 
 def _positions(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:

@@ -18,6 +18,7 @@ from langchain_core.messages.tool import tool_call_chunk
 
 from energy_guard import Result
 from energy_guard.score import Scorer
+from energy_guard.tool_calls import passed_values
 from langchain_energy_guard.chat_request import ChatRequest
 from langchain_energy_guard.guarded_call import is_guarded
 from langchain_energy_guard.inside_guarded import withheld_error
@@ -53,7 +54,8 @@ class AnswerMessage:
         calls = ToolCalls()
         if asked.tools:
             calls = read_calls(result.trace, asked.tools, scorer, asked.forced)
-        structured = asked.structured or bool(calls)
+        passes = bool(asked.tools and passed_values(result.trace))  # in its reasoning, perhaps
+        structured = asked.structured or bool(calls) or passes
         if not result.shown and (structured or is_guarded()):
             raise withheld_error(result, structured)
         content = result.text

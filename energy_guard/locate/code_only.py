@@ -1,0 +1,211 @@
+"""Answers that are code, and what they say in words: comments, docstrings and texts in quotes.
+
+Code alone claims nothing about the world. A comment may, and so may a text that it prints; those
+that do not merely tell what the code does are found here, so that they are judged.
+
+Languages of comments: English, German, Spanish and Chinese, as closed lists of how comments
+begin; what they do not cover counts as a statement.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from energy_guard.locate.patterns import Pattern
+from energy_guard.locate.sentences import FENCE
+from energy_guard.text import Range
+
+_WORDS_IN_CODE: Final = Pattern(
+    r"""(?xs)(?P<q>\"{3}|'{3})(?P<doc>.*?)(?P=q)
+      | /\*+(?P<block>.*?)\*/ | <!--(?P<html>.*?)-->
+      | \"(?P<double>(?:[^\"\\\n]|\\.)*)\" | '(?P<single>(?:[^'\\\n]|\\.)*)'
+      | `(?P<tick>[^`]*)`
+      | (?:(?<![^\s;{}()])\#(?!!)|(?<![:\w])//+|(?<!\S)--(?=\s))(?P<line>[^\n]*)
+      | >(?P<text>[^<>{}\n]+)</"""
+)
+_QUOTES: Final = ("double", "single", "tick", "text")
+
+_BEGINS: Final = Pattern(
+    r"""(?xi)(?:(?:first|then|now|next|finally|otherwise|and|also|this\ (?:\w+\ )?|it\ |we\ |the\
+      (?:function|method|class|script|program|code|loop)\ )[,\ ]*)*
+      (?:add|allow|append|apply|assign|assert|break|build|calculat|call|chang|check|clean|clear|close
+      |collect|combin|compar|comput|connect|construct|continu|convert|copy|count|creat|declar|decreas
+      |defin|delet|deposit|display|divid|do|draw|ensur|exampl|execut|exit|extract|fetch|fill|filter
+      |find|format|generat|get|given|go|grab|handl|if|implement|import|increas|increment|initiali[sz]
+      |insert|inspect|instantiat|invert|iterat|join|keep|list|load|look|loop|main|make|mark|merg
+      |modif|move|multipl|open|output|pars|pass|perform|pick|pop|prepar|print|process|prompt|push|put
+      |rais|read|receiv|recurs|remov|renam|repeat|replac|represent|reset|return|revers|run|sav|search
+      |select|send|set|show|skip|slic|sort|specif|split|start|stop|stor|subtract|sum|swap|take|test
+      |throw|track|transform|travers|trim|try|unpack|updat|us|validat|verif|wait|walk|withdraw|writ)
+      (?:e|es|s|ed|ing|y|ies|ting|ning|ping|ding)?\b
+      | (?:args?|arguments?|parameters?|params?|returns?|raises|yields|examples?|usage|notes?
+        |attributes|todo|input|output|@\w+|:\w+)\b
+      | \w+\ *(?:\([^()\n]*\))?\ *:\s
+      | (?:addier|berechn|durchlauf|erstell|erzeug|füg|gib|gibt|hol|initialisier|lies|lösch|öffn
+        |prüf|rufe?|setz|speicher|sortier|such|test|überprüf|vergleich|wenn|falls|zähl|zeig|schreib|entfern
+        |definier|beispiel|führ|multiplizier|teil|ersetz|konvertier|wandl)\w*\b
+      | (?:(?:abr|actualiz|agreg|borr|busc|calcul|camb|carg|cerr|compar|comprob|contar|convert|cre
+        |defin|devolv|divid|elimin|encontr|escrib|filtr|guard|imprim|iniciali|inserta|invert|le[ey]|llam
+        |mostr|multiplic|obten|orden|ped|prob|quit|recorr|reemplaz|retorn|sac|sum|us|verific)
+        (?:[aei]r|iz[ao]r?|[aeio]|iendo|ando)|si|para|ejemplo|función|devuelve|calcula|imprime|comprueba
+        |verifica|crea|recorre|suma|cuenta|elimina|define|inicializa|retorna|usa|busca|lee)\b
+      | (?:如果|检查|返回|打印|计算|遍历|初始化|创建|定义|按|输出|读取|判断|使用|示例|测试|循环|添加
+        |删除|获取|设置|将|从|对|调用|统计|去除|排序|分割|反转|遇到|否则|函数|参数|处理|找)"""
+)
+_IS: Final = Pattern(
+    r"(?i)(?<![\w'])(?P<is>is|are|was|were|has|have|ist|sind|war|waren|hat|es|son|fue|fueron|era"
+    r"|est|sont)(?!\w)|(?P<zh>是(?!否))"
+)
+_UNDER: Final = Pattern(
+    r"(?i)(?<!\w)(?:if|whether|until|while|when|where|that|which|unless|ob|wenn|falls|bis|solange"
+    r"|dass|si|que|mientras|cuando|donde|how many|how much|what)(?!\w)|如果|是否|当|直到"
+)
+_SHORT: Final = 3
+"""Words of a comment that can only be a label: "Base case", "Example usage"."""
+
+
+def is_in_words(text: str, at: int) -> bool:
+    """Return whether a place of an answer stands outside code, or in words within it."""
+    blocks = [block.span("body") for block in FENCE.finditer(text)]
+    inside = any(start <= at < end for start, end in blocks)
+    return not inside or any(start <= at < end for start, end in said_in_code(text))
+
+
+def said_in_code(answer: str) -> list[Range]:
+    """Return where comments, docstrings and texts in quotes stand in an answer's fenced code."""
+    return [place for place, _ in _said(answer)]
+
+
+def stated_in_code(answer: str, question: str) -> list[Range]:
+    """Return those of them that do not merely tell what the code does.
+
+    Args:
+        answer: with its fences.
+        question: what it says is no news.
+    """
+    said = _said(answer)
+    code = answer
+    for (start, end), _ in reversed(said):
+        code = code[:start] + " " + code[end:]
+    code = "".join(block["body"] for block in FENCE.finditer(code))
+    named = {word.casefold() for word in _NAME_PART.findall(code)}
+    known = named | {word.casefold() for word in _NAME_PART.findall(question)}
+    lines: list[Range] = []
+    for (start, end), is_quoted in said:
+        for line in _LINE.finditer(answer, start, end):
+            at, stop = line.span("said")
+            if _states(answer[at:stop], named, known, is_quoted):
+                lines.append((at, stop))
+    return lines
+
+
+def tells_of_code(sentence: str, answer: str, question: str) -> bool:
+    """Return whether a sentence beside code only tells what the code does.
+
+    Args:
+        sentence: a sentence of the answer.
+        answer: with its fences.
+        question: what it says is no news.
+    """
+    code = "".join(block["body"] for block in FENCE.finditer(answer))
+    named = {word.casefold() for word in _NAME_PART.findall(code)}
+    known = named | {word.casefold() for word in _NAME_PART.findall(question)}
+    quoted = [word for part in _TICKED.findall(sentence) for word in _NAME_PART.findall(part)]
+    plain = re.sub(r"`[^`]*`", "", sentence)
+    names = [*_names(plain), *(word for word in quoted if word[0].isupper())]
+    if _GERMAN.search(plain):
+        names = []  # its nouns all have capitals
+    about = quoted and named.issuperset(word.casefold() for word in quoted)
+    if not (about or _OF_CODE.match(sentence)) or _BEYOND.search(plain):
+        return False
+    numbers = set(re.findall(r"\d+", plain)) - known - _SMALL_NUMBERS
+    return not numbers and all(name.casefold() in known | _GREETED for name in names)
+
+
+_TICKED: Final = Pattern(r"`([^`]+)`")
+_OF_CODE: Final = Pattern(
+    r"""(?xi)\W*(?:(?:in|here(?:['’]s|\ is)?|below\ is|hier\ ist|aquí\ (?:está|tienes)|how
+        |note\ that
+        |for\ example|if|when|then|otherwise)\b[:,]?\ *)*
+      (?:(?:the|this|these|an?|each|your|der|die|das|diese[rsnm]?|dem|den|la|el|los|las|est[aeo]s?
+        |eine?|un|una)\ )?
+      (?:(?:above|following|given|resulting|input|output|return|simple|basic|short|obige|folgende
+        |einfache[sr]?|python|java|javascript|sql|bash|html|css|rust|c\+\+)[\ -])*
+      (?:(?:explanation|example|usage|erklärung|beispiel|explicación|ejemplo|说明|解释)\W*\Z|
+      function|method|class|script|program|code|query|rule|loop|implementation|example|snippet
+      |variable|parameter|argument|statement|clause|list|string|array|number|value|result|element
+      |it|you\ can|funktion|methode|klasse|skript|programm|abfrage|regel|klausel|schleife|liste
+      |sie|du|función|método|clase|consulta|código|programa|regla|lista
+      |这个(?:函数|代码|脚本|程序|类|方法|查询)|该(?:函数|代码|脚本|程序|类|方法|查询)|此)(?!\p{Ll})"""
+)
+_BEYOND: Final = Pattern(
+    r"(?i)\b(?:which (?:is|are|was|were|has)|because|known|discovered|invented|born|died|founded"
+    r"|famous|capital|history|bekannt|erfunden|geboren|gegründet|conocid[oa]|inventad[oa]|nacid[oa])\b"
+)
+"""What a sentence about code does not need, and one about the world may."""
+
+_LINE: Final = Pattern(r"[\s*]*(?P<said>\S[^\n]*)")
+_NAME_PART: Final = Pattern(r"\p{Lu}?\p{Ll}+|\p{Lu}+|\p{L}+|\d+")
+
+
+def _said(answer: str) -> list[tuple[Range, bool]]:
+    """Where an answer's code has words, and whether they stand in plain quotes."""
+    found = []
+    for block in FENCE.finditer(answer):
+        for match in _WORDS_IN_CODE.finditer(answer, *block.span("body")):
+            group = str(match.lastgroup)
+            group = "doc" if group == "q" else group
+            if re.search(r"[^\W_]", match[group]):
+                found.append((match.span(group), group in _QUOTES))
+    return found
+
+
+def _states(said: str, named: set[str], known: set[str], is_quoted: bool) -> bool:
+    """Whether words in code state something.
+
+    named: words that the code has; known: those, and words of the question.
+    """
+    if set(re.findall(r"\d+", said)) - known - _SMALL_NUMBERS:
+        return True
+    words = re.findall(r"[^\W\d_]+", re.sub(r"\{[^{}]*\}", " ", said))
+    news = [w for w in _names(said) if w.casefold() not in known | _GREETED]
+    if news and not _GERMAN.search(said) and not said.isupper():
+        return True
+    if _asserts(said, named):
+        return True
+    if is_quoted or len(words) <= _SHORT or _BEGINS.match(said.strip()):
+        return False
+    return words[0].casefold() not in named
+
+
+def _names(said: str) -> list[str]:
+    """Words with a capital that does not come from their place: "n (int): The number to add"."""
+    words = list(re.finditer(r"[^\W\d_]+", re.sub(r"\{[^{}]*\}", " ", said)))[1:]
+    return [
+        word[0]
+        for word in words
+        if word[0][0].isupper()
+        and not (
+            re.search(r"[.:!?]\s\Z", word.string[: word.start()])
+            and re.match(r"\s[^\W\d_]", word.string[word.end() :])
+            and word.string[word.end() + 1].islower()
+        )
+    ]
+
+
+def _asserts(said: str, named: set[str]) -> bool:
+    """Whether something is said to be, unconditionally, of what is no part of the code."""
+    for match in _IS.finditer(said):
+        before = re.findall(r"[^\W\d_]+|\}", said[: match.start()])
+        after = re.search(r"[^\W\d_{]", said[match.end() :])
+        under = _UNDER.search(said[: match.start()])
+        subject = before[-1].casefold() if before else ""
+        if before and after and not under and subject != "}" and subject not in named:
+            return True
+    return False
+
+
+_SMALL_NUMBERS: Final = frozenset("0123456789") | {"10", "100"}
+_GREETED: Final = frozenset(["hello", "world", "welcome", "true", "false", "none", "null", "error"])
+_GERMAN: Final = Pattern(r"(?i)\b(?:der|die|das|ein|eine|einen|einer|den|dem|ist|sind|und|nicht)\b")

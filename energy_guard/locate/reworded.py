@@ -1,0 +1,75 @@
+"""Answers that say a given text again: rewriting, correcting and translating it on request.
+
+What such an answer says is the text's claim, not the model's. That holds only as far as it brings
+no name and no number of its own, and no more text than a rewording takes.
+
+Languages of the request: English, German, French, Spanish, Chinese.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from energy_guard.locate.language_of import language_of
+from energy_guard.locate.patterns import Pattern
+from energy_guard.locate.sentences import sentence_ranges
+
+_WANTED: Final = Pattern(
+    r"""(?xis)\A\W*(?:(?:please|can\ you|could\ you|bitte|kannst\ du|können\ sie|por\ favor|puedes
+      |s'il\ (?:te|vous)\ plaît|peux-tu|pouvez-vous|请你?|帮我)[\s,]*)*
+      (?:(?P<translation>translate|übersetze?n?|traduce|traduzca|traduis|traduisez|翻译
+          |把下面的句子翻译)
+        |rewrite|reword|rephrase|paraphrase|shorten|proofread|correct|fix\ the|improve|polish
+        |make\ (?:this|it|the\ (?:sentence|text))|(?:turn|change)\ (?:this|it|the)|put\ this
+        |formuliere?|korrigiere?|verbessere?|schreibe?\ (?:den|das|diesen|diese)\ \w+\ (?:um|neu)
+        |mach(?:e)?\ (?:das|den|es)|kürze?|setze?
+        |reescribe|reformula|corrige|haz(?:lo|\ est[ae])|pon|convierte|mejora|acorta
+        |réécris|reformule|corrigez?|raccourcis
+        |把这句话|改正|改写|润色|改得|缩短|把下面的(?:句子|话|文字)改)
+      [^:：\n]{0,80}[:：]\s*(?P<given>\S.*)\Z"""
+)
+_FEWEST: Final = 3
+"""Words of a text that can be reworded. Of one or two words, the meaning is asked for."""
+_MOST_MORE: Final = 80
+"""Characters that a rewording may have beside twice those of its text."""
+
+
+def is_reworded(question: str, answer: str) -> str | None:
+    """Return "rewriting" or "a translation" for a given text in other words; None for all else.
+
+    >>> is_reworded("Rewrite politely: Give me the book.", "Could you give me the book, please?")
+    'rewriting'
+    >>> is_reworded("Translate into French: The king is dead.", "Le roi Charles est mort.") is None
+    True
+    """
+    request = _WANTED.match(question)
+    if request is None:
+        return None
+    given = request["given"].strip()
+    if (
+        len(re.findall(r"\w+", given)) < _FEWEST
+        and len(re.findall(r"[㐀-鿿]", given)) < 2 * _FEWEST
+    ):
+        return None
+    if len(answer) > 2 * len(given) * _stretch(given) + _MOST_MORE or _brings(given, answer):
+        return None
+    return "a translation" if request["translation"] else "rewriting"
+
+
+def _stretch(given: str) -> int:
+    """How many times as long a text becomes in another script: Chinese takes few characters."""
+    return 4 if re.search(r"[㐀-鿿]", given) else 1
+
+
+def _brings(given: str, answer: str) -> bool:
+    """Whether an answer has numbers or names that are not in the given text."""
+    known = {word.casefold() for word in re.findall(r"\w+", given)}
+    if any(number not in known for number in re.findall(r"\d+", answer)):
+        return True
+    if language_of(answer) == "de":
+        return False  # its nouns all have capitals: no name can be told
+    sentences = [answer[start:end] for start, end in sentence_ranges(answer)]
+    words = [word for said in sentences for word in re.findall(r"[^\W\d_]+(?:'\w+)?", said)[1:]]
+    capital = {word.split("'")[0].casefold() for word in words if word[0].isupper()}
+    return bool(capital - known - {"i"})
