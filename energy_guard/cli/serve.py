@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import typer
@@ -76,6 +77,7 @@ def serve(
     if max_tokens < 1:
         raise ConfigError(f"--max-tokens is {max_tokens}", "Give at least 1.")
     settings = ServerSettings(
+        model=_served_as(engine.model),
         api_key=api_key or None,
         loopback=local,
         stream=mode,
@@ -88,6 +90,11 @@ def serve(
     judge = judging.settings()
     guard = Guard(engine.open(), **judge, log=open_log(log, log_private))
     listener(guard, settings, host, port).run()
+
+
+def _served_as(model: str) -> str:
+    """What clients call the model: a file or folder by its name, anything else as it was given."""
+    return Path(model).stem if Path(model).exists() else model
 
 
 def _is_loopback(host: str) -> bool:

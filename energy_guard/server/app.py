@@ -112,7 +112,7 @@ class Endpoints:
             asked = Request.chat(turns_of(body.messages or (), takes_tools), deadline=deadline)
         job = self._service.score(asked, body.answer, fast=body.fast)
         result = await job.whole(request.receive)
-        told = {"object": "score", "model": self._service.info.name}
+        told = {"object": "score", "model": self._service.name}
         return JSONResponse(told | {KEY: guard_object(result, body.details)})
 
     async def guardrail(self, request: HttpRequest) -> Response:
@@ -166,8 +166,8 @@ class Endpoints:
         return JSONResponse(data, headers=headers)
 
     def _check_model(self, name: str | None) -> None:
-        known = self._service.info.name
-        if name not in (None, known):
+        known = self._service.name
+        if name not in (None, known, self._service.info.name):
             raise ApiError(
                 404,
                 f"there is no model {name!r} here",
@@ -178,7 +178,8 @@ class Endpoints:
 
     def _model(self) -> dict[str, Any]:
         return {
-            "id": self._service.info.name,
+            "id": self._service.name,
+            "name": self._service.info.name,
             "object": "model",
             "created": 0,
             "owned_by": "energy-guard",

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from energy_guard.backends import ModelInfo
 from energy_guard.server.answers import KEY, AnswerChoice, text_logprobs, usage, worst
 from energy_guard.server.asked import Wanted
 
@@ -30,10 +29,11 @@ def event(data: dict[str, Any]) -> bytes:
 class Envelope:
     """What all parts of one response have in common.
 
-    refusal_as_content: see `ServerSettings`.
+    model: what clients call it. refusal_as_content: see `ServerSettings`.
     """
 
-    info: ModelInfo
+    model: str
+    fingerprint: str
     wanted: Wanted
     refusal_as_content: bool = False
     created: int = field(default_factory=lambda: int(time.time()))
@@ -144,6 +144,6 @@ class Envelope:
             "id": f"{'chatcmpl' if chat else 'cmpl'}-{self.number}",
             "object": kind if chat else "text_completion",
             "created": self.created,
-            "model": self.info.name,
-            "system_fingerprint": self.info.fingerprint,
+            "model": self.model,
+            "system_fingerprint": self.fingerprint,
         }

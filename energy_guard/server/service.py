@@ -35,13 +35,14 @@ class Service:
         self.guard = guard
         self.settings = settings
         self.info = guard.backend.info  # the first look reads the whole file
+        self.name = settings.model or self.info.name
         self.line = WaitingLine(settings.max_waiting)
         self.metrics = Metrics(lambda: len(self.line))
         self._jobs: set[ClientJob[Any]] = set()
 
     def envelope(self, wanted: Wanted) -> Envelope:
         """Return what all parts of a response have in common."""
-        return Envelope(self.info, wanted, self.settings.refusal_as_content)
+        return Envelope(self.name, self.info.fingerprint, wanted, self.settings.refusal_as_content)
 
     def answers(self, wanted: Wanted) -> ClientJob[list[AnswerChoice]]:
         """Begin to answer; ApiError if there is no place in the line."""

@@ -18,6 +18,7 @@ the words of an answer that is withheld."""
 class ServerSettings:
     """The limits of a server.
 
+    model: the name that clients give the model, besides its own; None for its own alone.
     api_key: what a request must show; None for none, then only names of this machine are
     served if `loopback`. reveal: whether a request may ask for the words of an answer that is
     withheld. refusal_as_content: whether the text that takes the place of such an answer is
@@ -30,6 +31,7 @@ class ServerSettings:
     'hold'
     """
 
+    model: str | None = None
     api_key: str | None = field(default=None, repr=False)
     loopback: bool = True
     reveal: bool = False

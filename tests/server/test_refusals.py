@@ -268,3 +268,14 @@ def test_a_page_of_another_site_gets_no_leave(server: Served) -> None:
     response = server.http.options(CHAT, headers=asked)
     assert response.status_code == 405
     assert not any(name.startswith("access-control") for name in response.headers)
+
+
+def test_the_model_has_the_name_that_it_is_served_by_and_its_own() -> None:
+    guard = Guard(Scripted.saying([("Paris", 0.9)], [("Paris", 0.9)]), LAX)
+    with served(guard, model="mine") as server:
+        assert [m["id"] for m in server.http.get("/v1/models").json()["data"]] == ["mine"]
+        for name in ("mine", guard.backend.info.name):
+            assert server.chat(model=name).json()["model"] == "mine"
+        refused = server.chat(model="other")
+    assert refused.status_code == 404
+    assert "'mine'" in refused.json()["error"]["message"]

@@ -92,3 +92,15 @@ def test_a_missing_package_is_named_with_its_extra(
     assert isinstance(missing, MissingExtraError)
     assert package in missing.message
     assert "energy-guard[server]" in missing.hint
+
+
+def test_clients_call_a_file_by_its_name(heard: Heard, tiny_path: Any) -> None:
+    assert serve(tiny=tiny_path) is None
+    assert heard.settings is not None
+    assert heard.settings.model == tiny_path.stem
+
+
+def test_the_embedded_model_is_called_demo(heard: Heard) -> None:
+    assert CliRunner().invoke(app, ["serve", "--n-threads", "1"]).exception is None
+    assert heard.settings is not None
+    assert heard.settings.model == "demo"
