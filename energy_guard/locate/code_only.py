@@ -14,6 +14,7 @@ from typing import Final
 
 from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.sentences import FENCE
+from energy_guard.locate.words import stem
 from energy_guard.text import Range
 
 _WORDS_IN_CODE: Final = Pattern(
@@ -44,7 +45,7 @@ _BEGINS: Final = Pattern(
       | \w+\ *(?:\([^()\n]*\))?\ *:\s
       | (?:addier|berechn|durchlauf|erstell|erzeug|füg|gib|gibt|hol|initialisier|lies|lösch|öffn
         |prüf|rufe?|setz|speicher|sortier|such|test|überprüf|vergleich|wenn|falls|zähl|zeig|schreib|entfern
-        |definier|beispiel|führ|multiplizier|teil|ersetz|konvertier|wandl)\w*\b
+        |definier|string|konstruktor|methode|funktion|klasse|beispiel|führ|multiplizier|teil|ersetz|konvertier|wandl)\w*\b
       | (?:(?:abr|actualiz|agreg|borr|busc|calcul|camb|carg|cerr|compar|comprob|contar|convert|cre
         |defin|devolv|divid|elimin|encontr|escrib|filtr|guard|imprim|iniciali|inserta|invert|le[ey]|llam
         |mostr|multiplic|obten|orden|ped|prob|quit|recorr|reemplaz|retorn|sac|sum|us|verific)
@@ -117,27 +118,26 @@ def tells_of_code(sentence: str, answer: str, question: str) -> bool:
     if _GERMAN.search(plain):
         names = []  # its nouns all have capitals
     about = quoted and named.issuperset(word.casefold() for word in quoted)
-    if not (about or _OF_CODE.match(sentence)) or _BEYOND.search(plain):
+    stems = {stem(word) for word in known if len(word) >= _TELLING}
+    shares = any(stem(word) in stems for word in re.findall(r"[^\W\d_]+", plain))
+    if not (about or shares or _OF_CODE.search(sentence)) or _BEYOND.search(plain):
         return False
-    numbers = set(re.findall(r"\d+", plain)) - known - _SMALL_NUMBERS
-    return not numbers and all(name.casefold() in known | _GREETED for name in names)
+    numbers = set(re.findall(r"\d+", plain)) - known - SMALL_NUMBERS
+    parts = {part.casefold() for name in names for part in _NAME_PART.findall(name)}
+    return not numbers and parts <= known | _GREETED
 
+
+_TELLING: Final = 4
+"""Letters of a word that shows what a sentence is about."""
 
 _TICKED: Final = Pattern(r"`([^`]+)`")
 _OF_CODE: Final = Pattern(
-    r"""(?xi)\W*(?:(?:in|here(?:['’]s|\ is)?|below\ is|hier\ ist|aquí\ (?:está|tienes)|how
-        |note\ that
-        |for\ example|if|when|then|otherwise)\b[:,]?\ *)*
-      (?:(?:the|this|these|an?|each|your|der|die|das|diese[rsnm]?|dem|den|la|el|los|las|est[aeo]s?
-        |eine?|un|una)\ )?
-      (?:(?:above|following|given|resulting|input|output|return|simple|basic|short|obige|folgende
-        |einfache[sr]?|python|java|javascript|sql|bash|html|css|rust|c\+\+)[\ -])*
-      (?:(?:explanation|example|usage|erklärung|beispiel|explicación|ejemplo|说明|解释)\W*\Z|
-      function|method|class|script|program|code|query|rule|loop|implementation|example|snippet
-      |variable|parameter|argument|statement|clause|list|string|array|number|value|result|element
-      |it|you\ can|funktion|methode|klasse|skript|programm|abfrage|regel|klausel|schleife|liste
-      |sie|du|función|método|clase|consulta|código|programa|regla|lista
-      |这个(?:函数|代码|脚本|程序|类|方法|查询)|该(?:函数|代码|脚本|程序|类|方法|查询)|此)(?!\p{Ll})"""
+    r"""(?xi)\b(?:functions?|methods?|class|script|program|code|query|rule|loop|implementation|example
+      |explanation|usage|output|variables?|parameters?|arguments?|statement|clause|funktion|methode
+      |klasse|skript|programm|abfrage|regel|klausel|schleife|beispiel|ergebnis|endresultat|función
+      |método|clase|consulta|código|programa|regla|ejemplo|resultado)\b
+      | 函数 | 代码 | 脚本 | 程序 | 类 | 方法 | 查询 | 参数 | 示例 | 结果
+      | 样式 | 页面 | 元素 | 列表"""
 )
 _BEYOND: Final = Pattern(
     r"(?i)\b(?:which (?:is|are|was|were|has)|because|known|discovered|invented|born|died|founded"
@@ -166,7 +166,7 @@ def _states(said: str, named: set[str], known: set[str], is_quoted: bool) -> boo
 
     named: words that the code has; known: those, and words of the question.
     """
-    if set(re.findall(r"\d+", said)) - known - _SMALL_NUMBERS:
+    if set(re.findall(r"\d+", said)) - known - SMALL_NUMBERS:
         return True
     words = re.findall(r"[^\W\d_]+", re.sub(r"\{[^{}]*\}", " ", said))
     news = [w for w in _names(said) if w.casefold() not in known | _GREETED]
@@ -206,6 +206,8 @@ def _asserts(said: str, named: set[str]) -> bool:
     return False
 
 
-_SMALL_NUMBERS: Final = frozenset("0123456789") | {"10", "100"}
+SMALL_NUMBERS: Final = frozenset("0123456789") | {"10", "100", "1000"}
 _GREETED: Final = frozenset(["hello", "world", "welcome", "true", "false", "none", "null", "error"])
-_GERMAN: Final = Pattern(r"(?i)\b(?:der|die|das|ein|eine|einen|einer|den|dem|ist|sind|und|nicht)\b")
+_GERMAN: Final = Pattern(
+    r"(?i)\b(?:der|die|das|ein|eine|einen|einer|den|dem|diese[rsnm]?|kannst|ist|sind|und|nicht)\b"
+)

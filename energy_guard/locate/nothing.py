@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from energy_guard.locate.asking_back import asks_back
-from energy_guard.locate.code_only import said_in_code, stated_in_code, tells_of_code
+from energy_guard.locate.code_only import SMALL_NUMBERS, said_in_code, stated_in_code, tells_of_code
 from energy_guard.locate.reworded import is_reworded
 from energy_guard.locate.sentences import FENCE, marker_end, sentence_ranges
 from energy_guard.locate.smalltalk import is_small_talk, name_given
@@ -133,7 +133,8 @@ def _is_code(request: str, question: str, answer: str) -> bool:
     ):
         return False
     code = "\n".join(block["body"] for block in blocks)
-    numbers = {n for n in re.findall(r"(?<!#)\b\d[\d._]*", code) if len(n) > 2}
+    numbers = {n for n in re.findall(r"(?<!#)\b\d[\d._]*", code) if len(re.sub(r"\D", "", n)) > 2}
+    numbers -= SMALL_NUMBERS
     if any(number not in question for number in numbers):
         return False
     return not stated_in_code(answer, question)

@@ -258,6 +258,8 @@ def test_the_guard_hands_on_what_was_asked() -> None:
         "This function takes a list and returns the largest value in it.",
         "The `largest` function uses the built-in `max`.",
         "Diese Funktion gibt den größten Wert der Liste zurück.",
+        "Du kannst diese Funktion verwenden. Das Ergebnis ist der Wert.",
+        "Luego puedes usar la función.",
         "Esta función devuelve el valor más grande de la lista.",
         "这个函数返回列表中的最大值。",
     ],
