@@ -173,4 +173,7 @@ class Policy(Rules):
 
 DEFAULT_DETECTOR: Final = "nll:max"
 
+UNCALIBRATED: Final = "uncalibrated: the verdict rests on limits that were set by hand"
+"""A note for whoever reads a result and sees no screen, which says it beside the verdict."""
+
 _HAND_SET: Final = {"nll:max": {"warn": 1.0, "abstain": 2.0}}

@@ -10,7 +10,7 @@ from energy_guard.backends.base import ModelInfo
 from energy_guard.decide import Abstain, Accept, Attempt, FinalMove, NotScored, Warn
 from energy_guard.errors import ConfigError
 from energy_guard.locate import Span
-from energy_guard.policy import Policy, Verdict
+from energy_guard.policy import UNCALIBRATED, Policy, Verdict
 from energy_guard.profile import Certificate
 from energy_guard.score import Part, Score, Unscored
 from energy_guard.shown import shown_text
@@ -107,7 +107,7 @@ class Result:
             "answer": self.answer if with_words else None,
             "reason": self.reason if with_words else self.unquoted_reason,
             "warning": self.warning,
-            "notes": list(self.notes),
+            "notes": [*self.notes, *([UNCALIBRATED] if self._set_by_hand else [])],
             "span": self.span and _span(self.span, with_words),
             "sentences": [_sentence(*sentence, with_words) for sentence in self.kept.sentences],
         }
@@ -116,6 +116,10 @@ class Result:
             if self.span is not None:
                 data["span"]["tokens"] = list(self.span.tokens)
         return data
+
+    @property
+    def _set_by_hand(self) -> bool:
+        return self.policy.on == "score" and self.score is not None
 
     def _facts(self) -> dict[str, Any]:
         """What no text is needed for."""

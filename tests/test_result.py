@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from energy_guard import Guard, Policy, Profile, Result
 from energy_guard.backends import Scripted
 from energy_guard.errors import ConfigError
+from energy_guard.policy import UNCALIBRATED
 from energy_guard.result import Level, PWrongFrom
 
 LIMITS: dict[str, Any] = {"detector": "nll:max", "warn": 1.0, "abstain": 2.0}
@@ -215,3 +216,10 @@ def test_a_traces_repr_is_two_lines_with_counts_nll_and_text() -> None:
     empty = repr(type(trace).from_steps([]))
     assert "tokens: 0" in empty
     assert "nll" not in empty
+
+
+@pytest.mark.parametrize("level", ["full", "summary"])
+def test_limits_that_were_set_by_hand_are_called_so(level: Level) -> None:
+    by_hand = said(("Paris", 0.9)).to_dict(level)
+    assert by_hand["notes"] == [UNCALIBRATED]
+    assert UNCALIBRATED not in said(("Paris", 0.9), profile=True).to_dict(level)["notes"]

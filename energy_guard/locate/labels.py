@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from energy_guard.errors import ConfigError
+from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.span import Asked, Found, Locator, NotLocated
 from energy_guard.text import Range
 
@@ -32,12 +33,14 @@ def by_labels(names: str) -> Locator:
 def label_range(answer: str, choices: Sequence[str]) -> Range | NotLocated:
     """Return the first mention of the one choice that the answer names, in any letter case.
 
-    Longer choices first: "New York City" is no mention of "New York". Words count whole, so
-    that in Chinese or Thai, which put no blanks between them, a label is found only where it
-    stands alone. What a sentence says of the label ("not York") is not understood.
+    Longer choices first: "New York City" is no mention of "New York". Words count whole, but for
+    labels in scripts that put no blanks between words. What a sentence says of the label ("not
+    York") is not understood.
 
     >>> label_range("It is York.", ("York", "Leeds"))
     (6, 10)
+    >>> label_range("答えは東京です。", ("東京", "大阪"))
+    (3, 5)
     """
     found: dict[str, Range] = {}
     taken = bytearray(len(answer))
@@ -64,7 +67,12 @@ def _mentions(choice: str) -> re.Pattern[str]:
     """A label as whole words, its accents composed or not."""
     forms = {unicodedata.normalize(form, choice.strip()) for form in ("NFC", "NFD")}
     either = "|".join(r"\s+".join(map(re.escape, form.split())) for form in sorted(forms))
-    return re.compile(rf"(?<![^\W_])(?:{either})(?![^\W_])", re.IGNORECASE)
+    whole = either if _NO_BLANKS.search(choice) else rf"(?<![^\W_])(?:{either})(?![^\W_])"
+    return re.compile(whole, re.IGNORECASE)
+
+
+_NO_BLANKS = Pattern(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
+"""Scripts in which a word has no blank before and after it."""
 
 
 _RUNS_ON = re.compile(r"\s+[^\W\d_]")

@@ -89,7 +89,27 @@ def words(text: str) -> list[str]:
     >>> words("The Café has twenty-one tables, 1,000 guests")
     ['cafe', 'has', '21', 'table', '1000', 'guest']
     """
-    return [word.text for word in tokens(clean(text)) if word.text not in ARTICLES]
+    return [word.text for word in telling(clean(text))]
+
+
+def telling(text: str) -> tuple[Word, ...]:
+    """Return the words of a cleaned text but for its articles.
+
+    An "a" that no word follows is a name, and so is an "A" within a sentence before a small letter.
+
+    >>> [word.text for word in telling("A map of station A. Vitamin A is a vitamin")]
+    ['map', 'of', 'station', 'a', 'vitamin', 'a', 'is', 'vitamin']
+    """
+    found = tokens(text)
+    return tuple(
+        word
+        for number, word in enumerate(found)
+        if word.text not in ARTICLES
+        or (number and word.text == "a" and _LETTER.match(text, word.start - 2))
+    )
+
+
+_LETTER: Final = regex.compile(r"(?V1)\S\s(?i:a)\s*(?:$|[.,;:!?)\]\"”])|[\w,]\sA\s\p{Ll}")
 
 
 @lru_cache(maxsize=32768)

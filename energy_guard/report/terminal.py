@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from energy_guard.policy import Policy
+from energy_guard.policy import UNCALIBRATED, Policy
 from energy_guard.report.levels import Level, coloured
 from energy_guard.report.printable import printable
 
@@ -73,7 +73,7 @@ def outcome(result: Mapping[str, Any]) -> list[RenderableType]:
 
 def remarks(result: Mapping[str, Any]) -> list[Text]:
     """What is promised about answers like this one, and what may shift its P(wrong)."""
-    lines = [f"note: {note}" for note in result["notes"]]
+    lines = [f"note: {note}" for note in result["notes"] if note != UNCALIBRATED]
     if result["promise"] and result["shown"]:
         risk, confidence = (result["promise"][name] for name in ("max_risk", "confidence"))
         lines.insert(0, f"promised: at most {risk:.3g} of shown answers wrong ({confidence:.3g})")

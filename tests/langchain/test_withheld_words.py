@@ -12,10 +12,10 @@ from langchain_core.messages import content as blocks
 from langchain_core.messages import message_to_dict
 from langchain_energy_guard import AnswerWithheldError, ChatEnergyGuard, guarded
 from langchain_energy_guard.messages import turns
-from langchain_energy_guard.metadata import UNCALIBRATED
 
 from energy_guard import Policy
 from energy_guard.backends import Scripted
+from energy_guard.policy import UNCALIBRATED
 from energy_guard.request import Message
 
 ANSWER = [("Nicolas", 0.4), (" Stavisza", 0.05), (".", 0.9)]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_guard.errors import InputError
-from energy_guard.questions.grade import Grade, Grader, checked, grade, grade_row
+from energy_guard.questions.grade import Grade, Grader, grade, grade_row, graded_by
 from energy_guard.questions.grading.clean import clean
 from energy_guard.questions.normalise import tokens, words
 from energy_guard.questions.refusal import is_refusal
@@ -157,9 +157,9 @@ def test_an_answer_is_no_refusal(answer: str) -> None:
 
 def test_a_users_grader_is_held_to_the_outcomes() -> None:
     strict: Grader = lambda row, answer: "right" if answer == row.answers[0] else "wrong"  # noqa: E731
-    assert checked(strict, free("Which?", "York"), "york") == "wrong"
+    assert graded_by(strict, free("Which?", "York"), "york") == "wrong"
     with pytest.raises(InputError, match="the grader returned True for the row 'r'"):
-        checked(lambda row, answer: True, free("Which?", "York"), "York")  # type: ignore[arg-type, return-value]
+        graded_by(lambda row, answer: True, free("Which?", "York"), "York")  # type: ignore[arg-type, return-value]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,14 @@ GAS = ("Which gas is it?", "CO2")
 SHARE = ("What share voted for it?", "62%")
 KOREA = ("Which country hosted it?", "South Korea")
 
+STATION = ("Which station was it?", "Station A")
+PEOPLE = ("How many people live there?", "1150")
+
 NEAR = [
+    (STATION, "Station B"),
+    (STATION, "the station"),
+    (PEOPLE, "There are 11500."),
+    (PEOPLE, "It has 115000."),
     (YEAR, "1874"),
     (YEAR, "1837"),
     (YEAR, "It was opened in 1783."),

@@ -274,3 +274,26 @@ def test_what_a_person_should_look_at_is_unsure(question: str, gold: str, answer
     found = grade(question, [gold], answer)
     assert found.outcome == "unsure"
     assert found.reason.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        ("Station A", "It was station A."),
+        ("Station A", "Station A is the one that closed."),
+        ("vitamin A", "Vitamin A, mostly"),
+        ("Once Upon a Time", "Once Upon A Time"),
+        ("11500", "There are 11500."),
+        ("115,000", "The town has 115000."),
+    ],
+)
+def test_a_letter_is_a_name_and_a_large_number_is_no_year(gold: str, answer: str) -> None:
+    assert grade("Which one, or how many?", (gold,), answer).outcome == "right"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["It came out on August 22, 19801.", "In 19801.", "It ran from 1975 to 19801. It ended there."],
+)
+def test_the_number_of_a_note_behind_a_year_is_left_out(answer: str) -> None:
+    assert grade("When did it come out, or end?", ("1980",), answer).outcome == "right"

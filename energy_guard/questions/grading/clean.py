@@ -57,7 +57,15 @@ _LINK: Final = regex.compile(r"!?\[([^\[\]]*)\]\((?:https?:|/)[^()\s]*\)")
 _NOTE: Final = regex.compile(
     r"\[\^?\d{1,2}\^?\]|\^\d{1,2}\^|(?<=[a-z]{3})\d{1,3}(?=[.,;]?(?:\s|$))"
 )
-_NOTE_OF_YEAR: Final = regex.compile(r"\b((?:1\d|20)\d\d)\d{1,2}(?=[.;](?:\s|$))")
+_MONTH: Final = (
+    "january|february|march|april|may|june|july|august|september|october|november|december"
+)
+_NOTE_OF_YEAR: Final = regex.compile(
+    r"(?<=\b(?i:in|since|until|year|(?:1\d|20)\d\d to"
+    rf"|(?:{_MONTH})(?:\s\d\d?(?:st|nd|rd|th)?)?),?\s)"
+    r"((?:1\d|20)\d\d)\d{1,2}(?=[.;](?:\s|$))"
+)
+"""A year with the number of a note after it; without the word before it is a larger number."""
 _GLUED: Final = regex.compile(
     r"\b((?i:by|was|is|in|on|of|and|the|at|from|to|for|are|with|as"
     r"|called))(?=\p{Lu}\p{Ll}{2}|\d{4})"

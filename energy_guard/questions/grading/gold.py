@@ -10,7 +10,7 @@ from typing import Final
 import regex
 
 from energy_guard.questions.grading.clean import clean
-from energy_guard.questions.normalise import ARTICLES, Word, tokens
+from energy_guard.questions.normalise import Word, telling
 
 FILLERS: Final = frozenset(
     "of in on at by for from to with and or as is are was were be it its this that their his her "
@@ -116,7 +116,7 @@ def _ways(text: str) -> Iterator[str]:
 
 
 def _gold(text: str) -> Gold:
-    words = tuple(w for w in tokens(text) if w.text not in ARTICLES)
+    words = telling(text)
     content = tuple(w for w in words if w.text not in FILLERS)
     joined = "".join(w.text for w in words)
     return Gold(text, words, content or words, joined, _BLOCKS.search(text) is None)

@@ -15,7 +15,7 @@ from typing import Final
 
 import regex
 
-from energy_guard.questions.normalise import ARTICLES, Word, tokens
+from energy_guard.questions.normalise import Word, telling
 
 _SHORT: Final = (
     "st|mr|mrs|ms|dr|prof|jr|sr|vs|no|ft|mt|gen|col|lt|sgt|capt|rev|hon|gov|sen|rep|pres"
@@ -48,7 +48,7 @@ class Reply:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.words: tuple[Word, ...] = tuple(w for w in tokens(text) if w.text not in ARTICLES)
+        self.words: tuple[Word, ...] = telling(text)
         self.joined = "".join(word.text for word in self.words)
         self._starts: list[int] = []
         at = 0

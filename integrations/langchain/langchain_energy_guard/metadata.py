@@ -23,9 +23,6 @@ PROVIDER: Final = "energy-guard"
 Details = Literal["full", "shown", "summary", "none"]
 """How much a message carries; `shown` is `full` without the words of an answer that is withheld."""
 
-UNCALIBRATED: Final = "uncalibrated: the verdict rests on limits that were set by hand"
-"""A note, in words that terminals use as well: whoever reads a message sees no screen of ours."""
-
 _WORDS: Final = frozenset({"id", "text"})
 """What the model wrote, among the numbers of a token."""
 
@@ -48,8 +45,6 @@ def metadata(
         return result.to_dict("none")
     whole = details == "full" or (details == "shown" and result.shown)
     data = result.to_dict("full" if whole else "summary")
-    if result.policy.on == "score" and result.score is not None:
-        data["notes"].append(UNCALIBRATED)
     data["tool_calls"] = list(tool_calls)
     if details == "summary":
         return data
