@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -88,8 +89,24 @@ def serve(
         refusal_as_content=refusal_as_content,
     )
     judge = judging.settings()
+    _check_address(host, port)
     guard = Guard(engine.open(), **judge, log=open_log(log, log_private))
     listener(guard, settings, host, port).run()
+
+
+def _check_address(host: str, port: int) -> None:
+    """Raise ConfigError if nothing can listen there: better now than when the model is loaded."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}, port {port}: {error.strerror or error}",
+            "Give another address (--host) or port (--port).",
+        ) from error
 
 
 def _served_as(model: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from typing import Any
 
@@ -104,3 +105,16 @@ def test_the_embedded_model_is_called_demo(heard: Heard) -> None:
     assert CliRunner().invoke(app, ["serve", "--n-threads", "1"]).exception is None
     assert heard.settings is not None
     assert heard.settings.model == "demo"
+
+
+def test_an_address_that_cannot_be_listened_on_is_refused_before_the_model_is_loaded(
+    heard: Heard,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = str(busy.getsockname()[1])
+        taken = serve("--port", port, tiny="/no/model.gguf")
+    assert isinstance(taken, ConfigError)
+    assert f"cannot listen on 127.0.0.1, port {port}" in str(taken)
+    nowhere = serve("--host", "no.such.host.invalid", "--no-key", tiny="/no/model.gguf")
+    assert isinstance(nowhere, ConfigError)
+    assert "--host" in nowhere.hint
