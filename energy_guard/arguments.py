@@ -11,7 +11,7 @@ import inspect
 import math
 import reprlib
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Annotated, Any, Final, ParamSpec, TypeVar, Union, get_args, get_origin
@@ -195,11 +195,18 @@ def _in_words(message: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's numbers as Python's, alone or in a list or a row of them."""
+    """NumPy's numbers as Python's, alone or in a row, and any row but a tuple as a list."""
     if isinstance(value, np.number | np.bool_):
         return value.item()
     if isinstance(value, np.ndarray) and value.ndim == 1:
         return value.tolist()
-    if isinstance(value, list | tuple) and any(isinstance(v, np.integer) for v in value):
-        return type(value)(map(_plain, value))
-    return value
+    if isinstance(value, _NO_ROW) or not isinstance(value, Sequence):
+        return value
+    row = tuple if isinstance(value, tuple) else list
+    if any(isinstance(v, np.integer) for v in value):
+        return row(map(_plain, value))
+    return value if isinstance(value, tuple | list) else row(value)
+
+
+_NO_ROW: Final = (str, bytes, bytearray, memoryview)
+"""Sequences that are one thing."""

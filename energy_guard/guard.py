@@ -112,6 +112,7 @@ class Guard:
         guard, request = self._prepared(prompt, **options)
         return _result(guard._events(request, heard=False))
 
+    @checked
     def stream(
         self, prompt: Prompt, *, release: Release = "token", **options: Unpack[RequestOptions]
     ) -> Generator[GuardEvent, None, None]:
@@ -137,6 +138,7 @@ class Guard:
         guard, request = self._prepared(prompt, **options)
         return await run(self.backend, request, lambda r: _result(guard._events(r, heard=False)))
 
+    @checked
     def astream(
         self, prompt: Prompt, *, release: Release = "token", **options: Unpack[RequestOptions]
     ) -> AsyncGenerator[GuardEvent, None]:

@@ -11,9 +11,10 @@ import inspect
 import math
 import types
 import typing
+from collections import UserList, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import langchain_energy_guard
 import numpy as np
@@ -388,3 +389,21 @@ def test_a_checked_function_keeps_its_name_and_its_parameters() -> None:
     wrapped = checked(twice)
     assert (wrapped.__name__, wrapped.__doc__, wrapped(2, again=True)) == ("twice", "Double it.", 8)
     assert inspect.signature(wrapped) == inspect.signature(twice)
+
+
+@pytest.mark.parametrize("kind", [tuple, deque, UserList, lambda turns: list(turns)])
+def test_any_row_of_messages_or_ids_is_one(kind: Callable[[list[Any]], Any]) -> None:
+    turns = kind([Message("user", "Which city?")])
+    assert Guard(scripted()).ask(turns).answer == "Paris"
+    ids = Guard(scripted()).ask("Which city?").trace.ids.tolist()
+    scored = Guard(scripted()).score("Which city?", kind(ids))
+    assert scored.trace.ids.tolist() == ids
+    assert Request(ids=kind([3, 4])).ids == Request(ids=range(3, 5)).ids == (3, 4)  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy_in_a_named_tuple_are_numbers() -> None:
+    class Ids(NamedTuple):
+        first: Any
+        second: Any
+
+    assert Request(ids=Ids(np.int64(3), np.int64(4))).ids == (3, 4)

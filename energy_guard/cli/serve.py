@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -62,10 +61,12 @@ def serve(
     is asked and answered is not logged, unless --log says so.
     """
     with needs_extra("server"):
+        from energy_guard.server.access import is_loopback
         from energy_guard.server.run import listener
         from energy_guard.server.settings import ServerSettings
-    local = _is_loopback(host)
-    if not local and not api_key and not no_key:
+    local = is_loopback(host)
+    api_key = (api_key or "").strip() or None  # a header has no blanks at its ends
+    if not local and api_key is None and not no_key:
         raise ConfigError(
             f"{host} is an address for other machines, and there is no API key",
             "Set ENERGY_GUARD_API_KEY, or give --no-key if everybody may ask.",
@@ -79,7 +80,7 @@ def serve(
         raise ConfigError(f"--max-tokens is {max_tokens}", "Give at least 1.")
     settings = ServerSettings(
         model=_served_as(engine.model),
-        api_key=api_key or None,
+        api_key=api_key,
         loopback=local,
         stream=mode,
         max_tokens=max_tokens,
@@ -112,10 +113,3 @@ def _check_address(host: str, port: int) -> None:
 def _served_as(model: str) -> str:
     """What clients call the model: a file or folder by its name, anything else as it was given."""
     return Path(model).stem if Path(model).exists() else model
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # a name of which nobody knows where it leads

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 from typing import Final, TypeVar
 
 from pydantic import ValidationError
@@ -21,7 +22,6 @@ OPEN_PATHS: Final = frozenset({"/health"})
 """What is served without a key: it says nothing of anybody's requests."""
 
 _BODY_S: Final = 30.0
-_LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Access:
@@ -49,7 +49,7 @@ class Access:
         if key is None:
             host = headers.get("host", "")
             name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-            if self._settings.loopback and name.strip("[]").lower() not in _LOCAL_NAMES:
+            if self._settings.loopback and not is_loopback(name.strip("[]").lower()):
                 return ApiError(
                     403,
                     "this server serves its own machine, and was called by another name",
@@ -59,7 +59,7 @@ class Access:
             return None
         scheme, _, shown = headers.get("authorization", "").partition(" ")
         given = shown.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        if path in OPEN_PATHS or hmac.compare_digest(given.encode(), key.encode()):
+        if path in OPEN_PATHS or hmac.compare_digest(given.encode("latin-1"), key.encode()):
             return None
         return ApiError(
             401,
@@ -69,6 +69,14 @@ class Access:
             code="invalid_api_key",
             headers={"www-authenticate": "Bearer"},
         )
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a name or an address is one of this machine, whoever calls it."""
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False  # a name of which nobody knows where it leads
 
 
 async def read_body(request: Request, kind: type[B], settings: ServerSettings) -> B:

@@ -18,7 +18,7 @@ from energy_guard.request import Request
 from energy_guard.server.access import Access, read_body
 from energy_guard.server.answers import KEY, guard_object, verdict_headers, worst
 from energy_guard.server.asked import Wanted, turns_of, wanted_of_chat, wanted_of_text
-from energy_guard.server.errors import ApiError, error_response, stopping
+from energy_guard.server.errors import ApiError, error_response, failed, stopping
 from energy_guard.server.guardrail import UNKNOWN, GuardrailBody, Questions, decision
 from energy_guard.server.metrics import CountedResponses
 from energy_guard.server.schemas import ChatBody, ScoreBody, TextBody
@@ -75,7 +75,7 @@ async def _told(_: HttpRequest, error: Exception) -> Response:
         return error_response(error)
     if isinstance(error, HTTPException):
         return error_response(ApiError(error.status_code, error.detail, headers=error.headers))
-    return error_response(ApiError(500, "the server failed", kind="server_error"))
+    return error_response(failed())
 
 
 class Endpoints:
@@ -91,7 +91,8 @@ class Endpoints:
         body = await read_body(request, ChatBody, self._settings)
         self._check_model(body.model)
         takes_tools = self._service.guard.backend.takes_tools
-        wanted = wanted_of_chat(body, self._settings, takes_tools)
+        abstention = self._service.guard.policy.abstention_text
+        wanted = wanted_of_chat(body, self._settings, takes_tools, abstention)
         return await self._answered(request, wanted)
 
     async def text(self, request: HttpRequest) -> Response:

@@ -63,13 +63,16 @@ class Wanted:
     usage: bool = False
 
 
-def wanted_of_chat(body: ChatBody, settings: ServerSettings, takes_tools: bool) -> Wanted:
+def wanted_of_chat(
+    body: ChatBody, settings: ServerSettings, takes_tools: bool, abstention: str = ""
+) -> Wanted:
     """Read a chat.
 
     Args:
         body: of the request.
         settings: limits and defaults.
         takes_tools: whether the model's chat template shows tools.
+        abstention: what stands in the place of an answer that is withheld.
 
     Raises:
         EnergyGuardError: for what is not to be had here.
@@ -86,7 +89,7 @@ def wanted_of_chat(body: ChatBody, settings: ServerSettings, takes_tools: bool) 
             param="parallel_tool_calls",
         )
     schema = _schema(body, forced)
-    told = turns_of(body.messages, takes_tools)
+    told = turns_of(body.messages, takes_tools, abstention)
     if tools and not takes_tools:
         told = instructed(told, instructions(forced or tools, bool(forced)))
     if schema is not None and not forced:
@@ -120,6 +123,7 @@ def wanted_of_text(body: TextBody, settings: ServerSettings) -> Wanted:
     elif isinstance(prompt[0], int):
         requests = [Request(ids=prompt, **options)]  # type: ignore[arg-type]  # all of them are
     else:
+        _check_count(len(prompt) * (body.n or 1), settings)  # before each is made
         requests = [Request.raw(str(text), **options) for text in prompt]
     choices = [one for request in requests for one in _choices(request, body.n, settings)]
     _check_count(len(choices), settings)
@@ -134,11 +138,13 @@ def wanted_of_text(body: TextBody, settings: ServerSettings) -> Wanted:
     )
 
 
-def turns_of(messages: tuple[Turn, ...], takes_tools: bool) -> tuple[Message, ...]:
+def turns_of(
+    messages: tuple[Turn, ...], takes_tools: bool, abstention: str = ""
+) -> tuple[Message, ...]:
     """Return the turns that the model sees.
 
     A question whose answer was withheld is left out with the refusal: a model copies refusals,
-    and is then sure of them.
+    and is then sure of them. abstention: what stands in the place of such an answer.
 
     Raises:
         ApiError: for the result of a call that nobody made.
@@ -149,7 +155,7 @@ def turns_of(messages: tuple[Turn, ...], takes_tools: bool) -> tuple[Message, ..
         if isinstance(turn, AssistantTurn):
             names |= {call.id: call.function.name for call in turn.tool_calls or ()}
             text = _said(turn)
-            if not text and not turn.tool_calls:
+            if text in ("", abstention, turn.refusal) and not turn.tool_calls:
                 if told and told[-1].role == "user":
                     told.pop()
                 continue

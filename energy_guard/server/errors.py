@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from energy_guard.errors import (
     InputError,
     PromptTooLongError,
 )
+
+_LOG = logging.getLogger("uvicorn.error")
 
 
 class ApiError(EnergyGuardError):
@@ -91,7 +94,14 @@ def as_api_error(error: EnergyGuardError) -> ApiError:
         return ApiError(
             503, error.message, error.hint, kind="server_error", code="busy", headers=headers
         )
-    return ApiError(500, error.message, error.hint, kind="server_error")
+    # What it says may be of files of this machine: that is for whoever runs the server.
+    _LOG.error("%s: %s", type(error).__name__, error.message)
+    return failed()
+
+
+def failed() -> ApiError:
+    """Return what a client gets to know of a mistake that is none of its own."""
+    return ApiError(500, "the server failed", "Ask again; its log has more.", kind="server_error")
 
 
 def error_object(error: ApiError) -> dict[str, Any]:

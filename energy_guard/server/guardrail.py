@@ -27,6 +27,12 @@ UNKNOWN: Final = "the question of this answer is not known: guard the call befor
 """Why an answer is blocked that cannot be judged."""
 
 
+class LooseCallForm(CallForm):
+    """A call of any model, with whatever else its server says of it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
 class GuardrailBody(Body):
     """What LiteLLM sends; the rest of it says who asks, and is not read."""
 
@@ -35,7 +41,7 @@ class GuardrailBody(Body):
     input_type: Literal["request", "response"]
     texts: tuple[str, ...] | None = None
     structured_messages: tuple[dict[str, Any], ...] | None = None
-    tool_calls: tuple[CallForm, ...] | None = None
+    tool_calls: tuple[LooseCallForm, ...] | None = None
     litellm_call_id: str | None = None
 
     @property
@@ -74,7 +80,8 @@ class Questions:
     def _turns_of(self, body: GuardrailBody, takes_tools: bool) -> tuple[Message, ...]:
         if body.structured_messages:
             try:
-                turns = _TURNS.validate_json(json.dumps(body.structured_messages), strict=True)
+                told = json.dumps([_understood(turn) for turn in body.structured_messages])
+                turns = _TURNS.validate_json(told, strict=True)
             except ValidationError as error:
                 raise invalid(error) from error
             return turns_of(turns, takes_tools)
@@ -92,6 +99,29 @@ def decision(results: list[Result]) -> dict[str, str]:
             reason = f"{result.text} ({result.unquoted_reason})"
             return {"action": "BLOCKED", "blocked_reason": reason}
     return {"action": "NONE"}
+
+
+def _understood(turn: dict[str, Any]) -> dict[str, Any]:
+    """A turn of another model's chat without what only that model can be shown, or is set by."""
+    known = {name: turn[name] for name in ("role", "content", "tool_call_id") if name in turn}
+    if isinstance(turn.get("content"), list):
+        parts = [part for part in turn["content"] if isinstance(part, dict)]
+        texts = [part for part in parts if part.get("type") == "text"]
+        known["content"] = [{"type": "text", "text": part.get("text")} for part in texts]
+    calls = turn.get("tool_calls")
+    if isinstance(calls, list):
+        known["tool_calls"] = [
+            {"id": call.get("id"), "function": _function(call)}
+            for call in calls
+            if isinstance(call, dict)
+        ]
+    return known
+
+
+def _function(call: dict[str, Any]) -> dict[str, Any]:
+    given = call.get("function")
+    function = given if isinstance(given, dict) else {}
+    return {name: function.get(name) for name in ("name", "arguments")}
 
 
 def _written(call: CallForm) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from energy_guard.errors import EnergyGuardError
-from energy_guard.server.errors import as_api_error, error_object
+from energy_guard.server.errors import as_api_error, error_object, failed
 from energy_guard.server.jobs import ClientJob
 from energy_guard.server.responses import DONE, PING, event
+
+_LOG = logging.getLogger("uvicorn.error")
 
 
 class EventStream(Response):
@@ -45,5 +48,8 @@ class EventStream(Response):
             self._job.result()
         except EnergyGuardError as error:
             await send_part(event(error_object(as_api_error(error))))
+        except Exception as error:  # noqa: BLE001  # who has heard a part must hear that it broke off
+            _LOG.error("%s while an answer was streamed", type(error).__name__)
+            await send_part(event(error_object(failed())))
         await send_part(DONE)
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -198,7 +198,11 @@ def test_an_answer_that_exists_is_judged() -> None:
     assert (bad["verdict"], bad["answer"]) == ("abstain", "The capital is Timbuktu.")
 
 
-def test_a_question_whose_answer_was_withheld_is_forgotten() -> None:
+@pytest.mark.parametrize("refusal", [STRICT.abstention_text, None])
+@pytest.mark.parametrize("content", [STRICT.abstention_text, None])
+def test_a_question_whose_answer_was_withheld_is_forgotten(
+    content: str | None, refusal: str | None
+) -> None:
     seen: list[Request] = []
 
     class Listening(Scripted):
@@ -206,7 +210,7 @@ def test_a_question_whose_answer_was_withheld_is_forgotten() -> None:
             seen.append(request)
             return super().measure(request)
 
-    withheld = {"role": "assistant", "content": None, "refusal": STRICT.abstention_text}
+    withheld = {"role": "assistant", "content": content, "refusal": refusal}
     messages = [
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": "Who won?"}]},

@@ -89,3 +89,17 @@ def test_the_oldest_questions_are_forgotten() -> None:
         questions.keep(body, takes_tools=False)
     known = [bool(questions.of(body, takes_tools=False)) for body in bodies]
     assert known == [False] * 20 + [True] * 80
+
+
+def test_what_only_the_other_model_can_be_shown_is_left_out() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:,x"}}
+    words = {"type": "text", "text": "Which city?", "cache_control": {"type": "ephemeral"}}
+    turns = [
+        {"role": "system", "content": "Be brief.", "cache_control": {"type": "ephemeral"}},
+        {"role": "user", "content": [picture, words]},
+    ]
+    call = {"id": "1", "index": 0, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    with served(Guard(Scripted.saying(SURE), STRICT)) as server:
+        assert ask(server, input_type="request", structured_messages=turns) == {"action": "NONE"}
+        assert ask(server, input_type="response", texts=[text(SURE)]) == {"action": "NONE"}
+        ask(server, input_type="request", structured_messages=turns, tool_calls=[call])

@@ -7,12 +7,18 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from served import LAX, Served, served
+from starlette.types import Message, Receive, Scope, Send
 
 from energy_guard import Guard, load
 from energy_guard.backends import Scripted
+from energy_guard.log import TraceLog
+from energy_guard.server import asked
+from energy_guard.server.access import Access
+from energy_guard.server.settings import ServerSettings
 
 USER = {"role": "user", "content": "Hi"}
 FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -259,7 +265,7 @@ def test_a_name_of_somebody_else_is_served_with_a_key_alone(locked: Served, serv
     rebound = {"host": "evil.example:8000"}
     assert server.http.get("/v1/models", headers=rebound).status_code == 403
     assert locked.http.get("/v1/models", headers=rebound).status_code == 200
-    for name in ("localhost:1234", "[::1]:1234", "127.0.0.1"):
+    for name in ("localhost:1234", "[::1]:1234", "127.0.0.1", "127.0.0.2:80", "[0:0:0:0:0:0:0:1]"):
         assert server.http.get("/v1/models", headers={"host": name}).status_code == 200
 
 
@@ -279,3 +285,40 @@ def test_the_model_has_the_name_that_it_is_served_by_and_its_own() -> None:
         refused = server.chat(model="other")
     assert refused.status_code == 404
     assert "'mine'" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("shown", "let_in"), [("ключ", True), ("käy", False), ("kluch", False)])
+async def test_a_key_may_have_any_letters(shown: str, let_in: bool) -> None:
+    reached: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        reached.append(scope["path"])
+
+    async def send(message: Message) -> None:
+        assert message.get("status", 401) == 401
+
+    access = Access(app, ServerSettings(api_key="ключ"))
+    headers = [(b"authorization", b"Bearer " + shown.encode())]
+    scope = {"type": "http", "path": "/v1/models", "headers": headers}
+    await access(scope, AsyncMock(), send)
+    assert reached == (["/v1/models"] if let_in else [])
+
+
+def test_texts_beyond_the_number_of_answers_are_refused_before_any_is_read(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asked.Request, "raw", None)
+    refused = server.http.post(TEXT, json={"prompt": ["a"] * 8_000})
+    assert refused.status_code == 400
+    assert "8000 answers" in refused.json()["error"]["message"]
+
+
+def test_what_fails_on_this_machine_is_not_told_to_clients(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    guard = Guard(Scripted.saying([("Yes", 0.99)]), LAX, log=TraceLog(path))
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    with served(guard) as server:
+        response = server.chat()
+    assert response.status_code == 500
+    assert "answers.jsonl" not in response.text

@@ -194,6 +194,24 @@ def test_an_error_after_the_beginning_is_an_event_and_the_next_request_is_served
         assert server.http.get("/health").status_code == 200
 
 
+class Mistaken(Late):
+    """Has a mistake that nobody foresaw, which tells what the model said."""
+
+    def _play(self, number: int, request: Request, script: Script) -> Generator[Event, None, None]:
+        played = super()._play(number, request, script)
+        yield next(played)
+        yield next(played)
+        raise ValueError("Timbuktu is what the model said")
+
+
+def test_a_mistake_after_the_beginning_is_an_event_too(capfd: pytest.CaptureFixture[str]) -> None:
+    with served(Guard(Mistaken.saying(SURE), LAX), ping_s=0.1) as server:
+        text = server.chat(stream=True, **mode("live")).text
+        assert server.http.get("/health").status_code == 200
+    assert chunks(text)[-1]["error"]["message"].startswith("the server failed")
+    assert "Timbuktu" not in text + capfd.readouterr().err
+
+
 def test_a_stream_that_waits_when_the_server_ends_is_told() -> None:
     def ask(server: Served) -> str:
         return server.chat(stream=True).text
