@@ -158,7 +158,7 @@ FAULTS: dict[str, Fault] = {
     "stopped in a retry": Fault(
         (LONGER, LONGER), "abstain", policy=STOP | {"retries": 1}, says="stopped early"
     ),
-    "outside the profile": Fault((BAD,), "unscored", profile=True, says="range"),
+    "outside the profile": Fault((BAD,), "unscored", profile=True, says="riskier than any"),
     "a consumer that raises": Fault((GOOD,), ZeroDivisionError, drive=raising),
     "a stream that is dropped": Fault((GOOD,), None, drive=dropping),
     "scored: another text": Fault((GOOD,), EngineError, drive=scoring("Rome")),

@@ -103,7 +103,8 @@ def decision(results: list[Result]) -> dict[str, str]:
 
 def _understood(turn: dict[str, Any]) -> dict[str, Any]:
     """A turn of another model's chat without what only that model can be shown, or is set by."""
-    known = {name: turn[name] for name in ("role", "content", "tool_call_id") if name in turn}
+    kept = ("role", "content", "tool_call_id")
+    known: dict[str, Any] = {name: turn[name] for name in kept if name in turn}
     if isinstance(turn.get("content"), list):
         parts = [part for part in turn["content"] if isinstance(part, dict)]
         texts = [part for part in parts if part.get("type") == "text"]

@@ -148,8 +148,13 @@ BAD_GRAMMARS = {
     "an endless repetition": Grammar('root ::= "a"{99999999999}'),
     "a class backwards": Grammar("root ::= [z-a]"),
     "too long": Grammar('root ::= "' + "a" * 300_000 + '"'),
-    "nothing": Grammar(""),
 }
+
+
+@pytest.mark.parametrize("gbnf", ["", " \n"])
+def test_a_grammar_of_nothing_cannot_be_made(gbnf: str) -> None:
+    with pytest.raises(InputError, match="gbnf"):
+        Grammar(gbnf)
 
 
 @pytest.mark.parametrize("what", BAD_GRAMMARS)
