@@ -97,23 +97,43 @@ def is_call(text: str) -> bool:
     >>> is_call('{"name": "pay", "arguments": {"amount": 9}}')
     True
     """
-    return any(arguments_key(data) for _, data in objects(text))
+    return any(arguments_key(data) for _, data in items(text))
 
 
-def arguments_key(data: dict[str, Any]) -> str | None:
-    """Return the key of a call's arguments in a JSON object; None if the object is no call."""
-    named = isinstance(data.get("name"), str)
-    keys = (key for key in ("arguments", "parameters") if isinstance(data.get(key), dict))
-    return next(keys, None) if named else None
+def arguments_key(data: Any) -> str | None:
+    """Return the key of a call's arguments in a JSON value; None if the value is no call.
+
+    The arguments are an object, or a string with the JSON of one, as many models write them.
+
+    >>> arguments_key({"name": "pay", "parameters": '{"amount": 9}'})
+    'parameters'
+    """
+    if not isinstance(data, dict) or not isinstance(data.get("name"), str):
+        return None
+    keys = (key for key in ("arguments", "parameters") if _is_object(data.get(key)))
+    return next(keys, None)
 
 
-def objects(text: str) -> list[tuple[tuple[str, ...], dict[str, Any]]]:
-    """Return the JSON objects that a text may call with, each with the keys that lead to it."""
+def _is_object(value: Any) -> bool:
+    if not isinstance(value, str):
+        return isinstance(value, dict)
+    try:
+        return isinstance(json.loads(value), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def items(text: str) -> list[tuple[tuple[str, ...], Any]]:
+    """Return the JSON values that a text may call with, each with the keys that lead to it.
+
+    An object is one, and of a list every item is; any other text has none. They are read as the
+    most careless reader would, so that nothing that somebody may carry out is left unjudged.
+    """
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
         return []
     if isinstance(data, dict):
         return [((), data)]
-    items = enumerate(data) if isinstance(data, list) else ()
-    return [((str(number),), item) for number, item in items if isinstance(item, dict)]
+    listed = enumerate(data) if isinstance(data, list) else ()
+    return [((str(number),), item) for number, item in listed]

@@ -12,16 +12,20 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from energy_guard.errors import InputError
+from energy_guard.json_text import read_portable_json
 from energy_guard.locate import Range, Span, span_of
 from energy_guard.locate.fields import place, scan, values
 from energy_guard.request import Message, ToolCall
 from energy_guard.score import Score, Scorer
 from energy_guard.shown import shown_text
-from energy_guard.tool_calls import arguments_key, objects, tagged_calls
+from energy_guard.tool_calls import arguments_key, items, tagged_calls
 from energy_guard.trace import Trace
 
 UNREAD: Final = "a call, but not JSON alone or between <tool_call> tags: it is not carried out"
 """What is wrong with a call that is written in another form."""
+
+NOT_PORTABLE: Final = "a call, but its JSON is not the same for every reader: it is not carried out"
+"""What is wrong with a call that has a key twice, or a value that JSON or UTF-8 does not have."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,8 @@ def read_calls(trace: Trace, names: Sequence[str], scorer: Scorer, forced: bool)
 
     What is written like a call inside reasoning is not carried out, though its values are judged. A
     call in another form (behind words, in a code fence, in double braces) is an unread one: it is
-    no answer for a user.
+    no answer for a user. So is whatever stands between tags, or in a list with a call, and is no
+    call of one of these tools, and a call whose JSON readers take differently.
 
     Args:
         trace: of the answer.
@@ -164,29 +169,78 @@ def read_calls(trace: Trace, names: Sequence[str], scorer: Scorer, forced: bool)
         forced: whether the answer has to be a call.
     """
     text, tagged = trace.text, tagged_calls(trace)
-    places = [inside for _, inside in tagged] or [(0, len(text))]
-    calls: list[ReadCall] = []
-    unread: list[UnreadCall] = []
-    for start, end in places:
-        found = objects(text[start:end])
-        if tagged and not found and not forced:
-            unread.append(UnreadCall(text[start:end], UNREAD))
-        for keys, data in found:
-            key, name = arguments_key(data), data.get("name")
-            if key is not None and isinstance(name, str) and name in names:
-                detail = _detail(trace, (start, end), (*keys, key), scorer, data)
-                calls.append(ReadCall(name, data[key], detail))
-            elif forced:
-                unread.append(UnreadCall(text[start:end], f"no tool is named {name!r}"))
-    rest = _beside(trace, tagged)
-    if not tagged and not calls:
-        rest = shown_text(text, trace.reasoning_open)
+    if tagged:
+        found = [
+            call
+            for _, inside in tagged
+            for call in _called(trace, inside, names, scorer, meant=True)
+            or [UnreadCall(text[slice(*inside)], UNREAD)]
+        ]
+    else:
+        found = _called(trace, (0, len(text)), names, scorer, meant=forced)
+    calls = tuple(call for call in found if isinstance(call, ReadCall))
+    unread = [call for call in found if isinstance(call, UnreadCall)]
+    beside = _beside(trace, tagged)
+    rest = beside if found else shown_text(text, trace.reasoning_open)
     if not forced and _looks_like_call(rest, names):
         unread.append(UnreadCall(rest, UNREAD))
+        beside = ""
     if forced and not calls and not unread:
         unread.append(UnreadCall(text, f"the call is not complete ({trace.finish_reason})"))
-    beside = "" if unread and not tagged else _beside(trace, tagged)
-    return ReadCalls(tuple(calls), tuple(unread), beside)
+    return ReadCalls(calls, tuple(unread), beside)
+
+
+def _called(
+    trace: Trace, inside: Range, names: Sequence[str], scorer: Scorer, *, meant: bool
+) -> list[ReadCall | UnreadCall]:
+    """What the JSON in a part of an answer calls; nothing if it is none, or is an answer itself.
+
+    meant: whether it has to be a call; else it is one if anything in it is written like one.
+    """
+    written = trace.text[slice(*inside)]
+    found = items(written)
+    if not found or not (meant or any(_is_meant(data, names) for _, data in found)):
+        return []
+    try:
+        read_portable_json(written)
+    except (ValueError, RecursionError) as error:
+        return [UnreadCall(written, f"{NOT_PORTABLE}: {error}")]
+    return [_call(trace, inside, keys, data, names, scorer) for keys, data in found]
+
+
+def _is_meant(data: Any, names: Sequence[str]) -> bool:
+    """Whether JSON is meant as a call, be it a good one or not."""
+    if not isinstance(data, dict) or not isinstance(data.get("name"), str):
+        return False
+    return data["name"] in names or "arguments" in data or "parameters" in data
+
+
+def _call(
+    trace: Trace,
+    inside: Range,
+    keys: tuple[str, ...],
+    data: Any,
+    names: Sequence[str],
+    scorer: Scorer,
+) -> ReadCall | UnreadCall:
+    """The call that a JSON value makes. keys: to the value, in the JSON inside."""
+    written = trace.text[slice(*inside)]
+    name = data.get("name") if isinstance(data, dict) else None
+    if not isinstance(name, str):
+        return UnreadCall(written, "a call is an object with a name and arguments")
+    if name not in names:
+        return UnreadCall(written, f"no tool is named {name!r}")
+    key = arguments_key(data)
+    if key is None:
+        return UnreadCall(written, f"the call of {name} has no object of arguments")
+    arguments = data[key]
+    if isinstance(arguments, str):
+        try:
+            arguments = read_portable_json(arguments)
+        except (ValueError, RecursionError) as error:
+            return UnreadCall(written, f"{NOT_PORTABLE}: {error}")
+    scores = _scores(trace, inside, (*keys, key), scorer, arguments)
+    return ReadCall(name, arguments, {"name": name, "arguments": scores})
 
 
 def _looks_like_call(text: str, names: Sequence[str]) -> bool:
@@ -205,25 +259,29 @@ def _beside(trace: Trace, tagged: Sequence[tuple[Range, Range]]) -> str:
     return shown_text(text, trace.reasoning_open).strip()
 
 
-def _detail(
-    trace: Trace, inside: Range, keys: tuple[str, ...], scorer: Scorer, data: dict[str, Any]
+def _scores(
+    trace: Trace, inside: Range, keys: tuple[str, ...], scorer: Scorer, arguments: dict[str, Any]
 ) -> dict[str, Any]:
-    """The call with a score for every argument: the tokens of its value are a span of its own.
+    """A score for every argument of a call: the tokens of its value are a span of its own.
 
-    keys: to the arguments, in the JSON inside. data: the object that has name and arguments.
+    Of arguments that stand in a string, that string is the span of each.
+
+    keys: to the arguments, in the JSON inside.
     """
     start, end = inside
     nodes = scan(trace.text[start:end]) or []
-    arguments = {}
-    for name in data[keys[-1]]:
-        top = place(nodes, (*keys, name))
+    whole = place(nodes, keys)
+    in_string = whole is not None and nodes[whole].leaf
+    scores = {}
+    for name in arguments:
+        top = whole if in_string else place(nodes, (*keys, name))
         places = [] if top is None else values(nodes, top)
         located = span_of(trace, [(start + a, start + b) for a, b in places])
         score = scorer.score(trace, located) if isinstance(located, Span) else None
-        arguments[name] = {
+        scores[name] = {
             "score": score.value if isinstance(score, Score) else None,
             "span": {"start": located.start, "end": located.end, "text": located.text}
             if isinstance(located, Span)
             else None,
         }
-    return {"name": data["name"], "arguments": arguments}
+    return scores

@@ -34,6 +34,8 @@ def trace_of(text: str) -> Trace:
         (CALL.replace("Bob", "<think>Bob</think>"), ["pay", "<think>Bob</think>", "1", "2"]),
         (f"<think>Hm.</think><tool_call>{CALL}</tool_call>", ["pay", "Bob", "1", "2"]),
         (f"I would write {CALL}", []),
+        (r'{"name": "pay", "arguments": "{\"to\": 9}"}', ["pay", r"{\"to\": 9}"]),
+        ('{"name": "pay", "arguments": {"to": 1, "to": 2}}', ["pay", "1", "2"]),
         ('{"name": "Bob", "age": 9}', []),
         ("Paris", []),
     ],
@@ -51,6 +53,14 @@ def test_two_calls_stand_where_they_were_written() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "[1]", '{"name": 1, "arguments": {}}', "[" * 9999])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "[1]", "[" * 9999),
+        '{"name": 1, "arguments": {}}',
+        '{"name": "pay", "arguments": "9"}',
+        '{"name": "pay", "arguments": "to Bob"}',
+    ],
+)
 def test_other_texts_are_no_calls(text: str) -> None:
     assert not is_call(text)

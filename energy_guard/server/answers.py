@@ -9,6 +9,7 @@ import json
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Final, Self
 
 from energy_guard.result import Result
@@ -115,9 +116,7 @@ class AnswerChoice:
         this on.
         """
         entries = self.token_list() if wanted.logprobs else None
-        if wanted.chat:
-            return {"content": entries, "refusal": None, KEY: self.told}
-        return text_logprobs(entries) | {KEY: self.told}
+        return listed_logprobs(entries, wanted.chat) | {KEY: self.told}
 
 
 def guard_object(result: Result, details: Details) -> dict[str, Any]:
@@ -181,17 +180,26 @@ def shown_pieces(trace: Trace) -> tuple[ShownPiece, ...]:
     return tuple(pieces)
 
 
-def text_logprobs(entries: list[dict[str, Any]] | None) -> dict[str, Any]:
-    """Return the tokens of a plain completion in the form of that endpoint."""
+def listed_logprobs(
+    entries: list[dict[str, Any]] | None, chat: bool, start: int = 0
+) -> dict[str, Any]:
+    """Return the `logprobs` of an answer, or of a chunk of it, in the form of its endpoint.
+
+    Args:
+        entries: its tokens; None if they are not listed.
+        chat: whether the answer is a message; else it is a plain completion.
+        start: how many characters the tokens before it have.
+    """
+    if chat:
+        return {"content": entries, "refusal": None}
     if entries is None:
         return {"tokens": None, "token_logprobs": None, "top_logprobs": None, "text_offset": None}
     tokens = [entry["token"] for entry in entries]
-    offsets = [sum(map(len, tokens[:t])) for t in range(len(tokens))]
     return {
         "tokens": tokens,
         "token_logprobs": [entry["logprob"] for entry in entries],
         "top_logprobs": [
             {each["token"]: each["logprob"] for each in entry["top_logprobs"]} for entry in entries
         ],
-        "text_offset": offsets,
+        "text_offset": list(accumulate(map(len, tokens), initial=start))[:-1],
     }

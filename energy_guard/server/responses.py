@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from energy_guard.server.answers import KEY, AnswerChoice, text_logprobs, usage, worst
+from energy_guard.server.answers import KEY, AnswerChoice, listed_logprobs, usage, worst
 from energy_guard.server.asked import Wanted
 
 DONE: Final = b"data: [DONE]\n\n"
@@ -60,9 +60,9 @@ class Envelope:
         """Return the first chunk of a choice."""
         return self._chunk(index, {"role": "assistant", "content": ""})
 
-    def text(self, index: int, text: str, entries: list[dict[str, Any]] | None = None) -> bytes:
-        """Return a chunk with text, and with its tokens if they are listed."""
-        return self._chunk(index, {"content": text}, self._listed(entries))
+    def text(self, index: int, text: str, logprobs: dict[str, Any] | None = None) -> bytes:
+        """Return a chunk with text, and with the `logprobs` of its tokens if they are listed."""
+        return self._chunk(index, {"content": text}, logprobs)
 
     def retracted(self, index: int, attempt: int) -> bytes:
         """Return a chunk that says that the text so far is not the answer."""
@@ -70,9 +70,14 @@ class Envelope:
 
     def pieces(self, index: int, choice: AnswerChoice) -> Iterator[bytes]:
         """Yield an answer that is judged, piece by piece."""
+        start = 0
         for piece in choice.pieces:
             entries = choice.listed(piece) if self.wanted.logprobs else None
-            yield self.text(index, piece.text, entries)
+            if entries is None:
+                yield self.text(index, piece.text)
+                continue
+            yield self.text(index, piece.text, listed_logprobs(entries, self.wanted.chat, start))
+            start += sum(len(entry["token"]) for entry in entries)
         if not choice.pieces and choice.content:  # what stands beside calls
             yield self.text(index, choice.content)
 
@@ -93,22 +98,13 @@ class Envelope:
             calls = [{"index": i} | call for i, call in enumerate(choice.calls)]
             yield self._chunk(index, {"tool_calls": calls})
         entries = choice.token_list() if tokens and self.wanted.logprobs else None
-        logprobs = (self._listed(entries) or {"content": None, "refusal": None}) | {
-            KEY: choice.told
-        }
+        logprobs = listed_logprobs(entries, self.wanted.chat) | {KEY: choice.told}
         yield self._chunk(index, {}, logprobs, finish_reason=choice.finish_reason, told=choice.told)
 
     def counted(self, choices: Sequence[AnswerChoice]) -> bytes:
         """Return the chunk with the number of tokens."""
         counts = usage(choices, self.wanted.copies)
         return event(self._head("chat.completion.chunk") | {"choices": [], "usage": counts})
-
-    def _listed(self, entries: list[dict[str, Any]] | None) -> dict[str, Any] | None:
-        if entries is None:
-            return None
-        if self.wanted.chat:
-            return {"content": entries, "refusal": None}
-        return text_logprobs(entries)
 
     def _said(self, choice: AnswerChoice) -> dict[str, Any]:
         if self.wanted.chat:

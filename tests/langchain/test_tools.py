@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -48,11 +49,10 @@ OTHER = '{"name":"add","parameters":{"y":'
         (['[{"foo":1},' + ONE, "1", "}}]"], [{"x": "1"}]),
         (["[7," + ONE, "1", "}}]"], [{"x": "1"}]),
         (['{"parameters":{"y":2},' + ONE[1:], "1", "}}"], [{"x": "1"}]),
-        (['{"arguments":{"x":2},' + ONE[1:], "1", "}}"], [{"x": "1"}]),
         ([ONE, "1", ',"arguments":{"y":', "3", "}}}"], [{"x": "1", "arguments": "3"}]),
         (["[" + ONE, "1", "}}," + OTHER, "2", "}}]"], [{"x": "1"}, {"y": "2"}]),
     ],
-    ids=["no call before", "no object before", "both keys", "key twice", "nested key", "two"],
+    ids=["no call before", "no object before", "both keys", "nested key", "two"],
 )
 def test_each_argument_is_scored_where_it_stands(
     answer: list[str], spans: list[dict[str, str]]
@@ -170,3 +170,86 @@ def test_a_call_that_cannot_be_read_is_told_of_beside_one_that_can() -> None:
 def test_words_about_a_tool_are_an_answer(answer: str) -> None:
     message = answered(answer)
     assert (message.content, message.invalid_tool_calls) == (answer, [])
+
+
+TAGS = "<tool_call>{}</tool_call>"
+NO_CALLS = [
+    ('{"name": "sub", "arguments": {"x": 1}}', "no tool is named 'sub'"),
+    (r'{"name": "\ud800", "arguments": {}}', "surrogate"),
+    ('{"name": "add"}', "the call of add has no object of arguments"),
+    ('{"name": "add", "arguments": null}', "the call of add has no object of arguments"),
+    ('{"name": "add", "arguments": "1 and 2"}', "the call of add has no object of arguments"),
+    ('{"name": "add", "arguments": "[1, 2]"}', "the call of add has no object of arguments"),
+    ('{"name": "add", "arguments": {"x": NaN}}', "NaN is no value of JSON"),
+    ('{"name": "add", "arguments": {"x": -Infinity}}', "-Infinity is no value of JSON"),
+    ('{"name": "add", "arguments": {"x": [1e999]}}', "a number in it is too large"),
+    ('{"name": "add", "arguments": {"x": 1, "x": 2}}', "the key 'x' is given twice"),
+    ('{"arguments": {"x": 2}, "name": "add", "arguments": {"x": 1}}', "'arguments' is given twice"),
+    ('{"name": "add", "name": "sub", "arguments": {}}', "the key 'name' is given twice"),
+    (r'{"name": "add", "arguments": {"x": "\ud800"}}', "half a surrogate pair"),
+    (r'{"name": "add", "arguments": {"\udc00": 1}}', "half a surrogate pair"),
+    (r'{"name": "add", "arguments": "{\"x\": NaN}"}', "NaN is no value of JSON"),
+    (r'{"name": "add", "arguments": "{\"x\": 1, \"x\": 2}"}', "the key 'x' is given twice"),
+    (r'{"name": "add", "arguments": "{\"x\": \"\\ud800\"}"}', "half a surrogate pair"),
+]
+
+
+@pytest.mark.parametrize("form", ["{}", "[{}]", TAGS, TAGS.replace("{}", "[{}]")])
+@pytest.mark.parametrize(("written", "error"), NO_CALLS)
+def test_json_that_is_no_good_call_of_a_tool_is_neither_made_nor_shown(
+    written: str, error: str, form: str
+) -> None:
+    message = answered(form.replace("{}", written))
+    assert (message.tool_calls, message.content) == ([], "")
+    [told] = message.invalid_tool_calls
+    assert error in str(told["error"])
+    assert written in str(told["args"])
+
+
+@pytest.mark.parametrize("other", ['{"foo": 1}', "7", '"add"', '{"arguments": {"x": 1}}'])
+@pytest.mark.parametrize("form", ["{}", TAGS])
+def test_an_item_beside_a_call_that_is_none_is_told_of(other: str, form: str) -> None:
+    message = answered(form.replace("{}", f"[{other}, {CALL}]"))
+    assert [call["args"] for call in message.tool_calls] == [{"x": 1}]
+    assert message.content == ""
+    [told] = message.invalid_tool_calls
+    assert told["error"] == "a call is an object with a name and arguments"
+
+
+@pytest.mark.parametrize("inside", ['{"foo": 1}', '"add"', "7", "[]", "[7]", "add(1)", ""])
+def test_what_stands_between_tags_and_is_no_call_is_told_of(inside: str) -> None:
+    message = answered(TAGS.replace("{}", inside))
+    assert (message.tool_calls, message.content) == ([], "")
+    assert [call["args"] for call in message.invalid_tool_calls] == [inside]
+
+
+@pytest.mark.parametrize("form", ["{}", "[{}]", TAGS])
+def test_arguments_in_a_string_are_read_and_scored_as_a_whole(form: str) -> None:
+    before, after = form.split("{}")
+    inside = json.dumps(json.dumps({"x": 1, "y": 2}))[1:-1]
+    message = answered(before + '{"name": "add", "arguments": "', inside, '"}' + after)
+    assert [call["args"] for call in message.tool_calls] == [{"x": 1, "y": 2}]
+    assert message.invalid_tool_calls == []
+    assert scored(message) == [{"x": inside, "y": inside}]
+
+
+@pytest.mark.parametrize("form", ["{}", TAGS])
+def test_risky_arguments_in_a_string_are_withheld(form: str) -> None:
+    before, after = form.split("{}")
+    said = [before + '{"name": "add", "arguments": "', r"{\"x\": ", "900", '}"}' + after]
+    assert called(*said).tool_calls[0]["args"] == {"x": 900}
+    with pytest.raises(AnswerWithheldError):
+        called(*said[:2], ("900", WRONG), said[3])
+
+
+def test_a_call_beside_tags_that_cannot_be_read_is_not_shown() -> None:
+    message = answered(f"{TAGS.replace('{}', CALL)}\n```json\n{CALL}\n```")
+    assert [call["args"] for call in message.tool_calls] == [{"x": 1}]
+    assert [call["error"] for call in message.invalid_tool_calls] == [UNREAD]
+    assert message.content == ""
+
+
+@pytest.mark.parametrize("answer", ["[]", '["add"]', '[{"name": "Oslo"}, 7]', '{"x": 1, "x": NaN}'])
+def test_json_that_is_not_meant_as_a_call_is_an_answer(answer: str) -> None:
+    message = answered(answer)
+    assert (message.content, message.tool_calls, message.invalid_tool_calls) == (answer, [], [])

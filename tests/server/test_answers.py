@@ -164,6 +164,50 @@ def test_a_call_in_a_form_that_cannot_be_read_is_no_answer() -> None:
     assert len(data["energy_guard"]["unread_tool_calls"]) == 1
 
 
+@pytest.mark.parametrize("form", ["{}", "[{}]", "<tool_call>{}</tool_call>"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{"name": "wether", "arguments": {"city": "Paris"}}',
+        '{"name": "weather"}',
+        '{"name": "weather", "arguments": "Paris"}',
+        '{"name": "weather", "arguments": {"city": NaN}}',
+        '{"name": "weather", "arguments": {"city": 1e999}}',
+        '{"name": "weather", "arguments": {"city": "Paris", "city": "Rome"}}',
+        r'{"name": "weather", "arguments": {"city": "\ud800"}}',
+        r'{"name": "weather", "arguments": {"\ud800": "Paris"}}',
+    ],
+)
+def test_a_call_that_no_program_should_make_is_a_refusal(written: str, form: str) -> None:
+    response = told([(form.replace("{}", written), 0.99)], policy=LAX, tools=[TOOL])
+    assert response.status_code == 200
+    [choice] = response.json()["choices"]
+    assert choice["finish_reason"] == "content_filter"
+    assert choice["message"]["content"] is None and choice["message"]["refusal"]
+    assert "tool_calls" not in choice["message"]
+    assert len(response.json()["energy_guard"]["unread_tool_calls"]) == 1
+
+
+def test_a_call_is_not_made_beside_one_that_cannot_be_read() -> None:
+    both = '[{"name": "weather", "arguments": {"city": "Paris"}}, {"name": "weather"}]'
+    [choice] = told([(both, 0.99)], policy=LAX, tools=[TOOL]).json()["choices"]
+    assert choice["finish_reason"] == "content_filter"
+    assert "tool_calls" not in choice["message"]
+
+
+def test_arguments_in_a_string_are_the_same_call() -> None:
+    said = [
+        ('{"name": "weather", "arguments": "', 0.99),
+        (r"{\"city\": \"Paris\"}", 0.97),
+        ('"}', 0.99),
+    ]
+    data = told(said, tools=[TOOL]).json()
+    [call] = data["choices"][0]["message"]["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == {"city": "Paris"}
+    [scored] = data["energy_guard"]["tool_calls"]
+    assert scored["arguments"]["city"]["score"] == pytest.approx(0.0305, abs=1e-4)
+
+
 def test_a_withheld_call_is_not_made() -> None:
     unsure = [CALL[0], ("Tim", 0.2), ("buktu", 0.99), CALL[3]]
     response = told(unsure, tools=[TOOL], tool_choice="required")

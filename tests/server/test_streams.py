@@ -146,6 +146,33 @@ def test_a_plain_completion_is_streamed(stream: str) -> None:
     assert {chunk["object"] for chunk in found} == {"text_completion"}
 
 
+@pytest.mark.parametrize("stream", ["hold", "live"])
+def test_the_tokens_of_a_streamed_completion_are_those_of_the_whole_one(stream: str) -> None:
+    think = [("<think>", 0.9), ("Lyon?", 0.9), ("</think>", 0.9), ("\n\n", 0.9), *SURE]
+    asked: dict[str, Any] = {"prompt": "The capital", "logprobs": 0}
+    with served(Guard(Scripted.saying(think, think), LAX)) as server:
+        whole = server.http.post("/v1/completions", json=asked).json()["choices"][0]["logprobs"]
+        body = asked | {"stream": True} | mode(stream)
+        found = chunks(server.http.post("/v1/completions", json=body).text)
+    parts = [part for chunk in found if (part := chunk["choices"][0]["logprobs"])]
+    del whole["energy_guard"]
+    assert whole["text_offset"] == [0, 15, 18, 20]
+    assert {name: [each for part in parts for each in part[name] or ()] for name in whole} == whole
+
+
+@pytest.mark.parametrize("fields", [{}, {"logprobs": 0}])
+@pytest.mark.parametrize("stream", ["hold", "live"])
+def test_the_last_chunk_of_a_completion_has_the_form_of_that_endpoint(
+    stream: str, fields: dict[str, Any]
+) -> None:
+    found = streamed(SURE, path="/v1/completions", prompt="?", **fields, **mode(stream))
+    last = found[-1]["choices"][0]["logprobs"]
+    assert last.keys() == {
+        *("tokens", "token_logprobs", "top_logprobs", "text_offset", "energy_guard")
+    }
+    assert last["energy_guard"]["verdict"] == "accept"
+
+
 def test_the_server_says_which_mode_is_usual() -> None:
     with served(Guard(Scripted.saying(WITHHELD, WITHHELD), STRICT), stream="live") as server:
         live, held = server.chat(stream=True), server.chat(stream=True, **mode("hold"))
