@@ -119,7 +119,7 @@ def private_result(result: Result) -> dict[str, Any]:
     data |= {
         "p_wrong": p_wrong and min(max(_rounded_up(p_wrong, _P_STEP), _P_STEP), 1 - _P_STEP),
         "score": score and _rounded_up(score, SCORE_STEP),
-        "prompt_tokens": None,
+        **dict.fromkeys(("prompt_tokens", "content_end")),
         "notes": list(result.notes),
         "sentences": [],
     }

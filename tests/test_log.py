@@ -327,6 +327,7 @@ def test_a_private_log_has_no_text_and_no_ids(tmp_path: Path, likely: float) -> 
     exact = {repr(value) for value in (result.score, result.p_wrong) if value}
     assert not exact & set(re.findall(r"-?\d+\.\d+", text)), "a score that is exact gives away, too"
     assert "prompt_tokens" not in text or json.loads(text)["result"]["prompt_tokens"] is None
+    assert all(json.loads(line)["result"]["content_end"] is None for line in text.splitlines())
 
 
 def of_a_private_log(log: TraceLog, *answers: Any, **settings: Any) -> list[LogEntry]:
