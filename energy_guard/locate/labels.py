@@ -34,8 +34,8 @@ def label_range(answer: str, choices: Sequence[str]) -> Range | NotLocated:
     """Return the first mention of the one choice that the answer names, in any letter case.
 
     Longer choices first: "New York City" is no mention of "New York". Words count whole, but for
-    labels in scripts that put no blanks between words. What a sentence says of the label ("not
-    York") is not understood.
+    longer labels in scripts that put no blanks between words. What a sentence says of the label
+    ("not York") is not understood.
 
     >>> label_range("It is York.", ("York", "Leeds"))
     (6, 10)
@@ -67,7 +67,8 @@ def _mentions(choice: str) -> re.Pattern[str]:
     """A label as whole words, its accents composed or not."""
     forms = {unicodedata.normalize(form, choice.strip()) for form in ("NFC", "NFD")}
     either = "|".join(r"\s+".join(map(re.escape, form.split())) for form in sorted(forms))
-    whole = either if _NO_BLANKS.search(choice) else rf"(?<![^\W_])(?:{either})(?![^\W_])"
+    within = _NO_BLANKS.search(choice) and len(choice.strip()) > 1  # 是 is in 不是
+    whole = either if within else rf"(?<![^\W_])(?:{either})(?![^\W_])"
     return re.compile(whole, re.IGNORECASE)
 
 

@@ -21,7 +21,7 @@ from energy_guard.energy import Row
 from energy_guard.errors import ConfigError, InputError, MismatchError
 from energy_guard.fitted import FittedDetector
 from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
-from energy_guard.policy import DEFAULT_DETECTOR
+from energy_guard.policy import DEFAULT_DETECTOR, UNCALIBRATED
 from energy_guard.profile.store import find, store, user_path
 from energy_guard.questions.answered import Answered
 from energy_guard.request import Message, Request
@@ -354,7 +354,7 @@ def test_a_profile_that_was_found_is_left_out_where_it_does_not_fit(own_profiles
     raw = guard.ask(Request.raw("Really?"))
     assert (raw.detector, raw.p_wrong) == (DEFAULT_DETECTOR, None)
     assert "mode 'chat'" in raw.notes[0] and "not used" in raw.notes[0]
-    assert raw.to_dict()["notes"] == list(raw.notes)
+    assert raw.to_dict()["notes"] == [*raw.notes, UNCALIBRATED]
     assert guard.score("Really?", "yes", fast=True).notes != ()
     for settings in ({"profile": made.profile}, {"policy": made.profile.policy()}):
         with pytest.raises(MismatchError, match="mode"):
