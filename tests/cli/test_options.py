@@ -40,7 +40,7 @@ OPTIONS = {
     "serve": f"{ENGINE} {JUDGING} --host --port --api-key --no-key --stream --max-tokens "
     "--max-waiting --timeout --reveal --refusal-as-content --log --log-private",
     "calibrate": f"data {ENGINE} {DATA} --max-risk --confidence --target --policy --system "
-    "--shots --detector --locator --out --resume --grader --unlabelled --labels "
+    "--shots --whole --detector --locator --out --resume --grader --unlabelled --labels "
     "--profile --json",
     "eval": f"data {ENGINE} {DATA} -n --out --resume --from-traces --baselines --told --probe "
     "--shots --system --detector --locator --profile --grader --json",
