@@ -152,13 +152,20 @@ def to_learn_from(parts: Mapping[Split, list[Answered]], *, promised: bool) -> l
 
 
 def profile_with(
-    scorer: Scorer, calibration: Calibration, *, info: ModelInfo, locator: str, **other: Any
+    scorer: Scorer,
+    calibration: Calibration,
+    *,
+    info: ModelInfo,
+    locator: str,
+    mode: Literal["chat", "raw"] = "chat",
+    **other: Any,
 ) -> Profile:
-    """Return a profile of a model. other: further fields of `Profile`, its mode among them."""
+    """Return a profile of a model. other: further fields of `Profile`."""
     return Profile(
         model=info.fingerprint,
         backend=info.backend,
         engine=dict(info.engine) or None,
+        mode=mode,
         detector=scorer.name,
         fitted=scorer if isinstance(scorer, FittedDetector) else None,
         locator=locator,

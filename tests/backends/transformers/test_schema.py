@@ -84,7 +84,7 @@ def test_the_answer_follows_a_grammar(backend: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "gbnf", ["root ::= nowhere", 'start ::= "a"', 'root ::= "open', 'root = "a"', ""]
+    "gbnf", ["root ::= nowhere", 'start ::= "a"', 'root ::= "open', 'root = "a"']
 )
 def test_a_grammar_with_a_mistake_is_refused(backend: Any, gbnf: str) -> None:
     with pytest.raises(InputError, match="grammar"):
