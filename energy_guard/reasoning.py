@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from functools import lru_cache
 from typing import Final
 
 from energy_guard.text import Range, merged
@@ -40,6 +41,12 @@ def reasoning(text: str, is_open: bool = False) -> list[Range]:
     >>> reasoning("<think>Lyon?</think>Paris")
     [(0, 20)]
     """
+    return list(_reasoning(text, is_open))
+
+
+@lru_cache(maxsize=8)
+def _reasoning(text: str, is_open: bool) -> tuple[Range, ...]:
+    """As `reasoning`: every sentence and every claim of an answer asks for it again."""
     ranges: list[Range] = []
     as_text = _CHANNELS_AS_TEXT.match(text)
     if as_text:
@@ -51,7 +58,7 @@ def reasoning(text: str, is_open: bool = False) -> list[Range]:
             ranges.append((closed, mark.end()))
     if marks.opened is not None:
         ranges.append((marks.opened, len(text)))
-    return merged(ranges)
+    return tuple(merged(ranges))
 
 
 class _Marks:

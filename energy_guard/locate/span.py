@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Self
@@ -196,16 +196,25 @@ def span_of(
     wanted = _without(merged(ranges), hidden)
     if not wanted:
         return NotLocated("no token covers the answer")
-    stops = [stop for _, stop in wanted]
-    tokens = []
-    for index, (begin, end) in enumerate(trace.alignment.offsets):
-        first = bisect_right(stops, begin)
-        if first < len(wanted) and wanted[first][0] < end:
-            tokens.append(index)
+    tokens = _tokens_in(trace.alignment.offsets, wanted)
     if not tokens:
         return NotLocated("no token covers the answer")
-    shown = _without([(wanted[0][0], stops[-1])], hidden)
+    shown = _without([(wanted[0][0], wanted[-1][1])], hidden)
     return Span(tuple(tokens), "".join(text[start:stop] for start, stop in shown))
+
+
+def _tokens_in(offsets: Sequence[Range], wanted: Iterable[Range]) -> list[int]:
+    """The tokens with a character in any of the ranges; only those near a range are looked at."""
+    ends = [end for _, end in offsets]
+    tokens: set[int] = set()
+    for start, stop in wanted:
+        for index in range(bisect_right(ends, start), len(offsets)):
+            begin, end = offsets[index]
+            if begin < stop:
+                tokens.add(index)
+            elif begin < end:  # one without content may stand before the rest of a split glyph
+                break
+    return sorted(tokens)
 
 
 def trimmed(text: str, start: int, end: int) -> Range:

@@ -28,6 +28,7 @@ from energy_guard.locate import (
     span_of,
     whole,
 )
+from energy_guard.text import merged
 from energy_guard.trace import Step, Trace
 
 SPECS = [
@@ -472,3 +473,26 @@ def test_a_text_is_located_by_a_locator_that_exists_and_by_a_list_of_choices() -
         locate_text("Which?", "York", locator="nose")
     with pytest.raises(InputError, match="the choices are one text"):
         locate_text("Which?", "York", choices="York")
+
+
+@given(
+    text=st.text(st.sampled_from("ab é日\u0301👨\u200d👩\n"), max_size=14),
+    cuts=st.lists(st.integers(0, 40), max_size=8),
+    ranges=st.lists(st.tuples(st.integers(0, 14), st.integers(1, 5)), min_size=1, max_size=3),
+)
+def test_a_span_has_each_token_that_shares_a_character(
+    text: str, cuts: list[int], ranges: list[tuple[int, int]]
+) -> None:
+    """Tokens that split a glyph, and those without content, included."""
+    raw = text.encode()
+    edges = [0, *sorted(min(cut, len(raw)) for cut in cuts), len(raw)]
+    steps = [Step(0, raw[a:b], 0.0, Row(0.0, 0.0, 0.0, 1.0)) for a, b in pairwise(edges)]
+    trace = Trace.from_steps(steps)
+    wanted = merged((start, start + length) for start, length in ranges)
+    expected = [
+        index
+        for index, (begin, end) in enumerate(trace.alignment.offsets)
+        if any(begin < stop and start < end for start, stop in wanted)
+    ]
+    found = span_of(trace, wanted)
+    assert (list(found.tokens) if isinstance(found, Span) else []) == expected
