@@ -298,7 +298,7 @@ def test_a_prompt_that_has_changed_is_not_read(
     evaluate([data], out=tmp_path / "out")
     model(asked=40)
     wording = Wording("Worded as in a later version.", ())
-    monkeypatch.setattr(stored, "request_of", lambda row: request_of(row, wording))
+    monkeypatch.setattr(stored, "request_of", lambda row, _: request_of(row, wording))
     with pytest.raises(InputError, match="not the one that was answered"):
         evaluate([data], out=tmp_path / "out", resume=True, probe=True)
 
