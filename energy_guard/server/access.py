@@ -13,13 +13,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from energy_guard.server.errors import ApiError, error_response, invalid
+from energy_guard.server.page import PAGE_PATHS
 from energy_guard.server.schemas import Body
 from energy_guard.server.settings import ServerSettings
 
 B = TypeVar("B", bound=Body)
 
-OPEN_PATHS: Final = frozenset({"/health"})
-"""What is served without a key: it says nothing of anybody's requests."""
+OPEN_PATHS: Final = frozenset({"/health", *PAGE_PATHS})
+"""What is served without a key: it says nothing of anybody's requests, and the page asks for it."""
 
 _BODY_S: Final = 30.0
 

@@ -16,6 +16,7 @@ from energy_guard.trace import Trace
 class Alternative:
     """A token in one place of an answer, and its log-probability before any sampling."""
 
+    id: int
     piece: bytes
     logprob: float
 
@@ -45,7 +46,7 @@ def alternatives(backend: Backend, request: Request, trace: Trace) -> list[list[
     with backend.session(request) as session:
         return [
             [
-                Alternative(session.piece_of(token), logprob)
+                Alternative(token, session.piece_of(token), logprob)
                 for token, logprob in zip(tokens, values, strict=True)
                 if math.isfinite(logprob)  # else the model itself rules it out
             ]

@@ -17,6 +17,7 @@ from energy_guard.score import Scorer
 from energy_guard.server.alternatives import Alternative
 from energy_guard.server.asked import Wanted
 from energy_guard.server.settings import Details
+from energy_guard.server.signals import token_signals
 from energy_guard.shown import ShownPiece, ShownStream
 from energy_guard.text import joined_glyphs
 from energy_guard.tools import ReadCalls, read_calls
@@ -35,8 +36,8 @@ class AnswerChoice:
     """One answer in OpenAI's terms.
 
     content: None if it is withheld or is a call. refusal: the text in its place. calls: in
-    OpenAI's form. pieces: the content by tokens. told: the guard's object. alternatives: for each
-    token; none if they were not asked for.
+    OpenAI's form. pieces: the content by tokens. told: the guard's object. signals, alternatives:
+    for each token; none if they were not asked for.
     """
 
     result: Result
@@ -46,6 +47,7 @@ class AnswerChoice:
     finish_reason: str
     pieces: tuple[ShownPiece, ...]
     told: dict[str, Any]
+    signals: Sequence[dict[str, Any]] = ()
     alternatives: Sequence[Sequence[Alternative]] = ()
 
     @classmethod
@@ -83,7 +85,9 @@ class AnswerChoice:
             )
             content = None if wanted.forced else called.text or None
             return cls(result, content, None, calls, "tool_calls", (), told)
-        return cls(result, result.text, None, (), ended, shown_pieces(result.trace), told)
+        pieces = shown_pieces(result.trace)
+        signals = token_signals(result, scorer) if wanted.signals else ()
+        return cls(result, result.text, None, (), ended, pieces, told, signals)
 
     def message(self, refusal_as_content: bool) -> dict[str, Any]:
         """Return the message of a chat."""
@@ -99,15 +103,17 @@ class AnswerChoice:
         """Return the tokens of a piece in OpenAI's form; log p is that of the raw row."""
         trace = self.result.trace
         nll = trace.nll
-        return [
-            Alternative(trace.pieces[t], -float(nll[t])).form
-            | {
-                "top_logprobs": [each.form for each in self.alternatives[t]]
-                if self.alternatives
-                else []
-            }
-            for t in piece.tokens
-        ]
+        listed = []
+        for t in piece.tokens:
+            entry = Alternative(int(trace.ids[t]), trace.pieces[t], -float(nll[t])).form
+            others = self.alternatives[t] if self.alternatives else []
+            entry["top_logprobs"] = [self._other(each) for each in others]
+            listed.append(entry | ({KEY: self.signals[t]} if self.signals else {}))
+        return listed
+
+    def _other(self, other: Alternative) -> dict[str, Any]:
+        """The form of a token that could have been chosen; with its id, an answer may go on so."""
+        return other.form | ({KEY: {"id": other.id}} if self.signals else {})
 
     def logprobs(self, wanted: Wanted) -> dict[str, Any]:
         """Return the `logprobs` of a choice, with the guard's object in it.

@@ -21,6 +21,7 @@ from energy_guard.server.asked import Wanted, turns_of, wanted_of_chat, wanted_o
 from energy_guard.server.errors import ApiError, error_response, failed, stopping
 from energy_guard.server.guardrail import UNKNOWN, GuardrailBody, Questions, decision
 from energy_guard.server.metrics import CountedResponses
+from energy_guard.server.page import page_routes
 from energy_guard.server.schemas import ChatBody, ScoreBody, TextBody
 from energy_guard.server.service import Service
 from energy_guard.server.settings import ServerSettings
@@ -40,6 +41,7 @@ def create_app(guard: Guard, settings: ServerSettings) -> Starlette:
     service = Service(guard, settings)
     endpoints = Endpoints(service)
     routes = [
+        *page_routes(),
         Route("/v1/chat/completions", endpoints.chat, methods=["POST"]),
         Route("/v1/completions", endpoints.text, methods=["POST"]),
         Route("/v1/score", endpoints.score, methods=["POST"]),

@@ -47,8 +47,10 @@ class Wanted:
 
     requests: one a choice. copies: how many in a row are the same. chat: whether answers are
     messages. tools: names of functions that an answer may call. forced: it must call one.
-    structured: text cannot stand for it. logprobs: whether every token is listed. stream: None for
-    one response. usage: whether a stream ends with the number of tokens.
+    structured: text cannot stand for it. logprobs: whether every token is listed; signals: with what
+    the guard measured. beginning: token ids that the answer begins with; none for an answer that
+    the model begins. stream: None for one response. usage: whether a stream ends with the number
+    of tokens.
     """
 
     requests: tuple[Request, ...]
@@ -58,6 +60,8 @@ class Wanted:
     forced: bool = False
     structured: bool = False
     logprobs: bool = False
+    signals: bool = False
+    beginning: tuple[int, ...] = ()
     details: Details = "summary"
     stream: StreamMode | None = None
     usage: bool = False
@@ -98,7 +102,9 @@ def wanted_of_chat(
     options["tools"] = tuple(map(json.dumps, tools)) if takes_tools else ()
     options["alternatives"] = body.top_logprobs or 0
     options["constraint"] = None if schema is None else JsonSchema(schema)
-    held = bool(tools)  # what may be a call is no text to show
+    beginning = body.energy_guard.beginning or ()
+    # What may be a call is no text to show, and the verdict of a whole comes after its parts.
+    held = bool(tools or beginning)
     return Wanted(
         requests=_choices(Request.chat(told, **options), body.n, settings),
         chat=True,
@@ -107,6 +113,8 @@ def wanted_of_chat(
         forced=bool(forced),
         structured=schema is not None,
         logprobs=bool(body.logprobs),
+        signals=body.energy_guard.signals,
+        beginning=beginning,
         details=_details(body.energy_guard.details, settings),
         stream=_stream(body, body.energy_guard, settings, held),
         usage=body.stream_options is not None and body.stream_options.include_usage,

@@ -60,9 +60,22 @@ class Envelope:
         """Return the first chunk of a choice."""
         return self._chunk(index, {"role": "assistant", "content": ""})
 
-    def text(self, index: int, text: str, logprobs: dict[str, Any] | None = None) -> bytes:
-        """Return a chunk with text, and with the `logprobs` of its tokens if they are listed."""
-        return self._chunk(index, {"content": text}, logprobs)
+    def text(
+        self,
+        index: int,
+        text: str,
+        logprobs: dict[str, Any] | None = None,
+        told: dict[str, Any] | None = None,
+    ) -> bytes:
+        """Return a chunk with text.
+
+        Args:
+            index: of the choice.
+            text: what is added to it.
+            logprobs: of its tokens, if they are listed with it.
+            told: what the guard says of a text that is still being written.
+        """
+        return self._chunk(index, {"content": text}, logprobs, told=told)
 
     def retracted(self, index: int, attempt: int) -> bytes:
         """Return a chunk that says that the text so far is not the answer."""

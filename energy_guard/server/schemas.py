@@ -171,6 +171,17 @@ class GuardOptions(Body):
     stream: StreamMode | None = None
 
 
+class ChatGuardOptions(GuardOptions):
+    """What is asked of the guard in a chat, besides.
+
+    signals: each listed token, and each text of a stream, comes with what the guard measured.
+    beginning: ids of tokens that the answer begins with, which the model goes on from.
+    """
+
+    signals: bool = False
+    beginning: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(default=None, min_length=1)
+
+
 class AnswerBody(Body):
     """What chats and plain completions have in common. The last fields change no answer."""
 
@@ -207,6 +218,7 @@ class ChatBody(AnswerBody):
     """The body of `/v1/chat/completions`."""
 
     messages: tuple[Turn, ...] = Field(min_length=1, max_length=4096)
+    energy_guard: ChatGuardOptions = ChatGuardOptions()
     max_completion_tokens: int | None = Field(default=None, ge=1)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
@@ -221,6 +233,13 @@ class ChatBody(AnswerBody):
             raise ValueError("give max_completion_tokens or max_tokens, not both")
         if self.top_logprobs is not None and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs: true")
+        if self.energy_guard.signals and not self.logprobs:
+            raise ValueError("energy_guard.signals needs logprobs: true")
+        formed = self.tools or self.response_format or self.stop or (self.n or 1) > 1
+        if self.energy_guard.beginning and formed:
+            raise ValueError(
+                "energy_guard.beginning goes with none of tools, response_format, stop and n"
+            )
         names = [tool.function.name for tool in self.tools or ()]
         if len(set(names)) != len(names):
             raise ValueError("two tools have one name")

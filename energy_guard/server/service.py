@@ -19,10 +19,12 @@ from energy_guard.result import Result
 from energy_guard.server.alternatives import alternatives
 from energy_guard.server.answers import AnswerChoice
 from energy_guard.server.asked import Wanted
+from energy_guard.server.beginnings import go_on
 from energy_guard.server.jobs import ClientJob, Emit
 from energy_guard.server.metrics import Metrics
 from energy_guard.server.responses import Envelope
 from energy_guard.server.settings import ServerSettings
+from energy_guard.server.signals import running_signals
 from energy_guard.server.waiting import QueuePlace, WaitingLine
 
 T = TypeVar("T")
@@ -112,7 +114,13 @@ class Service:
 
     async def _whole(self, request: Request, wanted: Wanted) -> AnswerChoice:
         began = time.monotonic()
-        return await self._choice(await self.guard.aask(request), request, wanted, began)
+        beginning = wanted.beginning
+        if beginning:
+            guard = self.guard
+            result = await run(guard.backend, request, lambda asked: go_on(guard, asked, beginning))
+        else:
+            result = await self.guard.aask(request)
+        return await self._choice(result, request, wanted, began)
 
     async def _held(
         self, index: int, request: Request, envelope: Envelope, emit: Emit
@@ -131,6 +139,7 @@ class Service:
         began = time.monotonic()
         begun = False  # nothing is sent before the engine has taken the request
         result: Result | None = None
+        guard = self.guard.for_request(request)
         release: Release = "sentence" if envelope.wanted.stream == "sentence" else "token"
         async with aclosing(self.guard.astream(request, release=release)) as events:
             async for event in events:
@@ -138,7 +147,10 @@ class Service:
                     begun = True
                     emit(envelope.first(index))
                 if isinstance(event, Text):
-                    emit(envelope.text(index, event.text))
+                    told = None
+                    if envelope.wanted.signals:
+                        told = running_signals(event, guard.policy, guard.detector)
+                    emit(envelope.text(index, event.text, told=told))
                 elif isinstance(event, Retracted):
                     emit(envelope.retracted(index, event.attempt))
                 elif isinstance(event, Done):

@@ -1,0 +1,126 @@
+// Questions with their answers, kept by this browser alone. Of an answer that is withheld the
+// server sends no word and no token, so there is none here.
+
+const PLACE = "energy-guard.turns";
+
+/** The turns so far. `stored`: whether they outlast this page. */
+export class Turns {
+  constructor(storage) {
+    this.storage = storage;
+    this.list = [];
+    this.stored = storage !== null;
+    this.#load();
+  }
+
+  #load() {
+    let found = null;
+    try {
+      found = JSON.parse(this.storage?.getItem(PLACE) ?? "[]");
+    } catch (error) {
+      if (error instanceof SyntaxError) return; // not ours, or cut off: the next turn replaces it
+      this.stored = false;
+    }
+    if (Array.isArray(found) && found.every(isTurn)) this.list = found;
+  }
+
+  keep() {
+    if (!this.storage) return;
+    try {
+      this.storage.setItem(PLACE, JSON.stringify(this.list));
+      this.stored = true;
+    } catch {
+      this.stored = false; // full, or refused: memory still has them
+    }
+  }
+
+  clear() {
+    this.list = [];
+    try {
+      this.storage?.removeItem(PLACE);
+    } catch {
+      this.stored = false;
+    }
+  }
+
+  /** The messages of a chat that goes on with a question after the first `count` turns. */
+  messages(count, question) {
+    const shown = this.list.slice(0, count).filter((turn) => turn.answer.guard.shown);
+    return [
+      ...shown.flatMap((turn) => [
+        { role: "user", content: turn.question },
+        { role: "assistant", content: turn.answer.text },
+      ]),
+      { role: "user", content: question },
+    ];
+  }
+
+  /** All turns as JSON text, for a file. */
+  exported() {
+    return JSON.stringify({ schema: 1, exported: new Date().toISOString(), turns: this.list }, null, 2);
+  }
+}
+
+/** The browser's storage, or null if it keeps none for this page. */
+export function storageOrNone() {
+  try {
+    return window.localStorage;
+  } catch {
+    return null;
+  }
+}
+
+function isTurn(turn) {
+  const answer = turn?.answer;
+  return (
+    typeof turn?.question === "string" &&
+    typeof answer?.text === "string" &&
+    typeof answer.guard?.verdict === "string" &&
+    typeof answer.guard.thresholds === "object" &&
+    Array.isArray(answer.pieces) &&
+    answer.pieces.every((piece) => typeof piece?.text === "string" && piece.tokens?.length > 0)
+  );
+}
+
+/**
+ * Make the answer of a turn from the last chunk of a stream.
+ * text: what was sent of it. refusal: what stands in its place if it is withheld.
+ */
+export function answerOf(chunk, text, refusal) {
+  const guard = chunk.energy_guard;
+  if (!guard.shown) return { guard, text: refusal ?? guard.text, pieces: [] };
+  return { guard, text, pieces: piecesOf(chunk.listed, text) };
+}
+
+/** Tokens as pieces of text: of several tokens that share a character the riskiest counts. */
+function piecesOf(listed, text) {
+  const decoder = new TextDecoder();
+  const pieces = [];
+  let open = [];
+  for (const entry of listed) {
+    open.push(entry);
+    const written = decoder.decode(new Uint8Array(entry.bytes), { stream: true });
+    if (!written && entry.bytes.length) continue; // a character is not complete yet
+    pieces.push(pieceOf(open, written));
+    open = [];
+  }
+  if (open.length) pieces.push(pieceOf(open, decoder.decode()));
+  if (pieces.length) pieces[0].text = pieces[0].text.trimStart();
+  const joined = pieces.map((piece) => piece.text).join("");
+  return joined.trim() === text.trim() ? pieces : []; // without its tokens rather than wrong
+}
+
+const LEVELS = ["high", "raised", "low"];
+
+function pieceOf(entries, text) {
+  const said = entries.map((entry) => entry.energy_guard);
+  return {
+    text,
+    level: LEVELS.find((level) => said.some((each) => each.level === level)) ?? null,
+    exact: said.some((each) => each.exact),
+    tokens: entries.map((entry) => ({ ...entry.energy_guard, others: entry.top_logprobs.map(otherOf) })),
+  };
+}
+
+function otherOf(entry) {
+  return { id: entry.energy_guard.id, text: entry.token, logprob: entry.logprob };
+}
