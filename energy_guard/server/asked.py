@@ -47,10 +47,10 @@ class Wanted:
 
     requests: one a choice. copies: how many in a row are the same. chat: whether answers are
     messages. tools: names of functions that an answer may call. forced: it must call one.
-    structured: text cannot stand for it. logprobs: whether every token is listed; signals: with what
-    the guard measured. beginning: token ids that the answer begins with; none for an answer that
-    the model begins. stream: None for one response. usage: whether a stream ends with the number
-    of tokens.
+    structured: text cannot stand for it. logprobs: whether every token is listed. signals: whether
+    it is listed with what the guard measured. beginning: token ids that the answer begins with;
+    none for an answer that the model begins. stream: None for one response. usage: whether a
+    stream ends with the number of tokens.
     """
 
     requests: tuple[Request, ...]

@@ -1,61 +1,50 @@
-"""The page at `/`: its files and headers, and what of a response it is told about each token."""
+"""The page at `/`: its files and headers."""
 
 from __future__ import annotations
 
 import re
 from importlib.resources import files
-from typing import Any
 
 import pytest
 from served import served
 
-from energy_guard import Guard, Policy
+from energy_guard import Guard
 from energy_guard.backends import Scripted
 from energy_guard.server import page
 from energy_guard.server.page import PAGE_PATHS
 
-STRICT = Policy(detector="nll:max", warn=0.5, abstain=1.0)
-SURE = [("The capital is ", 0.99), ("Par", 0.9), ("is", 0.99), (".", 0.99)]
-WITHHELD = [("The capital is ", 0.99), ("Tim", 0.2), ("buktu", 0.99), (".", 0.99)]
-LYON = [("Lyon", 0.6), (".", 0.99)]
-LYON_WHOLE = [("The capital is ", 0.99), *LYON]
+GUARD = Guard(Scripted.saying([("Paris", 0.99)]))
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-
-
-def guard(*scripts: list[tuple[str, float]], policy: Policy = STRICT) -> Guard:
-    return Guard(Scripted.saying(*scripts), policy)
-
-
-def asked(server: Any, **options: Any) -> Any:
-    return server.chat(logprobs=True, top_logprobs=2, energy_guard={"signals": True} | options)
+KINDS = {"css": "text/css", "js": "text/javascript"}
 
 
 @pytest.mark.parametrize("path", sorted(PAGE_PATHS))
 def test_every_file_of_the_page_is_guarded_by_its_headers(path: str) -> None:
-    with served(guard()) as server:
+    with served(GUARD) as server:
         response = server.http.get(path)
     assert response.status_code == 200
     assert response.headers["content-security-policy"] == CSP
     assert response.headers["x-content-type-options"] == "nosniff"
     assert response.headers["referrer-policy"] == "no-referrer"
-    kind = {"css": "text/css", "js": "text/javascript"}.get(path.rsplit(".")[-1], "text/html")
+    kind = KINDS.get(path.rsplit(".", 1)[-1], "text/html")
     assert response.headers["content-type"] == f"{kind}; charset=utf-8"
 
 
-def test_the_page_is_served_without_the_key_and_nothing_else_is() -> None:
-    with served(guard(SURE), api_key="sesame") as server:
+def test_the_page_is_served_without_the_key_and_what_it_asks_is_not() -> None:
+    with served(GUARD, api_key="sesame") as server:
         server.http.headers.pop("authorization")
         assert {server.http.get(path).status_code for path in PAGE_PATHS} == {200}
         assert server.http.get("/v1/models").status_code == 401
+        assert server.http.get("/page/").status_code == 401
         assert server.chat().status_code == 401
 
 
-def test_the_page_is_not_served_under_another_name_of_this_machine() -> None:
-    with served(guard()) as server:
-        assert server.http.get("/", headers={"host": "evil.example"}).status_code == 403
+def test_the_page_is_not_served_under_a_name_of_another_site() -> None:
+    with served(GUARD) as server:
+        assert server.http.get("/", headers={"host": "other.example"}).status_code == 403
 
 
 def test_every_file_in_the_folder_of_the_page_is_served() -> None:
@@ -64,26 +53,17 @@ def test_every_file_in_the_folder_of_the_page_is_served() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(PAGE_PATHS))
-def test_a_file_of_the_page_names_no_other_place_and_reads_no_html(path: str) -> None:
-    with served(guard()) as server:
+def test_a_file_of_the_page_names_no_other_place_and_writes_no_html(path: str) -> None:
+    with served(GUARD) as server:
         text = server.http.get(path).text
-    assert re.findall(r"https?://[^\"]+", text) == (
-        ["http://www.w3.org/2000/svg"] if path == "/page/elements.js" else []  # a namespace
-    )
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text)
-    assert not re.search(r"<script(?! type=\"module\" src)|<style| on\w+=| style=", text)
+    namespace = ["http://www.w3.org/2000/svg"] if path == "/page/elements.js" else []
+    assert re.findall(r"https?://[^\"'\s]+", text) == namespace
+    assert not re.search(r"(inner|outer|adjacent)HTML|document\.write|\beval\(", text, re.I)
+    if path == "/":  # its policy would have them do nothing
+        assert not re.search(r"<style|\son\w+=|\sstyle=|<script(?! type=\"module\" src=)", text)
 
 
-def test_signals_are_those_of_the_listed_tokens() -> None:
-    with served(guard(SURE)) as server:
-        choice = asked(server, details="shown").json()["choices"][0]
-    entries, told = choice["logprobs"]["content"], choice["logprobs"]["energy_guard"]
-    assert [entry["energy_guard"]["index"] for entry in entries] == [0, 1, 2, 3]
-    for entry in entries:
-        said = entry["energy_guard"]
-        token = told["tokens"][said["index"]]
-        assert {name: said[name] for name in token if name != "text"} == token | {"text": 0} and (
-            token.pop("text") == entry["token"]
-        ) if False else {n: said[n] for n in token if n != "text"} == {
-            n: v for n, v in token.items() if n != "text"
-        }
+@pytest.mark.parametrize("path", sorted(PAGE_PATHS))
+def test_a_file_of_the_page_is_short_enough_to_read(path: str) -> None:
+    with served(GUARD) as server:
+        assert len(server.http.get(path).text.splitlines()) < 400

@@ -169,7 +169,7 @@ def test_an_answer_with_a_beginning_that_does_not_end_is_refused() -> None:
         ([], "at least 1 item"),
         ([-1], "greater than or equal to 0"),
         (["The"], "valid integer"),
-        ([0], "a token of the beginning has no text"),
+        ([257], "a token of the beginning has no text"),
         ([10**9], "a token id is outside the model's vocabulary"),
     ],
     ids=["none", "negative", "text", "control", "unknown"],
