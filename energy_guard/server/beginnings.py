@@ -6,6 +6,7 @@ every word that is shown, and not of the words alone that are new.
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from energy_guard.guard import Guard
@@ -30,6 +31,10 @@ def go_on(guard: Guard, request: Request, beginning: tuple[int, ...]) -> Result:
     """
     if guard.measure(request).opens_reasoning:
         raise _refused("the answers of this model begin with reasoning, which a beginning cuts off")
+    limit = guard.policy.deadline_s  # of writing and replaying together
+    if limit is not None:
+        ends = time.monotonic() + limit
+        request = replace(request, deadline=min(ends, request.deadline or ends))
     with guard.backend.session(request) as session:
         prompt = session.beginning([request])  # all of it, as it is the only one
         asked = replace(request, messages=None, ids=(*prompt, *beginning), template_variables={})

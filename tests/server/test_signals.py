@@ -163,6 +163,15 @@ def test_an_answer_with_a_beginning_that_does_not_end_is_refused() -> None:
     assert "Lyon" not in response.text
 
 
+def test_an_answer_with_a_beginning_has_the_time_of_its_policy() -> None:
+    backend = Scripted.saying(SURE)
+    beginning = [backend.vocabulary.index(b"Par")]
+    policy = STRICT.model_copy(update={"deadline_s": 1e-6})
+    with served(Guard(backend, policy)) as server:
+        response = asked(server, beginning=beginning)
+    assert "did not come to an end (deadline)" in response.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("beginning", "why"),
     [

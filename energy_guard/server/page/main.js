@@ -37,6 +37,7 @@ async function ask(question) {
   turns.list.push({ question, asked: new Date().toISOString(), answer });
   views.push(view);
   settle();
+  view.element.scrollIntoView({ block: "nearest" }); // it has grown above the question
 }
 
 /** Have the last answer end otherwise. redraw: the next token is not to be the likeliest again. */
