@@ -272,6 +272,18 @@ def test_an_answer_stays_if_the_model_cannot_go_on(open_page: Open) -> None:
         assert turn.locator(".badge").inner_text() == "! warn"
 
 
+def test_limits_give_no_verdict_on_an_answer_that_is_being_written(open_page: Open) -> None:
+    with open_page(SURE, SURE, kind=Slow) as (page, _):
+        turn = ask(page)
+        turn.locator(".token").nth(0).click()
+        turn.get_by_role("button", name="Regenerate from this token").click()
+        turn.locator(".writing .token", has_text="The capital").wait_for()
+        move(page, "warn", 0.8)
+        assert turn.locator(".answer").get_attribute("class") == "answer writing"
+        turn.locator(".badge").wait_for()
+        assert turn.locator(".badge").inner_text() == "✓ accept"
+
+
 def test_only_the_last_answer_can_go_on(open_page: Open) -> None:
     with open_page(SURE, SURE) as (page, _):
         first, last = ask(page), ask(page)

@@ -9,14 +9,14 @@ const MARKS = { accept: "✓ accept", warn: "! warn", abstain: "✗ abstain", un
 /** A turn on the screen. While its answer is written it has text, and no verdict. */
 export class TurnView {
   constructor(question) {
-    this.answer = null;
     this.card = element("div", { class: "answer" });
     this.element = element("article", { class: "turn", tabindex: -1 }, element("h2", {}, question), this.card);
     this.restart();
   }
 
-  /** Take back whatever stands there: nothing is written yet. */
+  /** Take back whatever stands there: nothing is written yet, and no verdict is known. */
   restart() {
+    this.answer = null;
     this.said = element("p", { class: "said" });
     this.card.className = "answer writing";
     this.card.setAttribute("aria-busy", "true");
