@@ -166,7 +166,9 @@ class Service:
         self, result: Result, request: Request, wanted: Wanted, began: float
     ) -> AnswerChoice:
         self.metrics.answered(result, time.monotonic() - began)
-        choice = AnswerChoice.of(result, wanted, self.guard.for_request(request).detector)
+        # An answer with a beginning was judged as one that exists already.
+        judge = self.guard.for_request(request, alone=bool(wanted.beginning)).judge
+        choice = AnswerChoice.of(result, wanted, judge.detector)
         if not request.alternatives or not choice.pieces:
             return choice
         backend, trace = self.guard.backend, result.trace

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from served import Served, served
 
-from energy_guard import Guard, Policy, load
+from energy_guard import Guard, Policy, Profile, load
 from energy_guard.backends import Scripted
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.energy import FORMULAS
+from energy_guard.judge import Judge
+from energy_guard.profile import Calibration
 
 STRICT = Policy(detector="nll:max", warn=0.5, abstain=1.0)
 SURE = [("The capital is ", 0.99), ("Par", 0.55), ("is", 0.99), (".", 0.99)]
@@ -141,6 +144,29 @@ def test_an_answer_that_begins_with_given_tokens_is_judged_as_a_whole() -> None:
     assert data["energy_guard"]["score"] == pytest.approx(0.357, abs=0.001)  # -log 0.7, of "Lyon"
     assert data["energy_guard"]["finish_reason"] == "eos"
     assert any("first 1 tokens were given" in note for note in data["energy_guard"]["notes"])
+
+
+def test_tokens_of_an_answer_with_a_beginning_have_the_risk_that_it_was_judged_by() -> None:
+    backend = Scripted.saying(SURE, LYON, LYON_WHOLE)
+    with_retries = Profile(
+        model=backend.info.fingerprint,
+        backend="scripted",
+        mode="chat",
+        detector="entropy:max",
+        locator="automatic",
+        retries=1,
+        abstain=0.95,
+        calibration=Calibration(slope=1, intercept=0, n=98, n_wrong=40, lowest=0, highest=9),
+    )
+    plain = Guard(backend, profile=None)
+    judge = Judge.assemble(profile=with_retries, info=backend.info)
+    with served(plain.with_judge(replace(judge, found=True))) as server:
+        first = [entry["energy_guard"] for entry in entries_of(asked(server))]
+        assert [each["risk"] for each in first] == [each["entropy"] for each in first]
+        response = asked(server, beginning=[first[0]["id"]])
+    assert response.json()["energy_guard"]["detector"] == "nll:max"
+    said = [entry["energy_guard"] for entry in entries_of(response)]
+    assert [each["risk"] for each in said] == [each["nll"] for each in said]
 
 
 @pytest.mark.parametrize("stream", ["live", "sentence", "hold"])
