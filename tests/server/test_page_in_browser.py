@@ -241,6 +241,36 @@ def test_an_answer_without_a_score_is_judged_by_no_limit(open_page: Open) -> Non
         assert "Par" not in everything(page)
 
 
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"p_wrong": 0.7, "calibrated": True}, "accept"),
+        ({"p_wrong": 0.7, "calibrated": False}, "unscored"),
+        ({"p_wrong": 0.95, "calibrated": False}, "abstain"),
+        ({"p_wrong": None, "calibrated": False}, "abstain"),
+    ],
+    ids=["its own", "borrowed", "borrowed and above", "none"],
+)
+def test_a_risk_that_withholds_an_answer_never_shows_it(
+    open_page: Open, told: dict[str, Any], expected: str
+) -> None:
+    limits = {"on": "p_wrong", "warn": 0.3, "abstain": 0.5}
+    guard = {"verdict": "abstain", "thresholds": limits, "p_wrong_from": "profile"} | told
+    with open_page(SURE) as (page, _):
+        verdict = page.evaluate(
+            """async (guard) => {
+              const { Limits } = await import("/page/limits.js");
+              const limits = new Limits();
+              limits.learn(guard);
+              limits.move("abstain", 0.9);
+              limits.move("warn", 0.8);
+              return limits.verdict(guard);
+            }""",
+            guard,
+        )
+    assert verdict == expected
+
+
 def test_an_answer_goes_on_from_a_token_as_the_user_says(open_page: Open) -> None:
     bodies = []
     with open_page(SURE, LYON, LYON_WHOLE, SURE[2:], SURE) as (page, _):

@@ -9,6 +9,11 @@ function basisOf(guard) {
   return guard.thresholds.on === "p_wrong" ? "P(wrong)" : guard.detector;
 }
 
+/** Whether P(wrong) is that of the riskiest answers that the profile knows, as this one is beyond them. */
+function isBorrowed(guard) {
+  return guard.thresholds.on === "p_wrong" && guard.p_wrong_from === "profile" && !guard.calibrated;
+}
+
 export class Limits {
   constructor() {
     this.forget();
@@ -54,13 +59,17 @@ export class Limits {
     this.set = { ...this.given };
   }
 
-  /** The verdict by these limits; the server's own if there is nothing to judge it by. */
+  /**
+   * The verdict by these limits; the server's own if there is nothing to judge it by.
+   * A P(wrong) that the server gave an answer only to withhold it is no reason to show it.
+   */
   verdict(guard) {
     const risk = riskOf(guard);
     const own = guard.verdict;
     if (!this.moved || risk === null || own === "unscored" || basisOf(guard) !== this.basis) return own;
     const { warn, abstain } = this.set;
     if (abstain !== null && risk >= abstain) return "abstain";
+    if (isBorrowed(guard)) return "unscored";
     return warn === null || risk >= warn ? "warn" : "accept";
   }
 }
