@@ -323,6 +323,15 @@ def test_only_the_last_answer_can_go_on(open_page: Open) -> None:
             assert turn.get_by_role("button", name=again).count() == count
 
 
+def test_an_answer_behind_reasoning_cannot_go_on_without_it(open_page: Open) -> None:
+    thought = [("<think>", 0.9), ("Lyon?", 0.9), ("</think>", 0.9), *SURE]
+    with open_page(thought) as (page, _):
+        turn = ask(page)
+        turn.locator(".token").nth(1).click()
+        assert turn.locator(".numbers h3").inner_text() == "Token Par"
+        assert turn.locator(".numbers button").count() == 0
+
+
 def test_text_of_the_model_and_of_the_user_is_never_code(open_page: Open) -> None:
     said = [(attack, 0.9) for attack in ATTACKS]
     lax = Policy(

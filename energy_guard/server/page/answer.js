@@ -37,7 +37,7 @@ export class TurnView {
     this.reason = element("span", { class: "reason" });
     const verdict = element("p", { class: "verdict" }, this.badge, this.risk, this.reason);
     const { guard, pieces } = answer;
-    const tokens = pieces.length ? new Tokens(pieces, goOn) : null;
+    const tokens = pieces.length ? new Tokens(pieces, areAll(pieces) ? goOn : null) : null;
     const plain = element("p", { class: guard.shown ? "said" : "said refusal" }, answer.text);
     const notes = guard.notes.map((note) => element("li", {}, note));
     this.card.replaceChildren(
@@ -71,6 +71,11 @@ export class TurnView {
 export function riskText(guard) {
   if (guard.p_wrong !== null) return `P(wrong) ${number(guard.p_wrong, 2)}`;
   return riskOf(guard) === null ? "" : `${guard.detector} ${number(guard.score, 2)}`;
+}
+
+/** Whether these are all tokens from the first one: without the reasoning before them they would go on otherwise. */
+function areAll(pieces) {
+  return pieces.flatMap((piece) => piece.tokens).every((token, i) => token.index === i);
 }
 
 function byTheseLimits(guard, verdict) {
