@@ -399,7 +399,16 @@ def test_history_is_in_memory_if_the_browser_stores_nothing(open_page: Open, ref
         assert len(exported(page)["turns"]) == 1
 
 
-@pytest.mark.parametrize("stored", ["{", '{"a": 1}', '[{"question": 1}]', '[{"question": "?"}]'])
+OTHER_FORM = {
+    "question": "?",
+    "answer": {"text": "!", "pieces": [], "guard": {"verdict": "accept", "thresholds": None}},
+}
+
+
+@pytest.mark.parametrize(
+    "stored",
+    ["{", '{"a": 1}', '[{"question": 1}]', '[{"question": "?"}]', json.dumps([OTHER_FORM])],
+)
 def test_a_history_that_cannot_be_read_is_an_empty_one(open_page: Open, stored: str) -> None:
     with open_page(SURE) as (page, _):
         page.evaluate("(text) => localStorage.setItem('energy-guard.turns', text)", stored)

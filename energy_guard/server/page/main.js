@@ -181,7 +181,7 @@ function judgeAll() {
 function historyHint() {
   byId("history-hint").textContent = turns.stored
     ? "Kept in this browser alone, until you clear it."
-    : "This browser keeps nothing for this page: it is gone when you leave.";
+    : "This browser does not keep what is new here: it is gone when you leave.";
 }
 
 function download() {

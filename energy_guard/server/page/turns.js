@@ -75,10 +75,15 @@ function isTurn(turn) {
     typeof turn?.question === "string" &&
     typeof answer?.text === "string" &&
     typeof answer.guard?.verdict === "string" &&
-    typeof answer.guard.thresholds === "object" &&
+    typeof answer.guard.thresholds?.on === "string" &&
+    Array.isArray(answer.guard.notes) &&
     Array.isArray(answer.pieces) &&
-    answer.pieces.every((piece) => typeof piece?.text === "string" && piece.tokens?.length > 0)
+    answer.pieces.every((piece) => typeof piece?.text === "string" && areTokens(piece.tokens))
   );
+}
+
+function areTokens(tokens) {
+  return tokens?.length > 0 && tokens.every((token) => Array.isArray(token?.others));
 }
 
 /**
