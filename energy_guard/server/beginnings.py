@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from energy_guard.errors import MismatchError
 from energy_guard.guard import Guard
 from energy_guard.request import Finished, Request
 from energy_guard.result import Result
@@ -25,12 +26,16 @@ def go_on(guard: Guard, request: Request, beginning: tuple[int, ...]) -> Result:
 
     Raises:
         ApiError: if the prompt opens reasoning, which the beginning would be part of, if the
-            beginning has a control token, or if the model does not come to an end: what it wrote
-            cannot be judged then.
+            profile is for answers that are tried again, if the beginning has a control token, or
+            if the model does not come to an end: what it wrote cannot be judged then.
         EnergyGuardError: as `Guard.ask`.
     """
     if guard.measure(request).opens_reasoning:
         raise _refused("the answers of this model begin with reasoning, which a beginning cuts off")
+    try:
+        guard.for_request(request, alone=True)  # who judges it; seen before anything is written
+    except MismatchError as error:
+        raise _refused(f"it cannot be judged: {error.message}") from error
     limit = guard.policy.deadline_s  # of writing and replaying together
     if limit is not None:
         ends = time.monotonic() + limit

@@ -146,9 +146,10 @@ def test_an_answer_that_begins_with_given_tokens_is_judged_as_a_whole() -> None:
     assert any("first 1 tokens were given" in note for note in data["energy_guard"]["notes"])
 
 
-def test_tokens_of_an_answer_with_a_beginning_have_the_risk_that_it_was_judged_by() -> None:
-    backend = Scripted.saying(SURE, LYON, LYON_WHOLE)
-    with_retries = Profile(
+def guard_that_tries_again(*scripts: list[tuple[str, float]], found: bool) -> Guard:
+    """A guard whose profile is for answers that are tried again."""
+    backend = Scripted.saying(*scripts)
+    profile = Profile(
         model=backend.info.fingerprint,
         backend="scripted",
         mode="chat",
@@ -158,15 +159,26 @@ def test_tokens_of_an_answer_with_a_beginning_have_the_risk_that_it_was_judged_b
         abstain=0.95,
         calibration=Calibration(slope=1, intercept=0, n=98, n_wrong=40, lowest=0, highest=9),
     )
-    plain = Guard(backend, profile=None)
-    judge = Judge.assemble(profile=with_retries, info=backend.info)
-    with served(plain.with_judge(replace(judge, found=True))) as server:
+    judge = Judge.assemble(profile=profile, info=backend.info)
+    return Guard(backend, profile=None).with_judge(replace(judge, found=found))
+
+
+def test_tokens_of_an_answer_with_a_beginning_have_the_risk_that_it_was_judged_by() -> None:
+    with served(guard_that_tries_again(SURE, LYON, LYON_WHOLE, found=True)) as server:
         first = [entry["energy_guard"] for entry in entries_of(asked(server))]
         assert [each["risk"] for each in first] == [each["entropy"] for each in first]
         response = asked(server, beginning=[first[0]["id"]])
     assert response.json()["energy_guard"]["detector"] == "nll:max"
     said = [entry["energy_guard"] for entry in entries_of(response)]
     assert [each["risk"] for each in said] == [each["nll"] for each in said]
+
+
+def test_a_beginning_is_refused_before_anything_is_written_if_it_cannot_be_judged() -> None:
+    with served(guard_that_tries_again(SURE, found=False)) as server:
+        response = asked(server, beginning=[1])
+        assert response.status_code == 400
+        assert "it cannot be judged: the profile" in response.json()["error"]["message"]
+        assert asked(server).status_code == 200  # its script was not begun
 
 
 @pytest.mark.parametrize("stream", ["live", "sentence", "hold"])
