@@ -365,6 +365,11 @@ def test_a_character_of_several_tokens_is_whole(open_page: Open) -> None:
         turn = ask(page)
         assert turn.locator(".token").all_inner_texts() == ["caf", "é", "."]
         assert turn.locator(".token.raised").inner_text() == "é"
+        turn.locator(".token.raised").click()
+        numbers = turn.locator(".numbers tr", has_text="nll").locator("td")
+        assert numbers.all_inner_texts() == ["0.010", "0.598"]  # of both tokens
+        label = turn.get_by_role("img").get_attribute("aria-label")
+        assert label == "nll of each token, from 0.01 to 0.60"
 
 
 def test_history_outlasts_the_page_until_it_is_cleared(open_page: Open) -> None:

@@ -11,6 +11,12 @@ export function signalsOf(pieces) {
   return Object.keys(pieces[0]?.tokens[0] ?? {}).filter((name) => !NO_SIGNALS.has(name));
 }
 
+/** The token that counts, of several that share a character. */
+function riskiest({ tokens }) {
+  const risk = (token) => token.risk ?? -Infinity;
+  return tokens.reduce((found, token) => (risk(token) > risk(found) ? token : found));
+}
+
 /** A name for people. */
 export const spoken = (signal) => signal.replaceAll("_", " ");
 
@@ -34,7 +40,7 @@ export class Plot {
 
   draw() {
     const signal = this.select.value;
-    const values = this.pieces.map((piece) => piece.tokens[0][signal] ?? null);
+    const values = this.pieces.map((piece) => riskiest(piece)[signal] ?? null);
     const known = values.filter((value) => value !== null);
     const low = Math.min(0, ...known);
     const high = Math.max(0, ...known);

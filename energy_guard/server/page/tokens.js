@@ -78,7 +78,12 @@ export class Tokens {
     const [token] = piece.tokens;
     const name = visible(piece.text);
     const rows = signalsOf(this.pieces).map((signal) =>
-      element("tr", {}, element("th", { scope: "row" }, spoken(signal)), element("td", {}, number(token[signal]))),
+      element(
+        "tr",
+        {},
+        element("th", { scope: "row" }, spoken(signal)),
+        ...piece.tokens.map((each) => element("td", {}, number(each[signal]))),
+      ),
     );
     const signals = element("table", {}, element("caption", {}, "Signals"), element("tbody", {}, ...rows));
     const before = this.pieces.slice(0, i).flatMap((each) => each.tokens.map((one) => one.id));
