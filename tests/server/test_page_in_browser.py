@@ -438,6 +438,19 @@ def test_the_key_is_asked_for_and_kept_in_memory_alone(open_page: Open) -> None:
         key.wait_for()
 
 
+def test_a_key_of_any_characters_is_shown_to_the_server(open_page: Open) -> None:
+    with open_page(SURE) as (page, _), page.expect_request("**/v1/models") as request:
+        page.evaluate(
+            """async () => {
+              const { modelName, useKey } = await import("/page/server.js");
+              useKey("sésame ☃");
+              await modelName();
+            }"""
+        )
+    shown = request.value.headers["authorization"]
+    assert shown.encode("latin-1") == "Bearer sésame ☃".encode()
+
+
 def test_an_answer_that_is_stopped_is_not_shown(open_page: Open) -> None:
     with open_page(SURE, kind=Slow) as (page, server):
         turn = begin(page)

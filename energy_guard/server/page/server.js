@@ -10,8 +10,9 @@ export class Refused extends Error {
   }
 }
 
+/** Show this key from now on. A header takes no characters, so it has the bytes of the key's UTF-8. */
 export function useKey(text) {
-  key = text;
+  key = String.fromCharCode(...new TextEncoder().encode(text));
 }
 
 function headers() {
