@@ -462,6 +462,33 @@ def test_an_answer_that_is_stopped_is_not_shown(open_page: Open) -> None:
         assert eventually(lambda: server.service.line._served is None)
 
 
+@pytest.mark.parametrize("begun", [False, True], ids=["before", "in between"])
+def test_a_server_that_goes_away_is_told_of(open_page: Open, begun: bool) -> None:
+    with open_page(SURE, kind=Slow) as (page, _):
+        if begun:
+            cut = """() => {
+              const { read } = ReadableStreamDefaultReader.prototype;
+              ReadableStreamDefaultReader.prototype.read = async function () {
+                await read.call(this);
+                throw new TypeError("network error");
+              };
+            }"""
+        else:
+            cut = "() => { window.fetch = async () => { throw new TypeError('no network'); }; }"
+        page.evaluate(cut)
+        begin(page)
+        page.get_by_role("alert").filter(has_text="the server cannot be reached").wait_for()
+        assert page.locator(".turn").count() == 0
+
+
+def test_a_mistake_of_the_page_is_not_told_as_one_of_the_network(open_page: Open) -> None:
+    with open_page(SURE) as (page, _):
+        page.evaluate("() => { console.error = () => {}; JSON.parse = () => null.nothing; }")
+        begin(page)
+        page.get_by_role("alert").filter(has_text="The page failed").wait_for()
+        assert page.locator(".turn").count() == 0
+
+
 class Breaking(Slow):
     """Fails in the middle of an answer."""
 

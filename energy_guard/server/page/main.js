@@ -128,8 +128,8 @@ function tell(error) {
     byId("problem").textContent = "Stopped: an answer that is not complete is not judged, and not shown.";
   } else if (error instanceof Refused && error.status === 401) {
     lock("The key is missing or wrong.");
-  } else if (error instanceof Refused || error instanceof TypeError) {
-    byId("problem").textContent = error instanceof Refused ? error.message : "The server cannot be reached.";
+  } else if (error instanceof Refused) {
+    byId("problem").textContent = error.message;
   } else {
     byId("problem").textContent = "The page failed; its console has more.";
     console.error(error);
@@ -209,7 +209,7 @@ async function open() {
       lock(byId("key-form").hidden ? "" : "The key is wrong.");
       return;
     }
-    byId("model").textContent = error instanceof Refused ? error.message : "The server cannot be reached.";
+    byId("model").textContent = error.message;
     return;
   }
   byId("key-form").hidden = true;

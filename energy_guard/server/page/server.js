@@ -20,7 +20,18 @@ function headers() {
   return { "content-type": "application/json", ...shown };
 }
 
-async function checked(response) {
+/** What comes over the network; browsers tell of one that fails by a TypeError. */
+async function reached(coming) {
+  try {
+    return await coming;
+  } catch (error) {
+    if (error instanceof TypeError) throw new Refused("the server cannot be reached");
+    throw error;
+  }
+}
+
+async function asked(path, options) {
+  const response = await reached(fetch(path, { headers: headers(), ...options }));
   if (response.ok) return response;
   let message = `the server answered with status ${response.status}`;
   if ((response.headers.get("content-type") ?? "").startsWith("application/json")) {
@@ -31,7 +42,7 @@ async function checked(response) {
 
 /** The name of the model; Refused with status 401 if a key is missing or wrong. */
 export async function modelName() {
-  const response = await checked(await fetch("/v1/models", { headers: headers() }));
+  const response = await asked("/v1/models");
   return (await response.json()).data[0].id;
 }
 
@@ -40,12 +51,12 @@ export async function modelName() {
  * Refused if the server says no, at the beginning or in between, or if the stream breaks off.
  */
 export async function* chunks(body, signal) {
-  const asked = { method: "POST", headers: headers(), body: JSON.stringify(body), signal };
-  const response = await checked(await fetch("/v1/chat/completions", asked));
+  const options = { method: "POST", body: JSON.stringify(body), signal };
+  const response = await asked("/v1/chat/completions", options);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let waiting = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await reached(reader.read());
     if (done) throw new Refused("the stream broke off before its end");
     waiting += value;
     const events = waiting.split("\n\n");
