@@ -8,7 +8,7 @@ comes from one trace and its span alone; nothing here knows another answer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -45,6 +45,17 @@ def check_name(name: str) -> None:
             f"there is no feature {name!r}",
             f"span.SIGNAL:POOLING, answer.SIGNAL:POOLING or one of: {', '.join(PLAIN)}.",
         )
+
+
+def signals_of(names: Sequence[str]) -> frozenset[str]:
+    """Return the signals that features are made of.
+
+    >>> sorted(signals_of(["span.nll:max", "answer.margin:mean", "span.tokens"]))
+    ['margin', 'nll']
+    """
+    pooled = (name.partition(".")[2].partition(":")[0] for name in names if name not in PLAIN)
+    plain = (_SIGNAL_OF_PLAIN[name] for name in names if name in _SIGNAL_OF_PLAIN)
+    return frozenset((*pooled, *plain))
 
 
 def difference(name: str, *, more: bool) -> str:
@@ -110,6 +121,11 @@ PLAIN: Final[Mapping[str, Callable[[Trace, Span], float]]] = MappingProxyType(
     }
 )
 """Features that are no pooled signal; tokens are counted, shares lie between 0 and 1."""
+
+_SIGNAL_OF_PLAIN: Final[Mapping[str, str]] = MappingProxyType(
+    {"prompt.centred_marginal_energy": "centred_marginal_energy", "span.doubtful": "nll"}
+)
+"""Those of them that a signal is needed for."""
 
 _SURENESS: Final = frozenset({"nll", "entropy", "margin"})
 """Signals that say by themselves how sure a model was; an energy does so only beside others."""

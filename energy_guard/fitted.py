@@ -18,7 +18,7 @@ from pydantic import Field, field_validator, model_validator
 from energy_guard.config import Config, read_config
 from energy_guard.energy import Floats, Row
 from energy_guard.errors import NormalisedRowsError
-from energy_guard.features import check_name, difference, features
+from energy_guard.features import check_name, difference, features, signals_of
 from energy_guard.locate import Located, Span
 from energy_guard.score import Score, Unlike, Unscored, misplaced, no_span
 from energy_guard.trace import SCHEMA, Step, Trace
@@ -125,6 +125,11 @@ class FittedDetector(Config):
     def signal(self) -> str:
         """The signal that is shown token by token."""
         return "nll"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The signals that its features are made of, and the one that is shown."""
+        return signals_of(self.names) | {self.signal}
 
     @property
     def per_token(self) -> bool:

@@ -41,7 +41,8 @@ class Guard:
     fallback: another guard, with its own model and policy, for policies that retry with it.
     log: where every result is appended.
 
-    Raises MismatchError if policy or profile belong to another model, detector or locator.
+    Raises MismatchError if policy or profile belong to another model, detector or locator, and
+    ConfigError if the detector needs signals that the backend does not give.
 
     >>> from energy_guard.backends import Scripted
     >>> guard = Guard(Scripted.saying([("Par", 0.97), ("is", 0.99)]))
@@ -67,7 +68,7 @@ class Guard:
         )
         self.fallback = fallback
         self.log = log
-        self.judge.check_model(self.backend.info)
+        self._check(self.judge)
         retry = self.policy.retry if self.policy.retries else ()
         if "fallback" in retry and fallback is None:
             raise ConfigError("the policy retries with a fallback", "Give the Guard a fallback.")
@@ -223,8 +224,9 @@ class Guard:
 
         Raises:
             MismatchError: if its policy or profile belongs to another model.
+            ConfigError: if its detector needs signals that the backend does not give.
         """
-        judge.check_model(self.backend.info)
+        self._check(judge)
         other = copy(self)
         other.judge = judge
         return other
@@ -243,6 +245,11 @@ class Guard:
         """
         judge = self.judge.for_asking(request.mode, scoring=scoring, alone=alone)
         return self if judge is self.judge else self.with_judge(judge)
+
+    def _check(self, judge: Judge) -> None:
+        info = self.backend.info
+        judge.check_model(info)
+        judge.check_signals(self.backend.exact_signals, model=f"{info.name} ({info.backend})")
 
     def _prepared(self, prompt: Prompt, **options: Unpack[RequestOptions]) -> tuple[Guard, Request]:
         """Return the request, whose time runs from now on, and the guard for it."""

@@ -107,6 +107,23 @@ class Judge:
         if self.profile is not None:
             self.profile.check(model=info.fingerprint, backend=info.backend)
 
+    def check_signals(self, exact: frozenset[str], *, model: str) -> None:
+        """Raise ConfigError if the detector needs a signal that is not to be had.
+
+        Args:
+            exact: the signals that the backend gives.
+            model: its name, for the error.
+
+        """
+        missing = sorted(self.detector.needs - exact)
+        if missing:
+            raise ConfigError(
+                f"the detector {self.detector.name} needs {', '.join(missing)}, and {model} gives "
+                f"only {', '.join(sorted(exact))}",
+                "Use a detector such as nll:max, with its policy or profile, or load the model "
+                "here: a server shows no raw logits.",
+            )
+
     def for_asking(
         self,
         mode: Literal["chat", "raw"],

@@ -14,6 +14,10 @@ Likeliest = tuple[tuple[int, float], ...]
 IDS, LOGITS = "likeliest_ids", "likeliest_logits"
 """Names of the arrays that a trace has of them, shape (T, count) each."""
 
+TOP_ENTROPY, TOP_SHARE = "top_entropy", "top_share"
+"""Names of the arrays that a trace has if only the likeliest tokens of each row are known, shape
+(T,) each: −Σ p log p over them, a lower bound of the entropy in nats, and Σ p."""
+
 
 def likeliest(row: npt.NDArray[Any], count: int, inverse_temperature: float = 1.0) -> Likeliest:
     """Return the largest logits of a row.

@@ -68,6 +68,10 @@ class Numbered(Protocol):
         """Multiplied every row."""
 
     @property
+    def log_probabilities(self) -> bool:
+        """Whether the rows were no logits."""
+
+    @property
     def extras(self) -> Any:
         """Further arrays, first axis T."""
 
@@ -126,7 +130,8 @@ def _whole(number: object) -> bool:
 
 def _impossible(trace: Numbered) -> str | None:
     """Which number cannot be, in words."""
-    for name in ("token_logit", "log_partition", "row_mean"):
+    unknown = trace.log_probabilities and bool(np.isnan(trace.row_mean).all())  # no energies use it
+    for name in ("token_logit", "log_partition", *(() if unknown else ("row_mean",))):
         if not np.isfinite(getattr(trace, name)).all():
             return f"{name} is missing or not finite for a token"
     for name in ("entropy", "margin"):  # they may be missing, and then nothing is scored by them

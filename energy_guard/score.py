@@ -14,6 +14,7 @@ import numpy as np
 from energy_guard.arguments import checked
 from energy_guard.energy import Floats, Row
 from energy_guard.errors import ConfigError, NormalisedRowsError
+from energy_guard.likeliest import TOP_ENTROPY
 from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
 from energy_guard.trace import SIGNALS, Step, Trace
 
@@ -60,6 +61,11 @@ class Scorer(Protocol):
     @property
     def signal(self) -> str:
         """Name of a signal of one token."""
+        ...
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Signals without which there is no score."""
         ...
 
     @property
@@ -184,6 +190,11 @@ class Detector:
         return f"{self.signal}:{self.pooling}" + ("" if usual else f":{self.riskier}")
 
     @property
+    def needs(self) -> frozenset[str]:
+        """Its signal."""
+        return frozenset({self.signal})
+
+    @property
     def per_token(self) -> bool:
         """Not for a sum over tokens."""
         return self.pooling != "sum"
@@ -221,7 +232,9 @@ class Detector:
 def _is_forced(trace: Trace, span: Span) -> bool:
     """Whether a token of a span is less likely than the uncertainty of its row explains."""
     tokens = list(span.tokens)
-    beyond = trace.signal("nll")[tokens] - trace.signal("entropy")[tokens]
+    # Where the row is not known, what its likeliest tokens have of its entropy is less than all.
+    entropy = trace.extras.get(TOP_ENTROPY, trace.signal("entropy"))
+    beyond = trace.signal("nll")[tokens] - entropy[tokens]
     return not bool(np.all(beyond < _FORCED))
 
 

@@ -14,8 +14,10 @@ import energy_guard
 
 PACKAGES = [Path(package.__file__).parent for package in (energy_guard, langchain_energy_guard)]
 LEAVES = {
+    "anyio": ["energy_guard.backends.remote"],
     "accelerate": ["energy_guard.backends.transformers"],
     "gguf": ["energy_guard.backends"],
+    "httpx": ["energy_guard.backends.remote"],
     "huggingface_hub": ["energy_guard.backends"],
     "jinja2": ["energy_guard.backends", "energy_guard.report.page", "energy_guard.cli"],
     "langchain": [],
@@ -27,6 +29,7 @@ LEAVES = {
     "matplotlib": ["energy_guard.report.plots", "energy_guard.cli"],
     "pyarrow": ["energy_guard.questions.reading"],
     "safetensors": ["energy_guard.backends.transformers"],
+    "openai": ["energy_guard.backends.remote"],
     "prometheus_client": ["energy_guard.server"],
     "scipy": ["energy_guard.estimates", "energy_guard.calibrate", "energy_guard.cli"],
     "sklearn": [

@@ -16,6 +16,7 @@ from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.backends.llama_cpp.capture import capture_llama
 from energy_guard.backends.llama_cpp.load import download, load_llama
 from energy_guard.backends.locks import DEFAULT_WAIT_S
+from energy_guard.backends.remote import RemoteServer
 from energy_guard.backends.transformers import Transformers
 from energy_guard.backends.transformers.capture import capture_transformers
 from energy_guard.backends.transformers.check import (
@@ -28,7 +29,7 @@ from energy_guard.backends.transformers.load import load_pair
 from energy_guard.errors import ConfigError, InputError, ModelFileError
 from energy_guard.trace import StepHook, Trace
 
-BACKENDS: Final = tuple(PACKAGES)
+BACKENDS: Final = (*PACKAGES, "remote")
 """Kinds of backend that `load` knows."""
 
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
@@ -40,11 +41,13 @@ def load(model: object, backend: str | None = None, **engine_options: Any) -> Ba
 
     model: the path of a GGUF file, `owner/repo:FILE-PATTERN` for one on the hub, `"demo"` for
     the embedded model; a directory or hub id (`owner/name`) for transformers; your own
-    `llama_cpp.Llama`, `(model, tokenizer)` or text-generation pipeline; or a backend (returned
-    as it is). backend: `llama-cpp` or `transformers`; GGUF files load with either.
-    engine_options: those of `llama_cpp.Llama` (n_ctx, n_threads, n_gpu_layers, …) and of
-    `LlamaCpp`; or those of `from_pretrained` (dtype, device_map, …), device, n_threads and those
-    of `Transformers` (n_ctx, batch_size, generation, …).
+    `llama_cpp.Llama`, `(model, tokenizer)` or text-generation pipeline; the address of a server
+    with OpenAI's interface (http://localhost:11434/v1); or a backend (returned as it is).
+    backend: `llama-cpp` or `transformers`; GGUF files load with either. `remote` is for addresses
+    alone. engine_options: those of `llama_cpp.Llama` (n_ctx, n_threads, n_gpu_layers, …) and of
+    `LlamaCpp`; those of `from_pretrained` (dtype, device_map, …), device, n_threads and those
+    of `Transformers` (n_ctx, batch_size, generation, …); or those of `RemoteServer`
+    (served_model, api_key, …).
 
     Raises ModelFileError, MissingExtraError, InputError for an object that is none of these, or
     ConfigError for options that do not fit.
@@ -54,6 +57,8 @@ def load(model: object, backend: str | None = None, **engine_options: Any) -> Ba
     """
     if isinstance(model, str | Path):
         name = backend_for(model, backend)
+        if name == "remote":
+            return _remote(str(model), engine_options)
         require(name)
         if name == "transformers":
             kind: type[Backend] = Transformers
@@ -75,7 +80,13 @@ def backend_for(model: str | Path, backend: str | None = None) -> str:
     ('llama-cpp', 'transformers', 'transformers')
     """
     _check_name(backend)
-    return backend or _kind(model)
+    remote = _is_address(model)
+    if backend is not None and remote != (backend == "remote"):
+        raise ConfigError(
+            f"{model} cannot be loaded by {backend}",
+            "The backend remote is for addresses of servers (http://…), and for these alone.",
+        )
+    return backend or ("remote" if remote else _kind(model))
 
 
 @checked
@@ -123,6 +134,21 @@ def capture(
 def _check_name(backend: str | None) -> None:
     if backend is not None and backend not in BACKENDS:
         raise ConfigError(f"there is no backend {backend!r}", f"One of: {', '.join(BACKENDS)}.")
+
+
+def _is_address(model: str | Path) -> bool:
+    return str(model).startswith(("http://", "https://"))
+
+
+def _remote(url: str, options: dict[str, Any]) -> RemoteServer:
+    """The server at an address; ConfigError for options of engines that run here."""
+    own = _own(RemoteServer, options)
+    if options:
+        raise ConfigError(
+            f"{', '.join(sorted(options))}: a server has no such option",
+            "Start the server itself with it.",
+        )
+    return RemoteServer(url, **own)
 
 
 def _wrap(engine: object, options: dict[str, Any]) -> Backend:

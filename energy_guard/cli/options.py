@@ -28,11 +28,15 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="GGUF file, directory, hub id (owner/name, or owner/repo:FILE for GGUF), or demo.",
+        help="GGUF file, directory, hub id (owner/name, or owner/repo:FILE for GGUF), address of a "
+        "server (http://…/v1), or demo.",
     ),
 ]
 BackendName = Annotated[
     str | None, typer.Option("--backend", help=f"{' or '.join(BACKENDS)}; settles doubt.")
+]
+ServedModelName = Annotated[
+    str | None, typer.Option(help="For a server: the model's name there, if it has several.")
 ]
 MaxTokens = Annotated[int, typer.Option(help="Longest answer, in tokens.")]
 Temperature = Annotated[float, typer.Option(help="0 is greedy.")]
@@ -96,6 +100,7 @@ class EngineOptions:
     model: Model = "demo"
     _: KW_ONLY
     backend: BackendName = None
+    served_model: ServedModelName = None
     n_ctx: NCtx = None
     n_gpu_layers: NGpuLayers = None
     n_threads: NThreads = None
@@ -154,6 +159,7 @@ def template_variables(given: Sequence[str]) -> dict[str, Any]:
 
 
 _OF_ONE_BACKEND: Final = {
+    "served_model": "remote",
     "n_gpu_layers": "llama-cpp",
     "device": "transformers",
     "dtype": "transformers",

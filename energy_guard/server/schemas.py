@@ -256,7 +256,7 @@ class TextBody(AnswerBody):
         | Annotated[tuple[int, ...], Field(min_length=1)]
         | Annotated[tuple[str, ...], Field(min_length=1)]
     )
-    logprobs: int | None = Field(default=None, ge=0, le=5)
+    logprobs: int | None = Field(default=None, ge=0, le=20)
 
 
 class ScoreBody(Body):

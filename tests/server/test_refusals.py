@@ -136,7 +136,7 @@ BAD: list[tuple[str, str, Any, int, str | None]] = [
     ("token ids beyond the vocabulary", TEXT, {"prompt": [10**6]}, 400, None),
     ("negative token ids", TEXT, {"prompt": [-1]}, 400, None),
     ("too many prompts", TEXT, {"prompt": ["a"] * 9}, 400, "n"),
-    ("alternatives", TEXT, {"prompt": "a", "logprobs": 6}, 400, "logprobs"),
+    ("alternatives", TEXT, {"prompt": "a", "logprobs": 21}, 400, "logprobs"),
     ("echo", TEXT, {"prompt": "a", "echo": True}, 400, "echo"),
     ("no answer", SCORE, {"prompt": "a"}, 400, "answer"),
     ("two questions", SCORE, {"prompt": "a", "messages": [USER], "answer": "b"}, 400, None),

@@ -1,0 +1,239 @@
+"""Other people's servers as a backend: nll and margin of every token, and no energies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from energy_guard.arguments import Filled, NotNegative, Positive, checked
+from energy_guard.backends.base import Backend, ModelInfo, Pair, PromptSize, Session, heard
+from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
+from energy_guard.backends.recorder import Recorder
+from energy_guard.backends.remote.body import body_of, path_of
+from energy_guard.backends.remote.connection import Connection, connected
+from energy_guard.backends.remote.failures import KEY_VARIABLE, Address
+from energy_guard.backends.remote.models import served_by
+from energy_guard.backends.remote.numbers import ListedStep
+from energy_guard.backends.remote.reading import Reading
+from energy_guard.errors import ConfigError, EngineError, InputError
+from energy_guard.likeliest import TOP_ENTROPY, TOP_SHARE
+from energy_guard.request import Event, Finished, Request
+
+DEFAULT_TOP: Final = 20
+"""Likely tokens to list in each place: as many as servers give."""
+
+DEFAULT_CONTEXT: Final = 4096
+"""Tokens of context where nobody says: what several servers start with."""
+
+_A_TURN: Final = 16
+"""Tokens that a chat template may put around a turn."""
+
+
+class RemoteServer(Backend):
+    """A server with OpenAI's interface that gives `logprobs`: Ollama, llama-server, vLLM, others.
+
+    url: its address, which mostly ends in /v1. served_model: the model's name there; not needed
+    if there is one alone. api_key: what the server is shown; the variable
+    ENERGY_GUARD_REMOTE_API_KEY unless given. top_logprobs: how many likely tokens are listed in
+    each place. n_ctx: the context that the server was started with, for what asks whether a
+    prompt fits. timeout_s: how long the server may be silent. retries: how often a request is
+    made again after a status such as 429. wait_s: how long to wait while others ask.
+
+    Raises ConfigError for an address or a model that there is not, EngineError where the server
+    cannot be reached, MissingExtraError.
+    """
+
+    @checked
+    def __init__(
+        self,
+        url: Filled,
+        *,
+        served_model: Filled | None = None,
+        api_key: Filled | None = None,
+        top_logprobs: Annotated[int, Field(ge=2, le=1000)] = DEFAULT_TOP,
+        n_ctx: Annotated[int, Field(ge=1)] = DEFAULT_CONTEXT,
+        timeout_s: Positive = 300.0,
+        retries: Annotated[int, Field(ge=0, le=10)] = 2,
+        wait_s: NotNegative = DEFAULT_WAIT_S,
+    ) -> None:
+        _check_url(url)
+        self._address = Address(url, api_key or os.environ.get(KEY_VARIABLE) or "none")
+        self._timeout_s = timeout_s
+        self._retries = retries
+        self._top = top_logprobs
+        self._context = n_ctx
+        self._wait_s = wait_s
+        self._lock = lock_of(self)
+        self._pieces: dict[int, bytes] = {}
+        with self._connected() as connection:
+            self._model = served_by(connection, served_model)
+
+    @property
+    def info(self) -> ModelInfo:
+        """The fingerprint is that of what the server says it is, the model's name and k.
+
+        A server may have another model behind the same name tomorrow: nothing here would tell.
+        """
+        parts = [self._model.owner, self._model.name, self._top]
+        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+        engine = {"server": self._model.owner, "top_logprobs": self._top}
+        return ModelInfo(self._model.name, digest, backend="remote", engine=engine)
+
+    @property
+    def exact_signals(self) -> frozenset[str]:
+        """What a list of the likeliest tokens gives: the rows are not known."""
+        return frozenset({"nll", "margin"})
+
+    def measure(self, request: Request) -> PromptSize:
+        """Bound the tokens of the prompt by its bytes, which are never fewer.
+
+        Only the server can count them, when it has been asked. It is asked in any case: that this
+        bound fits the context is for whoever has to choose what to leave out.
+        """
+        if request.ids is not None:
+            return PromptSize(len(request.ids), self._context)
+        texts = [request.text or "", *(turn.content for turn in request.turns())]
+        most = sum(len(text.encode()) + _A_TURN for text in texts)
+        return PromptSize(most, self._context)
+
+    @contextmanager
+    def session(self, request: Request | None = None) -> Iterator[Session]:
+        """Hold this backend, though not the server, which others may ask meanwhile."""
+        with (
+            self._lock.hold(self._wait_s, give_up=lambda: bool(request and request.interrupted)),
+            self._connected() as connection,
+        ):
+            yield _Session(self, connection)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        with connected(
+            self._address, timeout_s=self._timeout_s, retries=self._retries
+        ) as connection:
+            yield connection
+
+    def _run(
+        self, number: int, request: Request, connection: Connection, *, steps: bool
+    ) -> Generator[Event, None, None]:
+        """Ask once. Without stop strings or listeners the answer comes whole.
+
+        Servers list more of a whole answer than of a stream, if tokens split a character.
+        """
+        recorder = Recorder(number, 0, request.stop, request.max_tokens)
+        reading = Reading(self._top, request.alternatives)
+        kept: list[ListedStep] = []
+        if not recorder.interrupted(request):
+            ask = connection.stream if steps or request.stop else connection.post
+            body = body_of(request, model=self._model, top=self._top)
+            answer = ask(path_of(request), body, lambda: request.interrupted)
+            with closing(answer):
+                for listed in (step for reply in answer for step in reading.take(reply)):
+                    _check_length(recorder, listed)
+                    kept.append(self._known(listed))
+                    yield from recorder.add(listed.step)
+                    if recorder.reason == "stop" or recorder.interrupted(request):
+                        break
+        if recorder.reason != "stop" and not recorder.interrupted(request):
+            for listed, ends in reading.finish():
+                _check_length(recorder, listed)
+                kept.append(self._known(listed))
+                yield from recorder.add(listed.step, ends=ends)
+            if recorder.reason != "stop":
+                recorder.reason = "eos" if reading.finish_reason == "stop" else "length"
+        recorder.prompt_tokens = reading.prompt_tokens or 0
+        *_, finished = recorder.finish()
+        yield _with_bounds(finished, kept)
+
+    def _known(self, listed: ListedStep) -> ListedStep:
+        self._pieces |= listed.pieces
+        return listed
+
+
+def _check_length(recorder: Recorder, listed: ListedStep) -> None:
+    """Raise EngineError for text beyond max_tokens: it would be cut off, and pass for complete."""
+    if recorder.reason == "length" and listed.step.piece:
+        raise EngineError(
+            "the server writes more tokens than it was asked for", "It has to take max_tokens."
+        )
+
+
+def _with_bounds(finished: Event, kept: Sequence[ListedStep]) -> Event:
+    """The end of a sequence, whose trace has what the lists tell of the rows' entropies."""
+    if not isinstance(finished, Finished) or not kept:
+        return finished
+    bounds = {
+        TOP_ENTROPY: np.array([listed.top_entropy for listed in kept]),
+        TOP_SHARE: np.array([listed.top_share for listed in kept]),
+    }
+    trace = replace(finished.trace, extras={**finished.trace.extras, **bounds})
+    return replace(finished, trace=trace)
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    backend: RemoteServer
+    connection: Connection
+
+    def generate(
+        self, requests: Sequence[Request], *, private: bool = False, steps: bool = True
+    ) -> Generator[Event, None, None]:
+        backend = self.backend
+        for request in requests:
+            body_of(request, model=backend._model, top=backend._top)  # refused before any work
+        for number, request in enumerate(requests):
+            yield from heard(backend._run(number, request, self.connection, steps=steps), steps)
+
+    def replay(
+        self, pairs: Sequence[Pair], *, fast: bool = False, steps: bool = True
+    ) -> Generator[Event, None, None]:
+        raise _not_here("judge an answer that exists already")
+        yield  # a generator, as every replay is
+
+    def beginning(self, requests: Sequence[Request]) -> list[int]:
+        return []
+
+    def rewind(self, beginning: Sequence[int]) -> None:
+        return
+
+    def next_row(self, request: Request) -> npt.NDArray[np.float32]:
+        raise _not_here("show a row of logits")
+
+    def tokens_of(self, text: str) -> list[int]:
+        raise _not_here("tell the tokens of a text")
+
+    def piece_of(self, token: int) -> bytes:
+        if token not in self.backend._pieces:
+            raise InputError(f"no answer of this server had the token {token}")
+        return self.backend._pieces[token]
+
+
+def _not_here(what: str) -> InputError:
+    return InputError(
+        f"a server with OpenAI's interface cannot {what}",
+        "Load the model here for that: load(FILE), --model FILE.",
+    )
+
+
+def _check_url(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(
+            f"{url} is no address of a server", "For example: http://localhost:8080/v1"
+        )
+    if parts.username or parts.password:
+        raise ConfigError(
+            "the server's address has a name or password in it",
+            f"Put the key into the variable {KEY_VARIABLE}.",
+        )
+    if parts.query or parts.fragment:
+        raise ConfigError(f"{url} has more than an address", "It ends with the path, such as /v1.")

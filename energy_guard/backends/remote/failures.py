@@ -1,0 +1,94 @@
+"""What goes wrong between us and a server, as errors that say what to do; a key is never told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from energy_guard.errors import (
+    ConfigError,
+    EnergyGuardError,
+    EngineError,
+    InputError,
+    PromptTooLongError,
+)
+
+KEY_VARIABLE: Final = "ENERGY_GUARD_REMOTE_API_KEY"
+"""The environment variable with the key that servers are shown."""
+
+_LONGEST: Final = 300
+"""Characters of a server's own words that are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is, and the key that it is shown.
+
+    >>> Address("http://localhost:8080/v1", "secret")
+    Address(url='http://localhost:8080/v1')
+    """
+
+    url: str
+    key: str
+
+    def __repr__(self) -> str:
+        """Without the key: addresses stand in errors and logs."""
+        return f"Address(url={self.url!r})"
+
+    def quoted(self, words: object) -> str:
+        """Return a server's words, cut short and without the key, which some servers repeat."""
+        text = " ".join(str(words).replace(self.key, "…").split())
+        return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+@contextmanager
+def server_failures(address: Address) -> Iterator[None]:
+    """Turn whatever the client raises into one of our errors."""
+    import httpx
+    import openai
+
+    try:
+        yield
+    except openai.APIStatusError as error:
+        raise _refused(address, error.status_code, error.body or error.message) from error
+    except openai.APITimeoutError as error:
+        raise EngineError(
+            f"{address.url} did not answer in time",
+            "Ask for less, or give it longer: load(…, timeout_s=…).",
+        ) from error
+    except openai.APIConnectionError as error:
+        raise EngineError(
+            f"cannot reach {address.url}: {address.quoted(error.__cause__ or error)}",
+            "Start the server, and give the address that its documentation names; it mostly "
+            "ends in /v1.",
+        ) from error
+    except openai.APIError as error:  # told in the middle of a stream
+        raise EngineError(
+            f"{address.url} failed while it answered: {address.quoted(error.message)}",
+            "Ask again, and look into the server's own log.",
+        ) from error
+    except (httpx.HTTPError, ValueError) as error:  # a stream that breaks off, or is no JSON
+        raise EngineError(
+            f"the answer of {address.url} broke off: {address.quoted(repr(error))}",
+            "Ask again, and look into the server's own log.",
+        ) from error
+
+
+def _refused(address: Address, status: int, body: Any) -> EnergyGuardError:
+    """The error for an HTTP status that is none of success."""
+    said = body.get("error", body) if isinstance(body, dict) else body
+    fields = said if isinstance(said, dict) else {}
+    what = f"{address.url} says {status}: {address.quoted(fields.get('message') or said)}"
+    if status in (401, 403):
+        return ConfigError(what, f"Put the server's key into the variable {KEY_VARIABLE}.")
+    if status == 404:
+        return ConfigError(
+            what, "The address mostly ends in /v1; and the server must have the model."
+        )
+    if any("context" in str(fields.get(name)) for name in ("code", "type")):
+        return PromptTooLongError(what, "Ask for less, or start the server with more context.")
+    if status in (408, 409, 429) or status >= 500:
+        return EngineError(what, "Ask again later, and look into the server's own log.")
+    return InputError(what, "Leave out what this server does not take.")
