@@ -44,6 +44,7 @@ def bench(
     Every round runs all ways one after the other, so that what disturbs the machine disturbs
     all of them. Ratios carry over to other days; absolute times do not.
     """
+    engine.check_is_here("bench")
     kind = BENCHES[engine.kind]
     pairs, tokens = pairs or kind.rounds, tokens or kind.tokens
     # First: a child's peak begins with what its parent had, and engines make the parent large.

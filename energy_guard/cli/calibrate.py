@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from energy_guard.backends import Backend
+from energy_guard.calibrate.detector import FEATURES
 from energy_guard.calibrate.make_profile import Made, Wish, check_enough, make_profile
 from energy_guard.calibrate.make_profile_with_retries import (
     asking_profile,
@@ -37,6 +38,7 @@ from energy_guard.errors import ConfigError, InputError
 from energy_guard.estimates.estimate import Measured, NotDefined
 from energy_guard.evaluate.label_figures import grader_name, label_figures
 from energy_guard.extras import needs_extra
+from energy_guard.features import signals_of
 from energy_guard.files import held
 from energy_guard.guard import Guard
 from energy_guard.policy import Policy
@@ -149,6 +151,7 @@ def calibrate(
     wordings = as_told(system, shots, otherwise=in_chat())
     rows = _rows(data, reading, whole=whole)
     backend = engine.open()
+    _check_fitting(backend, detector)
     path = out or user_path(backend.info)
     asker = _Asker(backend, path, wordings, resume)
     rows = asker.fitting(rows)
@@ -214,6 +217,16 @@ def _detector(given: str | None, policy: Policy | None) -> str | None:
     if named not in (None, name):
         raise ConfigError(f"--detector {name} is not the policy's, {named}", "Give one.")
     return name
+
+
+def _check_fitting(backend: Backend, detector: str | None) -> None:
+    """Raise ConfigError if a detector is to be fitted on signals that the backend does not give."""
+    missing = ", ".join(sorted(signals_of(FEATURES) - backend.exact_signals))
+    if detector is None and missing:
+        raise ConfigError(
+            f"a detector is fitted on all signals, and this model gives no {missing}",
+            "Name one signal: --detector nll:max.",
+        )
 
 
 def _rows(data: list[Path] | None, reading: DataOptions, *, whole: bool) -> list[Question]:

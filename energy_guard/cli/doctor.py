@@ -20,7 +20,6 @@ from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.backends.llama_cpp.load import supports_gpu_offload
 from energy_guard.backends.llama_cpp.selfcheck import self_check as check_llama_cpp
 from energy_guard.backends.llama_cpp.tried import REBUILD
-from energy_guard.backends.load import BACKENDS
 from energy_guard.backends.selfcheck import SelfCheck
 from energy_guard.backends.transformers import Transformers
 from energy_guard.backends.transformers.load import devices
@@ -54,6 +53,7 @@ def doctor(
 
     Exit status 1 where something is wrong, with what to do about it.
     """
+    engine.check_is_here("doctor")
     console = Console(soft_wrap=True)
     findings = []
     for finding in _examine(engine):
@@ -80,8 +80,8 @@ def _examine(options: EngineOptions) -> Iterator[CheckResult]:
     yield CheckResult("system", None, f"Python {platform.python_version()}, {platform.platform()}")
     for package in ("energy-guard", "numpy"):
         yield _version(package, options.kind)
-    for backend in BACKENDS:
-        for package in _PACKAGES[backend]:
+    for backend, packages in _PACKAGES.items():
+        for package in packages:
             yield _version(package, backend, needed=backend == options.kind)
     try:
         yield _devices(options.kind)

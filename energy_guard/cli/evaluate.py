@@ -122,6 +122,8 @@ def evaluate(
             )
         if shots and (baselines or probe):
             raise InputError("--baselines and --probe ask in a chat, and --shots does not")
+        if baselines:
+            engine.check_is_here("--baselines")
         asked = reading.read(data)
         _check_extra()
         folder = Folder(out or DEFAULT_OUT)

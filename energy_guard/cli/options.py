@@ -123,6 +123,19 @@ class EngineOptions:
         """The name of the backend that loads the model."""
         return backend_for(self.model, self.backend)
 
+    def check_is_here(self, what: str) -> None:
+        """Raise ConfigError for a server, of which something cannot be had.
+
+        Args:
+            what: cannot.
+
+        """
+        if self.kind == "remote":
+            raise ConfigError(
+                f"{what} is for models that run here, and {self.model} is a server",
+                "Give a file or hub id: --model FILE.",
+            )
+
     def open(self, **more: Any) -> Backend:
         """Load the model; more: options that are no user's."""
         given = {name: value for name, value in asdict(self).items() if value is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -92,6 +93,8 @@ def serve(
     judge = judging.settings()
     _check_address(host, port)
     guard = Guard(engine.open(), **judge, log=open_log(log, log_private))
+    if engine.kind == "remote":  # its address is nothing for clients
+        settings = replace(settings, model=guard.backend.info.name)
     listener(guard, settings, host, port).run()
 
 

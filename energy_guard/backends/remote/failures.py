@@ -60,9 +60,8 @@ def server_failures(address: Address) -> Iterator[None]:
         ) from error
     except openai.APIConnectionError as error:
         raise EngineError(
-            f"cannot reach {address.url}: {address.quoted(error.__cause__ or error)}",
-            "Start the server, and give the address that its documentation names; it mostly "
-            "ends in /v1.",
+            f"the connection to {address.url} failed: {address.quoted(error.__cause__ or error)}",
+            "Does the server run, and is this its address? It mostly ends in /v1.",
         ) from error
     except openai.APIError as error:  # told in the middle of a stream
         raise EngineError(

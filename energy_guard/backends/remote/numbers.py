@@ -119,7 +119,8 @@ def _likeliest_first(listed: Sequence[ListedToken]) -> list[tuple[float, ListedT
 
 
 def _same(one: ListedToken, other: ListedToken) -> bool:
-    return (one.token, one.bytes) == (other.token, other.bytes)
+    bytes_differ = None not in (one.bytes, other.bytes) and one.bytes != other.bytes
+    return one.token == other.token and not bytes_differ
 
 
 def _check_of_one_row(

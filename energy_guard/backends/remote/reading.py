@@ -78,7 +78,8 @@ class Reading:
         for token in silent[: len(silent) - len(ending)]:
             if token.token.strip() or not token.token:
                 raise EngineError(
-                    f"the server lists the token {token.token!r}, and its text has none of it"
+                    f"the server lists the token {token.token!r}, and its text has none of it",
+                    "Ask without streaming, or use a server that lists the bytes of tokens.",
                 )
             yield self._step(token, b""), False  # a blank that was taken off the end
         for token in ending:
