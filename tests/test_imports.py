@@ -14,10 +14,8 @@ import energy_guard
 
 PACKAGES = [Path(package.__file__).parent for package in (energy_guard, langchain_energy_guard)]
 LEAVES = {
-    "anyio": ["energy_guard.backends.remote"],
     "accelerate": ["energy_guard.backends.transformers"],
     "gguf": ["energy_guard.backends"],
-    "httpx": ["energy_guard.backends.remote"],
     "huggingface_hub": ["energy_guard.backends"],
     "jinja2": ["energy_guard.backends", "energy_guard.report.page", "energy_guard.cli"],
     "langchain": [],

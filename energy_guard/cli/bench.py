@@ -27,7 +27,7 @@ MEMORY_TOKENS: Final = 2000
 Item = TypeVar("Item")
 
 
-@bundled(without=("n_ctx",))
+@bundled(without=("n_ctx", "served_model"))
 def bench(
     engine: EngineOptions,
     *,

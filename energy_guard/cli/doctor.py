@@ -43,7 +43,7 @@ class CheckResult:
     detail: str
 
 
-@bundled()
+@bundled(without=("served_model",))
 def doctor(
     engine: EngineOptions,
     *,

@@ -25,8 +25,10 @@ from energy_guard.cli.options import (
 from energy_guard.errors import InputError
 
 ENGINE = (
-    "--model/-m --backend --n-ctx --n-gpu-layers --n-threads --device --dtype --template-variable"
+    "--model/-m --backend --n-ctx --n-gpu-layers --n-threads --device --dtype --template-variable "
+    "--served-model"
 )
+HERE = ENGINE.replace(" --served-model", "")
 SAMPLING = "--max-tokens --temperature --seed --stop"
 DATA = "--column --separator"
 JUDGING = "--detector --locator --policy --profile"
@@ -45,8 +47,8 @@ OPTIONS = {
     "eval": f"data {ENGINE} {DATA} -n --out --resume --from-traces --baselines --told --probe "
     "--shots --system --detector --locator --profile --grader --json",
     "label": "answers --second-pass --report --labeller",
-    "doctor": f"{ENGINE} --json",
-    "bench": f"{ENGINE.replace('--n-ctx ', '')} --pairs --tokens --json",
+    "doctor": f"{HERE} --json",
+    "bench": f"{HERE.replace('--n-ctx ', '')} --pairs --tokens --json",
 }
 
 
@@ -68,7 +70,7 @@ def test_options_that_several_commands_have_say_the_same_in_all() -> None:
         for parameter in command.params:
             if parameter.opts[0] in f"{ENGINE} {SAMPLING}".replace("/", " ").split():
                 helps.setdefault(parameter.opts[0], set()).add(parameter.help)
-    assert len(helps) == 12
+    assert len(helps) == 13
     assert all(len(said) == 1 and None not in said for said in helps.values()), helps
 
 

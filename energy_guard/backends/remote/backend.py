@@ -16,7 +16,15 @@ import numpy.typing as npt
 from pydantic import Field
 
 from energy_guard.arguments import Filled, NotNegative, Positive, checked
-from energy_guard.backends.base import Backend, ModelInfo, Pair, PromptSize, Session, heard
+from energy_guard.backends.base import (
+    Backend,
+    EngineValue,
+    ModelInfo,
+    Pair,
+    PromptSize,
+    Session,
+    heard,
+)
 from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
 from energy_guard.backends.recorder import Recorder
 from energy_guard.backends.remote.body import body_of, path_of
@@ -24,7 +32,7 @@ from energy_guard.backends.remote.connection import Connection, connected
 from energy_guard.backends.remote.failures import KEY_VARIABLE, Address
 from energy_guard.backends.remote.models import served_by
 from energy_guard.backends.remote.numbers import ListedStep
-from energy_guard.backends.remote.reading import Reading
+from energy_guard.backends.remote.reading import AnswerReading
 from energy_guard.errors import ConfigError, EngineError, InputError
 from energy_guard.likeliest import TOP_ENTROPY, TOP_SHARE
 from energy_guard.request import Event, Finished, Request
@@ -67,7 +75,7 @@ class RemoteServer(Backend):
         wait_s: NotNegative = DEFAULT_WAIT_S,
     ) -> None:
         _check_url(url)
-        self._address = Address(url, api_key or os.environ.get(KEY_VARIABLE) or "none")
+        self._address = Address(url, api_key or os.environ.get(KEY_VARIABLE) or None)
         self._timeout_s = timeout_s
         self._retries = retries
         self._top = top_logprobs
@@ -86,7 +94,7 @@ class RemoteServer(Backend):
         """
         parts = [self._model.owner, self._model.name, self._top]
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-        engine = {"server": self._model.owner, "top_logprobs": self._top}
+        engine: dict[str, EngineValue] = {"server": self._model.owner, "top_logprobs": self._top}
         return ModelInfo(self._model.name, digest, backend="remote", engine=engine)
 
     @property
@@ -130,7 +138,7 @@ class RemoteServer(Backend):
         Servers list more of a whole answer than of a stream, if tokens split a character.
         """
         recorder = Recorder(number, 0, request.stop, request.max_tokens)
-        reading = Reading(self._top, request.alternatives)
+        reading = AnswerReading(self._top, request.alternatives)
         kept: list[ListedStep] = []
         if not recorder.interrupted(request):
             ask = connection.stream if steps or request.stop else connection.post
@@ -148,8 +156,7 @@ class RemoteServer(Backend):
                 _check_length(recorder, listed)
                 kept.append(self._known(listed))
                 yield from recorder.add(listed.step, ends=ends)
-            if recorder.reason != "stop":
-                recorder.reason = "eos" if reading.finish_reason == "stop" else "length"
+            _end(recorder, reading)
         recorder.prompt_tokens = reading.prompt_tokens or 0
         *_, finished = recorder.finish()
         yield _with_bounds(finished, kept)
@@ -165,6 +172,12 @@ def _check_length(recorder: Recorder, listed: ListedStep) -> None:
         raise EngineError(
             "the server writes more tokens than it was asked for", "It has to take max_tokens."
         )
+
+
+def _end(recorder: Recorder, reading: AnswerReading) -> None:
+    """Say why the server ended the answer, unless a stop string among the last tokens did."""
+    if recorder.reason != "stop":
+        recorder.reason = "eos" if reading.finish_reason == "stop" else "length"
 
 
 def _with_bounds(finished: Event, kept: Sequence[ListedStep]) -> Event:
@@ -197,7 +210,6 @@ class _Session:
         self, pairs: Sequence[Pair], *, fast: bool = False, steps: bool = True
     ) -> Generator[Event, None, None]:
         raise _not_here("judge an answer that exists already")
-        yield  # a generator, as every replay is
 
     def beginning(self, requests: Sequence[Request]) -> list[int]:
         return []

@@ -24,14 +24,14 @@ _LONGEST: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server is, and the key that it is shown.
+    """Where a server is, and the key that it is shown; None if it wants none.
 
     >>> Address("http://localhost:8080/v1", "secret")
     Address(url='http://localhost:8080/v1')
     """
 
     url: str
-    key: str
+    key: str | None
 
     def __repr__(self) -> str:
         """Without the key: addresses stand in errors and logs."""
@@ -39,7 +39,9 @@ class Address:
 
     def quoted(self, words: object) -> str:
         """Return a server's words, cut short and without the key, which some servers repeat."""
-        text = " ".join(str(words).replace(self.key, "…").split())
+        text = " ".join(str(words).split())
+        if self.key is not None:
+            text = text.replace(self.key, "…")
         return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 

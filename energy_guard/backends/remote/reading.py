@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from energy_guard.backends.remote.numbers import ListedStep, listed_step
 from energy_guard.backends.remote.pieces import Placing
-from energy_guard.backends.remote.replies import Reply, Said, ServerChoice, WrittenToken
+from energy_guard.backends.remote.replies import Said, ServerChoice, ServerReply, WrittenToken
 from energy_guard.errors import EngineError
 
 _SETTING: Final = (
@@ -24,7 +24,7 @@ _NO_PARSER: Final = (
 )
 
 
-class Reading:
+class AnswerReading:
     """Reads one answer.
 
     top: how many likely tokens were asked for in each place. alternatives: how many of them each
@@ -42,7 +42,7 @@ class Reading:
 
     def take(self, found: object) -> Iterator[ListedStep]:
         """Take an answer or a chunk of it, as JSON; yield the steps that are settled by it."""
-        reply = Reply.read(found)
+        reply = ServerReply.read(found)
         if reply.usage is not None:
             self.prompt_tokens = reply.usage.prompt_tokens
             self._completion_tokens = reply.usage.completion_tokens

@@ -95,7 +95,7 @@ class TokenCounts(_Part):
     completion_tokens: int | None = None
 
 
-class Reply(_Part):
+class ServerReply(_Part):
     """An answer, or one chunk of a stream."""
 
     choices: list[ServerChoice]
