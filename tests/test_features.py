@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 from energy_guard.calibrate.detector import FEATURES
 from energy_guard.energy import Row
 from energy_guard.errors import ConfigError, NormalisedRowsError
-from energy_guard.features import PLAIN, features
+from energy_guard.features import PLAIN, features, signals_of
+from energy_guard.fitted import DetectorTraining, FittedDetector, Term
 from energy_guard.locate import Span
-from energy_guard.trace import Step, Trace
+from energy_guard.trace import SIGNALS, Step, Trace
 
 ROWS = [
     Row(9.0, -1.0, 0.4, 2.0),
@@ -80,3 +82,27 @@ def test_energies_of_log_probabilities_are_refused() -> None:
 def test_a_constant_on_every_row_changes_none_of_the_default_features(offset: float) -> None:
     same = features(trace(offset=offset), SPAN, FEATURES)
     assert same == pytest.approx(features(trace(), SPAN, FEATURES), abs=1e-9)
+
+
+PROMPT = "prompt.centred_marginal_energy"
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_a_feature_needs_the_signal_that_it_is_made_of(name: str) -> None:
+    """Without the rows' means and partitions those of energies are missing, and no others are."""
+    whole = trace()
+    nothing = replace(whole, log_probabilities=True, row_mean=np.full(4, math.nan))
+    try:
+        [value] = features(nothing, SPAN, [name])
+    except NormalisedRowsError:
+        value = math.nan
+    energies = any("energy" in signal for signal in signals_of([name]))
+    assert math.isnan(value) == energies
+    assert signals_of([name]) <= set(SIGNALS)
+
+
+def test_a_fitted_detector_needs_the_signals_of_all_its_features() -> None:
+    terms = [Term(feature=f, centre=0, scale=1, weight=1) for f in ("span.margin:min", PROMPT)]
+    training = DetectorTraining(tasks=("t",), n=9, n_wrong=4)
+    detector = FittedDetector(terms=terms, intercept=0, training=training)
+    assert detector.needs == {"margin", "centred_marginal_energy", "nll"}

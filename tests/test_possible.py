@@ -132,3 +132,16 @@ def test_a_row_that_is_near_0_and_was_not_rounded_is_one_of_logits() -> None:
     near = log_probabilities(ROWS)[0] + np.float32(0.004)
     assert isinstance(RowReducer(500).reduce(log_probabilities(ROWS)[0]), LogProbabilityRow)
     assert type(RowReducer(500).reduce(near)) is Row
+
+
+def test_the_mean_of_a_row_may_be_unknown_of_log_probabilities_alone() -> None:
+    trace = trace_of(log_probabilities(ROWS))
+    unknown = replace(trace, row_mean=np.full_like(trace.row_mean, math.nan))
+    assert np.isfinite(unknown.nll).all()
+    assert np.isnan(Trace.from_json(unknown.to_json()).row_mean).all()
+    with pytest.raises(InputError, match="row_mean is missing"):
+        replace(unknown, log_probabilities=False)
+    some = trace.row_mean.copy()
+    some[0] = math.nan
+    with pytest.raises(InputError, match="row_mean is missing"):
+        replace(trace, row_mean=some)

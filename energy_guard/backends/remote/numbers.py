@@ -84,7 +84,7 @@ def listed_step(token: WrittenToken, piece: bytes, *, top: int, alternatives: in
         raise EngineError(
             f"the probabilities of {token.token!r} and others add up to {share}", _HINT
         )
-    margin = _margin(values, chosen, top)
+    margin = _margin(values, own, top)
     likely = _alternatives(listed[:alternatives], alternatives)
     step = Step(
         token_id(piece),
@@ -148,14 +148,14 @@ def _check_of_one_row(
         )
 
 
-def _margin(values: Sequence[float], chosen: float, top: int) -> float:
+def _margin(values: Sequence[float], own: Sequence[float], top: int) -> float:
     """How far the likeliest is above the second one; NaN if it is not sure which these are.
 
     Servers that list tokens by their texts lose all but one of those that share a text, which is
     seen by their number: fewer than were asked for, or as many with the chosen one as the last,
-    which then may stand for a likelier one.
+    which then may stand for a likelier one. own: the chosen one's, if it is listed.
     """
-    whole = len(values) > top or (len(values) == top and chosen > values[-1])
+    whole = len(values) > top or (len(values) == top and values[-1] not in own)
     return values[0] - values[1] if whole and len(values) > 1 else math.nan
 
 

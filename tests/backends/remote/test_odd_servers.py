@@ -557,6 +557,15 @@ class TestDetectors:
         assert result.score is not None
         assert result.score == pytest.approx(-math.log(0.5 / 0.27))
 
+    def test_margins_say_nothing_of_words_that_were_drawn_against_the_odds(self, odd: Odd) -> None:
+        likely = [listed("Paris", 0.9), listed("Rome", 0.05), listed("Oslo", 0.04)]
+        drawn = entry("Lyon", 0.001, top_logprobs=likely)
+        odd.says(with_entries(drawn, content="Lyon"))
+        policy = Policy(detector="margin:min", abstain=-0.01)
+        result = Guard(odd.backend(), policy).ask("What is the capital of France?")
+        assert (result.verdict, result.score) == ("unscored", None)
+        assert "did not choose all words" in result.reason
+
     def test_an_answer_that_exists_is_not_judged(self, odd: Odd) -> None:
         with pytest.raises(InputError, match="cannot judge an answer that exists already"):
             Guard(odd.backend()).score("?", "Paris")
