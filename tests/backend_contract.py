@@ -35,8 +35,10 @@ class BackendContract:
     """Override the three fixtures.
 
     `request_` gives some tokens of ASCII, always the same. `busy_ask` is `generate` on the same
-    engine with a `wait_s` of a few hundredths of a second.
+    engine with a `wait_s` of a few hundredths of a second. Two tokens come within `half_way_s`.
     """
+
+    half_way_s = 0.2
 
     @pytest.fixture
     def backend(self) -> Backend:
@@ -308,7 +310,7 @@ class BackendContract:
         self.assert_free(backend, request_)
 
     def test_a_deadline_that_passes_half_way(self, backend: Any, request_: Request) -> None:
-        deadline = time.monotonic() + 0.2
+        deadline = time.monotonic() + self.half_way_s
         late = replace(request_, deadline=deadline)
         tokens = 0
         for event in backend.generate([late]):

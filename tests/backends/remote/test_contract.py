@@ -28,6 +28,8 @@ def server() -> Iterator[Served]:
 
 
 class TestRemoteServer(BackendContract):
+    half_way_s = 2.0
+
     @pytest.fixture
     def backend(self, server: Served) -> RemoteServer:
         return RemoteServer(f"{server.url}/v1", top_logprobs=TOP)
