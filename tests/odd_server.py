@@ -88,7 +88,7 @@ class Odd:
         self.answers = list(answers)
 
     def backend(self, **options: Any) -> RemoteServer:
-        return RemoteServer(self.url, **({"top_logprobs": 3, "retries": 0} | options))
+        return RemoteServer(self.url, **({"top_logprobs": 3} | options))
 
     async def list_models(self, request: Request) -> Response:
         self.keys.append(request.headers.get("authorization"))

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -54,11 +54,11 @@ class RemoteServer(Backend):
     if there is one alone. api_key: what the server is shown; the variable
     ENERGY_GUARD_REMOTE_API_KEY unless given. top_logprobs: how many likely tokens are listed in
     each place. n_ctx: the context that the server was started with, for what asks whether a
-    prompt fits. timeout_s: how long the server may be silent. retries: how often a request is
-    made again after a status such as 429. wait_s: how long to wait while others ask.
+    prompt fits. timeout_s: how long the server may be silent. wait_s: how long to wait while
+    others ask. A request is sent once: whoever wants another answer asks again.
 
-    Raises ConfigError for an address or a model that there is not, EngineError where the server
-    cannot be reached, MissingExtraError.
+    Raises ConfigError for an address, a key or a model that cannot be one or is not there,
+    EngineError if the server cannot be reached, MissingExtraError.
     """
 
     @checked
@@ -71,13 +71,13 @@ class RemoteServer(Backend):
         top_logprobs: Annotated[int, Field(ge=2, le=1000)] = DEFAULT_TOP,
         n_ctx: Annotated[int, Field(ge=1)] = DEFAULT_CONTEXT,
         timeout_s: Positive = 300.0,
-        retries: Annotated[int, Field(ge=0, le=10)] = 2,
         wait_s: NotNegative = DEFAULT_WAIT_S,
     ) -> None:
         _check_url(url)
-        self._address = Address(url, api_key or os.environ.get(KEY_VARIABLE) or None)
+        key = api_key or os.environ.get(KEY_VARIABLE) or None
+        _check_key(key)
+        self._address = Address(url, key)
         self._timeout_s = timeout_s
-        self._retries = retries
         self._top = top_logprobs
         self._context = n_ctx
         self._wait_s = wait_s
@@ -125,9 +125,7 @@ class RemoteServer(Backend):
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        with connected(
-            self._address, timeout_s=self._timeout_s, retries=self._retries
-        ) as connection:
+        with connected(self._address, timeout_s=self._timeout_s) as connection:
             yield connection
 
     def _run(
@@ -237,8 +235,8 @@ def _not_here(what: str) -> InputError:
 
 
 def _check_url(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    parts = _parts(url)
+    if parts is None:
         raise ConfigError(
             f"{url} is no address of a server", "For example: http://localhost:8080/v1"
         )
@@ -249,3 +247,26 @@ def _check_url(url: str) -> None:
         )
     if parts.query or parts.fragment:
         raise ConfigError(f"{url} has more than an address", "It ends with the path, such as /v1.")
+
+
+def _parts(url: str) -> SplitResult | None:
+    """The parts of an address; None if no server can have it."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna")
+        whole = parts.scheme in ("http", "https") and host and parts.port != 0
+    except ValueError:  # brackets, a port or a name that cannot be one
+        return None
+    return parts if whole else None
+
+
+def _check_key(key: str | None) -> None:
+    """Raise ConfigError, without the key, for one that no HTTP header can hold.
+
+    The client's own errors would repeat it.
+    """
+    if key is not None and not all("!" <= character <= "~" for character in key):
+        raise ConfigError(
+            "the server's key has a blank, a line end or a character that no key has",
+            "A file's last line end may have come with it: give the key alone.",
+        )

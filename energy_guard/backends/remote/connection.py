@@ -23,6 +23,9 @@ Interrupted = Callable[[], object]
 _POLL_S: Final = 0.05
 """How often somebody who waits looks whether there is still a point in it."""
 
+_CONNECT_S: Final = 10.0
+"""How long a server may take to pick up; models that are slow to answer do so later."""
+
 _END: Final = object()
 
 
@@ -32,13 +35,14 @@ def never() -> bool:
 
 
 @contextmanager
-def connected(address: Address, *, timeout_s: float, retries: int) -> Iterator[Connection]:
+def connected(address: Address, *, timeout_s: float) -> Iterator[Connection]:
     """Open a connection, whose requests run on an event loop in a thread of its own.
+
+    Each is sent once and to this address alone: the client's retries and redirects are off.
 
     Args:
         address: of the server.
         timeout_s: how long the server may be silent.
-        retries: how often a request is made again after a status such as 429 or 500.
 
     Raises:
         MissingExtraError: the client is not installed.
@@ -46,14 +50,16 @@ def connected(address: Address, *, timeout_s: float, retries: int) -> Iterator[C
     """
     with needs_extra("remote"):
         from anyio.from_thread import start_blocking_portal
-        from openai import AsyncOpenAI
+        from httpx import Timeout
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
     with start_blocking_portal() as portal:
         client = AsyncOpenAI(
             base_url=address.url,
             api_key=address.key or "none",  # the client wants one in any case
-            timeout=timeout_s,
-            max_retries=retries,
+            timeout=Timeout(timeout_s, connect=min(timeout_s, _CONNECT_S)),
+            max_retries=0,
+            http_client=DefaultAsyncHttpxClient(follow_redirects=False),
         )
         try:
             yield Connection(address, portal, client)

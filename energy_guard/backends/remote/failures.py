@@ -54,22 +54,23 @@ def server_failures(address: Address) -> Iterator[None]:
     try:
         yield
     except openai.APIStatusError as error:
-        raise _refused(address, error.status_code, error.body or error.message) from error
+        said = error.body or error.message
+        elsewhere = error.response.headers.get("location")
+        raise _refused(address, error.status_code, said, elsewhere) from None  # it may have the key
     except openai.APITimeoutError as error:
+        if isinstance(error.__cause__, httpx.ConnectTimeout):
+            raise _no_connection(address, "nobody picks up") from error
         raise EngineError(
             f"{address.url} did not answer in time",
             "Ask for less, or give it longer: load(…, timeout_s=…).",
         ) from error
     except openai.APIConnectionError as error:
-        raise EngineError(
-            f"the connection to {address.url} failed: {address.quoted(error.__cause__ or error)}",
-            "Does the server run, and is this its address? It mostly ends in /v1.",
-        ) from error
+        raise _no_connection(address, error.__cause__ or error) from error
     except openai.APIError as error:  # told in the middle of a stream
         raise EngineError(
             f"{address.url} failed while it answered: {address.quoted(error.message)}",
             "Ask again, and look into the server's own log.",
-        ) from error
+        ) from None
     except (httpx.HTTPError, ValueError) as error:  # a stream that breaks off, or is no JSON
         raise EngineError(
             f"the answer of {address.url} broke off: {address.quoted(repr(error))}",
@@ -77,18 +78,36 @@ def server_failures(address: Address) -> Iterator[None]:
         ) from error
 
 
-def _refused(address: Address, status: int, body: Any) -> EnergyGuardError:
-    """The error for an HTTP status that is none of success."""
+def _no_connection(address: Address, why: object) -> EngineError:
+    return EngineError(
+        f"the connection to {address.url} failed: {address.quoted(why)}",
+        "Does the server run, and is this its address? It mostly ends in /v1.",
+    )
+
+
+def _refused(
+    address: Address, status: int, body: Any, elsewhere: str | None
+) -> EnergyGuardError:
+    """The error for an HTTP status that is none of success.
+
+    elsewhere: the address that the server sends its clients to.
+    """
     said = body.get("error", body) if isinstance(body, dict) else body
     fields = said if isinstance(said, dict) else {}
     what = f"{address.url} says {status}: {address.quoted(fields.get('message') or said)}"
+    if status < 400:
+        return ConfigError(
+            f"{address.url} sends its clients to {address.quoted(elsewhere)} ({status})",
+            "Nothing is sent to another address than yours. If you trust that one, give it.",
+        )
     if status in (401, 403):
         return ConfigError(what, f"Put the server's key into the variable {KEY_VARIABLE}.")
     if status == 404:
         return ConfigError(
             what, "The address mostly ends in /v1; and the server must have the model."
         )
-    if any("context" in str(fields.get(name)) for name in ("code", "type")):
+    named = any("context" in str(fields.get(name)) for name in ("code", "type"))
+    if named or "context length" in str(fields.get("message")):
         return PromptTooLongError(what, "Ask for less, or start the server with more context.")
     if status in (408, 409, 429) or status >= 500:
         return EngineError(what, "Ask again later, and look into the server's own log.")

@@ -6,6 +6,7 @@ import json
 import math
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from backend_contract import finished
 from odd_server import Odd, chat, chunks, entry, listed, odd_server, refusal, text
+from starlette.responses import RedirectResponse
 
 from energy_guard import Guard, Policy, load
 from energy_guard.backends.remote import RemoteServer
@@ -177,6 +179,7 @@ STATUSES: list[tuple[Any, type[Exception], str]] = [
     (refusal(400, "no such field"), InputError, "400: no such field"),
     (refusal(400, "long", type="exceed_context_size_error"), PromptTooLongError, "more context"),
     (refusal(400, "long", code="context_length_exceeded"), PromptTooLongError, "more context"),
+    (refusal(400, "The maximum context length is 9"), PromptTooLongError, "more context"),
     (refusal(422, "odd"), InputError, "422: odd"),
     (refusal(429, "slowly"), EngineError, "429: slowly"),
     (refusal(500, "boom"), EngineError, "500: boom"),
@@ -195,10 +198,27 @@ def test_a_status_is_an_error_with_the_servers_words(
     assert raised.type is kind
 
 
-def test_a_status_that_passes_is_tried_again(odd: Odd) -> None:
-    odd.says(refusal(429, "slowly"), refusal(503, "soon"), chat(TOKENS))
-    assert whole(odd.backend(retries=2)).text == "The capital is Paris"
-    assert len(odd.bodies) == 3
+@pytest.mark.parametrize("ask", [whole, streamed])
+def test_nothing_is_asked_twice(odd: Odd, ask: Any) -> None:
+    odd.says(refusal(429, "slowly"), chat(TOKENS))
+    backend = odd.backend()
+    with pytest.raises(EngineError, match="429: slowly"):
+        ask(backend)
+    odd.pause_s = 5.0
+    odd.says(chunks(TOKENS))
+    with pytest.raises(EngineError, match="did not answer in time"):
+        ask(odd.backend(timeout_s=0.3))
+    assert len(odd.bodies) == 2
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_nothing_is_sent_to_another_address(odd: Odd, status: int) -> None:
+    with odd_server() as other:
+        other.says(chat(TOKENS))
+        odd.says(RedirectResponse(f"{other.url}/chat/completions", status))
+        with pytest.raises(ConfigError, match=f"sends its clients to {other.url}"):
+            whole(odd.backend())
+        assert (other.bodies, other.keys) == ([], [])
 
 
 def test_a_server_that_is_silent_is_given_up(odd: Odd) -> None:
@@ -210,7 +230,33 @@ def test_a_server_that_is_silent_is_given_up(odd: Odd) -> None:
 
 def test_nobody_at_the_address(odd: Odd) -> None:
     with pytest.raises(EngineError, match=r"connection to .* failed"):
-        RemoteServer("http://127.0.0.1:9/v1", retries=0)
+        RemoteServer("http://127.0.0.1:9/v1")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::1/v1",
+        "http://localhost:99999/v1",
+        "http://localhost:abc/v1",
+        "http://localhost:0/v1",
+        "http://exä..mple/v1",
+        "http:///v1",
+        "ftp://localhost/v1",
+        "localhost:8080/v1",
+    ],
+)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="is no address of a server"):
+        RemoteServer(url)
+
+
+@pytest.mark.parametrize("key", ["secret\n", " secret", "sec\r\nX: ret", "secrét"])
+def test_what_is_no_key_is_refused_without_telling_it(odd: Odd, key: str) -> None:
+    with pytest.raises(ConfigError, match="give the key alone") as raised:
+        odd.backend(api_key=key)
+    assert "sec" not in f"{raised.value!r}"
+    assert odd.keys == []
 
 
 def test_the_key_is_shown_to_the_server_and_told_to_nobody(
@@ -227,6 +273,7 @@ def test_the_key_is_shown_to_the_server_and_told_to_nobody(
     with pytest.raises(ConfigError) as raised:
         whole(backend)
     assert "wrong key: …" in str(raised.value)
+    assert "as-an-argument" not in "".join(traceback.format_exception(raised.value))
     for told in (raised.value, backend.info, backend._address, vars(backend)):
         assert "as-an-argument" not in f"{told} {told!r}"
 
