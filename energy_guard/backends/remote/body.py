@@ -11,6 +11,9 @@ from energy_guard.request import Request, Sampling
 _UNTOLD: Final = {"typical_p": 1.0, "mirostat_mode": 0, "logit_bias": {}}
 """Settings of sampling that no server is asked for, each with its value if it plays no part."""
 
+_BEYOND_OPENAI: Final = ("repeat_penalty", "top_k", "min_p")
+"""Settings that some servers know, and others pass over."""
+
 _PENALTY_NAMES: Final = {
     "energy-guard": "repeat_penalty",
     "llamacpp": "repeat_penalty",
@@ -90,9 +93,11 @@ def _check(request: Request, penalty: str | None, top: int) -> None:
         "an inverse_temperature other than 1": request.inverse_temperature != 1,
         "more alternatives than top_logprobs": request.alternatives > top,
     }
-    refused["sampling with repeat_penalty"] = penalty is None and (
-        request.sampling.repeat_penalty != 1
-    )
+    if penalty is None:
+        refused |= {
+            f"sampling with {name}": getattr(request.sampling, name) != getattr(Sampling(), name)
+            for name in _BEYOND_OPENAI
+        }
     refused |= {
         f"sampling with {name}": getattr(request.sampling, name) != neutral
         for name, neutral in _UNTOLD.items()

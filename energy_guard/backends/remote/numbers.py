@@ -76,6 +76,10 @@ def listed_step(token: WrittenToken, piece: bytes, *, top: int, alternatives: in
         )
     listed = _likeliest_first(token.top_logprobs or ())
     values = [logprob for logprob, _ in listed]
+    if chosen == 0 and len(values) < 2:
+        raise EngineError(
+            f"the server lists {token.token!r} as certain, and nothing beside it", _HINT
+        )
     own = [logprob for logprob, other in listed if _same(other, token)]
     _check_of_one_row(token, chosen, listed, own)
     known = values if own else [*values, chosen]

@@ -15,13 +15,15 @@ from energy_guard.errors import EngineError
 
 _SETTING: Final = (
     "It has to take `logprobs` and `top_logprobs` (plain completions: `logprobs`). Ollama: a "
-    "newer version. llama-cpp-python: logits_all=True. LM Studio and others: look for a setting, "
-    "or use llama-server or vLLM."
+    "version from 0.12.11 on. llama-cpp-python: logits_all=True. Others: look for a setting, or "
+    "use llama-server or vLLM."
 )
 _NO_PARSER: Final = (
     "Have the model answer without reasoning, or the server leave it in the text (llama-server: "
     "--reasoning-format none; vLLM: no --reasoning-parser)."
 )
+_MOST_TOLD: Final = 200
+"""Characters of a refusal that are told."""
 
 
 class AnswerReading:
@@ -127,7 +129,11 @@ class AnswerReading:
 def _plain(said: Said) -> str:
     """The text; EngineError for what stands beside it, to which no numbers belong."""
     if said.refusal:
-        raise EngineError("the server itself refuses to answer", "Ask something else.")
+        raise EngineError(
+            f"the server itself refuses to answer: {said.refusal[:_MOST_TOLD]!r}",
+            "Ask something else; or, if a guard stands before the model there, the model behind "
+            "it.",
+        )
     if said.tool_calls:
         raise EngineError("the server answers with a tool call, which cannot be judged here")
     if said.reasoning or said.reasoning_content:

@@ -120,6 +120,26 @@ WRONG: list[tuple[str, Any, str]] = [
         ),
         "number of another token",
     ),
+    (
+        "a row that was sampled from already",
+        with_entries(
+            entry("The", 1.0 - 1e-12, logprob=0.0, top_logprobs=[listed("The", 1)]), content="The"
+        ),
+        "'The' as certain, and nothing beside it",
+    ),
+    (
+        "the same, with others that are known not",
+        with_entries(
+            entry(
+                "The",
+                0.9,
+                logprob=0.0,
+                top_logprobs=[listed("The", 1), listed("A", 1) | {"logprob": -3.4e38}],
+            ),
+            content="The",
+        ),
+        "'The' as certain, and nothing beside it",
+    ),
     ("a token too few", chat(TOKENS, "The capital is Paris."), "log-probabilities of '.'"),
     ("another text", chat(TOKENS, "Their capital is Paris"), "do not make up the text"),
     ("tokens twice", chat([*TOKENS, *TOKENS], "The capital is Paris"), "has none of it"),
@@ -139,7 +159,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("a filter", changed(finish_reason="content_filter"), "another reason.*content_filter"),
     ("a tool call", changed(finish_reason="tool_calls"), "tool_calls"),
     ("calls", changed(message={"content": None, "tool_calls": [{}]}), "tool call"),
-    ("a refusal", changed(message={"content": None, "refusal": "No."}), "refuses"),
+    ("a refusal", changed(message={"content": None, "refusal": "No."}), "refuses to answer: 'No.'"),
     (
         "reasoning apart",
         changed(message={"content": "Paris", "reasoning_content": "Well"}),
@@ -568,10 +588,14 @@ class TestBody:
         body = odd.bodies[0]
         assert (body[name], body["top_k"], body["min_p"]) == (1.3, 0, 0.1)
 
-    def test_a_penalty_that_a_server_may_not_know_is_refused(self, odd: Odd) -> None:
+    @pytest.mark.parametrize(
+        ("name", "value"), [("repeat_penalty", 1.3), ("top_k", 1), ("min_p", 0.2)]
+    )
+    def test_what_a_server_may_not_know_is_refused(self, odd: Odd, name: str, value: Any) -> None:
         backend = odd.backend()
-        with pytest.raises(InputError, match="repeat_penalty"):
-            whole(backend, Request.chat("?", sampling=Sampling(repeat_penalty=1.3)))
+        sampling = Sampling(0.5, **{name: value})
+        with pytest.raises(InputError, match=f"sampling with {name}\n"):
+            whole(backend, Request.chat("?", sampling=sampling))
         assert odd.bodies == []
 
 
