@@ -50,8 +50,7 @@ def connected(address: Address, *, timeout_s: float) -> Iterator[Connection]:
     """
     with needs_extra("remote"):
         from anyio.from_thread import start_blocking_portal
-        from httpx import Timeout
-        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
 
     with start_blocking_portal() as portal:
         client = AsyncOpenAI(

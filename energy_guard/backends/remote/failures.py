@@ -48,7 +48,6 @@ class Address:
 @contextmanager
 def server_failures(address: Address) -> Iterator[None]:
     """Turn whatever the client raises into one of our errors."""
-    import httpx
     import openai
 
     try:
@@ -58,36 +57,28 @@ def server_failures(address: Address) -> Iterator[None]:
         elsewhere = error.response.headers.get("location")
         raise _refused(address, error.status_code, said, elsewhere) from None  # it may have the key
     except openai.APITimeoutError as error:
-        if isinstance(error.__cause__, httpx.ConnectTimeout):
-            raise _no_connection(address, "nobody picks up") from error
         raise EngineError(
             f"{address.url} did not answer in time",
-            "Ask for less, or give it longer: load(…, timeout_s=…).",
+            "Does the server run? Ask for less, or give it longer: load(…, timeout_s=…).",
         ) from error
     except openai.APIConnectionError as error:
-        raise _no_connection(address, error.__cause__ or error) from error
+        raise EngineError(
+            f"the connection to {address.url} failed: {address.quoted(error.__cause__ or error)}",
+            "Does the server run, and is this its address? It mostly ends in /v1.",
+        ) from error
     except openai.APIError as error:  # told in the middle of a stream
         raise EngineError(
             f"{address.url} failed while it answered: {address.quoted(error.message)}",
             "Ask again, and look into the server's own log.",
         ) from None
-    except (httpx.HTTPError, ValueError) as error:  # a stream that breaks off, or is no JSON
+    except ValueError as error:  # no JSON
         raise EngineError(
             f"the answer of {address.url} broke off: {address.quoted(repr(error))}",
             "Ask again, and look into the server's own log.",
         ) from error
 
 
-def _no_connection(address: Address, why: object) -> EngineError:
-    return EngineError(
-        f"the connection to {address.url} failed: {address.quoted(why)}",
-        "Does the server run, and is this its address? It mostly ends in /v1.",
-    )
-
-
-def _refused(
-    address: Address, status: int, body: Any, elsewhere: str | None
-) -> EnergyGuardError:
+def _refused(address: Address, status: int, body: Any, elsewhere: str | None) -> EnergyGuardError:
     """The error for an HTTP status that is none of success.
 
     elsewhere: the address that the server sends its clients to.
