@@ -11,10 +11,10 @@ import pytest
 from backend_contract import Ask, BackendContract, finished
 from served import LAX, Served, served
 
-from energy_guard import Guard
+from energy_guard import Guard, Policy
 from energy_guard.backends.remote import RemoteServer
 from energy_guard.backends.scripted import Scripted
-from energy_guard.errors import InputError
+from energy_guard.errors import EngineError, InputError
 from energy_guard.request import Request, Sampling
 
 ANSWER = [("The", 0.9), (" cap", 0.6), ("ital", 0.8), (" is", 0.7), (" Par", 0.4), ("is", 0.99)]
@@ -145,3 +145,18 @@ class TestRemoteServer(BackendContract):
         with pytest.raises(InputError, match="a server cannot be asked for"):
             next(backend.generate([request_, replace(request_, **fields)]))
         assert server.service.guard.backend._played == left
+
+
+@pytest.mark.parametrize(
+    ("stream", "says"), [("hold", "wrote 10 tokens"), ("live", "do not make up the text")]
+)
+def test_a_server_that_tries_again_is_refused(stream: Any, says: str) -> None:
+    """It counts the tokens of all its attempts, and a live stream has their texts, too."""
+    unsure = [("The capital is ", 0.99), ("Tim", 0.2), ("buktu", 0.99), (".", 0.99)]
+    sure = [("The capital is ", 0.99), ("Par", 0.97), ("is", 0.99), (".", 0.99)]
+    policy = Policy(detector="nll:max", warn=0.5, abstain=1.0, retries=1)
+    asked = Request.chat("What is the capital of Mali?")
+    with served(Guard(Scripted.saying(unsure, sure), policy), stream=stream) as server:
+        backend = RemoteServer(f"{server.url}/v1", top_logprobs=TOP)
+        with pytest.raises(EngineError, match=says):
+            finished(backend.generate([asked]))
