@@ -81,6 +81,7 @@ class Odd:
     models: Any = field(default_factory=lambda: MODELS)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     sent: int = 0
     pause_s: float = 0.0
 
@@ -96,6 +97,7 @@ class Odd:
 
     async def answer(self, request: Request) -> Response:
         self.bodies.append(await request.json())
+        self.headers.append(dict(request.headers))
         self.keys.append(request.headers.get("authorization"))
         found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(found, Response):

@@ -13,6 +13,7 @@ from energy_guard.extras import needs_extra
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
+    from httpx2 import Request as HttpRequest
     from openai import AsyncOpenAI
 
 T = TypeVar("T")
@@ -26,6 +27,20 @@ _POLL_S: Final = 0.05
 _CONNECT_S: Final = 10.0
 """How long a server may take to pick up; models that are slow to answer do so later."""
 
+_HEADERS: Final = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "transfer-encoding",
+        "user-agent",
+    }
+)
+"""What a server is told beside the request and its key."""
+
 _END: Final = object()
 
 
@@ -38,7 +53,8 @@ def never() -> bool:
 def connected(address: Address, *, timeout_s: float) -> Iterator[Connection]:
     """Open a connection, whose requests run on an event loop in a thread of its own.
 
-    Each is sent once and to this address alone: the client's retries and redirects are off.
+    Each is sent once and to this address alone: the client's retries and redirects are off. So
+    are the headers that it takes from variables, which are meant for OpenAI.
 
     Args:
         address: of the server.
@@ -52,13 +68,21 @@ def connected(address: Address, *, timeout_s: float) -> Iterator[Connection]:
         from anyio.from_thread import start_blocking_portal
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
 
+    async def own_headers(request: HttpRequest) -> None:
+        for name in set(request.headers) - _HEADERS:
+            del request.headers[name]
+        if address.key is not None:
+            request.headers["authorization"] = f"Bearer {address.key}"
+
     with start_blocking_portal() as portal:
         client = AsyncOpenAI(
             base_url=address.url,
-            api_key=address.key or "none",  # the client wants one in any case
+            api_key="none",  # the client wants one in any case; `own_headers` sets it
             timeout=Timeout(timeout_s, connect=min(timeout_s, _CONNECT_S)),
             max_retries=0,
-            http_client=DefaultAsyncHttpxClient(follow_redirects=False),
+            http_client=DefaultAsyncHttpxClient(
+                follow_redirects=False, event_hooks={"request": [own_headers]}
+            ),
         )
         try:
             yield Connection(address, portal, client)

@@ -298,6 +298,21 @@ def test_the_key_is_shown_to_the_server_and_told_to_nobody(
         assert "as-an-argument" not in f"{told} {told!r}"
 
 
+@pytest.mark.parametrize("ask", [whole, streamed])
+def test_what_is_meant_for_openai_is_told_to_nobody_else(
+    odd: Odd, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("API_KEY", "ADMIN_KEY", "ORG_ID", "PROJECT_ID", "WEBHOOK_SECRET"):
+        monkeypatch.setenv(f"OPENAI_{name}", "of-somebody-else")
+    headers = "X-Of: of-somebody-else\nAuthorization: Bearer of-somebody-else"
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", headers)
+    odd.says(chunks(TOKENS) if ask is streamed else chat(TOKENS))
+    ask(odd.backend(api_key="ours"))
+    ask(odd.backend())
+    assert odd.keys == ["Bearer ours"] * 2 + [None] * 2
+    assert "of-somebody-else" not in str(odd.headers)
+
+
 class TestModels:
     def test_the_only_one_is_taken(self, odd: Odd) -> None:
         assert odd.backend().info.name == "m"
