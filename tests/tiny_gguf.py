@@ -76,6 +76,24 @@ def write_tiny_gguf(
     return path
 
 
+def write_tiny_lora(path: Path, *, shape_a: tuple[int, ...], shape_b: tuple[int, ...]) -> Path:
+    """Write a LoRA for the queries of a tiny model; (R, WIDTH) and (WIDTH, R) fit it."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_string("general.type", "adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 4.0)
+    rng = np.random.default_rng(0)
+    for layer in range(LAYERS):
+        for part, shape in (("a", shape_a), ("b", shape_b)):
+            tensor = rng.normal(size=shape).astype(np.float32)
+            writer.add_tensor(f"blk.{layer}.attn_q.weight.lora_{part}", tensor)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
 def _add_sentencepiece(writer: gguf.GGUFWriter) -> None:
     types = [TokenType.UNKNOWN, TokenType.CONTROL, TokenType.CONTROL]
     types += [TokenType.BYTE] * len(BYTES)

@@ -40,6 +40,17 @@ _MOST_ITEMS: Final = 4_000_000
 A file of many gigabytes may claim a number that is possible and would take minutes to walk over.
 """
 
+_MOST_LAYERS: Final = 4096
+"""Numbers of a list that is read: one of each layer. Longer ones are about tokens."""
+
+_OTHER_CACHES: Final = (
+    *("attention.key_length_mla", "attention.key_length_swa", "attention.shared_kv_layers"),
+)
+"""What says that the model's layers keep less of a token than their shapes would tell."""
+
+_Value = int | float | slice | tuple[int | float, ...]
+"""A number, where a text is, or a short list of numbers."""
+
 _PAST_THE_END: Final = "it runs past the end of the file"
 _CHUNK: Final = 2**20
 _BLOCK: Final = 64 * 1024
@@ -74,12 +85,16 @@ class GgufFacts:
 
     header_bytes: the length of metadata and tensor list, before the tensors' data.
     trained_context: how many tokens of context the model was trained with. pre_tokenizer: how text
-    is split before it is encoded, by llama.cpp's name. None if the file does not say.
+    is split before it is encoded, by llama.cpp's name. layers: how many the model has. cached: how
+    many numbers the keys and the values of one token have, in all layers together. None if the
+    file does not say.
     """
 
     header_bytes: int
     trained_context: int | None
     pre_tokenizer: str | None
+    layers: int | None
+    cached: tuple[int, int] | None
 
 
 def read_facts(path: Path) -> GgufFacts:
@@ -157,7 +172,7 @@ class _Header:
         if version not in _VERSIONS:
             raise ValueError(f"version {version} of the format is not known")
         tensors, pairs = self._integer(_UINT64), self._integer(_UINT64)
-        values: dict[str, int | float | slice] = {}
+        values: dict[str, _Value] = {}
         self._count(pairs)
         for _ in range(pairs):
             key = self._name(self._text())
@@ -170,17 +185,16 @@ class _Header:
             dimensions = self._integer(_UINT32)
             self._skip(8 * dimensions + 4 + 8)  # sizes, type, offset
         architecture = self._named(values.get("general.architecture"))
-        context = values.get(f"{architecture}.context_length")
-        if not isinstance(context, int) or isinstance(context, bool) or context < 1:
-            context = None
         return GgufFacts(
             header_bytes=self._at,
-            trained_context=context,
+            trained_context=_positive(values.get(f"{architecture}.context_length")),
             pre_tokenizer=self._named(values.get("tokenizer.ggml.pre")),
+            layers=_positive(values.get(f"{architecture}.block_count")),
+            cached=_cached(values, f"{architecture}."),
         )
 
-    def _value(self, kind: int) -> int | float | slice | None:
-        """A number, or where a text is; None for a list, which is skipped."""
+    def _value(self, kind: int) -> _Value | None:
+        """A number, where a text is, or a short list of numbers; None for what is skipped."""
         if kind == _STRING:
             return self._text()
         if kind != _ARRAY:
@@ -188,9 +202,13 @@ class _Header:
         item, count = self._integer(_UINT32), self._integer(_UINT64)
         if item == _STRING:
             self._skip_texts(count)
-        else:  # lists of lists are none of the format's kinds: engines refuse them, too
-            self._skip(self._struct(item).size * count)
-        return None
+            return None
+        # Lists of lists are none of the format's kinds: engines refuse them, too.
+        number, start = self._struct(item), self._at
+        self._skip(number.size * count)
+        if count > _MOST_LAYERS:
+            return None
+        return tuple(value for (value,) in number.iter_unpack(self._view[start : self._at]))
 
     def _text(self) -> slice:
         size = self._integer(_UINT64)
@@ -234,10 +252,38 @@ class _Header:
         if self._items > _MOST_ITEMS:
             raise ValueError(f"it claims {self._items} items")
 
-    def _named(self, value: int | float | slice | None) -> str | None:
+    def _named(self, value: _Value | None) -> str | None:
         return self._name(value) if isinstance(value, slice) else None
 
     def _name(self, where: slice) -> str:
         if where.stop - where.start > _LONGEST_NAME:
             raise ValueError("a name in it is too long")
         return self._view[where].decode()
+
+
+def _positive(value: _Value | None) -> int | None:
+    """The value, if it is a whole number above 0."""
+    return value if type(value) is int and value > 0 else None
+
+
+def _cached(values: Mapping[str, _Value], architecture: str) -> tuple[int, int] | None:
+    """How many numbers keys and values of one token have in all layers, by the layers' shapes."""
+    named = {key.removeprefix(architecture): value for key, value in values.items()}
+    heads = _positive(named.get("attention.head_count"))
+    of_all = _kept_heads(named.get("attention.head_count_kv", heads), named.get("block_count"))
+    if of_all is None or any(name in named for name in _OTHER_CACHES):
+        return None
+    width = _positive(named.get("embedding_length"))
+    own = width // heads if width and heads else None
+    key = _positive(named.get("attention.key_length", own))
+    value = _positive(named.get("attention.value_length", own))
+    return None if key is None or value is None else (of_all * key, of_all * value)
+
+
+def _kept_heads(kept: _Value | None, layers: _Value | None) -> int | None:
+    """How many heads keep keys and values, in all layers: one number for each, or a list."""
+    if isinstance(kept, tuple):
+        counts = [count for count in kept if type(count) is int and count >= 0]
+        return sum(counts) if len(counts) == len(kept) else None
+    each, count = _positive(kept), _positive(layers)
+    return None if each is None or count is None else each * count

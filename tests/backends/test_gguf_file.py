@@ -10,7 +10,7 @@ from pathlib import Path
 
 import gguf
 import pytest
-from tiny_gguf import CHATML, write_tiny_gguf
+from tiny_gguf import CHATML, HEAD_DIM, KV_HEADS, LAYERS, write_tiny_gguf
 
 from energy_guard.backends.demo_model import demo_path
 from energy_guard.backends.gguf_file import GgufFacts, check_file, fingerprint, read_facts
@@ -41,13 +41,14 @@ def test_the_facts_are_those_that_the_reader_of_the_format_finds(tmp_path: Path)
     reader = gguf.GGUFReader(path)
     last = reader.tensors[-1].field
     end = last.offset + sum(int(part.nbytes) for part in last.parts)
-    assert read_facts(path) == GgufFacts(end, 2048, "gpt-2")
+    kept = LAYERS * KV_HEADS * HEAD_DIM
+    assert read_facts(path) == GgufFacts(end, 2048, "gpt-2", LAYERS, (kept, kept))
 
 
 @pytest.mark.model
 def test_the_embedded_model_keeps_its_fingerprint() -> None:
     facts = read_facts(demo_path())
-    assert facts == GgufFacts(1_785_664, 8192, "smollm")
+    assert facts == GgufFacts(1_785_664, 8192, "smollm", 30, (30 * 3 * 64, 30 * 3 * 64))
     assert fingerprint(demo_path()) == "2e79d011feac14746c6d6634376c3ccf"
 
 
@@ -179,3 +180,59 @@ def test_a_context_that_is_no_number_of_tokens_is_not_said(
         header(architecture + pair(b"a.context_length", 10, struct.pack("<Q", 99)), 0, 2)
     )
     assert read_facts(path).trained_context == 99
+
+
+def shapes(path: Path, **values: int | list[int]) -> GgufFacts:
+    """The facts of a file that says no more than these numbers about its layers."""
+    writer = gguf.GGUFWriter(path, "llama")
+    for name, value in values.items():
+        key = f"llama.{name.replace('attention_', 'attention.')}"
+        if isinstance(value, list):
+            writer.add_array(key, value)
+        else:
+            writer.add_uint32(key, value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    return read_facts(path)
+
+
+PLAIN = {"block_count": 4, "embedding_length": 64, "attention_head_count": 8}
+
+
+def test_layers_without_a_number_of_kept_heads_keep_all_of_them(tmp_path: Path) -> None:
+    assert shapes(tmp_path / "x.gguf", **PLAIN).cached == (4 * 8 * 8, 4 * 8 * 8)
+
+
+def test_kept_heads_are_counted_in_each_layer_by_itself(tmp_path: Path) -> None:
+    facts = shapes(tmp_path / "x.gguf", **PLAIN, attention_head_count_kv=[0, 2, 0, 1])
+    assert facts.cached == (3 * 8, 3 * 8)
+
+
+def test_keys_and_values_may_have_lengths_of_their_own(tmp_path: Path) -> None:
+    lengths = {"attention_key_length": 16, "attention_value_length": 10}
+    facts = shapes(tmp_path / "x.gguf", **PLAIN, attention_head_count_kv=2, **lengths)
+    assert facts.cached == (4 * 2 * 16, 4 * 2 * 10)
+
+
+@pytest.mark.parametrize(
+    "other", ["attention_key_length_mla", "attention_key_length_swa", "attention_shared_kv_layers"]
+)
+def test_what_layers_of_another_kind_keep_is_not_said(tmp_path: Path, other: str) -> None:
+    assert shapes(tmp_path / "x.gguf", **PLAIN, **{other: 8}).cached is None
+
+
+@pytest.mark.parametrize("missing", PLAIN)
+def test_what_layers_keep_is_not_said_if_a_number_is_missing(tmp_path: Path, missing: str) -> None:
+    rest = {name: value for name, value in PLAIN.items() if name != missing}
+    assert shapes(tmp_path / "x.gguf", **rest).cached is None
+
+
+def test_a_number_of_layers_beyond_all_memory_takes_none(tmp_path: Path) -> None:
+    tracemalloc.start()
+    try:
+        facts = shapes(tmp_path / "x.gguf", **PLAIN | {"block_count": 2**32 - 1})
+        assert facts.cached == ((2**32 - 1) * 64, (2**32 - 1) * 64)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()

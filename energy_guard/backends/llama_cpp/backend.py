@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from energy_guard.backends.base import Backend, ModelInfo, Pair, PromptSize, Session, heard
 from energy_guard.backends.constraint import Matcher
-from energy_guard.backends.gguf_file import fingerprint
+from energy_guard.backends.gguf_file import check_file, fingerprint
 from energy_guard.backends.llama_cpp.capture import StopToken
 from energy_guard.backends.llama_cpp.codec import LlamaCodec
 from energy_guard.backends.llama_cpp.constrain import matcher_for
@@ -38,6 +38,7 @@ from energy_guard.backends.llama_cpp.tap import (
     current_row,
     overtaken,
 )
+from energy_guard.backends.llama_cpp.tried import check_loads
 from energy_guard.backends.llama_cpp.vocabulary import vocabulary_of
 from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
 from energy_guard.backends.prompt import PromptEncoder
@@ -64,6 +65,9 @@ class LlamaCpp(Backend):
     besides, such as `enable_thinking`. last_row: evaluate the row after the last token where the
     generation did not (one extra decode), so that the last token has energies too. wait_s: how
     long to wait for an engine in use.
+
+    Raises ModelFileError if the Llama's file is gone, or is one with which a text would end the
+    process.
     """
 
     def __init__(
@@ -76,6 +80,9 @@ class LlamaCpp(Backend):
         wait_s: float = DEFAULT_WAIT_S,
     ) -> None:
         check_open(llm)
+        # Whoever made the Llama loaded the file untried: a text may yet end the process.
+        check_file(Path(llm.model_path))
+        check_loads(Path(llm.model_path))
         self.engine = llm
         self._codec = LlamaCodec(llm, chat_template)
         self._prompts = PromptEncoder(self._codec, template_variables)

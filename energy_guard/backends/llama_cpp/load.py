@@ -13,6 +13,7 @@ from energy_guard.backends.gguf_file import check_file, is_first_shard, read_fac
 from energy_guard.backends.installed import missing
 from energy_guard.backends.llama_cpp.interrupts import held_back
 from energy_guard.backends.llama_cpp.logs import ERROR_LEVEL, listening
+from energy_guard.backends.llama_cpp.memory import check_fits
 from energy_guard.backends.llama_cpp.tried import check_loads
 from energy_guard.errors import ConfigError, MissingExtraError, ModelFileError
 
@@ -33,7 +34,8 @@ def load_llama(path: Path, **options: Any) -> Llama:
     """Load a GGUF file; options are those of `llama_cpp.Llama`, quiet unless told otherwise.
 
     Raises MissingExtraError, ConfigError for an option that Llama does not have (it would be
-    ignored), or ModelFileError with llama.cpp's own reason.
+    ignored) or a context that the memory cannot hold, or ModelFileError with llama.cpp's own
+    reason.
     """
     check_file(path)
     if options.get("lora_path"):
@@ -56,10 +58,14 @@ def load_llama(path: Path, **options: Any) -> Llama:
     if options.get("n_threads") is not None:  # of the prompt, too: idle threads would spin
         options.setdefault("n_threads_batch", options["n_threads"])
     check_loads(path)
-    n_ctx = min(DEFAULT_N_CTX, read_facts(path).trained_context or DEFAULT_N_CTX)
-    defaults = {"n_ctx": n_ctx, "verbose": False}
+    if options.get("lora_path"):
+        check_loads(path, Path(options["lora_path"]))
+    facts = read_facts(path)
+    n_ctx = min(DEFAULT_N_CTX, facts.trained_context or DEFAULT_N_CTX)
+    options = {"n_ctx": n_ctx, "verbose": False} | options
+    check_fits(facts, options, gpu=supports_gpu_offload())
     said: list[str] = []
-    quiet = not options.get("verbose", False)
+    quiet = not options["verbose"]
 
     def hear(level: int, text: str) -> bool:
         if level == ERROR_LEVEL:  # the wrapper itself only says that loading failed
@@ -68,7 +74,7 @@ def load_llama(path: Path, **options: Any) -> Llama:
 
     with held_back(), listening(hear):
         try:
-            llm = _made(kind, str(path), defaults | options)
+            llm = _made(kind, str(path), options)
         except (ValueError, RuntimeError, OSError) as error:
             raise ModelFileError(
                 f"llama.cpp cannot load {path}: {next(iter(said), error)}",

@@ -3,6 +3,9 @@
 Run by its path, so it imports nothing of this package. The weights are not read: what ends the
 process are headers, vocabularies and sizes that do not fit. Every byte is encoded, for a
 vocabulary without tokens for bytes ends the process at the first text that needs one.
+
+With an adapter, a token is evaluated besides: llama.cpp looks at the shapes of an adapter's
+tensors only as it multiplies with them. That needs the weights, which are mapped and not copied.
 """
 
 from __future__ import annotations
@@ -31,5 +34,19 @@ def _trial(path: str) -> int:
     return 0
 
 
+def _trial_of_adapter(path: str, adapter: str) -> int:
+    from llama_cpp import Llama
+
+    small = {"n_ctx": 16, "n_batch": 16, "n_gpu_layers": 0, "n_threads": 1, "verbose": True}
+    try:
+        llm = Llama(path, lora_path=adapter, **small)
+    except (ValueError, RuntimeError):
+        return _REFUSED
+    if not llm._lora_adapter:  # a null pointer, which Llama takes for success
+        return _REFUSED
+    llm.eval([0])
+    return 0
+
+
 if __name__ == "__main__":
-    sys.exit(_trial(sys.argv[1]))
+    sys.exit(_trial_of_adapter(*sys.argv[1:]) if len(sys.argv) > 2 else _trial(sys.argv[1]))

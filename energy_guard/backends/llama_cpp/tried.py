@@ -1,7 +1,8 @@
 """Model files that were opened in a child process before this one, because llama.cpp may die.
 
 It checks much of a file with assertions, which end the process. A file is tried once: that it
-was, with this very size, time and build of llama.cpp, is remembered in the user's cache.
+was, with this very size, time and build of llama.cpp, is remembered in the user's cache. So is
+an adapter with the model that it is applied to.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -36,18 +38,25 @@ _OWN_FAILURES: Final = (1, 2)
 _WHY: Final = re.compile(r"GGML_ASSERT\(.*|what\(\):.*")
 
 
-def check_loads(path: Path) -> None:
+def check_loads(path: Path, adapter: Path | None = None) -> None:
     """Raise an error for a file that ends the process which loads it or encodes a text with it.
+
+    Args:
+        path: the model file.
+        adapter: a LoRA for it, if that is what is tried: a file that ends the process which
+            evaluates a token with it.
 
     Raises:
         ModelFileError: the file does.
         EngineError: this build of llama.cpp does, whatever the file.
     """
-    mark = _mark(path)
+    files = [path] if adapter is None else [path, adapter]
+    mark = _mark(files)
     if mark.exists():
         return
     # By path, and with -P: neither this package nor the folder beside the file is imported.
-    command = [sys.executable, "-P", str(Path(__file__).with_name("trial.py")), str(path)]
+    trial = str(Path(__file__).with_name("trial.py"))
+    command = [sys.executable, "-P", trial, *map(str, files)]
     try:
         child = subprocess.run(  # noqa: S603
             command,
@@ -60,7 +69,7 @@ def check_loads(path: Path) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise ModelFileError(
-            f"llama.cpp does not come to an end with {path} within {_LIMIT_S:g} s"
+            f"llama.cpp does not come to an end with {files[-1]} within {_LIMIT_S:g} s"
         ) from error
     if child.returncode == -signal.SIGILL:
         raise EngineError(
@@ -70,29 +79,38 @@ def check_loads(path: Path) -> None:
     if child.returncode in _OWN_FAILURES:
         raise EngineError(f"llama.cpp cannot be tried: {child.stderr.strip()}")
     if child.returncode not in (0, _REFUSED):
-        raise _crashed(path, child)
+        raise _crashed(path, adapter, child)
     if child.returncode == 0:
         _remember(mark)
 
 
-def _crashed(path: Path, child: subprocess.CompletedProcess[str]) -> ModelFileError:
+def _crashed(
+    path: Path, adapter: Path | None, child: subprocess.CompletedProcess[str]
+) -> ModelFileError:
     if child.stdout.strip() == "vocabulary":
         return ModelFileError(
             f"the vocabulary of {path} lacks tokens for single bytes, and llama.cpp ends the "
             "process at a text that needs one",
             "Convert the model again with all of its tokens, or load it with transformers.",
         )
-    why = _WHY.search(child.stderr)
+    found = _WHY.search(child.stderr)
+    why = found[0] if found else child.returncode
+    if adapter is not None:
+        return ModelFileError(
+            f"llama.cpp ends the process that applies {adapter} to {path}: {why}",
+            "It must be a LoRA in GGUF, made for this very model.",
+        )
     return ModelFileError(
-        f"llama.cpp ends the process that loads {path}: {why[0] if why else child.returncode}",
+        f"llama.cpp ends the process that loads {path}: {why}",
         "The file is damaged, or not made for this llama-cpp-python: download it again.",
     )
 
 
-def _mark(path: Path) -> Path:
-    """An empty file that is there if this very file was tried with this llama.cpp."""
-    stat = path.stat()
-    told = (path.resolve(), stat.st_size, stat.st_mtime_ns, version("llama-cpp-python"))
+def _mark(files: Sequence[Path]) -> Path:
+    """An empty file that is there if these very files were tried with this llama.cpp."""
+    stats = [(path.resolve(), path.stat()) for path in files]
+    known = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    told = (*known, version("llama-cpp-python"))
     name = hashlib.sha256(repr(told).encode()).hexdigest()[:32]
     return user_cache_path("energy-guard", appauthor=False) / "tried" / name
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import gguf
 import pytest
+from llama_cpp import Llama
 from tiny_gguf import write_tiny_gguf
 
 from energy_guard import load
@@ -150,3 +151,24 @@ def test_a_build_for_another_processor_is_not_the_files_fault(
     monkeypatch.setattr(subprocess, "run", lambda *_args, **_options: crashed)
     with pytest.raises(EngineError, match="GGML_NATIVE=OFF"):
         tried.check_loads(tiny_path)
+
+
+def test_ones_own_llama_with_a_vocabulary_that_ends_the_process_is_refused(tmp_path: Path) -> None:
+    path = write_without_bytes(tmp_path / "words.gguf")
+    llm = Llama(str(path), n_ctx=64, n_threads=1, verbose=False)
+    try:
+        with pytest.raises(ModelFileError, match="tokens for single bytes"):
+            load(llm)
+    finally:
+        llm.close()
+
+
+def test_ones_own_llama_whose_file_is_gone_is_refused(tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "gone.gguf")
+    llm = Llama(str(path), n_ctx=64, n_threads=1, verbose=False)
+    path.unlink()
+    try:
+        with pytest.raises(ModelFileError, match="there is no model file"):
+            load(llm)
+    finally:
+        llm.close()
