@@ -14,7 +14,12 @@ from energy_guard.questions.grading.clean import clean
 from energy_guard.questions.grading.dates import Date, compare, dates
 from energy_guard.questions.grading.finding import Finding
 from energy_guard.questions.grading.gold import FILLERS, Gold, golds, listed
-from energy_guard.questions.grading.numbers import number_said, quantity
+from energy_guard.questions.grading.numbers import (
+    number_said,
+    one_unit,
+    quantity,
+    without_counts,
+)
 from energy_guard.questions.grading.phrase import NO, phrase_said
 from energy_guard.questions.grading.polar import polarity, polarity_said
 from energy_guard.questions.grading.reply import Reply
@@ -86,7 +91,21 @@ def _against(reply: Reply, gold: Gold, question: str, joined: Collection[str]) -
     number = quantity(gold)
     if number is not None:
         return number_said(reply, number, question)
+    unit = one_unit(gold)
+    if unit is not None:
+        return _one_said(reply, gold, unit, question, joined)
     return phrase_said(reply, gold, question, joined)
+
+
+def _one_said(
+    reply: Reply, gold: Gold, unit: str, question: str, joined: Collection[str]
+) -> Finding:
+    """Whether an answer says "a week", and not "two weeks": articles are no words to compare."""
+    counted = without_counts(reply, unit)
+    finding = phrase_said(counted, gold, question, joined)
+    if counted is not reply and finding.holds == "no":
+        return Finding("no", "It gives another number.")
+    return finding
 
 
 def _symbol(reply: Reply, gold: Gold) -> Finding | None:

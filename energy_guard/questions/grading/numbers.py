@@ -58,6 +58,13 @@ _UNITS: Final = {
 _SIGNS: Final = frozenset("$€£¥")
 _TOLD: Final = frozenset({"share", "dollar", "euro", "pound", "yen"})
 """Units that nobody leaves out before a noun."""
+_SPANS: Final = frozenset("decade century millennium fortnight".split())
+"""Words that are counted as units are, and are never changed into others."""
+_MORE_OR_LESS: Final = (
+    r"(?:several|(?:a )?few|many|(?:a )?couple(?: of)?|dozens?(?: of)?|hundreds of|thousands of"
+    r"|half(?: an?)?|quarters? of an?|thirds? of an?)"
+)
+"""What stands before a unit and is not one of it."""
 _STATED: Final = regex.compile(
     r"(?:\banswer(?:\s+\w+){0,3}\s*(?:is|:|=)|####"
     r"|[=≈])\s*(?:[A-Za-z$€£]+\s+){0,2}?\W{0,3}(-?\d[\d,./]*)\D*$"
@@ -145,6 +152,41 @@ def quantity(gold: Gold) -> Quantity | None:
     if len(found) == 2 and found[0].unit and found[1].unit:  # 5.97 m (19 ft 7 in)
         return found[0]
     return None
+
+
+def one_unit(gold: Gold) -> str | None:
+    """Return the unit of a gold answer that is one of it by its article, or None.
+
+    >>> from energy_guard.questions.grading.gold import golds
+    >>> one_unit(golds("about a week")[0]), one_unit(golds("a wolf")[0])
+    ('week', None)
+    """
+    telling = [w for w in gold.words if w.text not in FILLERS]
+    if len(telling) != 1 or telling[0].text not in _UNITS.keys() | _SPANS or telling[0].capital:
+        return None
+    article = regex.search(r"\ban?\s+$", gold.text[: telling[0].start], regex.IGNORECASE)
+    return telling[0].text if article else None
+
+
+def without_counts(reply: Reply, unit: str) -> Reply:
+    """Return an answer with a blank for each time that it speaks of more or less than one unit.
+
+    unit: in the form of `Word.text`. An answer that says nothing of the kind is returned itself.
+    """
+    text = reply.text
+    for at, word in enumerate(reply.words):
+        if word.text != unit:
+            continue
+        before = reply.words[at - 1] if at else None
+        start = word.start
+        if before and before.values and 1.0 not in before.values:
+            if regex.fullmatch(r"[\s-]*", text[before.end : start]):
+                start = before.start
+        elif vague := regex.search(rf"\b{_MORE_OR_LESS}[\s-]+$", text[:start], regex.IGNORECASE):
+            start = vague.start()
+        if start < word.start:
+            text = text[:start] + " " * (word.end - start) + text[word.end :]
+    return reply if text == reply.text else Reply(text)
 
 
 def number_said(reply: Reply, wanted: Quantity, question: str) -> Finding:
