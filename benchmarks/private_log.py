@@ -1,20 +1,19 @@
-"""What does a log without texts give away? An attack, and what it costs to withstand it.
+"""What does a log without texts give away? An attack.
 
     python -m benchmarks.private_log
 
 The attacker has the model, knows the question and, at each token, all tokens before it, which is
 more than an attacker has. At every rounding of the numbers of tokens the most probable token whose
 numbers fit is taken; of pooled numbers alone, the most probable answer whose largest nll fits.
+What the rounding moves is measured by `benchmarks.private_rounding`.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Iterable
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 
@@ -22,12 +21,12 @@ from energy_guard import Guard, Request, Sampling, load
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.backends.llama_cpp.tap import current_row
 from energy_guard.energy import Floats, Ints
-from energy_guard.judge import Judge
-from energy_guard.log import TraceLog, read_log
 from energy_guard.private import SCORE_STEP
 
-ANSWERS, TOKENS, QUESTIONS = 20, 16, 40
+ANSWERS, TOKENS = 20, 16
 ROUNDINGS = {"exact": 0.0, "1e-3": 1e-3, "1e-2": 1e-2, "0.1": 0.1}
+POOLED = (SCORE_STEP, 0.5, 1.0, 2.0)
+"""Steps that a score is rounded up to; the first is the one in use."""
 DRAWS = 2000
 
 
@@ -66,12 +65,12 @@ def read_back(nll: Floats, ids: Ints, step: float) -> Ints:
     return np.asarray(np.abs(nll - stored).argmin(1))
 
 
-def read_back_pooled(nll: Floats, ids: Ints) -> Ints:
-    """Guess an answer from its largest nll, rounded as in a private log."""
+def read_back_pooled(nll: Floats, ids: Ints, step: float) -> Ints:
+    """Guess an answer from its largest nll, rounded up to a step as in a private log."""
     highest = nll[np.arange(len(ids)), ids].max()
-    high = np.ceil(highest / SCORE_STEP - 1e-9) * SCORE_STEP
+    high = np.ceil(highest / step - 1e-9) * step
     guess, best = np.asarray(nll.argmin(1)), nll.min(1)
-    fits = (nll > high - SCORE_STEP) & (nll <= high)
+    fits = (nll > high - step) & (nll <= high)
     if fits[np.arange(len(ids)), guess].any():
         return guess
     extra = np.where(fits, nll - best[:, None], np.inf)
@@ -96,46 +95,25 @@ def interval(right: list[Ints]) -> str:
     return f"{total[0] / total[1]:.3f} | {low:.3f} to {high:.3f}"
 
 
-def attack(backend: LlamaCpp, temperature: float, tokens: int) -> None:
+def attack(backend: LlamaCpp, temperature: float, tokens: int, answers: int = ANSWERS) -> None:
     """Print how many tokens each level of a log gives away."""
     right: dict[str, list[Ints]] = {}
     guard = Guard(backend, profile=None)
-    for number, question in enumerate(questions(ANSWERS)):
+    for number, question in enumerate(questions(answers)):
         sampling = Sampling(temperature, top_k=0, top_p=1.0, min_p=0.0, seed=number)
         request = Request.chat(question, sampling=sampling, max_tokens=tokens)
         ids = guard.ask(request).trace.ids[:tokens]
         nll = nll_of(rows_of(backend, request, ids.tolist()))
         for name, step in ROUNDINGS.items():
             right.setdefault(name, []).append(read_back(nll, ids, step) == ids)
-        right.setdefault("private", []).append(read_back_pooled(nll, ids) == ids)
+        for step in POOLED:
+            name = f"one score, {step:g}"
+            right.setdefault(name, []).append(read_back_pooled(nll, ids, step) == ids)
         right.setdefault("no log", []).append(nll.argmin(1) == ids)
-    say(f"\ntemperature {temperature:g}, at most {tokens} tokens, {ANSWERS} answers")
+    say(f"\ntemperature {temperature:g}, at most {tokens} tokens, {answers} answers")
     say("level | share of tokens | 95 % | answers read back whole\n---|---|---|---")
     for name, found in right.items():
         say(f"{name} | {interval(found)} | {sum(bool(f.all()) for f in found)}")
-
-
-def cost(backend: LlamaCpp) -> None:
-    """Print by how much scores move when a private log is scored again."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name, profile in (("nll:max", None), ("P(wrong)", "auto")):
-            path = Path(folder, f"{name[0]}.jsonl")
-            guard = Guard(backend, profile=profile, log=TraceLog(path, texts=False))  # type: ignore[arg-type]
-            live = [guard.ask(q, max_tokens=48) for q in questions(QUESTIONS)]
-            judge: Judge = guard.judge
-            moved, changed = [], 0
-            for entry, result in zip(read_log(path), live, strict=True):
-                attempt = judge.assess_stored(entry, relocate=False)
-                again = judge.conclude([attempt], judge.final([attempt]), info=entry.model_info)
-                changed += again.verdict != result.verdict
-                was = result.score if profile is None else result.p_wrong
-                now = again.score if profile is None else again.p_wrong
-                if was is not None and now is not None:
-                    moved.append(abs(now - was))
-            say(
-                f"{name}: n {len(moved)} of {len(live)}, largest {max(moved):.3f}, "
-                f"mean {np.mean(moved):.3f}, other verdicts {changed}"
-            )
 
 
 if __name__ == "__main__":
@@ -143,6 +121,5 @@ if __name__ == "__main__":
     if not isinstance(model, LlamaCpp):
         raise TypeError("the embedded model is one of llama.cpp")
     attack(model, 1.0, TOKENS)
-    attack(model, 1.0, 1)
+    attack(model, 1.0, 1, answers=120)
     attack(model, 0.0, TOKENS)
-    cost(model)
