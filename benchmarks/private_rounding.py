@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -70,7 +71,9 @@ def main() -> None:
     args = parser.parse_args()
     made_with, _ = read_answers(args.answers)
     info = ModelInfo(**made_with["model"])
-    profile = Profile.read(args.profile) if args.profile else "auto"
+    profile: Profile | Literal["auto"] = "auto"
+    if args.profile:
+        profile = Profile.read(args.profile)
     judge = Judge.assemble(profile=profile, info=info)
     with tempfile.TemporaryDirectory() as folder:
         pairs = twice(judge, info, args.answers, Path(folder, "log.jsonl"))

@@ -37,9 +37,8 @@ def _trial(path: str) -> int:
 def _trial_of_adapter(path: str, adapter: str) -> int:
     from llama_cpp import Llama
 
-    small = {"n_ctx": 16, "n_batch": 16, "n_gpu_layers": 0, "n_threads": 1, "verbose": True}
     try:
-        llm = Llama(path, lora_path=adapter, **small)
+        llm = Llama(path, lora_path=adapter, n_ctx=16, n_batch=16, n_threads=1, verbose=True)
     except (ValueError, RuntimeError):
         return _REFUSED
     if not llm._lora_adapter:  # a null pointer, which Llama takes for success
