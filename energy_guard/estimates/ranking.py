@@ -93,6 +93,20 @@ def coverage_at_risk(
     _check(risk, wrong, gaps=True)
     if not len(risk):
         return NotDefined("there are no rows", 0)
+    return interval(
+        Sample(coverage_statistic(risk, wrong, max_risk), len(risk)), confidence=confidence
+    )
+
+
+def coverage_statistic(risk: Floats, wrong: Bools, max_risk: float) -> Statistic:
+    """Return the largest coverage at which at most a share max_risk of the answered is wrong.
+
+    Args:
+        risk: Of each row, NaN for one that is never answered; shape (n,).
+        wrong: Whether each row is, shape (n,).
+        max_risk: The share of wrong ones that is allowed.
+
+    """
     scored = np.isfinite(risk)
     sums = _Sums(risk[scored])
 
@@ -103,7 +117,7 @@ def coverage_at_risk(
         held = np.where(errors <= max_risk * answered, answered, 0)
         return np.asarray(held.max(axis=1, initial=0) / counts.sum(axis=1), dtype=np.float64)
 
-    return interval(Sample(statistic, len(risk)), confidence=confidence)
+    return statistic
 
 
 class _Sums:

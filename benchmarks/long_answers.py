@@ -1,0 +1,51 @@
+"""Asks the quiz's free questions for a detailed answer each, and keeps the graded answers.
+
+    python -m benchmarks.long_answers --model demo --n 300 --out demo.jsonl
+
+Questions with choices, with passages and sums are left out: their answers are a word or a number.
+A run goes on where it was ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from energy_guard import Guard, load
+from energy_guard.questions.ask import collect
+from energy_guard.questions.quiz import quiz
+from energy_guard.questions.rows import Question
+from energy_guard.questions.wording import Wording, alike, kind_of
+
+LONGER = " Explain your answer in detail."
+"""Small models that a system message tells to write several sentences write one."""
+
+WORDING = Wording("", (), max_tokens=120)
+
+
+def free_questions(n: int) -> list[Question]:
+    """Return the first n questions of the quiz that can be answered at length, asking for that."""
+    free = (row for row in quiz(whole=True) if kind_of(row) == "free" and row.task != "sums")
+    return [replace(row, question=row.question + LONGER) for row in islice(free, n)]
+
+
+def main() -> None:
+    """Ask what is not answered yet."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--n", type=int, required=True, help="questions")
+    parser.add_argument("--out", type=Path, required=True, help="the file of answers")
+    args = parser.parse_args()
+    backend = load(args.model, n_ctx=1024, n_threads=1)
+    rows = free_questions(args.n)
+    answers = collect(Guard(backend, profile=None), rows, path=args.out, wordings=alike(WORDING))
+    wrong, unsure = (sum(a.outcome == outcome for a in answers) for outcome in ("wrong", "unsure"))
+    name = backend.info.name
+    sys.stdout.write(f"{name}: {len(answers)} answers, {wrong} wrong, {unsure} unsure\n")
+
+
+if __name__ == "__main__":
+    main()
