@@ -21,8 +21,8 @@ from typing import Annotated, Any, Final
 
 import httpx
 import typer
-from benchmarks.serving import Serving, serving
 
+from benchmarks.serving import Serving, serving
 from energy_guard import Guard, Request, Result, Sampling, load
 
 PATH: Final = "/v1/chat/completions"

@@ -1,0 +1,173 @@
+"""What does HTTP cost? `python -m benchmarks.server_cost`.
+
+First: answers of `energy-guard serve` against `Guard.ask` in this process, each with an engine of
+its own on the same file, in interleaved pairs, so that both engines read the same prompts in the
+same order. Then: how long a `live` stream takes to its first token, against llama-cpp-python's
+own server (without its default `logits_all`, which would make it slower), if what that needs is
+installed: `pip install fastapi sse-starlette starlette-context pydantic-settings`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib import import_module
+from typing import Annotated, Any, Final
+
+import httpx
+import typer
+
+from benchmarks.serving import serving
+from energy_guard import Guard, Request, load
+from energy_guard.backends.demo_model import demo_path
+
+PATH: Final = "/v1/chat/completions"
+WAYS: Final = (None, "hold", "live")
+QUESTIONS: Final = (
+    "Tell me about the river Seine.",
+    "What is a black hole? Explain it to a child.",
+    "Describe how bread is made.",
+    "Who was Marie Curie?",
+    "Write a long story about a dog.",
+)
+PATIENCE_S: Final = 120.0
+
+
+def ask(http: httpx.Client, question: str, max_tokens: int, stream: str | None) -> dict[str, Any]:
+    """Ask over HTTP, read the response to its end, and return the guard's object."""
+    body = _body(question, max_tokens)
+    if stream is None:
+        told = http.post(PATH, json=body).raise_for_status().json()["energy_guard"]
+    else:
+        body |= {"stream": True, "energy_guard": {"stream": stream}}
+        text = http.post(PATH, json=body).raise_for_status().text
+        chunks = [line for line in text.split("\n") if line.startswith("data: {")]
+        told = json.loads(chunks[-1][6:])["energy_guard"]
+    return dict(told)
+
+
+def first_token_s(http: httpx.Client, question: str, **more: Any) -> float:
+    """Ask for a stream, and return the seconds to its first text."""
+    body = _body(question, 8) | {"stream": True} | more
+    first = None
+    began = time.perf_counter()
+    with http.stream("POST", PATH, json=body) as response:
+        response.raise_for_status()
+        for line in response.iter_lines():
+            if first is None and line.startswith("data: {"):
+                choices = json.loads(line[6:])["choices"]
+                if choices and choices[0]["delta"].get("content"):
+                    first = time.perf_counter() - began
+    if first is None:
+        raise SystemExit(f"there is no text in the answer to {question!r}")
+    return first
+
+
+def _body(question: str, max_tokens: int) -> dict[str, Any]:
+    messages = [{"role": "user", "content": question}]
+    return {"messages": messages, "max_tokens": max_tokens, "temperature": 0}
+
+
+def whole_answers(
+    guard: Guard, http: httpx.Client, pairs: int, tokens: int
+) -> dict[str, list[float]]:
+    """Return the ratios of HTTP to `Guard.ask` for each way, (pairs,) each.
+
+    Raises:
+        SystemExit: if two answers to one question have not the same number of tokens.
+    """
+    order = random.Random(0)  # noqa: S311
+    ratios: dict[str, list[float]] = {way or "whole": [] for way in WAYS}
+    for number in range(-len(QUESTIONS), pairs * len(WAYS)):  # those below 0 warm up
+        way, question = WAYS[number % len(WAYS)], QUESTIONS[number % len(QUESTIONS)]
+        spent, written = dict[str, float](), dict[str, int]()
+        for side in order.sample(("alone", "http"), 2):
+            began = time.perf_counter()
+            if side == "alone":
+                result = guard.ask(Request.chat(question, max_tokens=tokens))
+                written[side] = result.trace.content_end
+            else:
+                written[side] = ask(http, question, tokens, way)["content_end"]
+            spent[side] = time.perf_counter() - began
+        if written["alone"] != written["http"]:
+            raise SystemExit(f"the answers to {question!r} have {written} tokens")
+        if number >= 0:
+            ratios[way or "whole"].append(spent["http"] / spent["alone"])
+    return ratios
+
+
+def first_tokens(ours: httpx.Client, theirs: httpx.Client, pairs: int) -> list[tuple[float, float]]:
+    """Return the seconds to the first token of both servers, for questions that are all different.
+
+    Raises:
+        SystemExit: if their prompts have not the same number of tokens.
+    """
+    read = [
+        server.post(PATH, json=_body("Who are you?", 8)).json()["usage"]["prompt_tokens"]
+        for server in (ours, theirs)
+    ]
+    if read[0] != read[1]:
+        raise SystemExit(f"the prompts of the two servers have {read} tokens")
+    order = random.Random(0)  # noqa: S311
+    times = []
+    for number in range(pairs + 1):
+        question = f"Number {number}: {QUESTIONS[number % len(QUESTIONS)]}"
+        spent = dict[str, float]()
+        for side in order.sample(("ours", "theirs"), 2):
+            if side == "ours":
+                live = {"energy_guard": {"stream": "live"}}
+                spent[side] = first_token_s(ours, question, **live)
+            else:
+                spent[side] = first_token_s(theirs, question)
+        if number:  # the first pair warms up
+            times.append((spent["ours"], spent["theirs"]))
+    return times
+
+
+def _quartiles(ratios: Sequence[float]) -> str:
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return f"{middle:.3f} (quartiles {low:.3f} to {high:.3f}, {len(ratios)} pairs)"
+
+
+def main(
+    pairs: Annotated[int, typer.Option(help="Of answers, for each way.")] = 20,
+    firsts: Annotated[int, typer.Option(help="Pairs of first tokens.")] = 50,
+    tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 128,
+    model: str = "demo",
+    threads: int = 1,
+) -> None:
+    """Print the median of the ratios of each way, with their quartiles."""
+    file = str(demo_path()) if model == "demo" else model
+    count = str(threads)
+    with ExitStack() as stack:
+        server = stack.enter_context(
+            serving("energy_guard.cli", ["serve", "--model", model, "--n-threads", count])
+        )
+        ours = stack.enter_context(httpx.Client(base_url=server.url, timeout=PATIENCE_S))
+        guard = Guard(load(model, n_threads=threads))
+        typer.echo(f"answers of up to {tokens} tokens, {threads} threads, over HTTP / Guard.ask:")
+        for way, ratios in whole_answers(guard, ours, pairs, tokens).items():
+            typer.echo(f"  {way}: {_quartiles(ratios)}")
+        try:
+            import_module("llama_cpp.server.app")
+        except ImportError as error:
+            typer.echo(f"first token: skipped, llama_cpp.server cannot be imported ({error})")
+            return
+        options = ["--model", file, "--logits_all", "false", "--n_threads", count]
+        options += ["--n_threads_batch", count, "--n_ctx", str(guard.backend.engine.n_ctx())]
+        server = stack.enter_context(serving("llama_cpp.server", options))
+        theirs = stack.enter_context(httpx.Client(base_url=server.url, timeout=PATIENCE_S))
+        times = first_tokens(ours, theirs, firsts)
+    typer.echo(
+        f"first token, live / llama_cpp.server: {_quartiles([a / b for a, b in times])}; "
+        f"{statistics.median(a for a, _ in times) * 1000:.0f} and "
+        f"{statistics.median(b for _, b in times) * 1000:.0f} ms"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)
