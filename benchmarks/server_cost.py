@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Annotated, Any, Final
 
@@ -34,6 +35,15 @@ QUESTIONS: Final = (
     "Who was Marie Curie?",
     "Write a long story about a dog.",
 )
+PASSAGE: Final = (
+    "The mill stood where the brook came down to the village, and its wheel had turned for two "
+    "hundred years before the railway took its trade. The last miller kept three books: one for "
+    "the grain that came in, one for the flour that went out, and one for the weather, which he "
+    "wrote up every night whether anything had happened or not. When the mill was sold, the "
+    "first two books were burnt. The third went to a school teacher, who found that the miller "
+    "had noted each flood, each late frost and the day on which the swallows came back, and who "
+    "spent the rest of her life comparing his notes with her own. "
+)
 PATIENCE_S: Final = 120.0
 
 
@@ -50,21 +60,21 @@ def ask(http: httpx.Client, question: str, max_tokens: int, stream: str | None) 
     return dict(told)
 
 
-def first_token_s(http: httpx.Client, question: str, **more: Any) -> float:
-    """Ask for a stream, and return the seconds to its first text."""
+def first_texts_s(http: httpx.Client, question: str, **more: Any) -> tuple[float, float]:
+    """Ask for a stream, and return the seconds to its first and its second text."""
     body = _body(question, 8) | {"stream": True} | more
-    first = None
+    times = []
     began = time.perf_counter()
     with http.stream("POST", PATH, json=body) as response:
         response.raise_for_status()
         for line in response.iter_lines():
-            if first is None and line.startswith("data: {"):
+            if line.startswith("data: {"):
                 choices = json.loads(line[6:])["choices"]
                 if choices and choices[0]["delta"].get("content"):
-                    first = time.perf_counter() - began
-    if first is None:
-        raise SystemExit(f"there is no text in the answer to {question!r}")
-    return first
+                    times.append(time.perf_counter() - began)
+    if len(times) < 2:
+        raise SystemExit(f"the answer to {question!r} has {len(times)} texts")
+    return times[0], times[1]
 
 
 def _body(question: str, max_tokens: int) -> dict[str, Any]:
@@ -100,8 +110,19 @@ def whole_answers(
     return ratios
 
 
-def first_tokens(ours: httpx.Client, theirs: httpx.Client, pairs: int) -> list[tuple[float, float]]:
-    """Return the seconds to the first token of both servers, for questions that are all different.
+@dataclass(frozen=True)
+class FirstTexts:
+    """Seconds of one question: to our first text, and to the first and the second of theirs."""
+
+    ours: float
+    theirs: float
+    their_second: float
+
+
+def first_texts(
+    ours: httpx.Client, theirs: httpx.Client, pairs: int, passage: str
+) -> list[FirstTexts]:
+    """Return the times of both servers, for questions that are all different from the start.
 
     Raises:
         SystemExit: if their prompts have not the same number of tokens.
@@ -115,16 +136,16 @@ def first_tokens(ours: httpx.Client, theirs: httpx.Client, pairs: int) -> list[t
     order = random.Random(0)  # noqa: S311
     times = []
     for number in range(pairs + 1):
-        question = f"Number {number}: {QUESTIONS[number % len(QUESTIONS)]}"
-        spent = dict[str, float]()
+        question = f"Number {number}: {passage}{QUESTIONS[number % len(QUESTIONS)]}"
+        spent = dict[str, tuple[float, float]]()
         for side in order.sample(("ours", "theirs"), 2):
             if side == "ours":
                 live = {"energy_guard": {"stream": "live"}}
-                spent[side] = first_token_s(ours, question, **live)
+                spent[side] = first_texts_s(ours, question, **live)
             else:
-                spent[side] = first_token_s(theirs, question)
+                spent[side] = first_texts_s(theirs, question)
         if number:  # the first pair warms up
-            times.append((spent["ours"], spent["theirs"]))
+            times.append(FirstTexts(spent["ours"][0], *spent["theirs"]))
     return times
 
 
@@ -135,7 +156,7 @@ def _quartiles(ratios: Sequence[float]) -> str:
 
 def main(
     pairs: Annotated[int, typer.Option(help="Of answers, for each way.")] = 20,
-    firsts: Annotated[int, typer.Option(help="Pairs of first tokens.")] = 50,
+    firsts: Annotated[int, typer.Option(help="Pairs of first texts, twice.")] = 50,
     tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 128,
     model: str = "demo",
     threads: int = 1,
@@ -155,18 +176,20 @@ def main(
         try:
             import_module("llama_cpp.server.app")
         except ImportError as error:
-            typer.echo(f"first token: skipped, llama_cpp.server cannot be imported ({error})")
+            typer.echo(f"first text: skipped, llama_cpp.server cannot be imported ({error})")
             return
         options = ["--model", file, "--logits_all", "false", "--n_threads", count]
         options += ["--n_threads_batch", count, "--n_ctx", str(guard.backend.engine.n_ctx())]
         server = stack.enter_context(serving("llama_cpp.server", options))
         theirs = stack.enter_context(httpx.Client(base_url=server.url, timeout=PATIENCE_S))
-        times = first_tokens(ours, theirs, firsts)
-    typer.echo(
-        f"first token, live / llama_cpp.server: {_quartiles([a / b for a, b in times])}; "
-        f"{statistics.median(a for a, _ in times) * 1000:.0f} and "
-        f"{statistics.median(b for _, b in times) * 1000:.0f} ms"
-    )
+        for name, passage in (("a question", ""), ("a passage and a question", PASSAGE)):
+            times = first_texts(ours, theirs, firsts, passage)
+            typer.echo(f"first text of a live stream, {name}, ours / llama_cpp.server's:")
+            typer.echo(f"  first: {_quartiles([t.ours / t.theirs for t in times])}")
+            typer.echo(f"  second: {_quartiles([t.ours / t.their_second for t in times])}")
+            ours_s = statistics.median(t.ours for t in times)
+            theirs_s = statistics.median(t.theirs for t in times)
+            typer.echo(f"  medians: {ours_s * 1000:.0f} and {theirs_s * 1000:.0f} ms")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ WAYS: Final = (None, "hold", "live", "sentence")
 QUESTIONS: Final = (
     "Is {n} an even number? Answer yes or no.",
     "Say one word about the number {n}.",
-    "In which country is a town of {n} people? Answer with the country.",
+    "Which is larger, {n} or 1500? Answer with the number.",
 )
 STOP: Final = (".", ",", "\n")
 TOKENS: Final = 12
@@ -122,7 +122,7 @@ async def outcome_of(http: httpx.AsyncClient, asking: Asking) -> Outcome:
             return ended(f"{type(error).__name__}: {error}")
         if response.status_code == 200:
             try:
-                return ended("answered", *_read(response.text, asking.way is not None))
+                return ended("answered", *read_answer(response.text, asking.way is not None))
             except (LookupError, ValueError) as error:
                 return ended(f"a response that cannot be read: {error!r}")
         if response.status_code != 429:
@@ -136,8 +136,19 @@ async def outcome_of(http: httpx.AsyncClient, asking: Asking) -> Outcome:
         await asyncio.sleep(int(again))
 
 
-def _read(body: str, streamed: bool) -> tuple[str, dict[str, Any]]:
-    """What a client shows of a response, and the guard's object in it."""
+def read_answer(body: str, streamed: bool) -> tuple[str, dict[str, Any]]:
+    """Read a response.
+
+    Args:
+        body: of the response.
+        streamed: whether it is a stream.
+
+    Returns:
+        What a client shows of it, and the guard's object in it.
+
+    Raises:
+        LookupError, ValueError: if it is no whole answer.
+    """
     if not streamed:
         data = json.loads(body)
         message = data["choices"][0]["message"]
