@@ -44,6 +44,7 @@ PASSAGE: Final = (
     "had noted each flood, each late frost and the day on which the swallows came back, and who "
     "spent the rest of her life comparing his notes with her own. "
 )
+N_CTX: Final = 2048
 PATIENCE_S: Final = 120.0
 
 
@@ -166,10 +167,13 @@ def main(
     count = str(threads)
     with ExitStack() as stack:
         server = stack.enter_context(
-            serving("energy_guard.cli", ["serve", "--model", model, "--n-threads", count])
+            serving(
+                "energy_guard.cli",
+                ["serve", "--model", model, "--n-threads", count, "--n-ctx", str(N_CTX)],
+            )
         )
         ours = stack.enter_context(httpx.Client(base_url=server.url, timeout=PATIENCE_S))
-        guard = Guard(load(model, n_threads=threads))
+        guard = Guard(load(model, n_threads=threads, n_ctx=N_CTX))
         typer.echo(f"answers of up to {tokens} tokens, {threads} threads, over HTTP / Guard.ask:")
         for way, ratios in whole_answers(guard, ours, pairs, tokens).items():
             typer.echo(f"  {way}: {_quartiles(ratios)}")
@@ -179,7 +183,7 @@ def main(
             typer.echo(f"first text: skipped, llama_cpp.server cannot be imported ({error})")
             return
         options = ["--model", file, "--logits_all", "false", "--n_threads", count]
-        options += ["--n_threads_batch", count, "--n_ctx", str(guard.backend.engine.n_ctx())]
+        options += ["--n_threads_batch", count, "--n_ctx", str(N_CTX)]
         server = stack.enter_context(serving("llama_cpp.server", options))
         theirs = stack.enter_context(httpx.Client(base_url=server.url, timeout=PATIENCE_S))
         for name, passage in (("a question", ""), ("a passage and a question", PASSAGE)):
