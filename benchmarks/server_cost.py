@@ -22,7 +22,7 @@ from typing import Annotated, Any, Final
 import httpx
 import typer
 
-from benchmarks.serving import serving
+from benchmarks.serving import Serving, serving
 from energy_guard import Guard, Request, load
 from energy_guard.backends.demo_model import demo_path
 
@@ -83,32 +83,55 @@ def _body(question: str, max_tokens: int) -> dict[str, Any]:
     return {"messages": messages, "max_tokens": max_tokens, "temperature": 0}
 
 
+@dataclass(frozen=True)
+class Spent:
+    """Seconds of one answer, by the clock and of processors, and the tokens that were written."""
+
+    clock: float
+    processors: float
+    tokens: int
+
+
+def alone(guard: Guard, question: str, tokens: int) -> Spent:
+    """Ask in this process."""
+    began, used = time.perf_counter(), time.process_time()
+    result = guard.ask(Request.chat(question, max_tokens=tokens))
+    spent = time.perf_counter() - began, time.process_time() - used
+    return Spent(*spent, result.trace.content_end)
+
+
+def over_http(
+    server: Serving, http: httpx.Client, question: str, tokens: int, way: str | None
+) -> Spent:
+    """Ask the server; processor time is the server's own."""
+    began, used = time.perf_counter(), server.processor_s()
+    told = ask(http, question, tokens, way)
+    return Spent(time.perf_counter() - began, server.processor_s() - used, int(told["content_end"]))
+
+
 def whole_answers(
-    guard: Guard, http: httpx.Client, pairs: int, tokens: int
-) -> dict[str, list[float]]:
-    """Return the ratios of HTTP to `Guard.ask` for each way, (pairs,) each.
+    guard: Guard, server: Serving, http: httpx.Client, pairs: int, tokens: int
+) -> dict[str, list[tuple[Spent, Spent]]]:
+    """Return what was spent over HTTP and alone, for each way and pair.
 
     Raises:
         SystemExit: if two answers to one question have not the same number of tokens.
     """
     order = random.Random(0)  # noqa: S311
-    ratios: dict[str, list[float]] = {way or "whole": [] for way in WAYS}
+    found: dict[str, list[tuple[Spent, Spent]]] = {way or "whole": [] for way in WAYS}
     for number in range(-len(QUESTIONS), pairs * len(WAYS)):  # those below 0 warm up
         way, question = WAYS[number % len(WAYS)], QUESTIONS[number % len(QUESTIONS)]
-        spent, written = dict[str, float](), dict[str, int]()
+        spent = dict[str, Spent]()
         for side in order.sample(("alone", "http"), 2):
-            began = time.perf_counter()
             if side == "alone":
-                result = guard.ask(Request.chat(question, max_tokens=tokens))
-                written[side] = result.trace.content_end
+                spent[side] = alone(guard, question, tokens)
             else:
-                written[side] = ask(http, question, tokens, way)["content_end"]
-            spent[side] = time.perf_counter() - began
-        if written["alone"] != written["http"]:
-            raise SystemExit(f"the answers to {question!r} have {written} tokens")
+                spent[side] = over_http(server, http, question, tokens, way)
+        if spent["alone"].tokens != spent["http"].tokens:
+            raise SystemExit(f"the answers to {question!r} differ in length: {spent}")
         if number >= 0:
-            ratios[way or "whole"].append(spent["http"] / spent["alone"])
-    return ratios
+            found[way or "whole"].append((spent["http"], spent["alone"]))
+    return found
 
 
 @dataclass(frozen=True)
@@ -175,8 +198,10 @@ def main(
         ours = stack.enter_context(httpx.Client(base_url=server.url, timeout=PATIENCE_S))
         guard = Guard(load(model, n_threads=threads, n_ctx=N_CTX))
         typer.echo(f"answers of up to {tokens} tokens, {threads} threads, over HTTP / Guard.ask:")
-        for way, ratios in whole_answers(guard, ours, pairs, tokens).items():
-            typer.echo(f"  {way}: {_quartiles(ratios)}")
+        for way, found in whole_answers(guard, server, ours, pairs, tokens).items():
+            typer.echo(f"  {way}: {_quartiles([a.clock / b.clock for a, b in found])}")
+            used = [a.processors / b.processors for a, b in found]
+            typer.echo(f"    of processors: {_quartiles(used)}")
         try:
             import_module("llama_cpp.server.app")
         except ImportError as error:
@@ -184,8 +209,8 @@ def main(
             return
         options = ["--model", file, "--logits_all", "false", "--n_threads", count]
         options += ["--n_threads_batch", count, "--n_ctx", str(N_CTX)]
-        server = stack.enter_context(serving("llama_cpp.server", options))
-        theirs = stack.enter_context(httpx.Client(base_url=server.url, timeout=PATIENCE_S))
+        other = stack.enter_context(serving("llama_cpp.server", options))
+        theirs = stack.enter_context(httpx.Client(base_url=other.url, timeout=PATIENCE_S))
         for name, passage in (("a question", ""), ("a passage and a question", PASSAGE)):
             times = first_texts(ours, theirs, firsts, passage)
             typer.echo(f"first text of a live stream, {name}, ours / llama_cpp.server's:")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -54,6 +55,11 @@ class Serving:
     def process(self) -> Process:
         """What the system says of it now."""
         return Process.of(self.pid)
+
+    def processor_s(self) -> float:
+        """Return the seconds of processor time that it has used, to a hundredth."""
+        stat = Path(f"/proc/{self.pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
     def metric(self, name: str) -> float:
         """Return one of its numbers for Prometheus, which has no labels."""
