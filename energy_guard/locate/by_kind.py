@@ -37,7 +37,7 @@ def extract(sentence: Sentence, question: QuestionForm, asked: str) -> list[Rang
     if found is None and is_sum(question, asked, sentence.text[sentence.start : sentence.end]):
         found = _number(sentence, question, asked)
     if found is None:
-        found = _thing(sentence, question)
+        found = _with_count(sentence, _thing(sentence, question))
     return [found] if found and found[0] < found[1] else []
 
 
@@ -75,6 +75,32 @@ def _thing(sentence: Sentence, question: QuestionForm) -> Range | None:
     if said and name:
         return name if _names_it(sentence, said, name) else said
     return said or name or _predicate(sentence)
+
+
+def _with_count(sentence: Sentence, found: Range | None) -> Range | None:
+    """What was found with the number that it counts: "100 degrees Celsius", not "Celsius"."""
+    if found is None or sentence.question.kind in ("who", "where"):
+        return found
+    start, end = found
+    before = _COUNT.search(sentence.text, sentence.start, start)
+    if before is None or not sentence.asserts(*before.span("number")):
+        return found
+    if not before["between"] and not _NAMED_UNIT.match(sentence.text, start):
+        return found  # "18 Physics prizes": what is asked for is counted in vain
+    return before.start("number"), end
+
+
+_NAMED_UNIT: Final = Pattern(
+    r"(?i)(?:US|U\.S\.|euros?|dollars?|pounds?|francs?|yen|rubles?|celsius|fahrenheit|kelvin)\b"
+)
+"""How a name begins that is a unit."""
+
+_COUNT: Final = Pattern(
+    r"(?<![\w.,])(?P<number>[-−–]?[$€£¥]?(?![12]\d{3}\s)\d(?:[\d.,]*\d)?)[ \u00a0]?"
+    r"(?P<between>(?:(?:degrees?|grad|degrés?|grados|gradi|graus|hundred|thousand"
+    r"|(?:m|b|tr)illions?|[mb]illiard\w*|[mb]illones|[mb]illionen|square|cubic)[ \u00a0]|°)*)$"
+)
+"""A number that is no year, and what may stand between it and its unit."""
 
 
 def _whole_name(sentence: Sentence, name: Range | None) -> Range | None:

@@ -32,6 +32,9 @@ how (have you been|do you do)
      this morning)?
 what (would|do) you (like|want) to (talk about|know|do|discuss|chat about)( today| tonight)?
 what('s| is) on your mind( today| tonight)?
+what('s| is) your question
+(i'd|i would|i will|i'll) be (very |more than )?(happy|glad|pleased) to (help|assist)( you)?
+    ( out)?( with (that|it|this|your \w+))?
 (is there )?(anything|something)( else)? (i can|you'd like me to|you need me to) (help|assist|do)
     ( you)?( with)?( for you)?( today)?
 (it's |it is )?(very |so )?(nice|good|great|lovely|wonderful|a pleasure) to (meet|see|hear from|
@@ -105,6 +108,7 @@ es geht mir( auch)?( sehr| ganz)? gut
 (von (dir|ihnen) zu hören|zu hören)
 (ich heiße|mein name ist|ich bin)
 (dich|sie) (zu sehen|kennenzulernen)|schlaf(en sie)? (gut|schön)|träum (schön|süß)
+ich kann (dir|ihnen|euch)( gerne?| natürlich)? (dabei |damit )?(helfen|weiterhelfen)
 (ja|natürlich|klar|gerne? wieder|selbstverständlich|aber gerne?)
 das (war|ist) (sehr |wirklich )?(nett|lieb|hilfreich)( von (dir|ihnen))?
 """
@@ -161,6 +165,7 @@ _CHINESE: Final = r"""
 我(很|挺|非常)?好
 (请问)?(今天)?(有)?(什么|需要)?(我)?(可以|能|能够)?(帮|帮助|帮到|为)(到)?(你|您)(的|做些什么|做什么|服务)?(吗|呢)?
 (请问)?(有)?(什么)?(可以|能)(帮|帮助)(你|您)(的)?(吗|呢)?
+(请问)?有(什么|哪些)?(是)?我(可以|能|能够)(帮忙|帮助|效劳|协助)(你|您)?(的)?(吗|呢)?
 (很|非常)?高兴(见到|认识|能帮到|为)(你|您)(服务)?
 (非常|十分|太)?(谢谢|多谢|感谢)(了|啦)?(你|您)?(的帮助|的回答)?(了)?
 (你|您)?(太)?(不客气|不用谢|不谢|别客气|没关系|没事|没问题)

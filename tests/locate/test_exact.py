@@ -236,6 +236,27 @@ def test_what_ended_by_itself_needs_nothing_after_it() -> None:
     assert isinstance(cut("The capital is Paris", "eos"), Span)
 
 
+@pytest.mark.parametrize(
+    ("question", "answer", "exact"),
+    [
+        (
+            "What is the boiling point of water?",
+            "The boiling point of water is about 100 degrees Celsius (212 degrees Fahrenheit).",
+            "100 degrees Celsius",
+        ),
+        ("What is the price?", "The price of the ticket is 20 US Dollars.", "20 US Dollars"),
+        ("What is the GDP of France?", "It is about 2.9 trillion US dollars.", "2.9 trillion US"),
+        ("Who won in 1996?", "In 1996 Bill Clinton won.", "Bill Clinton"),
+        ("Where did he live?", "He lived at 10 Downing Street.", "Downing Street"),
+        ("What is the subject?", "The subject is number 18 Physics.", "Physics"),
+    ],
+)
+def test_a_name_that_a_number_counts_is_located_with_the_number(
+    question: str, answer: str, exact: str
+) -> None:
+    assert located(question, answer) == exact
+
+
 def test_a_number_keeps_its_sign_and_an_operator_is_an_answer() -> None:
     assert located("What is absolute zero?", "Absolute zero is −273.15 °C.").startswith("−273.15")
     assert located("Which operator tests it?", "The operator that you want is `!=`.") == "!="

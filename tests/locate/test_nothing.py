@@ -291,3 +291,21 @@ def test_json_that_the_question_has_itself_is_no_answer() -> None:
     found = automatic.in_text('```json\n{\n  "status": "ok"\n}\n```', asked)
     assert isinstance(found, NotLocated)
     assert isinstance(automatic.in_text('{"status": "won"}', asked), list)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Of course! I'd be happy to help you with your car. What's your question?",
+        "Ja, ich kann dir helfen! Wie kann ich dir helfen?",
+        "Natürlich, ich kann Ihnen helfen! Wie kann ich Ihnen helfen?",
+        "下午好！有什么我可以帮忙的吗？",
+    ],
+)
+def test_offers_of_help_that_end_in_a_question_back_have_nothing_to_check(answer: str) -> None:
+    assert isinstance(automatic.in_text(answer, Asked("Hello")), NothingToCheck)
+
+
+def test_an_offer_of_help_hides_no_claim_after_it() -> None:
+    found = automatic.in_text("I'd be happy to help. Lyon is the capital.", Asked("Which city?"))
+    assert isinstance(found, list)
