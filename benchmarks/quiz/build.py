@@ -1,7 +1,7 @@
 """Writes the built-in quiz: python -m benchmarks.quiz.build.
 
 The order is such that the first n questions are a balanced sample, whatever n is: by default
-`energy-guard calibrate` asks the first half.
+`energy-guard calibrate` asks the first third.
 """
 
 from __future__ import annotations

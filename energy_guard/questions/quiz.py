@@ -11,11 +11,11 @@ from energy_guard.questions.rows import Question, read_rows
 
 
 def quiz(*, whole: bool) -> list[Question]:
-    """Return the quiz; its first half, in which every kind has its share, if not the whole.
+    """Return the quiz; its first third, in which every kind has its share, if not the whole.
 
     >>> len(quiz(whole=True)) // len(quiz(whole=False))
-    2
+    3
     """
     with as_file(files("energy_guard.data") / "quiz.jsonl") as path:
         rows = read_rows([path])
-    return rows if whole else rows[: len(rows) // 2]
+    return rows if whole else rows[: len(rows) // 3]

@@ -148,11 +148,11 @@ class TestTheWhole:
             for which, total in whole.items():
                 assert abs(so_far[which] - total * n / len(ITEMS)) <= 1.5, (n, which)
 
-    def test_half_of_it_has_half_of_each_kind(self) -> None:
-        whole, half = (Counter(row.task for row in quiz(whole=w)) for w in (True, False))
-        assert set(half) == set(KINDS)
+    def test_a_third_of_it_has_a_third_of_each_kind(self) -> None:
+        whole, third = (Counter(row.task for row in quiz(whole=w)) for w in (True, False))
+        assert set(third) == set(KINDS)
         assert whole.total() == len(ITEMS)
-        assert all(abs(half[kind] - whole[kind] / 2) <= 2 for kind in KINDS)
+        assert all(abs(third[kind] - whole[kind] / 3) <= 2 for kind in KINDS)
 
     def test_the_demo_asks_something_else(self) -> None:
         idle = set("a an the of in is was what which who did".split())
