@@ -16,11 +16,11 @@ from typing import Final
 
 import numpy as np
 
-from energy_guard.locate import Located, NothingToCheck, NotLocated, Range, Span, span_of
+from energy_guard.locate import Asked, Located, NothingToCheck, NotLocated, Range, Span, span_of
 from energy_guard.locate.fields import scan
 from energy_guard.locate.languages import LANGUAGES
 from energy_guard.locate.sentences import sentence_ranges
-from energy_guard.locate.span import trimmed
+from energy_guard.locate.span import NOTHING_ASKED, trimmed
 from energy_guard.locate.words import WORD
 from energy_guard.reasoning import reasoning
 from energy_guard.score import Part, Score, Scorer, Unscored, no_span
@@ -53,7 +53,12 @@ def exact_answer(trace: Trace, located: Located) -> Located:
 
 
 def score_answer(
-    scorer: Scorer, trace: Trace, located: Located, words: Sequence[Span] | None = None
+    scorer: Scorer,
+    trace: Trace,
+    located: Located,
+    words: Sequence[Span] | None = None,
+    *,
+    asked: Asked = NOTHING_ASKED,
 ) -> Score | Unscored:
     """Score all of an answer: the worse of its exact answer and of what else it claims.
 
@@ -63,6 +68,7 @@ def score_answer(
         located: what the locator found in it. Of an answer that calls tools, each value that is
             passed to one is an exact answer of its own instead.
         words: the doubted words, if they are known; those of a trace without text must be.
+        asked: what was asked.
 
     Returns:
         The score of the part that decides, which its `part` names. If nothing was located, that
@@ -73,8 +79,8 @@ def score_answer(
     located = exact_answer(trace, located)
     if isinstance(located, NothingToCheck):
         words = doubted(trace, located) if words is None else words
-        return _worst(scorer, trace, [], words) if words else no_span(located)
-    score = _score_of_all(scorer, trace, located, words)
+        return _worst(scorer, trace, [], words, asked) if words else no_span(located)
+    score = _score_of_all(scorer, trace, located, words, asked)
     cut = trace.finish_reason == "length" and not _stands_before_cut(trace, located)
     if cut and isinstance(score, Score):
         return Unscored("the answer is cut off (length) before it is complete")
@@ -82,16 +88,20 @@ def score_answer(
 
 
 def _score_of_all(
-    scorer: Scorer, trace: Trace, located: Span | NotLocated, words: Sequence[Span] | None
+    scorer: Scorer,
+    trace: Trace,
+    located: Span | NotLocated,
+    words: Sequence[Span] | None,
+    asked: Asked,
 ) -> Score | Unscored:
     """The score of an answer as far as it goes, wherever it ends."""
     if isinstance(located, Span):
         words = doubted(trace, located) if words is None else words
-        return _worst(scorer, trace, [located, *passed_values(trace)], words)
+        return _worst(scorer, trace, [located, *passed_values(trace)], words, asked)
     whole = span_of(trace, [(0, len(trace.text))])
     if not isinstance(whole, Span) or not shown_text(trace.text, trace.reasoning_open).strip():
         return no_span(located)
-    score = _worst(scorer, trace, [whole, *doubted(trace, located)], ())
+    score = _worst(scorer, trace, [whole, *doubted(trace, located)], (), asked)
     return score if isinstance(score, Unscored) else replace(score, part="whole answer")
 
 
@@ -146,7 +156,7 @@ def _around(token: int, start: int, end: int, offsets: Sequence[Range]) -> range
 
 
 def _worst(
-    scorer: Scorer, trace: Trace, exact: Sequence[Span], words: Sequence[Span]
+    scorer: Scorer, trace: Trace, exact: Sequence[Span], words: Sequence[Span], asked: Asked
 ) -> Score | Unscored:
     """The highest score of the exact answer's parts and of the doubted word with most risk.
 
@@ -155,7 +165,7 @@ def _worst(
     """
     scores: list[tuple[Part, Score]] = []
     for span in exact:
-        score = scorer.score(trace, span)
+        score = scorer.score(trace, span, asked)
         if isinstance(score, Unscored):
             return score
         scores.append(("exact answer", score))
@@ -163,7 +173,7 @@ def _worst(
         risks = [scorer.risk(value) for value in trace.signal(scorer.signal).tolist()]
         known = [math.inf if math.isnan(risk) else risk for risk in risks]  # missing: not passed by
         word = max(words, key=lambda word: max(known[token] for token in word.tokens))
-        score = scorer.score(trace, word)
+        score = scorer.score(trace, word, asked)
         if isinstance(score, Unscored):
             return score
         scores.append(("other claim", score))

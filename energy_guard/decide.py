@@ -13,7 +13,8 @@ from typing import Final
 
 from energy_guard.backends.base import PromptSize
 from energy_guard.errors import InputError
-from energy_guard.locate import Located, Span
+from energy_guard.locate import Asked, Located, Span
+from energy_guard.locate.span import NOTHING_ASKED
 from energy_guard.policy import Policy
 from energy_guard.request import Message, Request
 from energy_guard.score import Part, Score, Unscored
@@ -28,6 +29,7 @@ class Attempt:
     its own score. stopped: why a running rule ended it, None where none did. tokens_saved: how
     many more tokens it could have had then, at the most. uncalibrated: why a profile has no
     p_wrong of its own for its score; a p_wrong beside it is that of the riskiest answers known.
+    asked: what it answers, as far as that is known.
     """
 
     trace: Trace
@@ -38,6 +40,7 @@ class Attempt:
     stopped: str | None = None
     tokens_saved: int = 0
     uncalibrated: str | None = None
+    asked: Asked = NOTHING_ASKED
 
 
 @dataclass(frozen=True, slots=True)

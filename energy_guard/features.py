@@ -1,8 +1,9 @@
 """Numbers of one answer from which a fitted detector makes its score.
 
 A feature is named by what it is made of: `span.nll:max` is a signal pooled over the located
-tokens, `answer.entropy:first` one over all content tokens, and `PLAIN` lists the others. Each
-comes from one trace and its span alone; nothing here knows another answer.
+tokens, `span.log_nll:max` the logarithm of that, `answer.entropy:first` one over all content
+tokens, and `PLAIN` and `ASKED` list the others. Each comes from one
+trace, its span and what was asked; nothing here knows another answer.
 """
 
 from __future__ import annotations
@@ -14,15 +15,21 @@ from typing import Final
 
 import numpy as np
 
+from energy_guard.asked_features import ASKED, asked_feature
 from energy_guard.energy import Floats
 from energy_guard.errors import ConfigError
-from energy_guard.locate import Span
+from energy_guard.locate import Asked, Span
+from energy_guard.locate.span import NOTHING_ASKED
 from energy_guard.score import POOLINGS, usual_side
 from energy_guard.trace import SIGNALS, Trace
 
 
-def features(trace: Trace, span: Span, names: Iterable[str]) -> Floats:
-    """Return the named features in order, shape (names,); NaN where a row that it needs is missing.
+def features(
+    trace: Trace, span: Span, names: Iterable[str], asked: Asked = NOTHING_ASKED
+) -> Floats:
+    """Return the named features in order, shape (names,).
+
+    One is NaN if a row that it needs is missing, or if it is of what was asked and nobody says.
 
     Raises ConfigError for an unknown name, NormalisedRowsError as `Trace.signal` does.
 
@@ -32,18 +39,19 @@ def features(trace: Trace, span: Span, names: Iterable[str]) -> Floats:
     >>> features(trace, Span((0,), "Hi"), ["span.nll:max", "span.tokens"]).tolist()
     [0.5, 1.0]
     """
-    return np.array([_feature(trace, span, name) for name in names], dtype=np.float64)
+    return np.array([_feature(trace, span, name, asked) for name in names], dtype=np.float64)
 
 
 def check_name(name: str) -> None:
     """Raise ConfigError where there is no feature of this name."""
     part, _, rest = name.partition(".")
     signal, _, pooling = rest.partition(":")
-    known = part in ("span", "answer") and signal in SIGNALS and pooling in POOLINGS
-    if not known and name not in PLAIN:
+    signals = (*SIGNALS, *(f"{_LOG}{own}" for own in _LOGARITHMIC))
+    known = part in ("span", "answer") and signal in signals and pooling in POOLINGS
+    if not known and name not in PLAIN and name not in ASKED:
         raise ConfigError(
             f"there is no feature {name!r}",
-            f"span.SIGNAL:POOLING, answer.SIGNAL:POOLING or one of: {', '.join(PLAIN)}.",
+            f"span.SIGNAL:POOLING, answer.SIGNAL:POOLING or one of: {', '.join((*PLAIN, *ASKED))}.",
         )
 
 
@@ -53,7 +61,7 @@ def signals_of(names: Sequence[str]) -> frozenset[str]:
     >>> sorted(signals_of(["span.nll:max", "answer.margin:mean", "span.tokens"]))
     ['margin', 'nll']
     """
-    pooled = (name.partition(".")[2].partition(":")[0] for name in names if name not in PLAIN)
+    pooled = (_signal(name) for name in names if _is_pooled(name))
     plain = (_SIGNAL_OF_PLAIN[name] for name in names if name in _SIGNAL_OF_PLAIN)
     return frozenset((*pooled, *plain))
 
@@ -71,7 +79,7 @@ def difference(name: str, *, more: bool) -> str:
     >>> difference("answer.tokens", more=True)
     'the answer is longer than any that the profile was made from'
     """
-    signal = name.partition(".")[2].partition(":")[0]
+    signal = _signal(name)
     if name in _DIFFERENCES:
         said = _DIFFERENCES[name][0 if more else 1]
     elif signal in _SURENESS:
@@ -82,15 +90,27 @@ def difference(name: str, *, more: bool) -> str:
     return f"{said} that the profile was made from"
 
 
-def _feature(trace: Trace, span: Span, name: str) -> float:
+def _is_pooled(name: str) -> bool:
+    return name not in PLAIN and name not in ASKED
+
+
+def _signal(name: str) -> str:
+    """The signal that a pooled feature is made of."""
+    return name.partition(".")[2].partition(":")[0].removeprefix(_LOG)
+
+
+def _feature(trace: Trace, span: Span, name: str, asked: Asked) -> float:
     check_name(name)
     if name in PLAIN:
         return PLAIN[name](trace, span)
+    if name in ASKED:
+        return asked_feature(name, span, asked)
     part, _, rest = name.partition(".")
     signal, _, pooling = rest.partition(":")
-    values = trace.signal(signal)
+    values = trace.signal(_signal(name))
     kept = values[list(span.tokens)] if part == "span" else values[: trace.content_end]
-    return POOLINGS[pooling](kept)
+    pooled = POOLINGS[pooling](kept)
+    return math.log(max(pooled, 0.0) + _SUREST) if signal.startswith(_LOG) else pooled
 
 
 def _doubtful(trace: Trace, span: Span) -> float:
@@ -108,6 +128,12 @@ def _prompt_energy(trace: Trace, span: Span) -> float:
     """−(log Σ exp f − mean f) of the first row: the centred marginal energy of the prompt."""
     return float(trace.row_mean[0] - trace.log_partition[0])
 
+
+_LOG: Final = "log_"
+_LOGARITHMIC: Final = ("nll", "entropy")
+_SUREST: Final = 0.01
+"""Nats below which a model is as sure as can be: added before a logarithm is taken, so that a nll
+of 0.01 and one of 0.1 differ as those of 0.3 and 3 do, and smaller ones hardly."""
 
 PLAIN: Final[Mapping[str, Callable[[Trace, Span], float]]] = MappingProxyType(
     {

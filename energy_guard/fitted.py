@@ -15,11 +15,13 @@ from typing import Final, Literal, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from energy_guard.asked_features import ASKED
 from energy_guard.config import Config, read_config
 from energy_guard.energy import Floats, Row
 from energy_guard.errors import NormalisedRowsError
 from energy_guard.features import check_name, difference, features, signals_of
-from energy_guard.locate import Located, Span
+from energy_guard.locate import Asked, Located, Span
+from energy_guard.locate.span import NOTHING_ASKED
 from energy_guard.score import Score, Unlike, Unscored, misplaced, no_span
 from energy_guard.trace import SCHEMA, Step, Trace
 
@@ -132,6 +134,11 @@ class FittedDetector(Config):
         return signals_of(self.names) | {self.signal}
 
     @property
+    def needs_asked(self) -> bool:
+        """Whether it gives no score if nobody says what was asked."""
+        return any(name in ASKED for name in self.names)
+
+    @property
     def per_token(self) -> bool:
         """Its log-odds are no signal of a token."""
         return False
@@ -141,7 +148,9 @@ class FittedDetector(Config):
         """Its features, in order."""
         return tuple(term.feature for term in self.terms)
 
-    def score(self, trace: Trace, located: Located) -> Score | Unscored:
+    def score(
+        self, trace: Trace, located: Located, asked: Asked = NOTHING_ASKED
+    ) -> Score | Unscored:
         """Score a span of a trace; Unscored where anything that it needs is missing."""
         if not isinstance(located, Span):
             return no_span(located)
@@ -151,11 +160,13 @@ class FittedDetector(Config):
         if content and trace.content_end == 0:
             return Unscored(f"{content[0]} is of the whole text, and the trace has none")
         try:
-            values = features(trace, located, self.names)
+            values = features(trace, located, self.names, asked)
         except NormalisedRowsError as error:
             return Unscored(error.message)
         if not np.all(np.isfinite(values)):
             missing = self.names[int(np.argmin(np.isfinite(values)))]
+            if missing in ASKED:
+                return Unscored("what was asked is not known, and this detector needs it")
             return Unscored(f"{missing} is missing for this answer")
         shown = trace.signal(self.signal)[list(located.tokens)]
         tokens = tuple(shown.tolist())
@@ -168,10 +179,14 @@ class FittedDetector(Config):
         return total
 
     def knowing(self, values: Floats) -> Self:
-        """Return the detector with the range of each feature in these answers, (n, names)."""
+        """Return the detector with the range of each feature in these answers, (n, names).
+
+        What was asked has none: a longer passage or another kind of question is nothing unusual,
+        and how its answers go is in the weights.
+        """
         ranges = zip(values.min(axis=0).tolist(), values.max(axis=0).tolist(), strict=True)
         terms = tuple(
-            term.model_copy(update={"low": low, "high": high})
+            term if term.feature in ASKED else term.model_copy(update={"low": low, "high": high})
             for term, (low, high) in zip(self.terms, ranges, strict=True)
         )
         return self.model_copy(update={"terms": terms})

@@ -243,7 +243,9 @@ class Guard:
         Raises:
             MismatchError: if the profile was asked for.
         """
-        judge = self.judge.for_asking(request.mode, scoring=scoring, alone=alone)
+        judge = self.judge.for_asking(
+            request.mode, scoring=scoring, alone=alone, unasked=not request.question
+        )
         return self if judge is self.judge else self.with_judge(judge)
 
     def _check(self, judge: Judge) -> None:

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final, Literal, Self
 
 from energy_guard.arguments import Filled, checked
@@ -24,7 +25,7 @@ from energy_guard.private import KeptScore, score_again
 from energy_guard.profile import Profile
 from energy_guard.profile.store import find
 from energy_guard.request import Request
-from energy_guard.result import Result, conclude
+from energy_guard.result import PWrongFrom, Result, conclude
 from energy_guard.running import Window
 from energy_guard.score import Detector, Score, Scorer, Unscored
 from energy_guard.trace import INCOMPLETE, Trace
@@ -96,6 +97,11 @@ class Judge:
             found=found,
         )
 
+    @property
+    def p_wrong_from(self) -> PWrongFrom | None:
+        """What P(wrong) comes from; None without a profile."""
+        return self.profile.p_wrong_from if self.profile else None
+
     def check_model(self, info: ModelInfo) -> None:
         """Raise MismatchError where policy or profile belong to another model."""
         if self.policy.model is not None and self.policy.model != info.fingerprint:
@@ -130,19 +136,21 @@ class Judge:
         *,
         scoring: Scoring = "token-by-token",
         alone: bool = False,
+        unasked: bool = False,
     ) -> Judge:
         """Return the judge for this way of asking, which is mostly this one.
 
-        If a profile that was found by itself is for another way, it is left out, and a note says
-        so.
+        If a profile that was found by itself is for another way, or needs to know what was asked
+        and nobody does, it is left out, and a note says so.
 
         Args:
             mode: whether a chat template is applied.
             scoring: how answers are evaluated.
             alone: whether one answer is judged that exists already, and none is tried again.
+            unasked: whether nobody says what was asked: token ids, or a log that does not tell.
 
         Raises:
-            MismatchError: if the profile was asked for.
+            MismatchError: if the profile was asked for, and is for another way.
         """
         try:
             if self.profile is not None:
@@ -153,6 +161,9 @@ class Judge:
             if not self.found:
                 raise
             return replace(Judge.assemble(), notes=(f"{error.message}: it is not used",))
+        fitted = self.profile.fitted if self.profile else None
+        if unasked and self.found and fitted is not None and fitted.needs_asked:
+            return replace(Judge.assemble(), notes=(_UNASKED,))
         return self
 
     def notes_on(self, request: Request, info: ModelInfo) -> tuple[str, ...]:
@@ -182,11 +193,12 @@ class Judge:
 
         ask: for a locator that asks the model itself. stopped: why a rule ended the attempt.
         """
+        asked = Asked(request.question, request.choices, passages=request.context)
         located: Located = NotLocated(f"the answer is not complete ({trace.finish_reason})")
         if trace.finish_reason not in INCOMPLETE:
-            located = self.locate(trace, Asked(request.question, request.choices, ask))
+            located = self.locate(trace, replace(asked, ask=ask))
         saved = request.max_tokens - len(trace) if stopped else 0
-        return self._attempt(trace, located, stopped, saved)
+        return self._attempt(trace, located, asked, stopped, saved)
 
     def assess_stored(self, entry: LogEntry, relocate: bool) -> Attempt:
         """Score a stored trace again, with its answer found anew or where it was found then."""
@@ -197,15 +209,18 @@ class Judge:
         stopped = entry.stopped or self._would_stop(entry.trace)
         if not relocate:
             if entry.texts or entry.claims is not None:
-                return self._attempt(entry.trace, entry.located, stopped, words=entry.doubted)
+                known = entry.known
+                return self._attempt(
+                    entry.trace, entry.located, known, stopped, words=entry.doubted
+                )
             return Attempt(entry.trace, entry.located, Unscored(stopped or _NO_TEXTS))
         if not entry.texts:
             raise ConfigError(
                 "this log has no texts, so no locator can be tried on it",
                 "Leave --locator out: the answer is taken where it was found then.",
             )
-        located = self.locate(entry.trace, Asked(entry.question or "", entry.choices))
-        return self._attempt(entry.trace, located, stopped)
+        located = self.locate(entry.trace, entry.asked)
+        return self._attempt(entry.trace, located, entry.known, stopped)
 
     def _assess_kept(self, entry: LogEntry, scores: Sequence[KeptScore]) -> Attempt:
         """Judge an answer of a private log by its score, as far as that was kept."""
@@ -253,11 +268,11 @@ class Judge:
             self.detector.name,
             info,
             earlier,
-            p_wrong_from=self.profile.p_wrong_from if self.profile else "profile",
+            p_wrong_from=self.p_wrong_from or "profile",
         )
         notes = self.notes if request is None else self.notes_on(request, info)
-        if result.p_wrong_from == "traffic":
-            notes = (*notes, _ESTIMATED)
+        if result.p_wrong_from in _LEVELS:
+            notes = (*notes, _LEVELS[result.p_wrong_from])
         if (
             self.profile
             and self.profile.judged == "exact answer"
@@ -271,19 +286,22 @@ class Judge:
         self,
         trace: Trace,
         located: Located,
+        asked: Asked,
         stopped: str | None = None,
         saved: int = 0,
         words: Sequence[Span] | None = None,
     ) -> Attempt:
         located = exact_answer(trace, located)
-        score = score_answer(self.detector, trace, located, words)
+        score = score_answer(self.detector, trace, located, words, asked=asked)
         if stopped is not None:
             score = Unscored(stopped)
         elif trace.finish_reason in INCOMPLETE:
             score = Unscored(f"the answer is not complete ({trace.finish_reason})")
         spans = sentences(trace) if isinstance(located, Span) else []
-        each = tuple((span, self.detector.score(trace, span)) for span in spans)
-        return self._calibrated(Attempt(trace, located, score, None, each, stopped, saved))
+        each = tuple((span, self.detector.score(trace, span, asked)) for span in spans)
+        return self._calibrated(
+            Attempt(trace, located, score, None, each, stopped, saved, asked=asked)
+        )
 
     def _calibrated(self, attempt: Attempt) -> Attempt:
         """The attempt with its P(wrong), or with why there is none."""
@@ -306,7 +324,15 @@ class Judge:
         return p_wrong if p_wrong is not None and p_wrong >= limit else None
 
 
+_UNASKED: Final = "the profile needs to know what was asked, which nobody says here: it is not used"
 _NO_STEPS: Final = "a private log does not keep the numbers of tokens that an early stop goes by"
 _NO_TEXTS: Final = "the log has no texts and does not say which words beside the exact answer count"
-_ESTIMATED: Final = "the level of P(wrong) was estimated from answers that nobody has graded"
+_LEVELS: Final[Mapping[str | None, str]] = MappingProxyType(
+    {
+        "traffic": "the level of P(wrong) was estimated from answers that nobody has graded",
+        "other models": "P(wrong) is what answers of other models say: energy-guard calibrate "
+        "makes a profile of this one",
+    }
+)
+"""What is said of a P(wrong) whose level does not come from labelled answers of this model."""
 _EXACT_ALONE: Final = "the profile was made on exact answers alone, and another claim decided here"

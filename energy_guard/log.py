@@ -1,7 +1,7 @@
 """A log of results with their traces, one JSON object a line, to score again without a model.
 
 Each line: `schema`, `time` (UTC), `texts` (whether they are there), `question`, `choices`,
-`system_prompt` ("" if there was none, null if it is not known), `mode`,
+`context` (passages), `system_prompt` ("" if there was none, null if it is not known), `mode`,
 `scoring`, `locator`, `nothing_to_check`, `stopped`, `claims` (the tokens of each doubted word),
 `result` (the object of --json without its tokens), `trace`, and `label`: null, for you to set to
 "right" or "wrong".
@@ -29,7 +29,8 @@ from energy_guard.claims import doubted
 from energy_guard.config import Config
 from energy_guard.errors import InputError
 from energy_guard.files import JsonLines
-from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
+from energy_guard.locate import Asked, Located, NothingToCheck, NotLocated, Span
+from energy_guard.locate.span import NOTHING_ASKED
 from energy_guard.policy import Verdict
 from energy_guard.private import KeptScore, kept_scores, private_result, without_tokens
 from energy_guard.request import Request
@@ -68,6 +69,7 @@ class TraceLog:
             "texts": self.texts,
             "question": request.question if self.texts and request.ids is None else None,
             "choices": list(request.choices) if self.texts else [],
+            "context": list(request.context) if self.texts else None,
             "system_prompt": request.system_prompt if self.texts else None,
             "mode": request.mode,
             "scoring": scoring,
@@ -117,6 +119,7 @@ class LogEntry(Config):
     texts: bool
     question: str | None
     choices: tuple[str, ...]
+    context: tuple[str, ...] | None = None
     system_prompt: str | None = None
     mode: Literal["chat", "raw"]
     scoring: Scoring
@@ -135,6 +138,8 @@ class LogEntry(Config):
         for tokens in (*found, *(self.claims or ())):
             if list(tokens) != [t for t in range(len(self.trace)) if t in set(tokens)]:
                 raise ValueError("the span's tokens are not tokens of the trace, in order")
+        if not all(self.claims or ()):
+            raise ValueError("a doubted word has no tokens")
         return self
 
     @cached_property
@@ -157,9 +162,35 @@ class LogEntry(Config):
         return Span(self.stored.span.tokens, self.stored.span.text or "")
 
     @property
+    def asked(self) -> Asked:
+        """What was asked, as far as the log says."""
+        return Asked(self.question or "", self.choices, passages=self.context or ())
+
+    @property
+    def known(self) -> Asked:
+        """What was asked if all of it is known: logs of older versions have no passages."""
+        return NOTHING_ASKED if self.context is None else self.asked
+
+    @property
+    def unasked(self) -> bool:
+        """Whether a score can only be one that needs no more than the tokens' numbers.
+
+        A private log has scores that were made when it was known what was asked.
+        """
+        kept = any(score.detector.startswith("fitted:") for score in self.scores or ())
+        return not self.known.question and not kept
+
+    @property
     def doubted(self) -> list[Span] | None:
-        """The words outside the exact answer that count, without their text; None if not known."""
-        return None if self.claims is None else [Span(tokens, "") for tokens in self.claims]
+        """The words outside the exact answer that count; None if they are not known."""
+        if self.claims is None:
+            return None
+        text = self.trace.text if self.texts else ""
+        offsets = self.trace.alignment.offsets
+        return [
+            Span(tokens, text[offsets[tokens[0]][0] : offsets[tokens[-1]][1]])
+            for tokens in self.claims
+        ]
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,9 @@ def _by_default(attempt: Attempt) -> Score | Unscored:
     ended = attempt.stopped is None and attempt.trace.finish_reason not in INCOMPLETE
     if not ended and isinstance(attempt.score, Unscored):
         return attempt.score
-    return score_answer(Detector.parse(DEFAULT_DETECTOR), attempt.trace, attempt.located)
+    return score_answer(
+        Detector.parse(DEFAULT_DETECTOR), attempt.trace, attempt.located, asked=attempt.asked
+    )
 
 
 def score_again(

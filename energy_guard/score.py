@@ -15,7 +15,8 @@ from energy_guard.arguments import checked
 from energy_guard.energy import Floats, Row
 from energy_guard.errors import ConfigError, NormalisedRowsError
 from energy_guard.likeliest import TOP_ENTROPY
-from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
+from energy_guard.locate import Asked, Located, NothingToCheck, NotLocated, Span
+from energy_guard.locate.span import NOTHING_ASKED
 from energy_guard.trace import SIGNALS, Step, Trace
 
 RiskierSide = Literal["high", "low"]
@@ -73,7 +74,9 @@ class Scorer(Protocol):
         """Whether a threshold on the score means something for the signal of one token, too."""
         ...
 
-    def score(self, trace: Trace, located: Located) -> Score | Unscored:
+    def score(
+        self, trace: Trace, located: Located, asked: Asked = NOTHING_ASKED
+    ) -> Score | Unscored:
         """Score a span of a trace; Unscored where anything that it needs is missing."""
         ...
 
@@ -199,8 +202,10 @@ class Detector:
         """Not for a sum over tokens."""
         return self.pooling != "sum"
 
-    def score(self, trace: Trace, located: Located) -> Score | Unscored:
-        """Score a span of a trace; Unscored where anything that it needs is missing."""
+    def score(
+        self, trace: Trace, located: Located, asked: Asked = NOTHING_ASKED
+    ) -> Score | Unscored:
+        """Score a span of a trace, whatever was asked; Unscored if a number of it is missing."""
         if not isinstance(located, Span):
             return no_span(located)
         if (wrong := misplaced(trace, located)) is not None:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from energy_guard.errors import InputError
 from energy_guard.json_text import read_portable_json
-from energy_guard.locate import Range, Span, span_of
+from energy_guard.locate import Asked, Range, Span, span_of
 from energy_guard.locate.fields import place, scan, values
+from energy_guard.locate.span import NOTHING_ASKED
 from energy_guard.request import Message, ToolCall
-from energy_guard.score import Score, Scorer
+from energy_guard.score import Score, Scorer, Unscored
 from energy_guard.shown import shown_text
 from energy_guard.tool_calls import arguments_key, items, tagged_calls
 from energy_guard.trace import Trace
@@ -26,6 +28,9 @@ UNREAD: Final = "a call, but not JSON alone or between <tool_call> tags: it is n
 
 NOT_PORTABLE: Final = "a call, but its JSON is not the same for every reader: it is not carried out"
 """What is wrong with a call that has a key twice, or a value that JSON or UTF-8 does not have."""
+
+_Scoring = Callable[[Span], Score | Unscored]
+"""What gives a part of one answer its score."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,13 @@ def result_told(text: str, name: str | None, takes_tools: bool) -> Message:
     return Message("user", f"Result{of}: {text}")
 
 
-def read_calls(trace: Trace, names: Sequence[str], scorer: Scorer, forced: bool) -> ReadCalls:
+def read_calls(
+    trace: Trace,
+    names: Sequence[str],
+    scorer: Scorer,
+    forced: bool,
+    asked: Asked = NOTHING_ASKED,
+) -> ReadCalls:
     """Find the calls in an answer: JSON with a name and arguments, bare or between tags.
 
     What is written like a call inside reasoning is not carried out, though its values are judged. A
@@ -167,17 +178,19 @@ def read_calls(trace: Trace, names: Sequence[str], scorer: Scorer, forced: bool)
         names: of the tools that it may call.
         scorer: gives every argument its score.
         forced: whether the answer has to be a call.
+        asked: what the answer is to; some detectors give no score without it.
     """
+    score = partial(scorer.score, trace, asked=asked)
     text, tagged = trace.text, tagged_calls(trace)
     if tagged:
         found = [
             call
             for _, inside in tagged
-            for call in _called(trace, inside, names, scorer, meant=True)
+            for call in _called(trace, inside, names, score, meant=True)
             or [UnreadCall(text[slice(*inside)], UNREAD)]
         ]
     else:
-        found = _called(trace, (0, len(text)), names, scorer, meant=forced)
+        found = _called(trace, (0, len(text)), names, score, meant=forced)
     calls = tuple(call for call in found if isinstance(call, ReadCall))
     unread = [call for call in found if isinstance(call, UnreadCall)]
     beside = _beside(trace, tagged)
@@ -191,7 +204,7 @@ def read_calls(trace: Trace, names: Sequence[str], scorer: Scorer, forced: bool)
 
 
 def _called(
-    trace: Trace, inside: Range, names: Sequence[str], scorer: Scorer, *, meant: bool
+    trace: Trace, inside: Range, names: Sequence[str], score: _Scoring, *, meant: bool
 ) -> list[ReadCall | UnreadCall]:
     """What the JSON in a part of an answer calls; nothing if it is none, or is an answer itself.
 
@@ -205,7 +218,7 @@ def _called(
         read_portable_json(written)
     except (ValueError, RecursionError) as error:
         return [UnreadCall(written, f"{NOT_PORTABLE}: {error}")]
-    return [_call(trace, inside, keys, data, names, scorer) for keys, data in found]
+    return [_call(trace, inside, keys, data, names, score) for keys, data in found]
 
 
 def _is_meant(data: Any, names: Sequence[str]) -> bool:
@@ -221,7 +234,7 @@ def _call(
     keys: tuple[str, ...],
     data: Any,
     names: Sequence[str],
-    scorer: Scorer,
+    score: _Scoring,
 ) -> ReadCall | UnreadCall:
     """The call that a JSON value makes. keys: to the value, in the JSON inside."""
     written = trace.text[slice(*inside)]
@@ -239,7 +252,7 @@ def _call(
             arguments = read_portable_json(arguments)
         except (ValueError, RecursionError) as error:
             return UnreadCall(written, f"{NOT_PORTABLE}: {error}")
-    scores = _scores(trace, inside, (*keys, key), scorer, arguments)
+    scores = _scores(trace, inside, (*keys, key), score, arguments)
     return ReadCall(name, arguments, {"name": name, "arguments": scores})
 
 
@@ -260,7 +273,7 @@ def _beside(trace: Trace, tagged: Sequence[tuple[Range, Range]]) -> str:
 
 
 def _scores(
-    trace: Trace, inside: Range, keys: tuple[str, ...], scorer: Scorer, arguments: dict[str, Any]
+    trace: Trace, inside: Range, keys: tuple[str, ...], scoring: _Scoring, arguments: dict[str, Any]
 ) -> dict[str, Any]:
     """A score for every argument of a call: the tokens of its value are a span of its own.
 
@@ -277,7 +290,7 @@ def _scores(
         top = whole if in_string else place(nodes, (*keys, name))
         places = [] if top is None else values(nodes, top)
         located = span_of(trace, [(start + a, start + b) for a, b in places])
-        score = scorer.score(trace, located) if isinstance(located, Span) else None
+        score = scoring(located) if isinstance(located, Span) else None
         scores[name] = {
             "score": score.value if isinstance(score, Score) else None,
             "span": {"start": located.start, "end": located.end, "text": located.text}

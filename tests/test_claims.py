@@ -12,7 +12,8 @@ from energy_guard import Guard, Profile
 from energy_guard.backends import Scripted
 from energy_guard.claims import NAME, PLAIN, SMALL, doubted, score_answer
 from energy_guard.energy import Row
-from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
+from energy_guard.locate import Asked, Located, NothingToCheck, NotLocated, Span
+from energy_guard.locate.span import NOTHING_ASKED
 from energy_guard.score import Detector, Score, Unscored
 from energy_guard.trace import Step, Trace
 
@@ -243,9 +244,11 @@ def test_of_many_doubted_words_only_the_riskiest_is_scored() -> None:
     scored = []
 
     class Counting(Detector):
-        def score(self, trace: Trace, located: Located) -> Score | Unscored:
+        def score(
+            self, trace: Trace, located: Located, asked: Asked = NOTHING_ASKED
+        ) -> Score | Unscored:
             scored.append(located)
-            return super().score(trace, located)
+            return super().score(trace, located, asked)
 
     pieces = [(f" Word{i}", 4.0 + i % 7) for i in range(50)]
     score_answer(Counting("nll", "max", "high"), trace_of(*pieces), Span((0,), "Word0"))

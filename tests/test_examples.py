@@ -60,7 +60,6 @@ def test_the_chat_remembers_what_was_shown_and_only_that() -> None:
     assert answers[5] == "The capital of Italy is Rome.", "it follows on the first question"
 
 
-@pytest.mark.xfail(reason="with the shipped profile and no second try this is withheld: P is 0.5")
 def test_a_folder_answers_with_its_source() -> None:
     done = run("langchain_rag/rag.py", "When was the bridge repaired?")
     assert done.returncode == 0, done.stderr

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from energy_guard.calibrate.detector import FEATURES
 from energy_guard.energy import Row
 from energy_guard.errors import ConfigError, NormalisedRowsError
-from energy_guard.features import PLAIN, features, signals_of
+from energy_guard.features import PLAIN, check_name, difference, features, signals_of
 from energy_guard.fitted import DetectorTraining, FittedDetector, Term
-from energy_guard.locate import Span
+from energy_guard.locate import Asked, Span
 from energy_guard.trace import SIGNALS, Step, Trace
 
 ROWS = [
@@ -37,6 +37,7 @@ def trace(last: Row | None = LAST, offset: float = 0.0) -> Trace:
 
 
 SPAN = Span((1, 2), "w1 w2")
+ASKED = Asked("Which words?")
 
 
 def test_signals_are_pooled_over_the_span_or_the_answer() -> None:
@@ -80,8 +81,8 @@ def test_energies_of_log_probabilities_are_refused() -> None:
 
 @given(st.floats(-50, 50))
 def test_a_constant_on_every_row_changes_none_of_the_default_features(offset: float) -> None:
-    same = features(trace(offset=offset), SPAN, FEATURES)
-    assert same == pytest.approx(features(trace(), SPAN, FEATURES), abs=1e-9)
+    same = features(trace(offset=offset), SPAN, FEATURES, ASKED)
+    assert same == pytest.approx(features(trace(), SPAN, FEATURES, ASKED), abs=1e-9)
 
 
 PROMPT = "prompt.centred_marginal_energy"
@@ -93,7 +94,7 @@ def test_a_feature_needs_the_signal_that_it_is_made_of(name: str) -> None:
     whole = trace()
     nothing = replace(whole, log_probabilities=True, row_mean=np.full(4, math.nan))
     try:
-        [value] = features(nothing, SPAN, [name])
+        [value] = features(nothing, SPAN, [name], ASKED)
     except NormalisedRowsError:
         value = math.nan
     energies = any("energy" in signal for signal in signals_of([name]))
@@ -106,3 +107,16 @@ def test_a_fitted_detector_needs_the_signals_of_all_its_features() -> None:
     training = DetectorTraining(tasks=("t",), n=9, n_wrong=4)
     detector = FittedDetector(terms=terms, intercept=0, training=training)
     assert detector.needs == {"margin", "centred_marginal_energy", "nll"}
+
+
+def test_the_logarithm_of_a_signal_tells_the_sure_apart_and_those_as_sure_as_can_be_not() -> None:
+    names = ["span.nll:max", "span.log_nll:max", "answer.log_entropy:mean"]
+    plain, log, entropy = features(trace(), SPAN, names).tolist()
+    assert log == pytest.approx(math.log(plain + 0.01))
+    [mean] = features(trace(), SPAN, ["answer.entropy:mean"]).tolist()
+    assert entropy == pytest.approx(math.log(mean + 0.01))
+    assert signals_of(names) == {"nll", "entropy"}
+    assert difference("span.log_nll:max", more=True) == difference("span.nll:max", more=True)
+    for unknown in ("span.log_margin:max", "span.log_spilled_energy:max", "span.log_nll:middle"):
+        with pytest.raises(ConfigError):
+            check_name(unknown)

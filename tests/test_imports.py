@@ -54,7 +54,7 @@ LAYERS = (
     ("request",),
     ("backends",),
     ("locate",),
-    ("score", "shown", "tool_calls"),
+    ("asked_features", "score", "shown", "tool_calls"),
     ("features", "tools"),
     ("claims", "fitted"),
     ("policy",),

@@ -134,6 +134,7 @@ WRONG_LINES: dict[str, Any] = {
     "span before": lambda line: line["result"]["span"].update(tokens=[-1]),
     "empty span": lambda line: line["result"]["span"].update(tokens=[]),
     "span of texts": lambda line: line["result"]["span"].update(tokens=["0"]),
+    "claim without tokens": lambda line: line.update(claims=[[]]),
     "question of numbers": lambda line: line.update(question=7),
 }
 

@@ -15,40 +15,31 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from energy_guard.asked_features import ASKED
 from energy_guard.energy import Bools, Floats, Ints
 from energy_guard.errors import InputError
 from energy_guard.extras import needs_extra
 from energy_guard.fitted import LIMIT, DetectorTraining, FittedDetector, Term
 
+_SURE: Final = ("nll", "entropy")
+_POOLED: Final = ("max", "mean")
 FEATURES: Final = (
-    *(f"span.nll:{pooling}" for pooling in ("max", "mean", "sum", "min", "first", "last")),
-    *(f"span.entropy:{pooling}" for pooling in ("max", "mean", "sum", "first")),
-    *(f"span.margin:{pooling}" for pooling in ("min", "mean")),
-    *(f"span.centred_logit_energy:{pooling}" for pooling in ("max", "mean", "first", "min")),
-    *(f"span.centred_marginal_energy:{pooling}" for pooling in ("max", "mean", "last")),
-    *(f"span.centred_spilled_energy:{pooling}" for pooling in ("mean", "sum", "min")),
-    *(f"span.spilled_energy:{pooling}" for pooling in ("max", "mean", "sum")),
-    *(f"answer.nll:{pooling}" for pooling in ("max", "mean", "sum")),
-    *(f"answer.entropy:{pooling}" for pooling in ("max", "mean", "sum", "first")),
-    "answer.margin:mean",
-    *(f"answer.centred_logit_energy:{pooling}" for pooling in ("max", "mean", "first")),
-    *(f"answer.centred_marginal_energy:{pooling}" for pooling in ("max", "mean")),
-    "answer.centred_spilled_energy:mean",
-    *(f"answer.spilled_energy:{pooling}" for pooling in ("mean", "sum", "min", "first")),
-    "prompt.centred_marginal_energy",
-    "span.tokens",
-    "span.share",
+    *(f"span.log_{signal}:{pooling}" for signal in _SURE for pooling in _POOLED),
+    *(f"answer.log_{signal}:{pooling}" for signal in _SURE for pooling in _POOLED),
+    "span.margin:min",
+    "span.centred_spilled_energy:sum",
+    "answer.spilled_energy:sum",
     "span.doubtful",
+    "span.tokens",
     "answer.tokens",
-    "answer.distinct",
-    "answer.ended",
+    *ASKED,
 )
 """What the default detector is made of."""
 
 RIDGE: Final = 0.1
 """Weight of the penalty on squared weights beside the mean log-loss."""
 
-UNPENALISED: Final = "span.nll:max"
+UNPENALISED: Final = "span.log_nll:max"
 """The best single signal may gain weight freely, and lose none; the others have to earn theirs."""
 
 LADDER: Final = (100.0, 10.0, 3.0, 1.0, 0.3, 0.1)
@@ -103,7 +94,7 @@ def fit(examples: Examples, ridge: float = RIDGE) -> FittedDetector:
     A task counts by its evidence, up to a limit; right and wrong answers count alike in it.
     InputError where no task has both.
     """
-    centre, scale = _scaling(examples.values)
+    centre, scale = scaling(examples.values)
     terms = tuple(
         Term(feature=f, centre=c, scale=s, weight=0)
         for f, c, s in zip(examples.names, centre, scale, strict=True)
@@ -135,11 +126,15 @@ def adapt(prior: FittedDetector, examples: Examples, *, seed: int = 0) -> Fitted
 def rescaled(prior: FittedDetector, values: Floats) -> FittedDetector:
     """Return the detector with its features centred and scaled by these answers, shape (n, names).
 
-    Labels play no part: a prior that was fitted on one model meets the numbers of another.
+    Labels play no part: a prior that was fitted on one model meets the numbers of another. What was
+    asked stays as it is: a passage means the same of every model, also if all have one here.
     """
-    centre, scale = _scaling(values)
+    centre, scale = scaling(values)
     terms = zip(prior.terms, centre.tolist(), scale.tolist(), strict=True)
-    moved = tuple(t.model_copy(update={"centre": c, "scale": s}) for t, c, s in terms)
+    moved = tuple(
+        t if t.feature in ASKED else t.model_copy(update={"centre": c, "scale": s})
+        for t, c, s in terms
+    )
     return prior.model_copy(update={"terms": moved})
 
 
@@ -149,7 +144,7 @@ def _loss(prior: FittedDetector, examples: Examples, held: Bools, ridge: float) 
     names, task = np.unique(examples.tasks, return_inverse=True)
     weights, intercepts = _learn(prior, kept, names, ridge)
     sign = np.where(examples.wrong, 1.0, -1.0)
-    margin = sign * (_scaled(prior, examples.values) @ weights + intercepts[task])
+    margin = sign * (_as_weighed(prior, examples.values) @ weights + intercepts[task])
     rows = task_weights(examples.wrong[held], task[held])
     return float(rows @ np.logaddexp(0, -margin[held]))
 
@@ -186,8 +181,11 @@ def folds_of(examples: Examples, seed: int = 0) -> Ints:
     return np.asarray(folds[first][same])
 
 
-def _scaling(values: Floats) -> tuple[Floats, Floats]:
-    """Median and quartile distance as a standard deviation; the deviation where that is tiny."""
+def scaling(values: Floats) -> tuple[Floats, Floats]:
+    """Return the centre and the scale of each feature, shape (names,) each.
+
+    Median and quartile distance as a standard deviation; the deviation where that is tiny.
+    """
     low, centre, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
     robust, deviation = (high - low) / 1.349, values.std(axis=0)
     scale = np.where(robust > deviation / 10, robust, deviation)
@@ -207,10 +205,15 @@ def task_weights(wrong: Bools, task: Ints) -> Floats:
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
-def _scaled(detector: FittedDetector, values: Floats) -> Floats:
+def scaled(values: Floats, centre: Floats, scale: Floats) -> Floats:
+    """Return features as a detector weighs them, shape (n, names)."""
+    return np.asarray(np.clip((values - centre) / scale, -LIMIT, LIMIT), dtype=np.float64)
+
+
+def _as_weighed(detector: FittedDetector, values: Floats) -> Floats:
     centre = np.array([term.centre for term in detector.terms])
     scale = np.array([term.scale for term in detector.terms])
-    return np.asarray(np.clip((values - centre) / scale, -LIMIT, LIMIT), dtype=np.float64)
+    return scaled(values, centre, scale)
 
 
 def _learn(
@@ -221,18 +224,48 @@ def _learn(
 
     The factor lets an overconfident prior calm down without forgetting which answers are riskier.
     """
+    weighed = _as_weighed(prior, examples.values)
+    groups = (examples.tasks[:, None] == names).astype(np.float64)
+    rows = task_weights(examples.wrong, groups.argmax(axis=1))
+    start = np.array([term.weight for term in prior.terms])
+    columns = np.hstack([weighed, (weighed @ start)[:, None], groups])
+    count = len(start)
+    held_back = [0.0 if term.feature == UNPENALISED else ridge for term in prior.terms]
+    penalty = np.array([*held_back, 0.0, *[_TINY] * len(names)])
+
+    first = np.concatenate([np.zeros(count), [1.0], np.zeros(len(names))])
+    low, high = np.full(len(first), -np.inf), np.full(len(first), np.inf)
+    low[count], high[count] = _FACTORS
+    low[np.flatnonzero(penalty[:count] == 0)] = 0  # not held back, so not to be turned by noise
+    found = logistic(columns, examples.wrong, rows, penalty, first=first, bounds=(low, high))
+    return found[:count] + found[count] * start, found[count + 1 :]
+
+
+def logistic(
+    columns: Floats,
+    wrong: Bools,
+    rows: Floats,
+    penalty: Floats,
+    *,
+    first: Floats,
+    bounds: tuple[Floats, Floats] = (np.array(-np.inf), np.array(np.inf)),
+) -> Floats:
+    """Return the weights of columns with the least penalised log-loss, shape (columns,).
+
+    Args:
+        columns: Shape (n, columns).
+        wrong: What they are to tell, shape (n,).
+        rows: The weight of each row, shape (n,), summing to 1.
+        penalty: On half the square of each weight, shape (columns,).
+        first: Where to begin, shape (columns,).
+        bounds: The least and the highest weights.
+
+    """
     with needs_extra("eval"):
         from scipy.optimize import Bounds, minimize
         from scipy.special import expit
 
-    scaled, sign = _scaled(prior, examples.values), np.where(examples.wrong, 1.0, -1.0)
-    groups = (examples.tasks[:, None] == names).astype(np.float64)
-    rows = task_weights(examples.wrong, groups.argmax(axis=1))
-    start = np.array([term.weight for term in prior.terms])
-    columns = np.hstack([scaled, (scaled @ start)[:, None], groups])
-    count = len(start)
-    held_back = [0.0 if term.feature == UNPENALISED else ridge for term in prior.terms]
-    penalty = np.array([*held_back, 0.0, *[_TINY] * len(names)])
+    sign = np.where(wrong, 1.0, -1.0)
 
     def loss(point: Floats) -> tuple[float, Floats]:
         margin = sign * (columns @ point)
@@ -240,15 +273,12 @@ def _learn(
         value = rows @ np.logaddexp(0, -margin) + point @ (penalty * point) / 2
         return float(value), columns.T @ slope + penalty * point
 
-    first = np.concatenate([np.zeros(count), [1.0], np.zeros(len(names))])
-    low, high = np.full(len(first), -np.inf), np.full(len(first), np.inf)
-    low[count], high[count] = _FACTORS
-    low[np.flatnonzero(penalty[:count] == 0)] = 0  # not held back, so not to be turned by noise
+    low, high = bounds
     options = {"maxiter": 1000}
     found = minimize(
         loss, first, jac=True, method="L-BFGS-B", bounds=Bounds(low, high), options=options
     )
-    return found.x[:count] + found.x[count] * start, found.x[count + 1 :]
+    return np.asarray(found.x)
 
 
 _FACTORS: Final = (0.1, 10.0)

@@ -7,22 +7,26 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.resources import as_file, files
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from energy_guard.backends.base import ModelInfo
 from energy_guard.calibrate.certify import Labelled, certify, threshold_grid
-from energy_guard.calibrate.detector import adapt, pooled, rescaled, stack
 from energy_guard.calibrate.kinds import KindFigures, kinds
-from energy_guard.calibrate.probability import fit_calibration
-from energy_guard.calibrate.split import SHARES, Split, question_key, split_of
-from energy_guard.energy import Floats
+from energy_guard.calibrate.learn import (
+    FEWEST,
+    in_splits,
+    learn_from_quiz,
+    learn_here,
+    scored,
+    to_learn_from,
+    with_score,
+)
+from energy_guard.calibrate.split import SHARES, Split, question_key
 from energy_guard.errors import InputError
 from energy_guard.estimates.estimate import Measured
 from energy_guard.estimates.ranking import auroc
-from energy_guard.features import features
 from energy_guard.fitted import FittedDetector
 from energy_guard.locate import NothingToCheck, Span
 from energy_guard.profile import Calibration, Certificate, Profile, ProfileTraining
@@ -30,9 +34,6 @@ from energy_guard.questions.answered import Answered
 from energy_guard.questions.unsure import sure
 from energy_guard.request import Sampling
 from energy_guard.score import Detector, Score, Scorer
-
-FEWEST: Final = 20
-"""Answers of the rarer class that fitting and calibrating need at the least."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,14 @@ def make_profile(
     system_prompt: str | None = None,
     sampling: Sampling | None = None,
     earlier: Sequence[Certificate] = (),
+    quiz: bool = False,
 ) -> Made:
     """Make a profile for live, single answers (no retries) from graded ones.
 
     detector: a single signal, instead of one that is fitted here. mode: whether a chat
     template was applied. earlier: certificates that were made with these questions before, each
-    a look.
+    a look. quiz: whether they are the built-in quiz's, which stand for other people's questions:
+    see `learn_from_quiz`.
 
     Answers whose grade is unsure are counted and left out.
 
@@ -100,29 +103,28 @@ def make_profile(
     wish = wish or Wish()
     promised = wish.max_risk is not None
     unscored = in_splits(sure(answers))
-    scorer = knowing(
-        scorer_for(unscored["fit"], detector),
-        [*unscored["fit"], *to_learn_from(unscored, promised=promised)],
-    )
-    parts = {name: [a.scored_by(scorer) for a in part] for name, part in unscored.items()}
-    learning = to_learn_from(parts, promised=promised)
-    calibrating = scored(learning)
-    calibration = calibrated(calibrating, [score for _, score in scored(parts["fit"])])
+    if quiz and detector is None:
+        learnt = learn_from_quiz(unscored, promised=promised)
+    else:
+        learnt = learn_here(unscored, detector=detector, promised=promised)
+    parts = learnt.parts
     profile = profile_with(
-        scorer,
-        calibration,
-        whole_answer=_of_whole_answers(learning),
+        learnt.scorer,
+        learnt.calibration,
+        whole_answer=learnt.whole_answer,
+        elsewhere=learnt.harder,
         info=info,
         locator=locator,
         mode=mode,
         system_prompt=system_prompt,
         sampling=sampling,
         certificates=tuple(earlier),
-        training=training(parts, scorer, promised=promised),
+        training=training(parts, learnt.scorer, promised=promised),
     )
     certificate = None
     if wish.max_risk is not None:
-        grid = [p for _, s in calibrating if (p := calibration.p_wrong(s.value)) is not None]
+        p_of = learnt.calibration.p_wrong
+        grid = [p for _, s in learnt.calibrating if (p := p_of(s.value)) is not None]
         certificate = certify(
             labelled(parts["certify"], profile),
             threshold_grid(np.array(grid)),
@@ -139,16 +141,14 @@ def make_profile(
         certificate,
         *ranking(parts["certify"]),
         outcomes=Counter(answered.outcome for answered in answers),
-        kinds=kinds([*parts["calibrate"], *parts["certify"]], profile),
+        kinds=kinds([*parts["calibrate"], *parts["certify"]], _as_asked(profile)),
     )
 
 
-def to_learn_from(parts: Mapping[Split, list[Answered]], *, promised: bool) -> list[Answered]:
-    """Return the answers that P(wrong) is fitted to.
-
-    If nothing is to be promised, there is nothing to keep the certifying questions for.
-    """
-    return [*parts["calibrate"], *([] if promised else parts["certify"])]
+def _as_asked(profile: Profile) -> Profile:
+    """The profile at the level of the questions that it was made with."""
+    at_home = profile.calibration.shifted(-profile.elsewhere)
+    return profile.model_copy(update={"calibration": at_home})
 
 
 def profile_with(
@@ -175,17 +175,6 @@ def profile_with(
     )
 
 
-def in_splits(answers: Sequence[Answered]) -> dict[Split, list[Answered]]:
-    """Return the answers of each split, one a question: splits and promises are about questions."""
-    first: dict[str, Answered] = {}
-    for answered in answers:
-        first.setdefault(question_key(answered.question, answered.context), answered)
-    parts: dict[Split, list[Answered]] = {"fit": [], "calibrate": [], "certify": []}
-    for answered in first.values():
-        parts[split_of(answered.question, answered.context)].append(answered)
-    return parts
-
-
 def ranking(answers: Sequence[Answered]) -> tuple[Measured, Measured]:
     """Return the AUROC of scored answers' scores, and that of nll:max on the same answers."""
     testing = scored(answers)
@@ -194,29 +183,6 @@ def ranking(answers: Sequence[Answered]) -> tuple[Measured, Measured]:
     return (
         auroc(np.array([score.value for _, score in testing]), wrong),
         auroc(np.array([s.value for s in single if isinstance(s, Score)]), wrong),
-    )
-
-
-def calibrated(pairs: Sequence[tuple[Answered, Score]], seen: Sequence[Score]) -> Calibration:
-    """Fit P(wrong) to scored answers; its range takes in the other scores that were seen, too.
-
-    And a tenth more at the sure end: a few hundred answers seldom have the surest one among
-    them, and to withhold the surest answers of all would be absurd. Raises InputError where
-    there are too few right or wrong answers.
-    """
-    wrong = [answered.wrong for answered, _ in pairs]
-    need(wrong.count(False), wrong.count(True), what="calibrate")
-    values = [score.value for _, score in pairs]
-    calibration = fit_calibration(values, wrong, lengths=[score.length for _, score in pairs])
-    scores, lengths = [s.value for s in seen], [s.length for s in seen]
-    lowest, highest = min([calibration.lowest, *scores]), max([calibration.highest, *scores])
-    return calibration.model_copy(
-        update={
-            "lowest": lowest - (highest - lowest) / 10,
-            "highest": highest,
-            "shortest": min([calibration.shortest or 1, *lengths]),
-            "longest": max([calibration.longest or 1, *lengths]),
-        }
     )
 
 
@@ -234,67 +200,6 @@ def _limits(wish: Wish, certificate: Certificate | None) -> dict[str, float]:
     return {"warn": 0.25, "abstain": 0.5}
 
 
-def scorer_for(answers: Sequence[Answered], detector: str | None = None) -> Scorer:
-    """Return the named detector, or one that is fitted to these answers."""
-    if detector is not None:
-        return Detector.parse(detector)
-    prior = shipped_prior()
-    whole = _featured(answers, prior)
-    wrong = [a.wrong for a, _ in whole]
-    need(wrong.count(False), wrong.count(True), what="fit a detector")
-    tasks = pooled(wrong, [a.task for a, _ in whole])
-    examples = stack(prior.names, [row for _, row in whole], wrong=wrong, tasks=tasks)
-    return adapt(rescaled(prior, examples.values), examples)
-
-
-def knowing(scorer: Scorer, answers: Sequence[Answered]) -> Scorer:
-    """Return a fitted detector with the range of each feature in these answers.
-
-    Of answers unlike all of them it gives no P(wrong). A single signal stays as it is.
-    """
-    if not isinstance(scorer, FittedDetector):
-        return scorer
-    return scorer.knowing(np.array([row for _, row in _featured(answers, scorer)]))
-
-
-def _featured(
-    answers: Sequence[Answered], detector: FittedDetector
-) -> list[tuple[Answered, Floats]]:
-    """Those that the model did not decline and that have all features, with these."""
-    rows = [
-        (a, features(a.trace, a.located, detector.names))
-        for a in answers
-        if isinstance(a.located, Span) and not a.declined
-    ]
-    return [(a, row) for a, row in rows if np.isfinite(row).all()]
-
-
-def shipped_prior() -> FittedDetector:
-    """The detector that is shipped: where fitting to another model's answers begins."""
-    with as_file(files("energy_guard.data") / "prior.json") as path:
-        return FittedDetector.read(path)
-
-
-def scored(answers: Sequence[Answered]) -> list[tuple[Answered, Score]]:
-    """Return the located answers that have a score (`Answered.scored_by`), but for what the model
-    declined.
-    """
-    return [(a, score) for a, score in _with_score(answers) if score.part != "whole answer"]
-
-
-def _with_score(answers: Sequence[Answered]) -> list[tuple[Answered, Score]]:
-    return [(a, a.score) for a in answers if not a.declined and isinstance(a.score, Score)]
-
-
-def _of_whole_answers(answers: Sequence[Answered]) -> Calibration | None:
-    """P(wrong) of answers that were not located; None if they are too few to fit it to."""
-    pairs = [(a, score) for a, score in _with_score(answers) if score.part == "whole answer"]
-    wrong = [answered.wrong for answered, _ in pairs]
-    if min(wrong.count(False), wrong.count(True)) < FEWEST:
-        return None
-    return calibrated(pairs, ())
-
-
 def labelled(answers: Sequence[Answered], profile: Profile) -> Labelled:
     """Return scored answers as what certificates are made from: what a profile's policy shows.
 
@@ -303,7 +208,7 @@ def labelled(answers: Sequence[Answered], profile: Profile) -> Labelled:
     """
     if not answers:
         raise InputError("there is no question to certify on", "Add questions.")
-    risks = {a.id: risk_of(score, profile) for a, score in _with_score(answers)}
+    risks = {a.id: risk_of(score, profile) for a, score in with_score(answers)}
     risk = np.array([risks.get(a.id, math.nan) for a in answers])
     return Labelled(
         [question_key(a.question, a.context) for a in answers],
@@ -363,16 +268,6 @@ def check_enough(splits: Sequence[Split], *, detector: str | None, promised: boo
                 f"Give at least {in_all} in all, and more if most answers are right or most are "
                 "wrong. A question always belongs to the same step.",
             )
-
-
-def need(right: int, wrong: int, *, what: str) -> None:
-    """Raise InputError where these are too few to learn from."""
-    if min(right, wrong) < FEWEST:
-        raise InputError(
-            f"{right} right and {wrong} wrong answers are too few to {what}: "
-            f"at least {FEWEST} of each are needed",
-            "Add questions that are easier or harder for this model.",
-        )
 
 
 def training(

@@ -16,18 +16,20 @@ from typing import Final, Literal
 from energy_guard.backends.base import ModelInfo
 from energy_guard.calibrate.certify import certify, spend
 from energy_guard.calibrate.kinds import kinds
-from energy_guard.calibrate.make_profile import (
-    Made,
-    Wish,
+from energy_guard.calibrate.learn import (
     calibrated,
     in_splits,
     knowing,
-    labelled,
-    profile_with,
-    ranking,
     scored,
     scorer_for,
     to_learn_from,
+)
+from energy_guard.calibrate.make_profile import (
+    Made,
+    Wish,
+    labelled,
+    profile_with,
+    ranking,
     training,
 )
 from energy_guard.calibrate.retry_chains import Chains

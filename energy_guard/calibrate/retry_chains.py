@@ -16,7 +16,7 @@ import numpy as np
 
 from energy_guard.calibrate.binomial import chance_to_certify
 from energy_guard.calibrate.certify import threshold_grid
-from energy_guard.calibrate.make_profile import calibrated, scored
+from energy_guard.calibrate.learn import calibrated, scored
 from energy_guard.decide import Attempt, FinalMove, as_run
 from energy_guard.errors import InputError
 from energy_guard.policy import Policy

@@ -7,6 +7,7 @@ to undo that graded answers are not labelled in the order of chance.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ import numpy as np
 
 from energy_guard.backends.base import ModelInfo
 from energy_guard.calibrate.prior_shift import LabelledScores, Shift, shift_of
-from energy_guard.claims import score_answer
 from energy_guard.energy import Floats
 from energy_guard.errors import InputError
 from energy_guard.judge import Judge
@@ -220,9 +220,14 @@ def check_start(start: Profile) -> None:
 
 
 def base_of(profile: Profile) -> float:
-    """Return the share of wrong answers among all that a profile's curves were fitted to."""
+    """Return the share of wrong answers among all that a profile's curves are right for.
+
+    That is the share among those that they were fitted to, unless the curves were moved since.
+    """
     curves = _curves(profile)
-    return sum(curve.n_wrong for curve in curves) / sum(curve.n for curve in curves)
+    wrong, n = sum(curve.n_wrong for curve in curves), sum(curve.n for curve in curves)
+    odds = wrong / (n - wrong) * math.exp(profile.elsewhere)
+    return odds / (1 + odds)
 
 
 def _curves(profile: Profile) -> list[Calibration]:
@@ -306,7 +311,7 @@ def _of_answered(
     if result is None and (made_with.get("retries") or made_with.get("early_stop")):
         result = _SEVERAL
     if result is None:
-        result = _p_wrong(score_answer(start.scorer, answered.trace, answered.located), start)
+        result = _p_wrong(answered.scored_by(start.scorer).score, start)
     given = labels.get(digest)
     return _Stored(
         result,
@@ -337,6 +342,7 @@ def _otherwise(start: Profile, **actual: str) -> str | None:
         said
         for key, said in _OTHERWISE.items()
         if actual.get(key, getattr(start, key)) != getattr(start, key)
+        and getattr(start, key) is not None
     )
     return next(differ, None)
 

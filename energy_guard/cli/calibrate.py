@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Final, get_args
 
 import typer
 from rich.table import Table
@@ -67,7 +67,7 @@ def calibrate(
     *,
     engine: EngineOptions,
     reading: DataOptions,
-    whole: Annotated[bool, typer.Option("--whole", help="All of the quiz, not a half.")] = False,
+    whole: Annotated[bool, typer.Option("--whole", help="All of the quiz, not a third.")] = False,
     max_risk: Annotated[
         float | None,
         typer.Option(help="Promise that at most this share of shown answers is wrong."),
@@ -102,12 +102,12 @@ def calibrate(
 ) -> None:
     """Ask the model labelled questions, and make its profile: a score's P(wrong), and thresholds.
 
-    Without DATA half of a built-in quiz is asked, in which every kind of question has its share;
-    with --whole all of it. What does not fit the context is left out, and counted.
-    Answers are kept beside the profile as they come;
-    --resume goes on with them. With --policy the profile is for that policy, on = "p_wrong", as
-    it runs: questions are asked as often as its retries allow, and what it would have kept counts.
-    Its deadline is not followed, as what it cuts off depends on the machine.
+    Without DATA a third of a built-in quiz is asked, in which every kind of question has its share;
+    with --whole all of it, which is better for a promise. What does not fit the context is left
+    out, and counted. Answers are kept beside the profile as they come; --resume goes on with them.
+    With --policy the profile is for that policy, on = "p_wrong", as it runs: questions are asked as
+    often as its retries allow, and what it would have kept counts. Its deadline is not followed, as
+    what it cuts off depends on the machine.
 
     With --unlabelled nothing is asked. How often the model is wrong in a log, or in a file of
     answers, is estimated from their scores, and a profile for there is written, with P(wrong) at
@@ -182,6 +182,7 @@ def calibrate(
                 detector=detector,
                 wish=wish,
                 earlier=earlier,
+                quiz=not data,
                 **asker.asked_in,
             )
         else:
@@ -337,13 +338,16 @@ def _print(console: Console, made: Made, path: Path) -> None:
     if made.outcomes["unsure"]:
         listed = path.with_name(f"{path.stem}.*.unsure.jsonl")
         console.print(f"What is unsure is left out, for a person to read: {listed}", soft_wrap=True)
-    console.print(
-        f"On questions that the detector was not fitted on: AUROC {_text(made.auroc)}; "
-        f"nll:max alone {_text(made.baseline)}"
-    )
+    whose = "The detector from other models here" if profile.elsewhere else _NOT_FITTED_ON
+    console.print(f"{whose}: AUROC {_text(made.auroc)}; nll:max alone {_text(made.baseline)}")
     console.print(by_kind(made.kinds))
     for line in warnings(made.kinds):
         console.print(line, style="yellow")
+    if profile.elsewhere:
+        console.print(
+            "So it is in the quiz. Other people's questions are harder at the same score, so the "
+            f"profile has all P(wrong) higher by {profile.elsewhere:.2f} in log-odds."
+        )
     if profile.retries:
         console.print(
             f"Of {made.asked} questions {made.retried} are asked again. What P(wrong) and promises "
@@ -359,6 +363,9 @@ def _print(console: Console, made: Made, path: Path) -> None:
     if profile.calibration.note:
         console.print(f"note: {profile.calibration.note}", style="yellow")
     console.print(f"Profile: {path}", soft_wrap=True)
+
+
+_NOT_FITTED_ON: Final = "On questions that the detector was not fitted on"
 
 
 def _thresholds(made: Made) -> Table:

@@ -213,7 +213,7 @@ class Chat:
                 f" under guard: detector {guard.detector.name}, locator {guard.judge.locator}",
             )
         )
-        self._notes.print(Text(f"Rules on {rules(guard.policy)}."))
+        self._notes.print(Text(f"Rules on {rules(guard.policy, guard.judge.p_wrong_from)}."))
         if self._screen.is_terminal:
             self._notes.print(Text.assemble("Tokens: ", risk_legend(), " risk"))
         if typed:

@@ -40,7 +40,7 @@ def demo() -> None:
     guard = Guard(EngineOptions().open())
     name = Text(guard.backend.info.name, "bold")
     console.print(Text.assemble(name, f" with a guard: detector {guard.detector.name}"))
-    console.print(Text(f"Rules on {rules(guard.policy)}."))
+    console.print(Text(f"Rules on {rules(guard.policy, guard.judge.p_wrong_from)}."))
     console.print(Text.assemble("Tokens: ", risk_legend(), " risk"))
     results = []
     for number, (question, _) in enumerate(QUESTIONS, 1):

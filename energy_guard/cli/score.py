@@ -86,7 +86,9 @@ def _score_log(path: str, settings: dict[str, Any], as_json: bool) -> None:
         if info not in judges:
             judges[info] = Judge.assemble(**settings, info=info)
             judges[info].check_model(info)
-        judge = judges[info].for_asking(entry.mode, scoring=entry.scoring, alone=True)
+        judge = judges[info].for_asking(
+            entry.mode, scoring=entry.scoring, alone=True, unasked=entry.unasked
+        )
         attempts = [judge.assess_stored(entry, relocate=settings["locator"] is not None)]
         result = judge.conclude(attempts, judge.final(attempts), info=info)
         scored.append((_labelled(entry, labels), result))

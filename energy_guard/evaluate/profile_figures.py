@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from energy_guard.calibrate.make_profile import risk_of, shown_unscored
-from energy_guard.claims import score_answer
 from energy_guard.energy import Bools, Floats
 from energy_guard.estimates.calibration_quality import brier_skill, calibration_error
 from energy_guard.estimates.estimate import proportion
@@ -63,7 +62,7 @@ def _scores(task: Task, profile: Profile) -> tuple[Floats, Floats, Bools]:
     risk, p_wrong, decides = np.full((3, len(task.answers)), np.nan)
     unscored = [shown_unscored(answered, profile) for answered in task.answers]
     for at, answered in enumerate(task.answers):
-        score = score_answer(profile.scorer, answered.trace, answered.located)
+        score = answered.scored_by(profile.scorer).score
         if task.ranked[at] and isinstance(score, Score):
             risk[at] = score.value
             p = profile.p_wrong(score)

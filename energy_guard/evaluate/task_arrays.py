@@ -28,7 +28,9 @@ SINGLES: Final = tuple(f"{signal}:{pooling}" for signal in SIGNALS for pooling i
 PARTS: Final = ("span", "answer")
 """What signals are pooled over: the exact answer, and all of it."""
 
-_NAMES: Final = (*(f"{part}.{single}" for part in PARTS for single in SINGLES), *PLAIN)
+_POOLED: Final = tuple(f"{part}.{single}" for part in PARTS for single in SINGLES)
+_OTHERS: Final = tuple(n for n in dict.fromkeys((*PLAIN, *FEATURES)) if n not in _POOLED)
+_NAMES: Final = (*_POOLED, *_OTHERS)
 _COLUMN: Final = {name: at for at, name in enumerate(_NAMES)}
 _DEFAULT: Final = [_COLUMN[name] for name in FEATURES]
 
@@ -114,7 +116,7 @@ def _values(answered: Answered) -> Floats:
     if not isinstance(span, Span):
         return np.full(len(_NAMES), math.nan)
     pooled = [*_pooled(trace, list(span.tokens)), *_pooled(trace, list(range(trace.content_end)))]
-    return np.concatenate([pooled, features(trace, span, PLAIN)])
+    return np.concatenate([pooled, features(trace, span, _OTHERS, answered.asked)])
 
 
 def _pooled(trace: Trace, tokens: list[int]) -> list[float]:

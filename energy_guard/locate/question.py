@@ -65,6 +65,45 @@ def read_question(asked: str) -> QuestionForm:
     )
 
 
+@lru_cache(maxsize=64)
+def passage_in(asked: str) -> str:
+    """Return the passage that stands before the question in a prompt; empty if there is none.
+
+    Worked examples before it are not taken for one: what follows their last answer counts.
+
+    >>> passage_in("The mill on Bell Street was built in 1822 by Jonas Reed. Who built it?")
+    'The mill on Bell Street was built in 1822 by Jonas Reed.'
+    """
+    begins = _begins(asked)
+    passage = _MARKS.sub("", asked[_examples_end(asked, begins) : begins]).strip()
+    return passage if len(WORD.findall(passage)) >= _FEWEST_WORDS else ""
+
+
+def without_examples(asked: str) -> str:
+    r"""Return a prompt without the worked examples that stand before its question.
+
+    >>> without_examples("Q: What is 1 + 1?\nA: 2\nQ: What is an elk?\nA:")
+    'Q: What is an elk?\nA:'
+    """
+    return asked[_examples_end(asked, _begins(asked)) :].strip()
+
+
+def _begins(asked: str) -> int:
+    """Where the question itself begins in a prompt."""
+    return max(asked.rfind(_itself(asked)), 0)
+
+
+def _examples_end(asked: str, begins: int) -> int:
+    """Where the answer to the last worked example before the question ends; 0 if there is none."""
+    return max((match.end() for match in _ANSWERED.finditer(asked, 0, begins)), default=0)
+
+
+_ANSWERED: Final = Pattern(r"(?im)^[ \t]*(?:answer|antwort|réponse|respuesta|a)[ \t]*[:：].*$")
+_MARKS: Final = Pattern(r"(?i)(?:question|q)\s*[:：]\s*$")
+_FEWEST_WORDS: Final = 10
+"""Words of a passage; fewer are a greeting or a rule."""
+
+
 _MARKER: Final = Pattern(
     r"(?i)(?:^|[\n.。!?])[ \t>#*]*(?:user |the )?(?:question|frage|pregunta|domanda|pergunta|вопрос"
     r"|问题|問題|質問|질문|คำถาม|سؤال|السؤال|प्रश्न|soru|pytanie|vraag|fråga|q)\s*\d*[*]*\s*[:：][*]*"

@@ -71,10 +71,10 @@ class NothingToCheck:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a locator may know besides the answer; there is no place for a label.
+    """What may be known besides the answer; there is no place for a label.
 
-    choices: the labels that the request allows. ask: sends a prompt to the same model and
-    returns its reply; None where no model is at hand.
+    choices: the labels that the request allows. passages: what the answer should rest on. ask:
+    sends a prompt to the same model and returns its reply; None where no model is at hand.
 
     >>> Asked("Which city?", choices=("York", "Leeds")).ask is None
     True
@@ -83,6 +83,7 @@ class Asked:
     question: str = ""
     choices: tuple[str, ...] = ()
     ask: Callable[[str], str] | None = None
+    passages: tuple[str, ...] = ()
 
 
 Located = Span | NotLocated | NothingToCheck

@@ -70,17 +70,19 @@ class Profile(Rules):
     """A calibration with what it depends on, and the promises that were made with it.
 
     Refused on mismatch: model (fingerprint of weights, quantisation and adapters), backend, mode
-    (chat or raw), detector, locator, scoring (token by token, live and replayed being one way, or
-    `fast`), and the rules that its answers came through, as far as they decide which answers come
-    out (`Rules.differences`). Warned about: system_prompt ("" if there was none), sampling but for
-    its seed, engine (options of the engine); where None was recorded, nothing is said.
-    Promises depend on unscored and nothing_to_check without retries, too.
+    (chat or raw; None: either), detector, locator, scoring (token by token, live and replayed being
+    one way, or `fast`), and the rules that its answers came through, as far as they decide which
+    answers come out (`Rules.differences`). Warned about: system_prompt ("" if there was none),
+    sampling but for its seed, engine (options of the engine); where None was recorded, nothing is
+    said. Promises depend on unscored and nothing_to_check without retries, too.
     judged: what P(wrong) was calibrated on, every claim of an answer or its exact answer alone.
     whole_answer: the calibration of answers that were not located; None: they have no P(wrong).
     fitted: the detector itself, where `detector` names a fitted one. warn, abstain: the
     thresholds on P(wrong) that it was made for. certificates: every look at certifying rows, also
-    those that came to nothing. p_wrong_from: what its level comes from, labelled answers or, for
-    `traffic`, unlabelled ones, of which traffic tells more.
+    those that came to nothing. p_wrong_from: what its level comes from, labelled answers, those of
+    `other models`, or, for `traffic`, unlabelled ones, of which traffic tells more. elsewhere: by
+    how much all log-odds of being wrong were raised because the questions that will come are harder
+    than those that were labelled.
 
     >>> Profile(model="00ff", backend="scripted", mode="chat", detector="nll:max",
     ...     locator="whole", calibration=dict(slope=1, intercept=0, n=98, n_wrong=50,
@@ -91,7 +93,7 @@ class Profile(Rules):
     schema_: Literal[1] = Field(default=SCHEMA, alias="schema")
     model: str
     backend: str
-    mode: Literal["chat", "raw"]
+    mode: Literal["chat", "raw"] | None
     detector: str
     locator: str
     scoring: Literal["token-by-token", "fast"] = "token-by-token"
@@ -106,8 +108,9 @@ class Profile(Rules):
     abstain: float = Field(default=0.5, ge=0, le=1)
     certificates: tuple[Certificate, ...] = ()
     training: ProfileTraining | None = None
-    p_wrong_from: Literal["profile", "traffic"] = "profile"
+    p_wrong_from: Literal["profile", "other models", "traffic"] = "profile"
     traffic: Traffic | None = None
+    elsewhere: float = 0.0
 
     @field_validator("detector")
     @classmethod
@@ -221,7 +224,10 @@ class Profile(Rules):
                 f"a profile does not depend on {', '.join(unknown)}",
                 "Give any of model, backend, mode, detector, locator, scoring, retries.",
             )
-        _refuse(differences({key: getattr(self, key) for key in actual}, actual))
+        mine = {key: getattr(self, key) for key in actual}
+        if mine.get("mode") is None:  # for chats and raw text alike
+            mine.pop("mode", None)
+        _refuse(differences(mine, {key: actual[key] for key in mine}))
 
     @checked
     def check_policy(self, policy: Policy) -> None:
@@ -280,7 +286,7 @@ class Profile(Rules):
 
 _AS_BEFORE: Final = (
     *(("judged", "exact answer"), ("whole_answer", None)),
-    *(("p_wrong_from", "profile"), ("traffic", None)),
+    *(("p_wrong_from", "profile"), ("traffic", None), ("elsewhere", 0.0)),
 )
 """What older files do not say: a profile that has nothing else to say is written as they are."""
 

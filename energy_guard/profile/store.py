@@ -1,7 +1,8 @@
 """Where profiles are kept, and which one belongs to a model.
 
 The user's own come first, then those that are shipped. A file is named by fingerprint and
-backend, so one profile is found for a model however its file is called.
+backend, so one profile is found for a model however its file is called. Any other model has what
+other models' answers say.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from platformdirs import user_data_path
 from energy_guard.backends.base import ModelInfo
 from energy_guard.errors import ConfigError
 from energy_guard.files import write_whole
+from energy_guard.profile.other_models import ENGINES, other_models
 from energy_guard.profile.profile import Profile
 
 
@@ -23,7 +25,10 @@ def user_path(info: ModelInfo) -> Path:
 
 
 def find(info: ModelInfo) -> Profile | None:
-    """Return the profile of this model, the user's own before a shipped one; None without any.
+    """Return the profile of this model, the user's own before a shipped one.
+
+    A real model without any has the one from other models; None for what is no real model, and
+    for one on a server, which does not give the signals that are needed.
 
     Raises ConfigError, naming the file, where the user's own cannot be read.
     """
@@ -32,7 +37,7 @@ def find(info: ModelInfo) -> Profile | None:
         return Profile.read(own)
     shipped = files("energy_guard.data") / "profiles" / _name(info)
     if not shipped.is_file():
-        return None
+        return other_models().profile_of(info) if info.backend in ENGINES else None
     with as_file(shipped) as path:
         return Profile.read(path)
 

@@ -17,7 +17,7 @@ from energy_guard.claims import score_answer
 from energy_guard.decide import Attempt
 from energy_guard.errors import InputError
 from energy_guard.files import JsonLines
-from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
+from energy_guard.locate import Asked, Located, NothingToCheck, NotLocated, Span
 from energy_guard.policy import differences
 from energy_guard.questions.grade import Outcome
 from energy_guard.score import Score, Scorer, Unscored
@@ -88,7 +88,10 @@ class Answered:
     def scored_by(self, scorer: Scorer) -> Self:
         """Return it with the score of every attempt: once made, it goes along with the answer."""
         attempts = tuple(
-            replace(attempt, score=score_answer(scorer, attempt.trace, attempt.located))
+            replace(
+                attempt,
+                score=score_answer(scorer, attempt.trace, attempt.located, asked=self.asked),
+            )
             for attempt in self.attempts
         )
         return replace(self, attempts=attempts)
@@ -97,6 +100,12 @@ class Answered:
         """Return one attempt, as if it had been the only one."""
         outcome = self.outcomes[number] if self.outcomes else self.outcome
         return replace(self, outcome=outcome, attempts=(self.attempts[number],), outcomes=())
+
+    @property
+    def asked(self) -> Asked:
+        """What was asked, in no engine's or wording's form."""
+        passages = (self.context,) if self.context else ()
+        return Asked(self.question, self.choices, passages=passages)
 
     @property
     def last_token(self) -> int | None:

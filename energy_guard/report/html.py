@@ -11,7 +11,7 @@ from html import escape
 from typing import Any, Final
 
 from energy_guard.report.levels import Level, Piece, coloured
-from energy_guard.report.terminal import COLUMNS, VERDICTS, is_uncalibrated
+from energy_guard.report.terminal import COLUMNS, VERDICTS, rests_on
 
 _COLOURS: Final[Mapping[Level | None, str]] = {
     "low": "#d8f3dc",
@@ -71,7 +71,8 @@ def _verdict(result: Mapping[str, Any]) -> str:
         line += f": P(wrong) is {result['p_wrong']:.2f}"
     elif result["score"] is not None:
         line += f": {escape(result['detector'])} is {result['score']:.2f}"
-    return line + (" (uncalibrated)" if is_uncalibrated(result) else "")
+    basis = rests_on(result)
+    return line + (f" ({basis})" if basis else "")
 
 
 def _piece(piece: Piece, token: Mapping[str, Any]) -> str:

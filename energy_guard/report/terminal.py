@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
@@ -118,18 +119,21 @@ def signals(result: Mapping[str, Any]) -> Table:
 
 
 def verdict_line(result: Mapping[str, Any]) -> Text:
-    """The verdict, its reason, and whether it is calibrated."""
+    """The verdict, its reason, and what it rests on if that is no calibration of this model."""
     mark, style = VERDICTS[result["verdict"]]
     line = Text.assemble((f"{mark} {result['verdict']}", style), ": ", printable(result["reason"]))
-    if is_uncalibrated(result):
-        line.append(" (uncalibrated)", "dim")
+    if (basis := rests_on(result)) is not None:
+        line.append(f" ({basis})", "dim")
     return line
 
 
-def rules(policy: Policy) -> str:
-    """What a policy does with a risk, in one line."""
-    calibrated = policy.on == "p_wrong"
-    what = "P(wrong)" if calibrated else policy.detector or "the score"
+def rules(policy: Policy, p_wrong_from: str | None = None) -> str:
+    """What a policy does with a risk, in one line.
+
+    p_wrong_from: what its profile's P(wrong) comes from; None if there is no profile.
+    """
+    what = "P(wrong)" if policy.on == "p_wrong" else policy.detector or "the score"
+    basis = _RESTS_ON.get(p_wrong_from, "calibrated") if policy.on == "p_wrong" else "uncalibrated"
     warn, abstain = policy.warn, policy.abstain
     parts = ["warn on every answer" if warn is None else f"accept below {warn:g}"]
     if warn is not None and warn != abstain:
@@ -137,7 +141,7 @@ def rules(policy: Policy) -> str:
     parts.append("never abstain" if abstain is None else f"abstain from {abstain:g}")
     if policy.retries:
         parts.append(f"{policy.retries} × again before that")
-    return f"{what}, {'calibrated' if calibrated else 'uncalibrated'}: {', '.join(parts)}"
+    return f"{what}, {basis}: {', '.join(parts)}"
 
 
 def risk_legend() -> Text:
@@ -145,6 +149,13 @@ def risk_legend() -> Text:
     return Text(" · ").join(Text(level, STYLES[level]) for level in ("low", "raised", "high"))
 
 
-def is_uncalibrated(result: Mapping[str, Any]) -> bool:
-    """Whether the verdict rests on thresholds that no calibration stands behind."""
-    return bool(result["thresholds"]["on"] == "score")
+def rests_on(result: Mapping[str, Any]) -> str | None:
+    """What a verdict rests on if that is not a calibration on this model's labelled answers."""
+    if result["thresholds"]["on"] == "score":
+        return "uncalibrated"
+    return _RESTS_ON.get(result["p_wrong_from"])
+
+
+_RESTS_ON: Final[Mapping[str | None, str]] = MappingProxyType(
+    {"other models": "from other models", "traffic": "estimated from traffic"}
+)

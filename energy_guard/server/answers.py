@@ -61,7 +61,8 @@ class AnswerChoice:
         """
         called = ReadCalls()
         if wanted.tools and result.shown:
-            called = read_calls(result.trace, wanted.tools, scorer, wanted.forced)
+            asked = result.kept.asked
+            called = read_calls(result.trace, wanted.tools, scorer, wanted.forced, asked)
         told = guard_object(result, wanted.details)
         if wanted.tools and wanted.details != "none":
             told["tool_calls"] = [call.detail for call in called.calls]

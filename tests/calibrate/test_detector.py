@@ -12,7 +12,7 @@ from energy_guard.energy import Row
 from energy_guard.errors import ConfigError, InputError
 from energy_guard.features import features
 from energy_guard.fitted import DetectorTraining, FittedDetector, Term
-from energy_guard.locate import NotLocated, Span, whole
+from energy_guard.locate import Asked, NotLocated, Span, whole
 from energy_guard.request import Finished, Request
 from energy_guard.score import Score, Unscored
 from energy_guard.trace import Step, Trace
@@ -175,8 +175,9 @@ def test_a_live_answer_is_scored_alone(demo: LlamaCpp) -> None:
     located = whole(trace)
     assert isinstance(located, Span)
     detector = detector_of(*FEATURES)
-    score = detector.score(trace, located)
+    asked = Asked(request.question)
+    score = detector.score(trace, located, asked)
     assert isinstance(score, Score)
     assert score.value == pytest.approx(
-        float(detector.log_odds(features(trace, located, FEATURES)))
+        float(detector.log_odds(features(trace, located, FEATURES, asked)))
     )

@@ -13,17 +13,21 @@ import pytest
 
 from energy_guard import Guard, Policy, Profile
 from energy_guard.backends import ModelInfo, Scripted
-from energy_guard.calibrate.make_profile import Wish, make_profile, scored
+from energy_guard.calibrate.learn import in_splits, learn_from_quiz, scored
+from energy_guard.calibrate.make_profile import Wish, make_profile
 from energy_guard.calibrate.make_profile_with_retries import asking_profile
 from energy_guard.calibrate.split import split_of
 from energy_guard.decide import Attempt
 from energy_guard.energy import Row
 from energy_guard.errors import ConfigError, InputError, MismatchError
 from energy_guard.fitted import FittedDetector
-from energy_guard.locate import Located, NothingToCheck, NotLocated, Span
+from energy_guard.locate import Asked, Located, NothingToCheck, NotLocated, Span
+from energy_guard.locate.span import NOTHING_ASKED
 from energy_guard.policy import DEFAULT_DETECTOR, UNCALIBRATED
+from energy_guard.profile.other_models import other_models
 from energy_guard.profile.store import find, store, user_path
 from energy_guard.questions.answered import Answered
+from energy_guard.questions.unsure import sure
 from energy_guard.request import Message, Request
 from energy_guard.score import Detector, Score, Unscored
 from energy_guard.trace import Step, Trace
@@ -83,10 +87,12 @@ def test_every_answer_is_scored_once(
     kind = Detector if detector else FittedDetector
     score = kind.score
 
-    def counting(self: Any, trace: Trace, located: Located) -> Score | Unscored:
+    def counting(
+        self: Any, trace: Trace, located: Located, asked: Asked = NOTHING_ASKED
+    ) -> Score | Unscored:
         if self.name != DEFAULT_DETECTOR:  # the baseline that rankings are compared with
             counted[id(trace)] += 1
-        return score(self, trace, located)
+        return score(self, trace, located, asked)
 
     monkeypatch.setattr(kind, "score", counting)
     answers = many(600)
@@ -270,14 +276,16 @@ def test_p_wrong_is_for_answers_like_those_that_were_seen() -> None:
     ]
     assert None not in inside
     trace = answers[0].trace
-    rows = [Row(p, m - 1000, e, g) for p, m, e, g in zip(*_rows_of(trace), strict=True)]
+    rows = [Row(*numbers) for numbers in zip(*_rows_of(trace), strict=True)]
     steps = [
-        Step(i, piece, logit, row)
+        Step(i, piece, logit - 100, row)
         for i, piece, logit, row in zip(
             trace.ids.tolist(), trace.pieces, trace.token_logit.tolist(), rows, strict=False
         )
     ]
-    shifted = profile.scorer.score(Trace.from_steps(steps, rows[-1]), Span((0, 1, 2), "abc"))
+    shifted = profile.scorer.score(
+        Trace.from_steps(steps, rows[-1]), Span((0, 1, 2), "abc"), answers[0].asked
+    )
     assert isinstance(shifted, Score)
     assert profile.p_wrong(shifted) is None
     assert profile.why_not(shifted) == "the answer is unlike any that the profile was made from"
@@ -409,3 +417,36 @@ def test_a_broken_profile_of_ones_own_is_named(own_profiles: Path) -> None:
     path.write_text("{")
     with pytest.raises(ConfigError, match=path.name):
         Guard(backend)
+
+
+@pytest.mark.parametrize("promised", [False, True])
+def test_the_quiz_gives_the_level_of_a_model_and_elsewhere_is_harder(promised: bool) -> None:
+    unscored = in_splits(sure(many(600)))
+    learnt = learn_from_quiz(unscored, promised=promised)
+    at_home = learnt.calibration.shifted(-learnt.harder)
+    p = [at_home.p_wrong(score.value) for _, score in learnt.calibrating]
+    wrong = [answered.wrong for answered, _ in learnt.calibrating]
+    known = [value for value in p if value is not None]
+    assert len(known) > 0.9 * len(p)
+    assert sum(known) / len(known) == pytest.approx(sum(wrong) / len(wrong), abs=0.03)
+    assert learnt.harder == other_models().elsewhere > 0
+    assert learnt.scorer == other_models().fitted
+    left = 0 if not promised else len(unscored["certify"])
+    assert len(learnt.calibrating) + left <= sum(map(len, unscored.values()))
+
+
+def test_a_profile_from_the_quiz_is_at_the_level_of_other_peoples_questions() -> None:
+    """The kinds of the quiz are compared at its own level, and not at that."""
+    answers = many(600)
+    made = make_profile(answers, INFO, locator="automatic", quiz=True)
+    assert made.profile.fitted == other_models().fitted
+    assert made.profile.training is not None
+    assert made.profile.training.fit == 0
+    single = make_profile(answers, INFO, locator="automatic", detector="nll:max", quiz=True)
+    assert single.profile.detector == "nll:max"
+    scores = [score for _, score in scored([a.scored_by(made.profile.scorer) for a in answers])]
+    p = [p for score in scores if (p := made.profile.p_wrong(score)) is not None]
+    wrong = [answered.wrong for answered in answers]
+    assert sum(p) / len(p) > sum(wrong) / len(wrong) + 0.03
+    means = [figures.mean_p for figures in made.kinds if figures.mean_p is not None]
+    assert np.mean(means) < sum(p) / len(p)

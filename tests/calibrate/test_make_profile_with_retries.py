@@ -18,7 +18,7 @@ import energy_guard.cli.calibrate as module
 from energy_guard import Guard, Policy, Profile, Request
 from energy_guard.backends import Script, Scripted
 from energy_guard.backends.llama_cpp import LlamaCpp
-from energy_guard.calibrate import make_profile as make
+from energy_guard.calibrate import learn
 from energy_guard.calibrate.make_profile import Made, Wish
 from energy_guard.calibrate.make_profile_with_retries import (
     asking_profile,
@@ -30,6 +30,7 @@ from energy_guard.calibrate.retry_chains import Chains
 from energy_guard.calibrate.split import split_of
 from energy_guard.errors import ConfigError, InputError, MismatchError
 from energy_guard.locate import Located
+from energy_guard.locate.span import NOTHING_ASKED
 from energy_guard.questions.answered import Answered, read_answers
 from energy_guard.questions.ask import collect
 from energy_guard.questions.rows import Question, read_rows
@@ -168,10 +169,12 @@ def test_every_attempt_is_scored_once(
     scored: Counter[int] = Counter()
     score = Detector.score
 
-    def counting(detector: Detector, trace: Trace, located: Located) -> Score | Unscored:
+    def counting(
+        detector: Detector, trace: Trace, located: Located, to: Any = NOTHING_ASKED
+    ) -> Score | Unscored:
         if detector.name == "nll:mean":
             scored[id(trace)] += 1
-        return score(detector, trace, located)
+        return score(detector, trace, located, to)
 
     monkeypatch.setattr(Detector, "score", counting)
     mean = asking_profile(
@@ -473,7 +476,7 @@ def test_what_cannot_be_is_said_before_a_model_is_loaded(
 def test_the_embedded_model(
     tmp_path: Path, demo: LlamaCpp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(make, "FEWEST", 5)
+    monkeypatch.setattr(learn, "FEWEST", 5)
     quiz = Path(module.__file__).parent.parent / "data" / "quiz.jsonl"
     facts = [row for row in read_rows([quiz]) if row.task == "facts"]
     rows = [row for level in ("easy", "hard") for row in facts if level in row.id][25:95]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -305,6 +306,14 @@ def test_the_new_profile_is_at_the_new_level_and_promises_nothing() -> None:
     assert moved is not None and moved > 0.8
     assert after.promise(after.policy()) is None
     assert start.p_wrong_from == "profile" and start.calibration.p_wrong(np.log(4)) < moved
+
+
+def test_the_base_of_curves_that_were_raised_since_is_raised_by_as_much() -> None:
+    """What a profile from the quiz is right for is other people's questions, not the quiz."""
+    start = profile()
+    raised = start.model_copy(update={"elsewhere": 0.5})
+    before, after = base_of(start), base_of(raised)
+    assert math.log(after / (1 - after)) == pytest.approx(math.log(before / (1 - before)) + 0.5)
 
 
 def test_both_curves_move_by_the_same_log_odds() -> None:

@@ -114,7 +114,7 @@ def test_too_few_questions_are_refused_before_any_is_asked(
 
 @pytest.fixture
 def asked_of_the_quiz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """How many questions are asked of a quiz of 220, of which the half is 110."""
+    """How many questions are asked of a quiz of 220, of which 110 are a part."""
 
     def command(**options: Any) -> int:
         monkeypatch.setattr(module, "quiz", small_quiz)
@@ -132,19 +132,19 @@ def asked_of_the_quiz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
     return command
 
 
-def test_half_of_the_quiz_is_asked_and_with_whole_all(
+def test_a_part_of_the_quiz_is_asked_and_with_whole_all(
     asked_of_the_quiz: Callable[..., int],
 ) -> None:
     assert (asked_of_the_quiz(), asked_of_the_quiz(whole=True)) == (110, 220)
 
 
-def test_answers_to_half_of_the_quiz_are_not_asked_again_for_the_whole(
+def test_answers_to_a_part_of_the_quiz_are_not_asked_again_for_the_whole(
     asked_of_the_quiz: Callable[..., int], tmp_path: Path
 ) -> None:
     asked_of_the_quiz()
-    half = (tmp_path / "q.answers.jsonl").read_bytes()
+    part = (tmp_path / "q.answers.jsonl").read_bytes()
     asked_of_the_quiz(whole=True, resume=True)
-    assert (tmp_path / "q.answers.jsonl").read_bytes().startswith(half)
+    assert (tmp_path / "q.answers.jsonl").read_bytes().startswith(part)
 
 
 def test_files_are_asked_whole_anyway(calibrate: Calibrate) -> None:

@@ -279,7 +279,7 @@ def test_locators_are_given_no_label(name: str) -> None:
 
 
 def test_what_is_asked_has_no_place_for_a_label() -> None:
-    assert [field.name for field in fields(Asked)] == ["question", "choices", "ask"]
+    assert [field.name for field in fields(Asked)] == ["question", "choices", "ask", "passages"]
 
 
 def test_every_kind_of_locator_is_in_the_help_and_tested_here() -> None:

@@ -9,9 +9,13 @@ function basisOf(guard) {
   return guard.thresholds.on === "p_wrong" ? "P(wrong)" : guard.detector;
 }
 
-/** Whether P(wrong) is that of the riskiest answers that the profile knows, as this one is beyond them. */
+/**
+ * Whether P(wrong) may be that of the riskiest answers that the profile knows, as this one is beyond them.
+ * Where P(wrong) comes from elsewhere only its size tells: it is given to withhold.
+ */
 function isBorrowed(guard) {
-  return guard.thresholds.on === "p_wrong" && guard.p_wrong_from === "profile" && !guard.calibrated;
+  if (guard.thresholds.on !== "p_wrong" || guard.calibrated) return false;
+  return guard.p_wrong_from === "profile" || guard.p_wrong >= (guard.thresholds.abstain ?? 1);
 }
 
 export class Limits {

@@ -53,7 +53,7 @@ class AnswerMessage:
         """
         calls = ToolCalls()
         if asked.tools:
-            calls = read_calls(result.trace, asked.tools, scorer, asked.forced)
+            calls = read_calls(result.trace, asked.tools, scorer, asked.forced, result.kept.asked)
         passes = bool(asked.tools and passed_values(result.trace))  # in its reasoning, perhaps
         structured = asked.structured or bool(calls) or passes
         if not result.shown and (structured or is_guarded()):

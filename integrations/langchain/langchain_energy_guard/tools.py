@@ -13,6 +13,8 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from energy_guard import tools as core
+from energy_guard.locate import Asked
+from energy_guard.locate.span import NOTHING_ASKED
 from energy_guard.score import Scorer
 from energy_guard.trace import Trace
 
@@ -42,9 +44,15 @@ def openai_form(tools: Sequence[Tool]) -> list[dict[str, Any]]:
     return list({core.name_of(tool): tool for tool in formatted}.values())
 
 
-def read_calls(trace: Trace, names: Sequence[str], scorer: Scorer, forced: bool) -> ToolCalls:
+def read_calls(
+    trace: Trace,
+    names: Sequence[str],
+    scorer: Scorer,
+    forced: bool,
+    asked: Asked = NOTHING_ASKED,
+) -> ToolCalls:
     """Find the calls in an answer; see `energy_guard.tools.read_calls`."""
-    read = core.read_calls(trace, names, scorer, forced)
+    read = core.read_calls(trace, names, scorer, forced, asked)
     return ToolCalls(
         calls=tuple(tool_call(name=c.name, args=c.arguments, id=_id()) for c in read.calls),
         invalid=tuple(

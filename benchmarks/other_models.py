@@ -1,0 +1,309 @@
+"""Fits the detector for models without a profile, and judges it by leaving models and tasks out.
+
+    python -m benchmarks.other_models NAME=QUIZ.jsonl,ANSWERS.jsonl… … [--out FILE]
+
+For each model the answers to the built-in quiz (`calibrate` writes them) and to other people's
+questions (`eval`'s answers.jsonl). Every answer elsewhere is judged by a detector that has seen
+neither its model nor its task: with the curve that the model has in the quiz, as a profile of it
+has, and with the one of the other models, as without a profile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from energy_guard.calibrate.across_models import Across, Answers, fit_across, level_of
+from energy_guard.calibrate.detector import FEATURES
+from energy_guard.calibrate.learn import with_score
+from energy_guard.calibrate.probability import fit_calibration
+from energy_guard.claims import score_answer
+from energy_guard.energy import Bools, Floats
+from energy_guard.estimates.calibration_quality import brier_skill, calibration_error
+from energy_guard.estimates.estimate import Estimate, Measured, proportion
+from energy_guard.estimates.ranking import auroc
+from energy_guard.evaluate.folder import relocated
+from energy_guard.evaluate.paired_auroc import aurocs, mean_auroc
+from energy_guard.features import features
+from energy_guard.files import write_whole
+from energy_guard.fitted import FittedDetector, Term
+from energy_guard.locate import Asked, Located, Span
+from energy_guard.profile import Calibration
+from energy_guard.profile.other_models import OtherModels
+from energy_guard.questions.answered import Answered, read_answers
+from energy_guard.score import Detector, Score, Scorer, Unscored
+from energy_guard.trace import Trace
+
+SHOWN: Final = 0.25
+QUIZ: Final = "quiz"
+LENGTHS: Final = ("span.tokens", "answer.tokens")
+"""They and sums over tokens have no range: how much riskier longer answers are, weights tell."""
+SINGLE: Final = Detector.parse("nll:max")
+
+
+@dataclass(frozen=True)
+class Row:
+    """An answer. parts: the features of its exact answer, and of what else may decide."""
+
+    model: str
+    task: str
+    wrong: bool
+    single: float
+    parts: Floats
+
+    def score(self, detector: FittedDetector) -> float:
+        """The score of the part that decides."""
+        return float(detector.log_odds(self.parts).max())
+
+
+@dataclass
+class Recorder:
+    """Stands in a detector's place, and keeps the features of every part that is scored."""
+
+    parts: list[Floats] = field(default_factory=list)
+    name = signal = "nll"
+    needs = frozenset({"nll"})
+    per_token = False
+
+    def score(self, trace: Trace, located: Located, asked: Asked) -> Score | Unscored:
+        """Keep the features of a part."""
+        if not isinstance(located, Span):
+            return Unscored("not located")
+        self.parts.append(features(trace, located, FEATURES, asked))
+        return Score(0.0, SINGLE, located, (0.0,))
+
+    def risk(self, value: float) -> float:
+        """The nll grows with risk as it is."""
+        return value
+
+
+def rows_of(model: str, answers: Iterable[Answered], *, task: str | None = None) -> Iterator[Row]:
+    """Yield the located answers that are right or wrong and have all features."""
+    for answered in answers:
+        if answered.unsure or answered.declined or not isinstance(answered.located, Span):
+            continue
+        recorder, trace = Recorder(), answered.trace
+        scorer: Scorer = recorder  # type: ignore[assignment]  # it has what claims ask of one
+        score_answer(scorer, trace, answered.located, asked=answered.asked)
+        single = score_answer(SINGLE, trace, answered.located)
+        parts = np.array(recorder.parts)
+        if isinstance(single, Score) and len(parts) and np.isfinite(parts).all():
+            yield Row(model, task or answered.task, answered.wrong, single.value, parts)
+
+
+def table_of(rows: list[Row]) -> Answers:
+    """Return the exact answers as what a detector is fitted to."""
+    tasks = np.array([row.task for row in rows])
+    return Answers(
+        FEATURES,
+        np.array([row.parts[0] for row in rows]),
+        np.array([row.wrong for row in rows]),
+        np.array([row.model for row in rows]),
+        tasks,
+        tasks == QUIZ,
+    )
+
+
+Curve = tuple[float, float]
+"""What log-odds of being wrong are of a score: slope and intercept."""
+
+PLAIN: Final[Curve] = (1.0, 0.0)
+"""The score as it is."""
+
+
+def curve_of(rows: list[Row], across: Across) -> Curve:
+    """Return the curve of a model in the quiz, by the scores that decide."""
+    scores = [row.score(across.detector) for row in rows]
+    fitted = fit_calibration(scores, [row.wrong for row in rows])
+    return fitted.slope or 0.0, fitted.intercept or 0.0
+
+
+def harder(rows: list[Row], across: Across, curves: Mapping[str, Curve]) -> float:
+    """Return what is to be added elsewhere so that P(wrong) is right, the mean of all tasks."""
+    found = []
+    for model, curve in curves.items():
+        own = [row for row in rows if row.model == model]
+        for task in sorted({row.task for row in own} - {QUIZ}):
+            some = [row for row in own if row.task == task]
+            wrong = np.array([row.wrong for row in some])
+            found.append(level_of(log_odds(some, across, curve), wrong))
+    return float(np.mean(found))
+
+
+def log_odds(rows: list[Row], across: Across, curve: Curve) -> Floats:
+    """Return the log-odds of being wrong by a curve, shape (n,)."""
+    slope, intercept = curve
+    return np.array([slope * row.score(across.detector) + intercept for row in rows])
+
+
+@dataclass(frozen=True)
+class Judged:
+    """P(wrong) of the answers elsewhere, by detectors that saw neither model nor task."""
+
+    rows: list[Row]
+    by_quiz: Floats
+    unknown: Floats
+
+
+def left_out(rows: list[Row]) -> Judged:
+    """Judge each answer elsewhere, one model and one task left out at a time."""
+    judged: list[Row] = []
+    by_quiz: list[float] = []
+    unknown: list[float] = []
+    for model in sorted({row.model for row in rows}):
+        for task in sorted({row.task for row in rows} - {QUIZ}):
+            held = [row for row in rows if row.model == model and row.task == task]
+            seen = [row for row in rows if row.model != model and row.task != task]
+            if not held:
+                continue
+            across = fit_across(table_of(seen))
+            others = sorted({row.model for row in seen})
+            curves = {m: curve_of(at_home(seen, m), across) for m in others}
+            own = curve_of(at_home(rows, model), across)
+            judged += held
+            more = harder(seen, across, curves)
+            by_quiz += _p(log_odds(held, across, own) + more)
+            level = harder(seen, across, dict.fromkeys(others, PLAIN))
+            unknown += _p(log_odds(held, across, PLAIN) + level)
+    return Judged(judged, np.array(by_quiz), np.array(unknown))
+
+
+def at_home(rows: list[Row], model: str) -> list[Row]:
+    """Return a model's answers to the quiz."""
+    return [row for row in rows if row.model == model and row.task == QUIZ]
+
+
+def _p(odds: Floats) -> list[float]:
+    return list((1 / (1 + np.exp(-odds))).tolist())
+
+
+def figures(name: str, rows: list[Row], p: Floats) -> str:
+    """Return a row of the table."""
+    wrong = np.array([row.wrong for row in rows])
+    single = np.array([row.single for row in rows])
+    shown = p < SHOWN
+    cells = [
+        name,
+        str(len(rows)),
+        f"{wrong.mean():.2f}",
+        f"{p.mean():.2f}",
+        _told(auroc(p, wrong)),
+        _told(auroc(single, wrong)),
+        _gain(p, single, wrong),
+        _told(brier_skill(p, wrong)),
+        _told(calibration_error(p, wrong)),
+        f"{shown.mean():.0%}",
+        _told(proportion(int(wrong[shown].sum()), int(shown.sum()))),
+        f"{shown[~wrong].mean():.0%}" if (~wrong).any() else "–",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _gain(p: Floats, single: Floats, wrong: Bools) -> str:
+    """How much higher the AUROC is, on the same resamples."""
+    if wrong.all() or not wrong.any():
+        return "–"
+    return _told(mean_auroc([aurocs({"p": p, "single": single}, wrong)], "p", other="single"))
+
+
+def _told(measured: Measured) -> str:
+    if not isinstance(measured, Estimate):
+        return "–"
+    return f"{measured.value:.3f} ({measured.low:.3f} to {measured.high:.3f})"
+
+
+def kept(rows: list[Row], whole: list[Answered]) -> OtherModels:
+    """Return what is shipped: a detector fitted to all of them, with its P(wrong)."""
+    across = fit_across(table_of(rows))
+    models = sorted({row.model for row in rows})
+    curves = {model: curve_of(at_home(rows, model), across) for model in models}
+    values = np.vstack([row.parts for row in rows])
+    detector = across.detector.knowing(values)
+    detector = detector.model_copy(update={"terms": tuple(map(_of_any_length, detector.terms))})
+    scores = np.array([row.score(detector) for row in rows])
+    spare = (scores.max() - scores.min()) / 10
+    wrong = sum(row.wrong for row in rows)
+    return OtherModels(
+        models=tuple(models),
+        fitted=detector,
+        calibration=Calibration(
+            slope=1.0,
+            intercept=harder(rows, across, dict.fromkeys(models, PLAIN)),
+            n=len(rows),
+            n_wrong=wrong,
+            lowest=float(scores.min() - spare),
+            highest=float(scores.max()),
+        ),
+        whole_answer=_whole_answer([a.scored_by(detector) for a in whole]),
+        elsewhere=harder(rows, across, curves),
+    )
+
+
+def _of_any_length(term: Term) -> Term:
+    if term.feature in LENGTHS or term.feature.endswith(":sum"):
+        return term.model_copy(update={"low": None, "high": None})
+    return term
+
+
+def _whole_answer(answers: list[Answered]) -> Calibration | None:
+    """The curve of answers that were not located: they are few, so their level alone is fitted."""
+    some = [(a, s) for a, s in with_score(answers) if s.part == "whole answer"]
+    scores = np.array([score.value for _, score in some])
+    wrong = np.array([answered.wrong for answered, _ in some], dtype=bool)
+    if not len(some) or wrong.all() or not wrong.any():
+        return None
+    return Calibration(
+        slope=1.0,
+        intercept=level_of(scores, wrong),
+        n=len(some),
+        n_wrong=int(wrong.sum()),
+        lowest=float(scores.min()),
+        highest=float(scores.max()),
+    )
+
+
+def main() -> None:
+    """Print the tables, and write the file if asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="+", metavar="NAME=QUIZ,ANSWERS")
+    parser.add_argument("--out", type=Path, help="where the detector goes")
+    args = parser.parse_args()
+    rows: list[Row] = []
+    everything: list[Answered] = []
+    for given in args.models:
+        name, _, files = given.partition("=")
+        home, *others = map(Path, files.split(","))
+        for path in (home, *others):
+            answers = relocated(read_answers(path)[1], "automatic")
+            rows += rows_of(name, answers, task=QUIZ if path == home else None)
+            everything += [a for a in answers if not a.unsure]
+    judged = left_out(rows)
+    out = [
+        "| level | left out | n | wrong | mean P | AUROC | of nll:max | gain | Brier skill "
+        "| calibration error | P < 0.25 | of these wrong | right ones below 0.25 |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for basis, p in (("by the quiz", judged.by_quiz), ("not known", judged.unknown)):
+        out.append(f"| {basis} " + figures("all", judged.rows, p))
+        for key in ("model", "task"):
+            for name in dict.fromkeys(getattr(row, key) for row in judged.rows):
+                keep: Bools = np.array([getattr(row, key) == name for row in judged.rows])
+                some = [row for row, is_kept in zip(judged.rows, keep, strict=True) if is_kept]
+                out.append(f"| {basis} " + figures(name, some, p[keep]))
+    made = kept(rows, everything)
+    out.append(f"\nfitted to {len(rows)} answers; elsewhere {made.elsewhere:.2f} in log-odds")
+    terms = sorted(made.fitted.terms, key=lambda term: -abs(term.weight))
+    out += [f"  {term.feature}: {term.weight:+.2f}" for term in terms]
+    sys.stdout.write("\n".join(out) + "\n")
+    if args.out:
+        write_whole(args.out, made.model_dump_json(indent=1, by_alias=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Numbers of what was asked: the question's kind, its passages, and whose words an answer repeats.
+
+How sure a model is means one thing of a date and another of a sum, and nothing of a passage that
+does not hold the answer. These tell them apart.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final
+
+from energy_guard.locate import Asked, Span
+from energy_guard.locate.languages import LANGUAGES
+from energy_guard.locate.question import passage_in, read_question, without_examples
+from energy_guard.locate.sentences import sentence_ranges
+from energy_guard.locate.words import WORD, stem
+
+Words = frozenset[str]
+
+_MOST_WORDS: Final = 400
+"""Different words of passages beyond which more of them make no difference."""
+
+
+def asked_feature(name: str, span: Span, asked: Asked) -> float:
+    """Return one of `ASKED`; NaN if nobody said what was asked.
+
+    >>> asked_feature("asked.yes_or_no", Span((0,), "Yes"), Asked("Is York in Wales?"))
+    1.0
+    """
+    if not asked.question:
+        return math.nan
+    return ASKED[name](span, _read(asked.question, asked.choices, asked.passages))
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was asked, as all features of it need it.
+
+    kind: what is asked for. words: how many the question has. question, passages: the words of
+    either that say something. nearest: those of the passages' sentence that has most of the
+    question's. given: whether there are passages.
+    """
+
+    kind: str
+    words: int
+    question: Words
+    passages: Words
+    nearest: Words
+    given: bool
+
+
+@lru_cache(maxsize=64)
+def _read(question: str, choices: tuple[str, ...], passages: tuple[str, ...]) -> _Read:
+    """Read what was asked once: every sentence of an answer is scored, and passages are long."""
+    form = read_question(question)
+    is_sum = _is_sum(question, passages)
+    inside = "" if is_sum else passage_in(question)
+    given = (*passages, *([inside] if inside else ()))
+    sentences = [_words(text[start:end]) for text in given for start, end in sentence_ranges(text)]
+    wanted = _words(form.text)
+    return _Read(
+        kind="choice" if choices else "sum" if is_sum else form.kind,
+        words=len(WORD.findall(form.text)),
+        question=wanted,
+        passages=frozenset().union(*sentences),
+        nearest=max(sentences, key=lambda words: len(words & wanted), default=frozenset()),
+        given=bool(given),
+    )
+
+
+def _is(kind: str) -> Callable[[Span, _Read], float]:
+    return lambda _, read: float(read.kind == kind)
+
+
+def _is_sum(question: str, passages: tuple[str, ...]) -> bool:
+    """Whether numbers of a short text are to be put together; a passage is no such text."""
+    kind = read_question(question).kind
+    if passages or kind not in ("number", "what", "open"):
+        return False
+    text = without_examples(question)
+    numbers = [n for n in _NUMBER.findall(text) if kind == "number" or not _YEAR.fullmatch(n)]
+    return len(numbers) > 1 and len(WORD.findall(text)) <= _LONGEST_SUM
+
+
+_LONGEST_SUM: Final = 150
+"""Words of a sum put in words; what is longer is a passage with a question."""
+
+_NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
+_YEAR: Final = re.compile(r"1\d{3}|20\d\d")
+
+
+def _words(text: str) -> Words:
+    """The stems of a text's words that say something."""
+    return frozenset(stem(m[0]) for m in WORD.finditer(text) if m[0].casefold() not in _SMALL)
+
+
+_SMALL: Final = LANGUAGES["en"].function
+
+
+def _share(some: Words, among: Words) -> float:
+    """The share of some words that others have; 0 if there are none."""
+    return len(some & among) / len(some) if some else 0.0
+
+
+ASKED: Final[Mapping[str, Callable[[Span, _Read], float]]] = MappingProxyType(
+    {
+        "asked.who": _is("who"),
+        "asked.when": _is("when"),
+        "asked.where": _is("where"),
+        "asked.number": _is("number"),
+        "asked.which": _is("which"),
+        "asked.open": _is("open"),
+        "asked.yes_or_no": _is("yes or no"),
+        "asked.choice": _is("choice"),
+        "asked.sum": _is("sum"),
+        "asked.words": lambda _, read: math.log1p(read.words),
+        "asked.passages": lambda _, read: float(read.given),
+        "asked.passage_words": lambda _, read: math.log1p(min(len(read.passages), _MOST_WORDS)),
+        "asked.in_passages": lambda _, read: _share(read.question, read.passages),
+        "asked.in_sentence": lambda _, read: _share(read.question, read.nearest),
+        "span.in_question": lambda span, read: _share(_words(span.text), read.question),
+        "span.in_passages": lambda span, read: _share(_words(span.text), read.passages),
+        "span.in_sentence": lambda span, read: _share(_words(span.text), read.nearest),
+    }
+)
+"""Features of what was asked; a kind is 1 or 0, words are counted as log(1 + n), shares lie between
+0 and 1."""

@@ -1,0 +1,136 @@
+"""Fits a detector to several models' answers at once, so that its P(wrong) means the same of each.
+
+Each model has a level of its own, and people's questions are harder than a quiz by as much for all
+of them. How much more often sums than dates are wrong is learnt, too: unlike in
+`calibrate.detector`, tasks have no levels of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from energy_guard.calibrate.detector import logistic, scaled, scaling
+from energy_guard.energy import Bools, Floats
+from energy_guard.extras import needs_extra
+from energy_guard.fitted import DetectorTraining, FittedDetector, Term
+
+RIDGE: Final = 0.05
+"""Weight of the penalty on squared weights beside the mean log-loss."""
+
+_MOST: Final = 120
+"""Answers of one model to one task beyond which they gain no further weight together."""
+
+_FREE: Final = 1e-6
+"""A penalty on levels: one without answers has no optimum."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Scored answers of several models.
+
+    names: the features. values: shape (n, names). wrong, models, tasks: shape (n,). at_home:
+    whether the question is one of the quiz, shape (n,).
+    """
+
+    names: tuple[str, ...]
+    values: Floats
+    wrong: Bools
+    models: npt.NDArray[np.str_]
+    tasks: npt.NDArray[np.str_]
+    at_home: Bools
+
+    def part(self, keep: Bools) -> Answers:
+        """Return some of them."""
+        return Answers(
+            self.names,
+            self.values[keep],
+            self.wrong[keep],
+            self.models[keep],
+            self.tasks[keep],
+            self.at_home[keep],
+        )
+
+
+@dataclass(frozen=True)
+class Across:
+    """What was learnt.
+
+    detector: its score is the log-odds of being wrong of a model at the mean level, at home.
+    levels: how much more often each model is wrong, in log-odds; their mean is 0. elsewhere: by
+    how much people's questions are harder than the quiz at the same score.
+    """
+
+    detector: FittedDetector
+    levels: dict[str, float]
+    elsewhere: float
+
+
+def fit_across(answers: Answers, ridge: float = RIDGE) -> Across:
+    """Fit a detector, a level for each model, and by how much people's questions are harder.
+
+    Each model's answers to each task have the same weight together, if they are `_MOST` or more.
+    """
+    centre, scale = scaling(answers.values)
+    models = np.unique(answers.models)
+    columns = np.hstack(
+        [
+            scaled(answers.values, centre, scale),
+            (answers.models[:, None] == models).astype(np.float64),
+            (~answers.at_home)[:, None].astype(np.float64),
+        ]
+    )
+    count = len(answers.names)
+    penalty = np.full(columns.shape[1], _FREE)
+    penalty[:count] = ridge
+    first = np.zeros(len(penalty))
+    point = logistic(columns, answers.wrong, _weights(answers), penalty, first=first)
+    levels = point[count:-1]
+    terms = tuple(
+        Term(feature=f, centre=c, scale=s, weight=w)
+        for f, c, s, w in zip(
+            answers.names, centre.tolist(), scale.tolist(), point[:count].tolist(), strict=True
+        )
+    )
+    training = DetectorTraining(
+        tasks=tuple(np.unique(answers.tasks).tolist()),
+        n=len(answers.wrong),
+        n_wrong=int(answers.wrong.sum()),
+    )
+    detector = FittedDetector(terms=terms, intercept=float(levels.mean()), training=training)
+    differences = dict(zip(models.tolist(), (levels - levels.mean()).tolist(), strict=True))
+    return Across(detector, differences, float(point[-1]))
+
+
+def level_of(log_odds: Floats, wrong: Bools) -> float:
+    """Return what has to be added to log-odds so that they are right on average.
+
+    One right and one wrong answer more are counted, so that answers that are all right or all
+    wrong give a level, too.
+
+    Args:
+        log_odds: By a detector, shape (n,).
+        wrong: Whether each answer is, shape (n,).
+
+    """
+    with needs_extra("eval"):
+        from scipy.optimize import brentq
+        from scipy.special import expit
+
+    share = (wrong.sum() + 1) / (len(wrong) + 2)
+    far = float(np.abs(log_odds).max()) + math.log(len(wrong) + 2) + 1
+    return float(brentq(lambda shift: expit(log_odds + shift).mean() - share, -far, far))
+
+
+def _weights(answers: Answers) -> Floats:
+    weights = np.zeros(len(answers.wrong))
+    for model in np.unique(answers.models):
+        for task in np.unique(answers.tasks):
+            cell = (answers.models == model) & (answers.tasks == task)
+            if cell.any():
+                weights[cell] = min(int(cell.sum()), _MOST) / cell.sum()
+    return np.asarray(weights / weights.sum())

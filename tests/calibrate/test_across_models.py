@@ -1,0 +1,62 @@
+"""A detector fitted to several models at once, each with its own level, on a quiz and elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from energy_guard.calibrate.across_models import Answers, fit_across, level_of
+
+NAMES = ("span.nll:max", "span.tokens", "asked.sum")
+LEVELS = {"large": -1.0, "middle": 0.0, "small": 1.0}
+ELSEWHERE = 0.8
+
+
+def answers(seed: int = 0, n: int = 6000, sums: float = 1.5) -> Answers:
+    """Answers of three models; the nll tells wrong from right, sums are wrong more often."""
+    rng = np.random.default_rng(seed)
+    models = rng.choice(list(LEVELS), n)
+    tasks = rng.choice(["quiz", "trivia", "sums"], n)
+    is_sum = tasks == "sums"
+    values = np.stack([rng.normal(size=n), rng.normal(5, 2, n), is_sum], axis=1)
+    odds = 1.2 * values[:, 0] + sums * is_sum + ELSEWHERE * (tasks != "quiz")
+    odds += np.array([LEVELS[model] for model in models])
+    wrong = rng.random(n) < 1 / (1 + np.exp(-odds))
+    return Answers(NAMES, values, wrong, models, tasks, tasks == "quiz")
+
+
+def test_levels_of_models_and_how_much_harder_it_is_elsewhere_are_found() -> None:
+    found = fit_across(answers(), ridge=1e-4)
+    assert found.levels == pytest.approx(LEVELS, abs=0.25)
+    assert sum(found.levels.values()) == pytest.approx(0)
+    assert found.elsewhere == pytest.approx(ELSEWHERE, abs=0.25)
+    weights = {term.feature: term.weight / term.scale for term in found.detector.terms}
+    assert weights["span.nll:max"] == pytest.approx(1.2, abs=0.15)
+    assert weights["asked.sum"] == pytest.approx(1.5, abs=0.3)
+    assert abs(weights["span.tokens"]) < 0.05
+
+
+def test_its_score_is_the_log_odds_at_home_of_a_model_at_the_mean_level() -> None:
+    data = answers()
+    found = fit_across(data, ridge=1e-4)
+    home = data.part((data.models == "middle") & data.at_home)
+    odds = found.detector.log_odds(home.values) + found.levels["middle"]
+    assert (1 / (1 + np.exp(-odds))).mean() == pytest.approx(home.wrong.mean(), abs=0.03)
+
+
+def test_a_task_with_many_answers_does_not_count_for_more_than_one_with_enough() -> None:
+    """A thousand answers of one model to one task are as much as `_MOST` of another's."""
+    data = answers(n=9000)
+    rare = (data.models != "large") | (np.arange(9000) % 5 == 0)
+    found, fewer = fit_across(data), fit_across(data.part(rare))
+    assert fewer.elsewhere == pytest.approx(found.elsewhere, abs=0.2)
+    assert fewer.levels == pytest.approx(found.levels, abs=0.3)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_level_makes_log_odds_right_on_average(share: float) -> None:
+    rng = np.random.default_rng(0)
+    odds, wrong = rng.normal(size=400) * 3, np.arange(400) < 400 * share
+    level = level_of(odds, wrong)
+    smoothed = (400 * share + 1) / 402
+    assert (1 / (1 + np.exp(-(odds + level)))).mean() == pytest.approx(smoothed, abs=1e-6)
