@@ -270,13 +270,23 @@ def _describe(policy: Policy, attempt: Attempt, risk: float) -> tuple[str, str]:
     name = "P(wrong)" if policy.on == "p_wrong" else score.detector.name
     what = f"{name} of {_PARTS[score.part]}"
     quoted, unquoted = (
-        f"{what} “{_short(score.span.text)}” is {risk:.2f}",
-        f"{what} is {risk:.2f}",
+        f"{what} “{_short(score.span.text)}” is {_told(policy, risk)}",
+        f"{what} is {_told(policy, risk)}",
     )
     token = _short(attempt.trace.alignment.texts[score.weakest_token]) if score.values else ""
     if policy.on == "score" and token and token != score.span.text:
         quoted += f" (weakest at “{token}”)"
     return quoted, unquoted
+
+
+def _told(policy: Policy, risk: float) -> str:
+    """A risk to two decimals, or to as many as leave it on its side of every limit."""
+    limits = [limit for limit in (policy.warn, policy.abstain) if limit is not None]
+    for decimals in range(2, 17):
+        text = f"{risk:.{decimals}f}"
+        if all((float(text) >= limit) == (risk >= limit) for limit in limits):
+            return text
+    return repr(risk)
 
 
 _PARTS: Final[Mapping[Part, str]] = MappingProxyType(

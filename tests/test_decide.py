@@ -189,6 +189,22 @@ def test_the_reason_is_one_sentence(chosen: Policy, attempts: Sequence[Attempt])
     assert ". " not in reason
 
 
+@pytest.mark.parametrize(
+    ("risk", "told"),
+    [
+        (0.247, "is 0.247, below the warning limit of 0.25"),
+        (0.2499996, "is 0.2499996, below the warning limit of 0.25"),
+        (0.243, "is 0.24, below the warning limit of 0.25"),
+        (0.25, "is 0.25, at or above the warning limit of 0.25"),
+        (0.4975, "is 0.4975, at or above the warning limit of 0.25"),
+        (0.5, "is 0.50, at or above the limit of 0.5"),
+    ],
+)
+def test_no_reason_rounds_a_risk_to_the_other_side_of_a_limit(risk: float, told: str) -> None:
+    move = next_move(on_p_wrong(), [attempt(9.0, p_wrong=risk)])
+    assert move.reason.endswith(told)
+
+
 @pytest.mark.parametrize("risk", [0.5, 1.5, 2.5])
 def test_the_reason_names_the_detector_the_answer_and_its_weak_token(risk: float) -> None:
     reason = next_move(policy(), [attempt(risk)]).reason
