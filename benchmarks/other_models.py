@@ -5,7 +5,8 @@
 For each model the answers to the built-in quiz (`calibrate` writes them) and to other people's
 questions (`eval`'s answers.jsonl). Every answer elsewhere is judged by a detector that has seen
 neither its model nor its task: with the curve that the model has in the quiz, as a profile of it
-has, and with the one of the other models, as without a profile.
+has, and with the one of the other models, as without a profile. The quiz's certifying questions are
+left out of everything.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from energy_guard.calibrate.across_models import Across, Answers, fit_across, le
 from energy_guard.calibrate.detector import FEATURES
 from energy_guard.calibrate.learn import with_score
 from energy_guard.calibrate.probability import fit_calibration
+from energy_guard.calibrate.split import split_of
 from energy_guard.claims import score_answer
 from energy_guard.energy import Bools, Floats
 from energy_guard.estimates.calibration_quality import brier_skill, calibration_error
@@ -281,6 +283,8 @@ def main() -> None:
         home, *others = map(Path, files.split(","))
         for path in (home, *others):
             answers = relocated(read_answers(path)[1], "automatic")
+            if path == home:  # or no promise could be made of a model whose answers these are
+                answers = [a for a in answers if split_of(a.question, a.context) != "certify"]
             rows += rows_of(name, answers, task=QUIZ if path == home else None)
             everything += [a for a in answers if not a.unsure]
     judged = left_out(rows)
