@@ -196,7 +196,7 @@ def test_the_reason_is_one_sentence(chosen: Policy, attempts: Sequence[Attempt])
         (0.2499996, "is 0.2499996, below the warning limit of 0.25"),
         (0.243, "is 0.24, below the warning limit of 0.25"),
         (0.25, "is 0.25, at or above the warning limit of 0.25"),
-        (0.4975, "is 0.4975, at or above the warning limit of 0.25"),
+        (0.497, "is 0.497, at or above the warning limit of 0.25"),
         (0.5, "is 0.50, at or above the limit of 0.5"),
     ],
 )
