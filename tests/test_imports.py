@@ -17,6 +17,7 @@ LEAVES = {
     "accelerate": ["energy_guard.backends.transformers"],
     "gguf": ["energy_guard.backends"],
     "huggingface_hub": ["energy_guard.backends"],
+    "jsonschema": ["energy_guard.tool_schema"],
     "jinja2": ["energy_guard.backends", "energy_guard.report.page", "energy_guard.cli"],
     "langchain": [],
     "langchain_community": [],
@@ -48,6 +49,7 @@ LEAVES = {
 LAYERS = (
     ("data", "errors", "json_text"),
     ("arguments", "config", "energy", "extras", "files", "likeliest", "possible", "text"),
+    ("tool_schema",),
     ("reasoning",),
     ("estimates",),
     ("trace",),
