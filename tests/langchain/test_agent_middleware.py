@@ -18,7 +18,7 @@ from langchain.agents.middleware import (
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from langchain_energy_guard import ChatEnergyGuard
+from langchain_energy_guard import AnswerWithheldError, ChatEnergyGuard
 from langchain_energy_guard.middleware import EnergyGuardMiddleware, forgotten
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel
@@ -207,7 +207,7 @@ def test_inside_it_a_fallback_that_is_judged_is_shown(run: Any) -> None:
 
 
 def test_inside_it_a_retry_of_what_is_withheld_is_judged(run: Any) -> None:
-    again = ModelRetryMiddleware(max_retries=1, initial_delay=0)
+    again = ModelRetryMiddleware(max_retries=1, retry_on=(AnswerWithheldError,), initial_delay=0)
     said = run(agent(model(BAD, GOOD), EnergyGuardMiddleware(), again))[-1]
     assert said.content == "Paris"
 

@@ -7,6 +7,8 @@ import json
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
+from langchain.agents import middleware as agents
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import content as blocks
 from langchain_core.messages import message_to_dict
@@ -184,3 +186,20 @@ def test_a_verdict_on_limits_set_by_hand_says_that_it_is_uncalibrated(details: A
     assert block["calibrated"] is False
     none = withholding(details="none").invoke("Who?").response_metadata["energy_guard"]
     assert none["calibrated"] is False
+
+
+@pytest.mark.skipif(
+    not hasattr(agents, "ModelRefusalMiddleware"), reason="langchain has it from 1.5 on"
+)
+def test_middleware_that_looks_for_refusals_finds_one_that_was_asked_for() -> None:
+    from langchain_core.exceptions import ModelRefusalError
+
+    def ask(**settings: Any) -> Any:
+        looking: Any = agents.ModelRefusalMiddleware()
+        agent: Any = create_agent(withholding(**settings), [], middleware=[looking])
+        return agent.invoke({"messages": [("user", "Who?")]})["messages"][-1]
+
+    assert ask().content == ABSTENTION
+    with pytest.raises(ModelRefusalError) as caught:
+        ask(refusal_block=True)
+    assert not quotes([str(caught.value), repr(caught.value)])
