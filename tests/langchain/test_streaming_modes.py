@@ -127,6 +127,14 @@ def test_a_graphs_custom_stream_has_the_decision_and_the_retraction(mode: Any) -
     assert "Qzplk" not in repr(events)
 
 
+def test_no_event_quotes_an_answer_that_is_shown() -> None:
+    """What takes addresses out of messages does not know of events."""
+    asked = model([("Write to ", 0.9), ("bob@example.com", 0.9)])
+    [(name, data)] = custom(lambda state: {"messages": [asked.invoke(state["messages"])]})
+    assert (name, data["move"], data["span"].keys()) == ("decision", "accept", {"start", "end"})
+    assert "bob" not in repr(data)
+
+
 def test_so_it_is_in_an_event_loop() -> None:
     asked = model(UNSURE)
 

@@ -73,11 +73,12 @@ def decision(result: Result, move: Move | None, run_id: object) -> CustomEvent:
     move: None if the result is final.
 
     attempt: the number of this attempt. kept: of the least risky one so far, whose score, span
-    and reason these are. An answer that is not shown is not quoted.
+    and reason these are. No answer is quoted, whether it is shown or not: a graph's stream goes to
+    browsers, past whatever takes words out of messages.
     """
     again = move if isinstance(move, Again) else None
     shown = result.shown and again is None
-    reason = result.reason if shown else result.unquoted_reason
+    reason = result.unquoted_reason
     data = {
         "run_id": str(run_id),
         "move": "retry" if again else result.verdict,
@@ -88,7 +89,7 @@ def decision(result: Result, move: Move | None, run_id: object) -> CustomEvent:
         "calibrated": result.calibrated,
         "score": _finite(result.score),
         "detector": result.detector,
-        "span": _span(result, with_words=shown),
+        "span": result.span and {"start": result.span.start, "end": result.span.end},
         "attempt": len(result.attempts),
         "kept": 1 + [attempt is result.kept for attempt in result.attempts].index(True),
         "finish_reason": result.attempts[-1].trace.finish_reason,
@@ -168,13 +169,6 @@ def _changes(again: Again, result: Result) -> Payload:
 
 def _heard() -> bool:
     return get_callback_manager_for_config(ensure_config()).parent_run_id is not None
-
-
-def _span(result: Result, with_words: bool) -> Payload | None:
-    span = result.span
-    if span is None:
-        return None
-    return {"start": span.start, "end": span.end, "text": span.text if with_words else None}
 
 
 def _finite(value: float | None) -> float | None:
