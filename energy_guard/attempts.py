@@ -64,7 +64,9 @@ class Hearing:
                 if shows(move) and move.attempt == len(attempts) - 1:
                     yield from held.rest()
                 return attempts, move
-            yield Retracted(number, move.reason, again=move, judged=self._judged(attempts, earlier))
+            judged = self._judged(attempts, earlier)
+            unquoted = f"withheld: {judged.unquoted_reason}"
+            yield Retracted(number, move.reason, unquoted=unquoted, again=move, judged=judged)
             if move.changes.fallback:
                 return attempts, move
             changes = move.changes.that_fit(self.request, attempts, measure=self.backend.measure)

@@ -36,13 +36,15 @@ class Text:
 class Retracted:
     """The text of this attempt is not the answer, and why.
 
-    again: how the next attempt differs; None if the answer ends here. judged: what the result
-    would have been without another attempt; None as well then, for `Done` follows.
+    reason: may quote the answer; unquoted: says the same without its words. again: how the next
+    attempt differs; None if the answer ends here. judged: what the result would have been without
+    another attempt; None as well then, for `Done` follows.
     """
 
     attempt: int
     reason: str
     _: KW_ONLY
+    unquoted: str = field(compare=False)
     again: Again | None = None
     judged: Result | None = field(default=None, compare=False)  # its arrays have no one truth
 

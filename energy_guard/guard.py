@@ -286,7 +286,8 @@ class Guard:
             return
         result = self._concluded(request, attempts, move, earlier=earlier)
         if not result.shown or result.kept is not attempts[-1]:
-            yield Retracted(len(earlier) + len(attempts) - 1, result.reason)
+            number = len(earlier) + len(attempts) - 1
+            yield Retracted(number, result.reason, unquoted=result.unquoted_reason)
         yield Done(result)
 
     def _ask_fallback(

@@ -123,7 +123,8 @@ class Running:
     def _events(self, shown: Iterable[ShownPiece]) -> Iterator[Text | Retracted]:
         if self._shown.retracted:
             self._shown.retracted = False
-            yield Retracted(self._attempt, "what was written so far is reasoning")
+            why = "what was written so far is reasoning"
+            yield Retracted(self._attempt, why, unquoted=why)
         for piece in shown:
             nll = max(self._steps[i].nll for i in piece.tokens)
             risk = worst(self._risks[i] for i in piece.tokens)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -20,10 +20,11 @@ from energy_guard.locate.span import NOTHING_ASKED
 from energy_guard.request import Message, ToolCall
 from energy_guard.score import Score, Scorer, Unscored
 from energy_guard.shown import shown_text
-from energy_guard.tool_calls import arguments_key, items, tagged_calls
+from energy_guard.tool_calls import arguments_key, called_values, items, tagged_calls
+from energy_guard.tool_schema import misfit
 from energy_guard.trace import Trace
 
-UNREAD: Final = "a call, but not JSON alone or between <tool_call> tags: it is not carried out"
+UNREAD: Final = "a call, but not JSON at the end of the answer or in tags: it is not carried out"
 """What is wrong with a call that is written in another form."""
 
 NOT_PORTABLE: Final = "a call, but its JSON is not the same for every reader: it is not carried out"
@@ -67,6 +68,12 @@ def name_of(tool: dict[str, Any]) -> str:
     return str(tool["function"]["name"])
 
 
+def schemas_of(tools: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the JSON schema of each tool's arguments, by its name."""
+    nothing: dict[str, Any] = {"type": "object", "properties": {}}
+    return {name_of(tool): tool["function"].get("parameters") or nothing for tool in tools}
+
+
 def chosen(tools: Sequence[dict[str, Any]], choice: Any) -> list[dict[str, Any]]:
     """Return the tools among which the model must choose; none if it may answer in words.
 
@@ -99,14 +106,13 @@ def call_schema(tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
         {
             "type": "object",
             "properties": {
-                "name": {"const": name_of(tool)},
-                "arguments": tool["function"].get("parameters")
-                or {"type": "object", "properties": {}},
+                "name": {"const": name},
+                "arguments": schema,
             },
             "required": ["name", "arguments"],
             "additionalProperties": False,
         }
-        for tool in tools
+        for name, schema in schemas_of(tools).items()
     ]
     return forms[0] if len(forms) == 1 else {"anyOf": forms}
 
@@ -161,41 +167,46 @@ def result_told(text: str, name: str | None, takes_tools: bool) -> Message:
 
 def read_calls(
     trace: Trace,
-    names: Sequence[str],
+    tools: Mapping[str, dict[str, Any]],
     scorer: Scorer,
     forced: bool,
     asked: Asked = NOTHING_ASKED,
 ) -> ReadCalls:
-    """Find the calls in an answer: JSON with a name and arguments, bare or between tags.
+    """Find the calls in an answer: between tags, or all that the answer ends with.
 
     What is written like a call inside reasoning is not carried out, though its values are judged. A
-    call in another form (behind words, in a code fence, in double braces) is an unread one: it is
-    no answer for a user. So is whatever stands between tags, or in a list with a call, and is no
-    call of one of these tools, and a call whose JSON readers take differently.
+    call in another form (in a sentence, before words) is an unread one: it is no answer for a user.
+    So is whatever stands between tags, or in a list or on lines with a call, and is no call of one
+    of these tools with arguments that fit, and a call whose JSON readers take differently.
 
     Args:
         trace: of the answer.
-        names: of the tools that it may call.
+        tools: those that it may call, see `schemas_of`.
         scorer: gives every argument its score.
         forced: whether the answer has to be a call.
         asked: what the answer is to; some detectors give no score without it.
     """
     score = partial(scorer.score, trace, asked=asked)
-    text, tagged = trace.text, tagged_calls(trace)
+    text = trace.text
+    # A constraint leaves nothing beside the call; what is not all of one was cut off.
+    tagged = [] if forced else tagged_calls(trace)
+    found: list[ReadCall | UnreadCall] = []
     if tagged:
-        found = [
-            call
-            for _, inside in tagged
-            for call in _called(trace, inside, names, score, meant=True)
-            or [UnreadCall(text[slice(*inside)], UNREAD)]
-        ]
+        for _, inside in tagged:
+            values = called_values(trace, inside)
+            called = [c for value in values for c in _called(trace, value, tools, score)]
+            found += called or [UnreadCall(text[slice(*inside)], UNREAD)]
+        beside = _beside(trace, tagged)
     else:
-        found = _called(trace, (0, len(text)), names, score, meant=forced)
+        whole = [(0, len(text))] if items(text) else []
+        values = whole if forced else called_values(trace)
+        if forced or any(_is_meant(data, tools) for each in values for data in _in(text, each)):
+            found = [call for value in values for call in _called(trace, value, tools, score)]
+        beside = _before(trace, values[0]) if found else ""
     calls = tuple(call for call in found if isinstance(call, ReadCall))
     unread = [call for call in found if isinstance(call, UnreadCall)]
-    beside = _beside(trace, tagged)
     rest = beside if found else shown_text(text, trace.reasoning_open)
-    if not forced and _looks_like_call(rest, names):
+    if not forced and _looks_like_call(rest, tools):
         unread.append(UnreadCall(rest, UNREAD))
         beside = ""
     if forced and not calls and not unread:
@@ -203,29 +214,28 @@ def read_calls(
     return ReadCalls(calls, tuple(unread), beside)
 
 
-def _called(
-    trace: Trace, inside: Range, names: Sequence[str], score: _Scoring, *, meant: bool
-) -> list[ReadCall | UnreadCall]:
-    """What the JSON in a part of an answer calls; nothing if it is none, or is an answer itself.
+def _in(text: str, inside: Range) -> list[Any]:
+    """What a part of a text may call with."""
+    return [data for _, data in items(text[slice(*inside)])]
 
-    meant: whether it has to be a call; else it is one if anything in it is written like one.
-    """
+
+def _called(
+    trace: Trace, inside: Range, tools: Mapping[str, dict[str, Any]], score: _Scoring
+) -> list[ReadCall | UnreadCall]:
+    """What the JSON in a part of an answer calls; nothing if it is an empty list."""
     written = trace.text[slice(*inside)]
-    found = items(written)
-    if not found or not (meant or any(_is_meant(data, names) for _, data in found)):
-        return []
     try:
         read_portable_json(written)
     except (ValueError, RecursionError) as error:
         return [UnreadCall(written, f"{NOT_PORTABLE}: {error}")]
-    return [_call(trace, inside, keys, data, names, score) for keys, data in found]
+    return [_call(trace, inside, keys, data, tools, score) for keys, data in items(written)]
 
 
-def _is_meant(data: Any, names: Sequence[str]) -> bool:
+def _is_meant(data: Any, tools: Mapping[str, dict[str, Any]]) -> bool:
     """Whether JSON is meant as a call, be it a good one or not."""
     if not isinstance(data, dict) or not isinstance(data.get("name"), str):
         return False
-    return data["name"] in names or "arguments" in data or "parameters" in data
+    return data["name"] in tools or "arguments" in data or "parameters" in data
 
 
 def _call(
@@ -233,7 +243,7 @@ def _call(
     inside: Range,
     keys: tuple[str, ...],
     data: Any,
-    names: Sequence[str],
+    tools: Mapping[str, dict[str, Any]],
     score: _Scoring,
 ) -> ReadCall | UnreadCall:
     """The call that a JSON value makes. keys: to the value, in the JSON inside."""
@@ -241,7 +251,7 @@ def _call(
     name = data.get("name") if isinstance(data, dict) else None
     if not isinstance(name, str):
         return UnreadCall(written, "a call is an object with a name and arguments")
-    if name not in names:
+    if name not in tools:
         return UnreadCall(written, f"no tool is named {name!r}")
     key = arguments_key(data)
     if key is None:
@@ -252,13 +262,16 @@ def _call(
             arguments = read_portable_json(arguments)
         except (ValueError, RecursionError) as error:
             return UnreadCall(written, f"{NOT_PORTABLE}: {error}")
+    wrong = misfit(arguments, tools[name])
+    if wrong is not None:
+        return UnreadCall(written, f"the arguments of {name} do not fit: {wrong}")
     scores = _scores(trace, inside, (*keys, key), score, arguments)
     return ReadCall(name, arguments, {"name": name, "arguments": scores})
 
 
-def _looks_like_call(text: str, names: Sequence[str]) -> bool:
+def _looks_like_call(text: str, tools: Mapping[str, dict[str, Any]]) -> bool:
     """Whether a text has what makes a call: as an answer to a question it is not to be shown."""
-    name = "|".join(map(re.escape, names))
+    name = "|".join(map(re.escape, tools))
     return re.search(rf'"name"\s*:\s*"(?:{name})"', text) is not None and (
         re.search(r'"(?:arguments|parameters)"\s*:', text) is not None
     )
@@ -266,10 +279,20 @@ def _looks_like_call(text: str, names: Sequence[str]) -> bool:
 
 def _beside(trace: Trace, tagged: Sequence[tuple[Range, Range]]) -> str:
     """The text beside tagged calls, without reasoning."""
-    text = trace.text if tagged else ""
+    text = trace.text
     for (start, end), _ in reversed(tagged):
         text = text[:start] + text[end:]
     return shown_text(text, trace.reasoning_open).strip()
+
+
+def _before(trace: Trace, value: Range) -> str:
+    """The text before the first of the values that calls stand in, without marks or reasoning."""
+    text = _OPENING.sub("", trace.text[: value[0]])
+    return shown_text(text, trace.reasoning_open).strip()
+
+
+_OPENING: Final = re.compile(r"(?:^[ \t]*(?:[`~]{3,}[^\n`]*\n|<tools>)\s*)*\{?\Z", re.MULTILINE)
+"""The fence, the tag and the doubled brace before a call."""
 
 
 def _scores(

@@ -17,8 +17,9 @@ LEAVES = {
     "accelerate": ["energy_guard.backends.transformers"],
     "gguf": ["energy_guard.backends"],
     "huggingface_hub": ["energy_guard.backends"],
+    "jsonschema": ["energy_guard.tool_schema"],
     "jinja2": ["energy_guard.backends", "energy_guard.report.page", "energy_guard.cli"],
-    "langchain": [],
+    "langchain": ["langchain_energy_guard.middleware"],
     "langchain_community": [],
     "langchain_core": ["langchain_energy_guard"],
     "langchain_huggingface": [],
@@ -48,6 +49,7 @@ LEAVES = {
 LAYERS = (
     ("data", "errors", "json_text"),
     ("arguments", "config", "energy", "extras", "files", "likeliest", "possible", "text"),
+    ("tool_schema",),
     ("reasoning",),
     ("estimates",),
     ("trace",),
@@ -97,6 +99,7 @@ LANGCHAIN_LAYERS = (
     ("chat_model",),
     ("guards_in_chain",),
     ("guarded",),
+    ("middleware",),
 )
 """The same for the LangChain package, all of which is above the core."""
 

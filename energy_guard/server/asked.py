@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from energy_guard.request import JsonSchema, Message, Request, RequestOptions, Sampling, ToolCall
@@ -29,10 +30,10 @@ from energy_guard.tools import (
     chosen,
     instructed,
     instructions,
-    name_of,
     result_told,
     said,
     schema_told,
+    schemas_of,
 )
 
 _SAMPLING: Final = (
@@ -46,17 +47,17 @@ class Wanted:
     """What a client wants.
 
     requests: one a choice. copies: how many in a row are the same. chat: whether answers are
-    messages. tools: names of functions that an answer may call. forced: it must call one.
-    structured: text cannot stand for it. logprobs: whether every token is listed. signals: whether
-    it is listed with what the guard measured. beginning: token ids that the answer begins with;
-    none for an answer that the model begins. stream: None for one response. usage: whether a
-    stream ends with the number of tokens.
+    messages. tools: functions that an answer may call, with the schemas of their arguments.
+    forced: it must call one. structured: text cannot stand for it. logprobs: whether every token
+    is listed. signals: whether it is listed with what the guard measured. beginning: token ids that
+    the answer begins with; none for an answer that the model begins. stream: None for one response.
+    usage: whether a stream ends with the number of tokens.
     """
 
     requests: tuple[Request, ...]
     chat: bool
     copies: int = 1
-    tools: tuple[str, ...] = ()
+    tools: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     forced: bool = False
     structured: bool = False
     logprobs: bool = False
@@ -109,7 +110,7 @@ def wanted_of_chat(
         requests=_choices(Request.chat(told, **options), body.n, settings),
         chat=True,
         copies=body.n or 1,
-        tools=tuple(map(name_of, forced or tools)),
+        tools=schemas_of(forced or tools),
         forced=bool(forced),
         structured=schema is not None,
         logprobs=bool(body.logprobs),

@@ -101,7 +101,7 @@ def answering(guard: Guard, folder: Folder, retry_with: int = 3) -> Runnable[Ask
         RunnableLambda(answer),
         guard.policy.model_copy(update={"retries": int(retries)}),
         more=(lambda asked, error: {**asked, "k": retry_with}) if retries else None,
-        abstention=lambda result: Reply(result.text, (), result.verdict, result.reason),
+        abstention=lambda result: Reply(result.text, (), result.verdict, result.unquoted_reason),
     )
 
 

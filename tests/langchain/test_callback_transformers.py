@@ -57,7 +57,8 @@ def watched(handler: Any) -> Any:
 
 def test_a_chat_is_judged(chat: Any) -> None:
     plain = chat.invoke("Hello")
-    answer = chat.invoke("Hello", watched(EnergyGuardCallbackHandler(chat, SHOWS)))
+    handler = EnergyGuardCallbackHandler(chat, SHOWS, details="full")
+    answer = chat.invoke("Hello", watched(handler))
     assert answer.content == plain.content
     assert answer.content.endswith(answer.response_metadata["energy_guard"]["answer"])
 
@@ -91,7 +92,7 @@ def test_several_prompts_go_one_by_one(text: Any) -> None:
 
 
 def test_concurrent_runs_are_queued(text: Any) -> None:
-    handler = AsyncEnergyGuardCallbackHandler(text, SHOWS)
+    handler = AsyncEnergyGuardCallbackHandler(text, SHOWS, details="full")
 
     async def several() -> list[Any]:
         asked = [text.agenerate([f"Say {n}"], callbacks=[handler]) for n in range(5)]

@@ -58,10 +58,12 @@ class Heard(BaseCallbackHandler):
 
 
 def saying(*answers: str, p: float = 0.9, policy: Policy | None = None, **settings: Any) -> Any:
-    """A model that says these answers, a token a word."""
+    """A model that says these answers, a token a word, to whoever can take words back."""
     words = [answer.replace(" ", "\0 ").split("\0") for answer in answers]
     scripts = [[(word, p) for word in answer if word] for answer in words]
-    return ChatEnergyGuard.of(Scripted.saying(*scripts), policy or SHOWING, **settings)
+    return ChatEnergyGuard.of(
+        Scripted.saying(*scripts), policy or SHOWING, **{"streaming_mode": "live"} | settings
+    )
 
 
 def added(chunks: list[Any]) -> Any:
@@ -103,7 +105,7 @@ def _v3(model: Any) -> BaseMessage:
 @pytest.mark.parametrize("mode", ["live", "hold"])
 @pytest.mark.parametrize("way", WAYS)
 def test_the_metadata_is_the_same_in_every_way(demo: LlamaCpp, way: str, mode: str) -> None:
-    model = ChatEnergyGuard.of(demo, SHOWING, max_tokens=24, streaming_mode=mode)
+    model = ChatEnergyGuard.of(demo, SHOWING, max_tokens=24, streaming_mode=mode, details="full")
     demo.engine.reset()  # a prefix in the cache changes the numbers a little
     expected = model.invoke(QUESTION)
     demo.engine.reset()
@@ -119,7 +121,7 @@ def test_the_metadata_is_the_same_in_every_way(demo: LlamaCpp, way: str, mode: s
 
 def test_a_thousand_chunks_are_merged() -> None:
     text = " ".join(f"w{i % 50}" for i in range(1000))
-    model = saying(text, text, max_tokens=2000)
+    model = saying(text, text, max_tokens=2000, details="full")
     chunks = list(model.stream("?"))
     assert len(chunks) == 1001
     full = added(chunks)
@@ -148,7 +150,7 @@ class TestWithheld:
         message = saying("Paris", policy=WITHHOLDING).invoke("?")
         block = message.response_metadata["energy_guard"]
         assert message.text == WITHHOLDING.abstention_text
-        assert (block["shown"], block["answer"]) == (False, None)
+        assert (block["shown"], block["verdict"]) == (False, "abstain")
         assert (block["p_wrong"], block["p_wrong_from"], block["calibrated"]) == (None, None, False)
 
     def test_a_live_stream_is_retracted(self) -> None:
@@ -158,7 +160,8 @@ class TestWithheld:
         assert "".join(c.text for c in chunks[:-1]) == "It is Paris"
         assert chunks[-1].text == "\n\n" + WITHHOLDING.abstention_text
         assert heard.names == ["energy_guard_retracted", "energy_guard_decision"]
-        assert heard.events[0][1]["text"] == "It is Paris"
+        assert heard.events[0][1]["characters"] == len("It is Paris")
+        assert "Paris" not in repr(heard.events)
         # LangChain adds the chunks up for its end event: docs/langchain.md says so.
         assert heard.ends == ["It is Paris\n\n" + WITHHOLDING.abstention_text]
 
@@ -201,16 +204,15 @@ class TestWithheld:
     def test_a_retry_follows_in_the_stream_and_alone_in_the_message(self) -> None:
         policy = Policy(detector="nll:max", warn=0.1, abstain=0.5, retries=1)
         backend = [[("Ly", 0.3), ("on", 0.9)], [("Par", 0.95), ("is", 0.95)]]
-        model = ChatEnergyGuard.of(Scripted.saying(*backend * 2), policy)
+        model = ChatEnergyGuard.of(Scripted.saying(*backend * 2), policy, streaming_mode="live")
         assert model.invoke("?").content == "Paris"
         heard = Heard()
         full = added(list(model.stream("?", {"callbacks": [heard]})))
         assert full.content == "Lyon\n\nParis"
-        assert full.response_metadata["energy_guard"]["text"] == "Paris"
         assert full.response_metadata["energy_guard"]["attempts"] == 2
-        assert next((n, d.get("text")) for n, d in heard.events) == (
+        assert next((n, d.get("characters")) for n, d in heard.events) == (
             "energy_guard_retracted",
-            "Lyon",
+            len("Lyon"),
         )
 
     @pytest.mark.model
@@ -269,7 +271,7 @@ class TestConcurrency:
             evaluate(tokens)
 
         monkeypatch.setattr(demo.engine, "eval", counting)
-        model = ChatEnergyGuard.of(demo, SHOWING, max_tokens=400)
+        model = ChatEnergyGuard.of(demo, SHOWING, max_tokens=400, streaming_mode="live")
         at_cancel = 0
 
         async def read() -> None:
@@ -374,7 +376,8 @@ class TestFreeTools:
     TAGGED = 'Let me see. <tool_call>{"name": "lambda_tool", "arguments": {"city": "Rome"}}'
 
     def test_a_call_is_read_and_its_arguments_are_scored(self) -> None:
-        message = saying(self.TAGGED).bind_tools([lambda_tool]).invoke("Weather in Rome?")
+        model = saying(self.TAGGED, details="full").bind_tools([lambda_tool])
+        message = model.invoke("Weather in Rome?")
         assert [(c["name"], c["args"]) for c in message.tool_calls] == [
             ("lambda_tool", {"city": "Rome"})
         ]

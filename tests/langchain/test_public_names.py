@@ -27,11 +27,14 @@ def test_the_parameters_that_callers_name() -> None:
 
     rules = {"model", "policy", "detector", "locator", "profile"}
     assert parameters(ChatEnergyGuard.of) == {*rules, "fallback", "log", "settings"}
-    assert parameters(EnergyGuardCallbackHandler) == {*rules, "raise_error", "wait_s"}
-    assert parameters(guarded) == {*rules, "runnable", "fallback", "more", "abstention"}
+    assert parameters(EnergyGuardCallbackHandler) == {*rules, "raise_error", "wait_s", "details"}
+    assert parameters(guarded) == {
+        *(*rules, "runnable", "fallback", "more", "abstention", "details"),
+    }
 
 
 def test_the_settings_that_callers_name() -> None:
     sampling = {"temperature", "top_p", "top_k", "min_p", "repeat_penalty", "seed"}
     settings = {*sampling, "max_tokens", "stop", "timeout", "streaming", "streaming_mode"}
+    settings |= {"details", "refusal_block"}
     assert ChatEnergyGuard.model_fields.keys() >= {"guard", *settings}

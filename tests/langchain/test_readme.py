@@ -39,7 +39,7 @@ def test_its_code_runs_with_a_model_that_has_no_profile(
     monkeypatch.setattr(ChatEnergyGuard, "of", scripted)
     exec(CODE, {})
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("Paris | accept | nll:max of the exact answer “Paris”")
+    assert first.startswith("Paris | accept | nll:max of the exact answer is 0.03")
     assert second.startswith("I am not sure enough to answer that. | abstain | nll:max of")
 
 

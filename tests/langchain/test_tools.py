@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
-from langchain_energy_guard import ChatEnergyGuard
+from langchain_energy_guard import ChatEnergyGuard, guarded
 from langchain_energy_guard.errors import AnswerWithheldError
 
 from energy_guard import Policy
@@ -20,13 +20,14 @@ from energy_guard.tools import UNREAD
 SHOWING = Policy(detector="nll:max", warn=5.0, unscored="show")
 
 
-def add(x: int = 0, y: int = 0) -> int:
+def add(x: int = 0, y: int = 0, arguments: dict[str, int] | None = None) -> int:
     """Add two numbers."""
-    return x + y
+    return x + y + len(arguments or {})
 
 
 def answered(*pieces: str) -> AIMessage:
-    model = ChatEnergyGuard.of(Scripted.saying([(piece, 0.9) for piece in pieces]), SHOWING)
+    script = Scripted.saying([(piece, 0.9) for piece in pieces])
+    model = ChatEnergyGuard.of(script, SHOWING, details="full")
     return model.bind_tools([add]).invoke("?")
 
 
@@ -141,16 +142,73 @@ def test_reasoning_is_not_streamed() -> None:
 CALL = '{"name": "add", "arguments": {"x": 1}}'
 
 
+WRITTEN = {
+    "doubled braces": ("{" + CALL + "}", ""),
+    "fence": (f"```json\n{CALL}\n```", ""),
+    "fence without a name": (f"```\n{CALL}\n```\n", ""),
+    "<tools>": (f"<tools>\n{CALL}\n</tools>", ""),
+    "behind words": (f"Sure, I add them.\n{CALL}", "Sure, I add them."),
+    "behind words with brackets": (f"Sure (see [1]).\n{CALL}", "Sure (see [1])."),
+    "fence behind words": (f"Sure.\n\n```json\n{CALL}\n```\n", "Sure."),
+    "doubled braces behind words": ("Sure.\n{" + CALL + "}", "Sure."),
+    "behind reasoning": (f"<think>Hm.</think>{CALL}", ""),
+    "doubled braces in tags": (f"<tool_call>\n{{{CALL}}}\n</tool_call>", ""),
+    "fence in tags": (f"<tool_call>\n```json\n{CALL}\n```\n</tool_call>", ""),
+}
+
+
+@pytest.mark.parametrize("form", WRITTEN)
+def test_a_call_is_read_as_models_write_it(form: str) -> None:
+    answer, beside = WRITTEN[form]
+    message = answered(answer)
+    assert [(call["name"], call["args"]) for call in message.tool_calls] == [("add", {"x": 1})]
+    assert message.invalid_tool_calls == []
+    assert message.content == beside
+
+
+OTHER_CALL = CALL.replace("1", "2")
+
+
 @pytest.mark.parametrize(
     "answer",
     [
-        "{" + CALL + "}",
-        f"```json\n{CALL}\n```",
-        f"<tools>\n{CALL}\n</tools>",
-        f"Sure.\n{CALL}",
-        f"{CALL}\n{CALL}",
-        f"<tool_call>\n{{{CALL}}}\n</tool_call>",
+        f"{CALL}\n{OTHER_CALL}",
+        f"{CALL} {OTHER_CALL}\n",
+        f"{{{CALL}}}\n{{{OTHER_CALL}}}",
+        f"Both.\n```json\n{CALL}\n{OTHER_CALL}\n```",
+        f"```json\n{CALL}\n```\n\n```json\n{OTHER_CALL}\n```",
+        f"<tools>\n{CALL}\n</tools>\n<tools>{OTHER_CALL}</tools>",
+        f"<tool_call>\n{CALL}\n{OTHER_CALL}\n</tool_call>",
+        f"[{CALL}, {OTHER_CALL}]",
+    ],
+)
+def test_several_calls_are_several(answer: str) -> None:
+    message = answered(answer)
+    assert [call["args"] for call in message.tool_calls] == [{"x": 1}, {"x": 2}]
+    assert message.invalid_tool_calls == []
+    assert scored(message) == [{"x": "1"}, {"x": "2"}]
+
+
+@pytest.mark.parametrize("before", ["{", "```json\n", "<tools>", "Sure.\n", "<tool_call>{"])
+def test_the_values_of_a_call_are_judged_in_every_form(before: str) -> None:
+    after = {"{": "}", "```json\n": "\n```", "<tools>": "</tools>", "<tool_call>{": "}</tool_call>"}
+    said = [before, ONE, "900", "}}", after.get(before, "")]
+    assert called(*said).tool_calls[0]["args"] == {"x": 900}
+    with pytest.raises(AnswerWithheldError):
+        called(*said[:2], ("900", 0.1), *said[3:])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
         CALL[:-1],
+        "{" + CALL,
+        f"I would write {CALL}",
+        f"{CALL}\nThat is all.",
+        f"```json\n{CALL}\n```\nThat is all.",
+        f'{{"plan": [\n{CALL}\n]}}',
+        f'{{"plan": [\n{CALL}',
+        f'{{"name": "note", "arguments": {{"of":\n{CALL}',
     ],
 )
 def test_a_call_that_cannot_be_read_is_no_answer(answer: str) -> None:
@@ -160,10 +218,38 @@ def test_a_call_that_cannot_be_read_is_no_answer(answer: str) -> None:
     assert message.content == ""
 
 
-def test_a_call_that_cannot_be_read_is_told_of_beside_one_that_can() -> None:
-    message = answered(f"<tool_call>{CALL}</tool_call>\n<tool_call>{{{CALL}}}</tool_call>")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"<tool_call>{CALL}</tool_call>\n<tool_call>or {CALL}</tool_call>",
+        f"Maybe {CALL} or\n{CALL}",
+        f"{CALL},\n{CALL}",
+    ],
+)
+def test_a_call_that_cannot_be_read_is_told_of_beside_one_that_can(answer: str) -> None:
+    message = answered(answer)
     assert [call["args"] for call in message.tool_calls] == [{"x": 1}]
-    assert len(message.invalid_tool_calls) == 1
+    assert [call["error"] for call in message.invalid_tool_calls] == [UNREAD]
+    assert message.content == ""
+
+
+@pytest.mark.parametrize("details", ["summary", "none"])
+@pytest.mark.parametrize(
+    "answer", [CALL[:-1], CALL.replace("add", "sub"), CALL.replace("1", '"1"')]
+)
+def test_a_call_that_is_not_carried_out_is_never_accepted(answer: str, details: Any) -> None:
+    model = ChatEnergyGuard.of(Scripted.saying([(answer, 0.99)] * 1), SHOWING, details=details)
+    bound = model.bind_tools([add])
+    message = bound.invoke("?")
+    block = message.response_metadata["energy_guard"]
+    assert (block["verdict"], block["shown"]) == ("unscored", False)
+    assert block.get("reason", "not carried out").count("not carried out") == 1
+    assert message.invalid_tool_calls and not message.content
+
+
+def test_a_guarded_chain_may_end_with_a_call_that_is_not_carried_out() -> None:
+    bound = ChatEnergyGuard.of(Scripted.saying([(CALL[:-1], 0.9)]), SHOWING).bind_tools([add])
+    assert guarded(bound, SHOWING).invoke("?").invalid_tool_calls
 
 
 @pytest.mark.parametrize("answer", ['{"name": "Oslo"}', "Use add with arguments.", "add(1)"])
@@ -180,6 +266,10 @@ NO_CALLS = [
     ('{"name": "add", "arguments": null}', "the call of add has no object of arguments"),
     ('{"name": "add", "arguments": "1 and 2"}', "the call of add has no object of arguments"),
     ('{"name": "add", "arguments": "[1, 2]"}', "the call of add has no object of arguments"),
+    ('{"name": "add", "arguments": {"x": "1"}}', "$.x is not of the type 'integer'"),
+    ('{"name": "add", "arguments": {"z": 1}}', "there is no argument z"),
+    ('{"name": "add", "parameters": {"type": "object", "properties": {}}}', "no argument prop"),
+    (r'{"name": "add", "arguments": "{\"x\": 1.5}"}', "$.x is not of the type 'integer'"),
     ('{"name": "add", "arguments": {"x": NaN}}', "NaN is no value of JSON"),
     ('{"name": "add", "arguments": {"x": -Infinity}}', "-Infinity is no value of JSON"),
     ('{"name": "add", "arguments": {"x": [1e999]}}', "a number in it is too large"),
@@ -204,6 +294,21 @@ def test_json_that_is_no_good_call_of_a_tool_is_neither_made_nor_shown(
     [told] = message.invalid_tool_calls
     assert error in str(told["error"])
     assert written in str(told["args"])
+
+
+@pytest.mark.parametrize("form", ["{}", "[{}]", TAGS])
+def test_a_call_without_an_argument_that_it_needs_is_not_made(form: str) -> None:
+    def pay(to: str) -> str:
+        """Pay somebody."""
+        return to
+
+    written = form.replace("{}", '{"name": "pay", "arguments": {}}')
+    script = Scripted.saying([(written, 0.9)])
+    message = ChatEnergyGuard.of(script, SHOWING).bind_tools([pay]).invoke("?")
+    assert message.tool_calls == []
+    assert [call["error"] for call in message.invalid_tool_calls] == [
+        "the arguments of pay do not fit: $ lacks to"
+    ]
 
 
 @pytest.mark.parametrize("other", ['{"foo": 1}', "7", '"add"', '{"arguments": {"x": 1}}'])
@@ -253,3 +358,15 @@ def test_a_call_beside_tags_that_cannot_be_read_is_not_shown() -> None:
 def test_json_that_is_not_meant_as_a_call_is_an_answer(answer: str) -> None:
     message = answered(answer)
     assert (message.content, message.tool_calls, message.invalid_tool_calls) == (answer, [], [])
+
+
+def test_tags_in_an_argument_of_a_forced_call_are_its_text() -> None:
+    def note(text: str) -> str:
+        """Note a text."""
+        return text
+
+    written = json.dumps({"name": "note", "arguments": {"text": TAGS.replace("{}", "go")}})
+    model = ChatEnergyGuard.of(Scripted.saying([(written, 0.9)]), SHOWING)
+    message = model.bind_tools([note], tool_choice="any").invoke("?")
+    assert [call["args"] for call in message.tool_calls] == [{"text": TAGS.replace("{}", "go")}]
+    assert message.invalid_tool_calls == []

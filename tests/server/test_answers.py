@@ -154,9 +154,18 @@ def test_a_call_is_a_call_with_the_scores_of_its_arguments() -> None:
     assert scored["arguments"]["city"]["score"] == pytest.approx(0.0305, abs=1e-4)
 
 
-def test_a_call_in_a_form_that_cannot_be_read_is_no_answer() -> None:
+def test_a_call_in_a_fence_is_a_call() -> None:
     fenced = [("```json\n", 0.99), *CALL, ("\n```", 0.99)]
-    data = told(fenced, policy=LAX, tools=[TOOL]).json()
+    [choice] = told(fenced, policy=LAX, tools=[TOOL]).json()["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    assert json.loads(choice["message"]["tool_calls"][0]["function"]["arguments"]) == {
+        "city": "Paris"
+    }
+
+
+def test_a_call_in_a_form_that_cannot_be_read_is_no_answer() -> None:
+    described = [("I would write ", 0.99), *CALL]
+    data = told(described, policy=LAX, tools=[TOOL]).json()
     [choice] = data["choices"]
     assert choice["finish_reason"] == "content_filter"
     assert choice["message"]["content"] is None and choice["message"]["refusal"]

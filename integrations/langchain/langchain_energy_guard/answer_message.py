@@ -1,14 +1,14 @@
 """A guard's result → the message that LangChain gets, and the last chunk of its stream.
 
-An abstention is a text like any other in `content`. Whoever asks for `content_blocks` finds a
-refusal beside it, if LangChain has such blocks: its middleware goes by that.
+An abstention is a text like any other in `content`, under every version of LangChain. Whoever has
+asked for a refusal finds one beside it in `content_blocks`, if LangChain has such blocks.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages import content as blocks
@@ -22,8 +22,11 @@ from energy_guard.tool_calls import passed_values
 from langchain_energy_guard.chat_request import ChatRequest
 from langchain_energy_guard.guarded_call import is_guarded
 from langchain_energy_guard.inside_guarded import withheld_error
-from langchain_energy_guard.metadata import KEY, PROVIDER, Details, response_metadata, usage
+from langchain_energy_guard.metadata import KEY, PROVIDER, Carried, response_metadata, usage
 from langchain_energy_guard.tools import ToolCalls, read_calls
+
+_NO_CALL: Final = "the answer is a call that is not carried out: see invalid_tool_calls"
+"""Why such an answer is none, however sure the model was of its words."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +39,14 @@ class AnswerMessage:
     usage: UsageMetadata
 
     @classmethod
-    def of(
-        cls, result: Result, asked: ChatRequest, scorer: Scorer, details: Details = "shown"
-    ) -> Self:
+    def of(cls, result: Result, asked: ChatRequest, scorer: Scorer, carried: Carried) -> Self:
         """Read a guard's result.
 
         Args:
             result: the final one.
             asked: which calls the answer may make, and whether text can stand for it.
             scorer: gives every argument of a call its score.
-            details: how much the message carries beside its content.
+            carried: what the message carries beside its content.
 
         Raises:
             AnswerWithheldError: if the answer is withheld and no text can stand for it, or if a
@@ -61,8 +62,14 @@ class AnswerMessage:
         content = result.text
         if calls and result.shown:
             content = "" if asked.forced else calls.text
-        carried = response_metadata(result, calls.details, details)
-        return cls(content, calls, carried, usage(result))
+        beside = response_metadata(result, calls.details, carried.details)
+        if calls.invalid and not calls.calls and result.shown:
+            beside[KEY] |= {"verdict": "unscored", "shown": False}
+            if carried.details != "none":
+                beside[KEY]["reason"] = _NO_CALL
+        if carried.refusal and not result.shown:
+            beside[KEY]["refusal"] = _refusal(result, carried)
+        return cls(content, calls, beside, usage(result))
 
     def message(self) -> AIMessage:
         """Return the answer as a message."""
@@ -95,19 +102,19 @@ class AnswerMessage:
         )
 
 
-def _blocks(message: AIMessage) -> list[blocks.ContentBlock]:
-    """The blocks of a message that a ChatEnergyGuard made, with the refusal of one that abstains.
+def _refusal(result: Result, carried: Carried) -> str:
+    """Why there is no answer, without words of it; nothing more if no texts are to be carried."""
+    plain = carried.details == "none"
+    return "the answer is withheld" if plain else result.unquoted_reason
 
-    Its reason has no words of the answer, and is missing where the metadata has no texts.
-    """
+
+def _blocks(message: AIMessage) -> list[blocks.ContentBlock]:
+    """The blocks of a message that a ChatEnergyGuard made, with its refusal if it carries one."""
     carried = message.response_metadata
     plain = {name: value for name, value in carried.items() if name != "model_provider"}
     found = message.model_copy(update={"response_metadata": plain}).content_blocks
-    block = carried.get(KEY) or {}
-    if block.get("shown") is False and hasattr(blocks, "RefusalContentBlock"):  # from 1.7.5
-        reason = "the answer is withheld"
-        if block.get("reason") is not None and block.get("answer") is None:
-            reason = block["reason"]
+    reason = (carried.get(KEY) or {}).get("refusal")
+    if reason is not None and hasattr(blocks, "RefusalContentBlock"):  # from 1.7.5
         refusal: Any = {"type": "refusal", "refusal": reason}
         found = [*found, refusal]
     return found

@@ -18,7 +18,7 @@ from langchain_energy_guard.answer_stream import AnswerStream, StreamingMode
 from langchain_energy_guard.chat_request import ChatRequest
 from langchain_energy_guard.custom_events import CustomEvent
 from langchain_energy_guard.errors import PromptOverflowError
-from langchain_energy_guard.metadata import Details
+from langchain_energy_guard.metadata import Carried
 from langchain_energy_guard.run_handlers import RunHandlers
 
 
@@ -44,7 +44,7 @@ class AnswerRun:
         handlers: RunHandlers,
         *,
         mode: StreamingMode,
-        details: Details,
+        carried: Carried,
         whole: bool = False,
     ) -> None:
         self._guard = guard
@@ -53,7 +53,7 @@ class AnswerRun:
         # Decisions on the attempts before the last one come with a stream alone.
         self._whole = whole and not guard.policy.retries
         mode = "hold" if whole else mode
-        self._stream = AnswerStream(asked, guard.detector, handlers.run_id, mode, details)
+        self._stream = AnswerStream(asked, guard.detector, handlers.run_id, mode, carried)
         # The same for the chunks and for the message: LangGraph shows it once then.
         self._id = None if handlers.run_id is None else f"lc_run--{handlers.run_id}"
 
@@ -94,14 +94,15 @@ class AnswerRun:
             if self._whole:
                 yield Done(self._guard.ask(self._request))
             else:
-                yield from self._guard.stream(self._request)
+                yield from self._guard.stream(self._request, release=self._stream.release)
 
     async def _aevents(self) -> AsyncGenerator[GuardEvent, None]:
         with _overflow_told():
             if self._whole:
                 yield Done(await self._guard.aask(self._request))
                 return
-            async with aclosing(self._guard.astream(self._request)) as events:
+            release = self._stream.release
+            async with aclosing(self._guard.astream(self._request, release=release)) as events:
                 async for event in events:
                     yield event
 

@@ -25,7 +25,7 @@ from langchain_energy_guard.custom_events import CustomEvent
 from langchain_energy_guard.engine_queue import Owner, running_here
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
 from langchain_energy_guard.event_origin import in_own_loop, last_origin, note_origin
-from langchain_energy_guard.metadata import KEY, metadata
+from langchain_energy_guard.metadata import KEY, Details, metadata
 from langchain_energy_guard.watched_model import WatchedModel
 from langchain_energy_guard.watched_run import RunDecision, WatchedRun, may_withhold
 
@@ -51,6 +51,7 @@ class _Handling:
         profile: Profile | Literal["auto"] | None = "auto",
         raise_error: bool = True,
         wait_s: NotNegative = DEFAULT_WAIT_S,
+        details: Details = "summary",
     ) -> None:
         # `guarded` gives a handler for each kind of run, and both the same watched model.
         self._paired = isinstance(model, WatchedModel)
@@ -61,6 +62,7 @@ class _Handling:
         )
         self.raise_error = raise_error
         self._wait_s = wait_s
+        self._details = details
         self._runs: dict[UUID, WatchedRun] = {}
         self.check(self.watched.judge.policy)
 
@@ -111,7 +113,7 @@ class _Handling:
             decided = run.decide(any(getattr(m, "tool_calls", None) for m in messages))
             failing.pop_all()
         for generation in generations:
-            _write(generation, decided)
+            _write(generation, metadata(decided.result, details=self._details))
         if not new:
             return decided, []
         _log(decided)
@@ -123,7 +125,8 @@ class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
 
     model: the chain's ChatLlamaCpp, LlamaCpp, HuggingFacePipeline or ChatHuggingFace, or its
     engine; it is left as it was found. policy, detector, locator, profile: as `Guard` takes them.
-    wait_s: how long a run waits for the engine. A decision is an event, stands in
+    wait_s: how long a run waits for the engine. details: how much of a result the answer's message
+    carries, see docs/langchain.md. A decision is an event, stands in
     `response_metadata["energy_guard"]`, and ends the run if the policy withholds the answer:
     with AnswerWithheldError, or AnswerRetryError if it wants another attempt.
 
@@ -301,21 +304,20 @@ def _is_last(chunk: Any) -> bool:
     return getattr(message, "chunk_position", None) == "last"
 
 
-def _write(generation: Generation, decided: RunDecision) -> None:
-    """Put the verdict and the signals where whoever gets the answer finds them."""
+def _write(generation: Generation, block: dict[str, Any]) -> None:
+    """Put the verdict where whoever gets the answer finds it."""
     if isinstance(generation, ChatGeneration):
-        generation.message.response_metadata[KEY] = metadata(decided.result)
+        generation.message.response_metadata[KEY] = block
     else:
-        info = generation.generation_info or {}
-        generation.generation_info = {**info, KEY: metadata(decided.result)}
+        generation.generation_info = {**(generation.generation_info or {}), KEY: block}
 
 
 def _events(decided: RunDecision, run_id: UUID) -> list[CustomEvent]:
     result = decided.result
     events = [custom_events.decision(result, decided.move, run_id)]
     if isinstance(decided.move, Again) or not result.shown:
-        text = result.attempts[-1].trace.text
-        events.append(custom_events.retracted(text, result.unquoted_reason, run_id))
+        written = len(result.attempts[-1].trace.text)
+        events.append(custom_events.retracted(written, result.unquoted_reason, run_id))
     return events
 
 
@@ -326,7 +328,7 @@ def _log(decided: RunDecision) -> None:
     elif not result.shown:
         logger.info("withheld: %s", result.unquoted_reason)
     elif result.warning is not None:
-        logger.warning("%s (%s)", result.warning, result.reason)
+        logger.warning("%s (%s)", result.warning, result.unquoted_reason)
 
 
 def _conclude(run: WatchedRun, decided: RunDecision) -> None:

@@ -38,7 +38,7 @@ from langchain_energy_guard.answer_stream import StreamingMode
 from langchain_energy_guard.cache_key import cache_key
 from langchain_energy_guard.chat_request import SAMPLING, chat_request
 from langchain_energy_guard.inside_guarded import guard_here
-from langchain_energy_guard.metadata import Details
+from langchain_energy_guard.metadata import Carried, Details
 from langchain_energy_guard.middleware_calls import is_of_middleware, judge_for_call
 from langchain_energy_guard.partner_models import engine_of, settings_of
 from langchain_energy_guard.run_handlers import RunHandlers
@@ -59,16 +59,18 @@ class ChatEnergyGuard(CountingChatModel):
 
     guard: with its model and its rules; `ChatEnergyGuard.of` makes it from a model. temperature
     0 is greedy; seed None draws a fresh seed. timeout: for one answer, in seconds. streaming_mode:
-    live gives text at once, with the verdict on the last chunk and a retraction if the text
-    was not the answer; hold gives nothing before the verdict.
+    hold gives nothing before the verdict, sentence a sentence that would be shown by itself, live
+    text at once; of the latter two a retraction says if the text was not the answer. The verdict is
+    on the last chunk.
 
     Passages that the answer should rest on are blocks of type "text-plain" of the last message.
 
     An answer that is shown is the message's content, unaltered; one that is withheld is replaced
     by the policy's abstention, and is an AnswerWithheldError if structured output or a tool
     call is expected. The verdict and all numbers are in `response_metadata["energy_guard"]`.
-    details: how much stands there. shown has everything but the words of an answer that is
-    withheld, and full has those, too; summary has no lists with an entry a token, none no texts.
+    details: how much stands there: summary has no words of any answer and no lists with an entry a
+    token, full has all, those of an answer that is withheld included, none has no texts at all.
+    refusal_block: whether `content_blocks` of an abstention has a refusal beside the text.
 
     >>> from energy_guard.backends import Scripted
     >>> model = ChatEnergyGuard.of(Scripted.saying([("Par", 0.97), ("is", 0.99)]))
@@ -89,8 +91,9 @@ class ChatEnergyGuard(CountingChatModel):
     stop: list[str] | None = None
     timeout: Positive | None = None
     streaming: bool = False
-    streaming_mode: StreamingMode = "live"
-    details: Details = "shown"
+    streaming_mode: StreamingMode = "hold"
+    details: Details = "summary"
+    refusal_block: bool = False
 
     def __init__(self, **settings: Any) -> None:
         """Make one; InputError names a setting that has another value than it can have."""
@@ -154,7 +157,7 @@ class ChatEnergyGuard(CountingChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         """What an answer depends on: LangChain's cache goes by it."""
-        names = (*SAMPLING, "max_tokens", "timeout", "stop", "details")
+        names = (*SAMPLING, "max_tokens", "timeout", "stop", "details", "refusal_block")
         return {name: getattr(self, name) for name in names} | cache_key(guard_here(self.guard))
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
@@ -340,8 +343,8 @@ class ChatEnergyGuard(CountingChatModel):
             asked = replace(asked, structured=True)
             guard = guard.with_judge(judge_for_call(guard.judge, handlers.metadata))
         mode = "hold" if hold else self.streaming_mode
-        details = self.details
-        return AnswerRun(guard, asked, handlers, mode=mode, details=details, whole=whole)
+        carried = Carried(self.details, self.refusal_block)
+        return AnswerRun(guard, asked, handlers, mode=mode, carried=carried, whole=whole)
 
     def _listened(
         self, config: RunnableConfig | None, async_api: bool, options: dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from langchain_core.messages import BaseMessage
@@ -16,8 +16,8 @@ from energy_guard.tools import (
     chosen,
     instructed,
     instructions,
-    name_of,
     schema_told,
+    schemas_of,
 )
 from langchain_energy_guard.inside_guarded import deadline_here
 from langchain_energy_guard.messages import passages_of, turns
@@ -32,12 +32,12 @@ _OTHERS: Final = ("stream", "tools", "tool_choice", "response_format", "grammar"
 class ChatRequest:
     """A request, and what its answer has to be.
 
-    tools: names of the functions that the answer may call. forced: it must call one.
-    structured: text cannot stand for the answer.
+    tools: the functions that the answer may call, with the schemas of their arguments. forced: it
+    must call one. structured: text cannot stand for the answer.
     """
 
     request: Request
-    tools: tuple[str, ...] = ()
+    tools: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     forced: bool = False
     structured: bool = False
 
@@ -83,8 +83,8 @@ def chat_request(
         max_tokens=given["max_tokens"],
         deadline=deadline_here(given.get("timeout")),
     )
-    names = tuple(map(name_of, forced or tools))
-    return ChatRequest(request, names, bool(forced), constraint is not None)
+    called = schemas_of(forced or tools)
+    return ChatRequest(request, called, bool(forced), constraint is not None)
 
 
 def _constraint(

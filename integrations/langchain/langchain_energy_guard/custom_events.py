@@ -1,12 +1,14 @@
 """The custom events: their names, what they carry, and how they are sent.
 
-They show in `astream_events` and reach every handler's `on_custom_event`. A custom event belongs
-to the run around the model, so that a model that is called without a chain has none.
+They show in `astream_events`, reach every handler's `on_custom_event`, and are in the `custom`
+stream of a LangGraph that runs around. To LangChain a custom event belongs to the run around the
+model, so that a model that is called without a chain has none.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +24,9 @@ DECISION: Final = "energy_guard_decision"
 
 RETRACTED: Final = "energy_guard_retracted"
 """Text that was streamed is not the answer."""
+
+PROGRESS: Final = "energy_guard_progress"
+"""An answer that is held is being written."""
 
 RETRY: Final = "energy_guard_retry"
 """`guarded` asks again."""
@@ -44,17 +49,36 @@ class CustomEvent:
     data: Payload
 
 
+@dataclass
+class Progress:
+    """How far an answer that is held has come. attempt: its number, from 1 on."""
+
+    run_id: object
+    attempt: int = 0
+    tokens: int = 0
+
+    def begin(self) -> None:
+        """Begin the next attempt."""
+        self.attempt, self.tokens = self.attempt + 1, 0
+
+    def event(self) -> CustomEvent:
+        """PROGRESS: no word of the answer, only how long it is by now."""
+        data = {"run_id": str(self.run_id), "attempt": self.attempt, "tokens": self.tokens}
+        return CustomEvent(PROGRESS, data)
+
+
 def decision(result: Result, move: Move | None, run_id: object) -> CustomEvent:
     """DECISION; its `move` is a verdict, or "retry" with the changes demanded.
 
     move: None if the result is final.
 
     attempt: the number of this attempt. kept: of the least risky one so far, whose score, span
-    and reason these are. An answer that is not shown is not quoted.
+    and reason these are. No answer is quoted, whether it is shown or not: a graph's stream goes to
+    browsers, past whatever takes words out of messages.
     """
     again = move if isinstance(move, Again) else None
     shown = result.shown and again is None
-    reason = result.reason if shown else result.unquoted_reason
+    reason = result.unquoted_reason
     data = {
         "run_id": str(run_id),
         "move": "retry" if again else result.verdict,
@@ -65,7 +89,7 @@ def decision(result: Result, move: Move | None, run_id: object) -> CustomEvent:
         "calibrated": result.calibrated,
         "score": _finite(result.score),
         "detector": result.detector,
-        "span": _span(result, with_words=shown),
+        "span": result.span and {"start": result.span.start, "end": result.span.end},
         "attempt": len(result.attempts),
         "kept": 1 + [attempt is result.kept for attempt in result.attempts].index(True),
         "finish_reason": result.attempts[-1].trace.finish_reason,
@@ -75,9 +99,13 @@ def decision(result: Result, move: Move | None, run_id: object) -> CustomEvent:
     return CustomEvent(DECISION, data)
 
 
-def retracted(text: str, reason: str, run_id: object) -> CustomEvent:
-    """RETRACTED: this text is not the answer, and why."""
-    return CustomEvent(RETRACTED, {"run_id": str(run_id), "text": text, "reason": reason})
+def retracted(characters: int, reason: str, run_id: object) -> CustomEvent:
+    """RETRACTED: so many of the last characters are not the answer, and why.
+
+    Who has streamed them knows the words; nobody else is to hear them.
+    """
+    data = {"run_id": str(run_id), "characters": characters, "reason": reason}
+    return CustomEvent(RETRACTED, data)
 
 
 def retry(error: AnswerRetryError) -> CustomEvent:
@@ -104,14 +132,28 @@ def ended(error: AnswerWithheldError, asks_fallback: bool) -> CustomEvent:
 
 def dispatch(event: CustomEvent) -> None:
     """Send an event from the run around; nobody can hear it if there is none."""
+    to_graph(event)
     if _heard():
         dispatch_custom_event(event.name, event.data)
 
 
 async def adispatch(event: CustomEvent) -> None:
     """Send an event as `dispatch` does."""
+    to_graph(event)
     if _heard():
         await adispatch_custom_event(event.name, event.data)
+
+
+def to_graph(event: CustomEvent) -> None:
+    """Write an event into the `custom` stream of the LangGraph around, if there is one."""
+    langgraph: Any = sys.modules.get("langgraph.config")
+    if langgraph is None:
+        return
+    try:
+        write = langgraph.get_stream_writer()
+    except (KeyError, RuntimeError):  # no graph runs here
+        return
+    write({"event": event.name, "data": event.data})
 
 
 def _changes(again: Again, result: Result) -> Payload:
@@ -127,13 +169,6 @@ def _changes(again: Again, result: Result) -> Payload:
 
 def _heard() -> bool:
     return get_callback_manager_for_config(ensure_config()).parent_run_id is not None
-
-
-def _span(result: Result, with_words: bool) -> Payload | None:
-    span = result.span
-    if span is None:
-        return None
-    return {"start": span.start, "end": span.end, "text": span.text if with_words else None}
 
 
 def _finite(value: float | None) -> float | None:

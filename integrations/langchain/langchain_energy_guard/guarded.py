@@ -30,7 +30,7 @@ from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
 from langchain_energy_guard.guarded_call import GuardedCall
 from langchain_energy_guard.guards_in_chain import guard_is_seen
 from langchain_energy_guard.judged_answers import JudgedAnswers
-from langchain_energy_guard.metadata import response_metadata
+from langchain_energy_guard.metadata import Details, response_metadata
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -51,6 +51,7 @@ def guarded(
     fallback: Runnable[Input, Output] | None = None,
     more: More | None = None,
     abstention: Callable[[Result], Output] | None = None,
+    details: Details = "summary",
 ) -> Guarded[Input, Output]:
     """Put the policy around a chain: it retries, asks the fallback, or abstains.
 
@@ -61,6 +62,7 @@ def guarded(
     more: gives the input of a retry, from the input so far and the error: more passages, say.
     abstention: makes what is returned in the place of an answer. Without it that is a text or
     an AIMessage if the chain returns one of these, else the AnswerWithheldError is raised.
+    details: how much of a result stands in that message, and in those of the model that is watched.
 
     Nothing of an answer is returned before its verdict, in `stream` neither. Raises ConfigError
     if the policy retries with a fallback and there is none, and what Guard raises. A call raises
@@ -81,9 +83,9 @@ def guarded(
     handler = None
     if model is not None:
         handler = EnergyGuardCallbackHandler(
-            model, policy, detector=detector, locator=locator, profile=profile
+            model, policy, detector=detector, locator=locator, profile=profile, details=details
         )
-    return Guarded(runnable, policy, handler, fallback, more, abstention)
+    return Guarded(runnable, policy, handler, fallback, more, abstention, details)
 
 
 class Guarded(Runnable[Input, Output]):
@@ -98,6 +100,7 @@ class Guarded(Runnable[Input, Output]):
         fallback: Runnable[Input, Output] | None,
         more: More | None,
         abstention: Callable[[Result], Output] | None,
+        details: Details,
     ) -> None:
         self.name = "guarded"
         self.runnable = runnable
@@ -105,6 +108,7 @@ class Guarded(Runnable[Input, Output]):
         self.fallback = fallback
         self._more = more
         self._abstention = abstention
+        self._details = details
         self._handlers: list[BaseCallbackHandler] = []
         self._async_handlers: list[BaseCallbackHandler] = []
         if handler is not None:
@@ -112,8 +116,8 @@ class Guarded(Runnable[Input, Output]):
             # A plain function in an asynchronous chain is run in a thread, synchronously. The
             # asynchronous one comes last: LangChain leaves those behind it waiting if it raises.
             self._async_handlers = [
-                EnergyGuardCallbackHandler(handler.watched),
-                AsyncEnergyGuardCallbackHandler(handler.watched),
+                EnergyGuardCallbackHandler(handler.watched, details=details),
+                AsyncEnergyGuardCallbackHandler(handler.watched, details=details),
             ]
 
     @property
@@ -255,7 +259,7 @@ class Guarded(Runnable[Input, Output]):
         text = error.result.policy.abstention_text
         if kind is str:
             return text  # type: ignore[return-value]
-        carried = response_metadata(error.result)
+        carried = response_metadata(error.result, details=self._details)
         return AIMessage(text, response_metadata=carried)  # type: ignore[return-value]
 
 
@@ -302,9 +306,12 @@ def _is_message(kind: Any) -> bool:
 def _with(
     handlers: list[BaseCallbackHandler], config: RunnableConfig, callbacks: BaseCallbackManager
 ) -> RunnableConfig:
-    """The configuration of the chain, with the handlers for its models."""
-    for handler in handlers:
-        callbacks.add_handler(handler)
+    """The configuration of the chain, with the handlers for its models.
+
+    They come first: nobody behind them hears how a model's run ends if its answer is withheld.
+    """
+    for known in (callbacks.handlers, callbacks.inheritable_handlers):
+        known[:0] = handlers
     return patch_config(config, callbacks=callbacks)
 
 

@@ -151,7 +151,7 @@ class JudgedAnswers(BaseCallbackHandler):
                 if not isinstance(generation, ChatGeneration):
                     continue
                 carried = generation.message.response_metadata
-                if carried.get("model_provider") == PROVIDER and carried.get(KEY, {}).get("shown"):
+                if carried.get("model_provider") == PROVIDER and KEY in carried:
                     self.shown(run_id)
 
     def _begin(self, run_id: UUID, parent: UUID | None) -> None:

@@ -7,6 +7,7 @@ joined. So the whole block rides on the last chunk alone, and the numbers of tok
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from langchain_core.messages.ai import UsageMetadata
@@ -20,43 +21,54 @@ KEY: Final = "energy_guard"
 PROVIDER: Final = "energy-guard"
 """What LangChain calls a provider: whose messages those of a ChatEnergyGuard are."""
 
-Details = Literal["full", "shown", "summary", "none"]
-"""How much a message carries; `shown` is `full` without the words of an answer that is withheld."""
+Details = Literal["full", "summary", "none"]
+"""How much a message carries beside its content; words of an answer stand in `full` alone."""
 
-_WORDS: Final = frozenset({"id", "text"})
-"""What the model wrote, among the numbers of a token."""
+
+@dataclass(frozen=True)
+class Carried:
+    """What a message carries beside its content.
+
+    details: how much. refusal: whether `content_blocks` of an abstention has a refusal.
+    """
+
+    details: Details = "summary"
+    refusal: bool = False
 
 
 def metadata(
-    result: Result, tool_calls: Sequence[dict[str, Any]] = (), details: Details = "shown"
+    result: Result, tool_calls: Sequence[dict[str, Any]] = (), details: Details = "summary"
 ) -> dict[str, Any]:
     """Return what `response_metadata["energy_guard"]` holds, see docs/langchain.md.
 
     A message is stored, logged and sent to browsers whole, and few of those who do that know of
-    this block: words that are withheld stand in it only if somebody asks for them.
+    this block: words of an answer stand in it only if somebody asks for them.
 
     Args:
         result: the final one.
         tool_calls: each call with the scores of its arguments.
         details: `full` is the object of `energy-guard ask --json`, with the tokens as one list a
-            signal; `summary` and `none` are those of `Result.to_dict`, and `none` has no calls.
+            signal; `none` is that of `Result.to_dict`, without any text; `summary` has also what
+            is said about the answer, and the arguments' scores without their values.
     """
+    if details == "full":
+        tokens = result.trace.tokens()
+        columns = {name: [token[name] for token in tokens] for name in (tokens or ({},))[0]}
+        return result.to_dict("full") | {"tool_calls": list(tool_calls), "tokens": columns}
+    data = result.to_dict("none")
     if details == "none":
-        return result.to_dict("none")
-    whole = details == "full" or (details == "shown" and result.shown)
-    data = result.to_dict("full" if whole else "summary")
-    data["tool_calls"] = list(tool_calls)
-    if details == "summary":
         return data
-    if result.span is not None:
-        data["span"]["tokens"] = list(result.span.tokens)
-    tokens = result.trace.tokens()
-    names = [name for name in (tokens[0] if tokens else ()) if whole or name not in _WORDS]
-    return data | {"tokens": {name: [token[name] for token in tokens] for name in names}}
+    said = result.to_dict("summary")
+    return data | {
+        "reason": result.unquoted_reason,
+        "warning": said["warning"],
+        "notes": said["notes"],
+        "tool_calls": [_without_values(call) for call in tool_calls],
+    }
 
 
 def response_metadata(
-    result: Result, tool_calls: Sequence[dict[str, Any]] = (), details: Details = "shown"
+    result: Result, tool_calls: Sequence[dict[str, Any]] = (), details: Details = "summary"
 ) -> dict[str, Any]:
     """Return the whole `response_metadata` of a message; see `metadata`."""
     return {
@@ -72,3 +84,8 @@ def usage(result: Result) -> UsageMetadata:
     prompt = result.trace.prompt_tokens
     written = sum(len(attempt.trace) for attempt in result.attempts)
     return UsageMetadata(input_tokens=prompt, output_tokens=written, total_tokens=prompt + written)
+
+
+def _without_values(call: dict[str, Any]) -> dict[str, Any]:
+    scores = {name: {"score": scored["score"]} for name, scored in call["arguments"].items()}
+    return call | {"arguments": scores}

@@ -21,7 +21,7 @@ from langchain_core.callbacks import (
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 
-from langchain_energy_guard.custom_events import CustomEvent
+from langchain_energy_guard.custom_events import CustomEvent, to_graph
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,15 @@ class RunHandlers:
         return cls(manager.handlers, config["run_id"], manager.tags, manager.metadata)
 
     def tell(self, event: CustomEvent) -> None:
-        """Call `on_custom_event` of every handler."""
+        """Call `on_custom_event` of every handler, and write into the graph's stream."""
+        to_graph(event)
         CallbackManager(
             self.handlers, tags=self.tags, metadata=dict(self.metadata)
         ).on_custom_event(event.name, event.data, self.run_id)
 
     async def atell(self, event: CustomEvent) -> None:
-        """Call it from an event loop."""
+        """Do that from an event loop."""
+        to_graph(event)
         await AsyncCallbackManager(
             self.handlers, tags=self.tags, metadata=dict(self.metadata)
         ).on_custom_event(event.name, event.data, self.run_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,13 +46,13 @@ def openai_form(tools: Sequence[Tool]) -> list[dict[str, Any]]:
 
 def read_calls(
     trace: Trace,
-    names: Sequence[str],
+    tools: Mapping[str, dict[str, Any]],
     scorer: Scorer,
     forced: bool,
     asked: Asked = NOTHING_ASKED,
 ) -> ToolCalls:
     """Find the calls in an answer; see `energy_guard.tools.read_calls`."""
-    read = core.read_calls(trace, names, scorer, forced, asked)
+    read = core.read_calls(trace, tools, scorer, forced, asked)
     return ToolCalls(
         calls=tuple(tool_call(name=c.name, args=c.arguments, id=_id()) for c in read.calls),
         invalid=tuple(

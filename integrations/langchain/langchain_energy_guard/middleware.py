@@ -1,0 +1,159 @@
+"""Middleware that puts the policy around every call of an agent's model; needs `langchain`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, RemoveMessage
+from langchain_core.runnables import RunnableLambda
+
+from energy_guard import Policy, Profile, Result
+from energy_guard.arguments import Filled, checked
+from energy_guard.extras import needs_extra
+from langchain_energy_guard.guarded import guarded
+from langchain_energy_guard.metadata import KEY, Details, response_metadata
+
+with needs_extra("agents"):
+    from langchain.agents.middleware import (
+        AgentMiddleware,
+        ModelRequest,
+        ModelResponse,
+        hook_config,
+    )
+
+Answer = ModelResponse[Any] | AIMessage
+
+
+@dataclass(frozen=True)
+class _AgentCall:
+    """A call of the model that an agent makes, and how it is made."""
+
+    request: ModelRequest[Any]
+    make: Callable[[ModelRequest[Any]], Any]
+
+
+class EnergyGuardMiddleware(AgentMiddleware[Any, Any, Any]):
+    """Judges every answer and every call of tools of an agent's model before the agent acts on it.
+
+    model: the agent's own ChatLlamaCpp, HuggingFacePipeline or ChatHuggingFace, which is then
+    watched (with detector, locator and profile as `Guard` takes them); without, the agent has a
+    ChatEnergyGuard. policy: in the place of that one's. fallback: the model that is asked the same
+    if an answer is withheld in the end. details: how much of a result its message carries.
+
+    What is withheld, a call of tools as well, becomes the fallback's answer, or the policy's
+    abstention, with which the agent ends. The next time, the agent forgets that exchange: a model
+    that sees an abstention copies it.
+
+    Raises what `guarded` raises, with the first call at the latest.
+    """
+
+    @checked
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        *,
+        model: BaseChatModel | None = None,
+        detector: Filled | None = None,
+        locator: Filled | None = None,
+        profile: Profile | Literal["auto"] | None = "auto",
+        fallback: BaseChatModel | None = None,
+        details: Details = "summary",
+    ) -> None:
+        super().__init__()
+        self._watched = model
+        self._details = details
+        self._guarded = guarded(
+            RunnableLambda(_asked, afunc=_aasked),
+            policy,
+            model=model,
+            detector=detector,
+            locator=locator,
+            profile=profile,
+            fallback=None if fallback is None else _with_model(fallback),
+            abstention=self._abstained,
+            details=details,
+        )
+
+    def before_agent(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        """Forget the exchanges of earlier turns whose answer was withheld."""
+        gone = forgotten(state["messages"])
+        return {"messages": gone} if gone else None
+
+    def wrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
+    ) -> Answer:
+        """Let the model answer under the policy."""
+        answer: Answer = self._guarded.invoke(_AgentCall(self._held(request), handler))
+        return answer
+
+    async def awrap_model_call(
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
+    ) -> Answer:
+        """Let the model answer under the policy."""
+        answer: Answer = await self._guarded.ainvoke(_AgentCall(self._held(request), handler))
+        return answer
+
+    @hook_config(can_jump_to=["end"])
+    def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        """End the agent after an abstention, also one that waits for structured output."""
+        last = state["messages"][-1]
+        ends = is_withheld(last) and not getattr(last, "invalid_tool_calls", ())
+        return {"jump_to": "end"} if ends else None
+
+    def _held(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
+        """The request, with nobody hearing a model of the user's own before it is judged."""
+        if self._watched is None:
+            return request
+        silent = request.model.model_copy(update={"disable_streaming": True})
+        return request.override(model=silent)
+
+    def _abstained(self, result: Result) -> AIMessage:
+        text = result.policy.abstention_text
+        return AIMessage(text, response_metadata=response_metadata(result, details=self._details))
+
+
+def is_withheld(message: BaseMessage) -> bool:
+    """Whether a message stands in the place of an answer that is not shown."""
+    block = message.response_metadata.get(KEY) or {}
+    return isinstance(message, AIMessage) and block.get("shown") is False
+
+
+def forgotten(messages: Sequence[BaseMessage]) -> list[RemoveMessage]:
+    """Return what takes every exchange whose answer was withheld out of an agent's messages.
+
+    Args:
+        messages: of the agent's state. An exchange is all from a question to its answer.
+    """
+    gone: list[BaseMessage] = []
+    exchange: list[BaseMessage] = []
+    for message in messages:
+        exchange = [message] if isinstance(message, HumanMessage) else [*exchange, message]
+        if is_withheld(message):
+            gone += exchange
+            exchange = []
+    return [RemoveMessage(id=message.id) for message in gone if message.id is not None]
+
+
+def _asked(call: _AgentCall) -> Any:
+    return call.make(call.request)
+
+
+async def _aasked(call: _AgentCall) -> Any:
+    return await call.make(call.request)
+
+
+def _with_model(model: BaseChatModel) -> RunnableLambda[_AgentCall, Any]:
+    """The same call, of another model."""
+
+    def ask(call: _AgentCall) -> Any:
+        return call.make(call.request.override(model=model))
+
+    async def aask(call: _AgentCall) -> Any:
+        return await call.make(call.request.override(model=model))
+
+    return RunnableLambda(ask, afunc=aask)
