@@ -52,7 +52,7 @@ SINGLE: Final = Detector.parse("nll:max")
 
 @dataclass(frozen=True)
 class Row:
-    """An answer. parts: the features, by their names, of its exact answer and of what else counts."""
+    """An answer. parts: the features `names` of its exact answer, and of what else may decide."""
 
     model: str
     task: str

@@ -2,8 +2,8 @@
 
 A feature is named by what it is made of: `span.nll:max` is a signal pooled over the located
 tokens, `span.log_nll:max` the logarithm of that, `answer.entropy:first` one over all content
-tokens, and `PLAIN`, `ASKED` and `SUPPORT` list the others. Each comes from one trace, its span and what was
-asked; nothing here knows another answer.
+tokens, and `PLAIN`, `ASKED` and `SUPPORT` list the others. Each comes from one trace, its span and
+what was asked; nothing here knows another answer.
 """
 
 from __future__ import annotations

@@ -69,8 +69,8 @@ class Judge:
 
         profile: auto takes the one that was made for the model `info`, if there is one, unless
         other rules are given. support: whether the support by passages is to be measured, also if
-        the detector does without. Raises ConfigError for unknown names, MismatchError where the parts
-        do not fit.
+        the detector does without. Raises ConfigError for unknown names, MismatchError where the
+        parts do not fit.
         """
         found = profile == "auto" and policy is None
         if profile == "auto":

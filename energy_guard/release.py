@@ -38,7 +38,7 @@ class SentenceRelease:
         self._let_go = 0
         self._judged = 0
         self._may_end = False
-        # How far passages support an answer is known when it has ended: nothing is judged till then.
+        # How far passages support an answer is known when it has ended: till then all is held.
         self._held = judge.detector.needs_support and without_passages(request) is not None
 
     def let_go(self, texts: Iterable[Text | Retracted]) -> Iterator[Text | Retracted]:
