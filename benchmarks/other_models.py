@@ -1,12 +1,13 @@
 """Fits the detector for models without a profile, and judges it by leaving models and tasks out.
 
-    python -m benchmarks.other_models NAME=QUIZ.jsonl,ANSWERS.jsonl… … [--out FILE]
+    python -m benchmarks.other_models NAME=QUIZ.jsonl,ANSWERS.jsonl… … [--support] [--out FILE]
 
 For each model the answers to the built-in quiz (`calibrate` writes them) and to other people's
 questions (`eval`'s answers.jsonl). Every answer elsewhere is judged by a detector that has seen
-neither its model nor its task: with the curve that the model has in the quiz, as a profile of it
+neither its model nor its task, with the curve that the model has in the quiz, as a profile of it
 has, and with the one of the other models, as without a profile. The quiz's certifying questions are
-left out of everything.
+left out of everything. With --support the detector goes by the support of passages, too, which
+`benchmarks.support` measures of stored answers.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Final
 import numpy as np
 
 from energy_guard.calibrate.across_models import Across, Answers, fit_across, level_of
-from energy_guard.calibrate.detector import FEATURES
+from energy_guard.calibrate.detector import FEATURES, WITH_SUPPORT
 from energy_guard.calibrate.learn import with_score
 from energy_guard.calibrate.probability import fit_calibration
 from energy_guard.calibrate.split import split_of
@@ -51,12 +52,13 @@ SINGLE: Final = Detector.parse("nll:max")
 
 @dataclass(frozen=True)
 class Row:
-    """An answer. parts: the features of its exact answer, and of what else may decide."""
+    """An answer. parts: the features `names` of its exact answer, and of what else may decide."""
 
     model: str
     task: str
     wrong: bool
     single: float
+    names: tuple[str, ...]
     parts: Floats
 
     def score(self, detector: FittedDetector) -> float:
@@ -68,16 +70,17 @@ class Row:
 class Recorder:
     """Stands in a detector's place, and keeps the features of every part that is scored."""
 
+    names: tuple[str, ...]
     parts: list[Floats] = field(default_factory=list)
     name = signal = "nll"
     needs = frozenset({"nll"})
-    per_token = False
+    per_token = needs_support = False
 
     def score(self, trace: Trace, located: Located, asked: Asked) -> Score | Unscored:
         """Keep the features of a part."""
         if not isinstance(located, Span):
             return Unscored("not located")
-        self.parts.append(features(trace, located, FEATURES, asked))
+        self.parts.append(features(trace, located, self.names, asked))
         return Score(0.0, SINGLE, located, (0.0,))
 
     def risk(self, value: float) -> float:
@@ -85,25 +88,27 @@ class Recorder:
         return value
 
 
-def rows_of(model: str, answers: Iterable[Answered], *, task: str | None = None) -> Iterator[Row]:
+def rows_of(
+    model: str, answers: Iterable[Answered], names: tuple[str, ...], *, task: str | None = None
+) -> Iterator[Row]:
     """Yield the located answers that are right or wrong and have all features."""
     for answered in answers:
         if answered.unsure or answered.declined or not isinstance(answered.located, Span):
             continue
-        recorder, trace = Recorder(), answered.trace
+        recorder, trace = Recorder(names), answered.trace
         scorer: Scorer = recorder  # type: ignore[assignment]  # it has what claims ask of one
         score_answer(scorer, trace, answered.located, asked=answered.asked)
         single = score_answer(SINGLE, trace, answered.located)
         parts = np.array(recorder.parts)
         if isinstance(single, Score) and len(parts) and np.isfinite(parts).all():
-            yield Row(model, task or answered.task, answered.wrong, single.value, parts)
+            yield Row(model, task or answered.task, answered.wrong, single.value, names, parts)
 
 
 def table_of(rows: list[Row]) -> Answers:
     """Return the exact answers as what a detector is fitted to."""
     tasks = np.array([row.task for row in rows])
     return Answers(
-        FEATURES,
+        rows[0].names,
         np.array([row.parts[0] for row in rows]),
         np.array([row.wrong for row in rows]),
         np.array([row.model for row in rows]),
@@ -274,8 +279,10 @@ def main() -> None:
     """Print the tables, and write the file if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="+", metavar="NAME=QUIZ,ANSWERS")
+    parser.add_argument("--support", action="store_true", help="go by the support of passages")
     parser.add_argument("--out", type=Path, help="where the detector goes")
     args = parser.parse_args()
+    names = WITH_SUPPORT if args.support else FEATURES
     rows: list[Row] = []
     everything: list[Answered] = []
     for given in args.models:
@@ -285,7 +292,7 @@ def main() -> None:
             answers = relocated(read_answers(path)[1], "automatic")
             if path == home:  # or no promise could be made of a model whose answers these are
                 answers = [a for a in answers if split_of(a.question, a.context) != "certify"]
-            rows += rows_of(name, answers, task=QUIZ if path == home else None)
+            rows += rows_of(name, answers, names, task=QUIZ if path == home else None)
             everything += [a for a in answers if not a.unsure]
     judged = left_out(rows)
     out = [

@@ -37,6 +37,22 @@ def asked_feature(name: str, span: Span, asked: Asked) -> float:
     return ASKED[name](span, _read(asked.question, asked.choices, asked.passages))
 
 
+def given_passages(asked: Asked) -> tuple[str, ...]:
+    """Return what the answer should rest on: passages beside the question, and one inside it.
+
+    What stands before the question of a sum, or of a choice, belongs to it, unless it is marked as
+    a passage.
+
+    >>> given_passages(Asked("Who built it?", passages=("Jonas Reed built the mill.",)))
+    ('Jonas Reed built the mill.',)
+    """
+    own = asked.choices or _is_sum(asked.question, asked.passages)
+    inside = passage_in(asked.question)
+    if own and not _MARKED.match(inside):
+        inside = ""
+    return (*asked.passages, *([inside] if inside else ()))
+
+
 @dataclass(frozen=True, slots=True)
 class _Read:
     """What was asked, as all features of it need it.
@@ -59,8 +75,7 @@ def _read(question: str, choices: tuple[str, ...], passages: tuple[str, ...]) ->
     """Read what was asked once: every sentence of an answer is scored, and passages are long."""
     form = read_question(question)
     is_sum = _is_sum(question, passages)
-    inside = "" if is_sum else passage_in(question)
-    given = (*passages, *([inside] if inside else ()))
+    given = given_passages(Asked(question, choices, passages=passages))
     sentences = [_words(text[start:end]) for text in given for start, end in sentence_ranges(text)]
     wanted = _words(form.text)
     return _Read(
@@ -89,6 +104,9 @@ def _is_sum(question: str, passages: tuple[str, ...]) -> bool:
 
 _LONGEST_SUM: Final = 150
 """Words of a sum put in words; what is longer is a passage with a question."""
+
+_MARKED: Final = re.compile(r"(?i)\[\d+\]|(?:context|passage|text|document|source)s?\s*\d*\s*:")
+"""How what is given as a passage begins."""
 
 _NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
 _YEAR: Final = re.compile(r"1\d{3}|20\d\d")

@@ -18,6 +18,7 @@ from energy_guard.release import Release, SentenceRelease
 from energy_guard.request import Event, Finished, Request
 from energy_guard.result import Result, shows
 from energy_guard.running import Running, Window
+from energy_guard.support import with_support
 from energy_guard.trace import INCOMPLETE
 
 Answer = str | Sequence[int]
@@ -106,6 +107,8 @@ class Hearing:
         trace = running.trace
         if given and trace.finish_reason == "length":
             trace = replace(trace, finish_reason="stop")
+        if self.judge.measures_support:
+            trace = with_support(self.session, self.request, trace)
         return self.judge.assess(trace, self.request, ask=self._ask, stopped=running.stopped)
 
     def _ask(self, prompt: str) -> str:

@@ -18,6 +18,7 @@ from energy_guard.locate.span import NOTHING_ASKED
 from energy_guard.policy import Policy
 from energy_guard.request import Message, Request
 from energy_guard.score import Part, Score, Unscored
+from energy_guard.support_features import Support
 from energy_guard.trace import INCOMPLETE, Trace
 
 
@@ -29,7 +30,8 @@ class Attempt:
     its own score. stopped: why a running rule ended it, None where none did. tokens_saved: how
     many more tokens it could have had then, at the most. uncalibrated: why a profile has no
     p_wrong of its own for its score; a p_wrong beside it is that of the riskiest answers known.
-    asked: what it answers, as far as that is known.
+    asked: what it answers, as far as that is known. support: how far it rests on its passages; None
+    if there are none, or if nobody wants to know.
     """
 
     trace: Trace
@@ -41,6 +43,7 @@ class Attempt:
     tokens_saved: int = 0
     uncalibrated: str | None = None
     asked: Asked = NOTHING_ASKED
+    support: Support | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 A feature is named by what it is made of: `span.nll:max` is a signal pooled over the located
 tokens, `span.log_nll:max` the logarithm of that, `answer.entropy:first` one over all content
-tokens, and `PLAIN` and `ASKED` list the others. Each comes from one trace, its span and what was
-asked; nothing here knows another answer.
+tokens, and `PLAIN`, `ASKED` and `SUPPORT` list the others. Each comes from one trace, its span and
+what was asked; nothing here knows another answer.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from energy_guard.errors import ConfigError
 from energy_guard.locate import Asked, Span
 from energy_guard.locate.span import NOTHING_ASKED
 from energy_guard.score import POOLINGS, usual_side
+from energy_guard.support_features import SUPPORT, support_feature
 from energy_guard.trace import SIGNALS, Trace
 
 
@@ -48,10 +49,11 @@ def check_name(name: str) -> None:
     signal, _, pooling = rest.partition(":")
     signals = (*SIGNALS, *(f"{_LOG}{own}" for own in _LOGARITHMIC))
     known = part in ("span", "answer") and signal in signals and pooling in POOLINGS
-    if not known and name not in PLAIN and name not in ASKED:
+    if not known and _is_pooled(name):
+        others = ", ".join((*PLAIN, *ASKED, *SUPPORT))
         raise ConfigError(
             f"there is no feature {name!r}",
-            f"span.SIGNAL:POOLING, answer.SIGNAL:POOLING or one of: {', '.join((*PLAIN, *ASKED))}.",
+            f"span.SIGNAL:POOLING, answer.SIGNAL:POOLING or one of: {others}.",
         )
 
 
@@ -91,7 +93,7 @@ def difference(name: str, *, more: bool) -> str:
 
 
 def _is_pooled(name: str) -> bool:
-    return name not in PLAIN and name not in ASKED
+    return name not in PLAIN and name not in ASKED and name not in SUPPORT
 
 
 def _signal(name: str) -> str:
@@ -105,6 +107,8 @@ def _feature(trace: Trace, span: Span, name: str, asked: Asked) -> float:
         return PLAIN[name](trace, span)
     if name in ASKED:
         return asked_feature(name, span, asked)
+    if name in SUPPORT:
+        return support_feature(name, trace, span, asked)
     part, _, rest = name.partition(".")
     signal, _, pooling = rest.partition(":")
     values = trace.signal(_signal(name))

@@ -23,6 +23,7 @@ from energy_guard.features import check_name, difference, features, signals_of
 from energy_guard.locate import Asked, Located, Span
 from energy_guard.locate.span import NOTHING_ASKED
 from energy_guard.score import Score, Unlike, Unscored, misplaced, no_span
+from energy_guard.support_features import SUPPORT
 from energy_guard.trace import SCHEMA, Step, Trace
 
 MARGIN: Final = 0.25
@@ -136,7 +137,12 @@ class FittedDetector(Config):
     @property
     def needs_asked(self) -> bool:
         """Whether it gives no score if nobody says what was asked."""
-        return any(name in ASKED for name in self.names)
+        return any(name in ASKED or name in SUPPORT for name in self.names)
+
+    @property
+    def needs_support(self) -> bool:
+        """Whether it gives no score to an answer over passages if their support is not measured."""
+        return any(name in SUPPORT for name in self.names)
 
     @property
     def per_token(self) -> bool:
@@ -165,7 +171,9 @@ class FittedDetector(Config):
             return Unscored(error.message)
         if not np.all(np.isfinite(values)):
             missing = self.names[int(np.argmin(np.isfinite(values)))]
-            if missing in ASKED:
+            if missing in SUPPORT and asked.question:
+                return Unscored("how far the passages support the answer was not measured")
+            if missing in ASKED or missing in SUPPORT:
                 return Unscored("what was asked is not known, and this detector needs it")
             return Unscored(f"{missing} is missing for this answer")
         shown = trace.signal(self.signal)[list(located.tokens)]

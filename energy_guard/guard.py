@@ -39,7 +39,8 @@ class Guard:
     given. profile: turns scores into P(wrong); the one that was made for this model is found
     by itself if no detector, locator or thresholds on scores are given; None uses none.
     fallback: another guard, with its own model and policy, for policies that retry with it.
-    log: where every result is appended.
+    log: where every result is appended. support: measure how far answers rest on the passages that
+    they are given (`Result.support`), with a detector that goes by it if no other one is asked for.
 
     Raises MismatchError if policy or profile belong to another model, detector or locator, and
     ConfigError if the detector needs signals that the backend does not give.
@@ -61,10 +62,16 @@ class Guard:
         profile: Profile | Literal["auto"] | None = "auto",
         fallback: Guard | None = None,
         log: TraceLog | None = None,
+        support: bool = False,
     ) -> None:
         self.backend = load(backend)
         self.judge = Judge.assemble(
-            policy, detector=detector, locator=locator, profile=profile, info=self.backend.info
+            policy,
+            detector=detector,
+            locator=locator,
+            profile=profile,
+            info=self.backend.info,
+            support=support,
         )
         self.fallback = fallback
         self.log = log
@@ -252,6 +259,12 @@ class Guard:
         info = self.backend.info
         judge.check_model(info)
         judge.check_signals(self.backend.exact_signals, model=f"{info.name} ({info.backend})")
+        if judge.measures_support and not self.backend.replays:
+            raise ConfigError(
+                f"support by passages cannot be measured with {info.name} ({info.backend}), which "
+                "reads no answer that exists already",
+                "Leave support out, or load the model here.",
+            )
 
     def _prepared(self, prompt: Prompt, **options: Unpack[RequestOptions]) -> tuple[Guard, Request]:
         """Return the request, whose time runs from now on, and the guard for it."""

@@ -28,6 +28,7 @@ from energy_guard.request import Request
 from energy_guard.result import PWrongFrom, Result, conclude
 from energy_guard.running import Window
 from energy_guard.score import Detector, Score, Scorer, Unscored
+from energy_guard.support_features import support_of
 from energy_guard.trace import INCOMPLETE, Trace
 
 
@@ -35,8 +36,9 @@ from energy_guard.trace import INCOMPLETE, Trace
 class Judge:
     """A detector, a locator, a policy and perhaps a profile that fit together.
 
-    found: the profile was not asked for, so that it can be done without. notes: what whoever
-    reads a result should know.
+    found: the profile was not asked for, so that it can be done without. support: whether somebody
+    wants to know how far answers rest on their passages. notes: what whoever reads a result should
+    know.
 
     >>> Judge.assemble(detector="entropy:mean").policy.warn is None
     True
@@ -48,6 +50,7 @@ class Judge:
     policy: Policy
     profile: Profile | None
     found: bool = False
+    support: bool = False
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -60,17 +63,19 @@ class Judge:
         locator: Filled | None = None,
         profile: Profile | Literal["auto"] | None = None,
         info: ModelInfo | None = None,
+        support: bool = False,
     ) -> Self:
         """Fill in what is not given, from the profile, the policy or the defaults.
 
         profile: auto takes the one that was made for the model `info`, if there is one, unless
-        other rules are given. Raises ConfigError for unknown names, MismatchError where the parts
-        do not fit.
+        other rules are given. support: whether the support by passages is to be measured, also if
+        the detector does without. Raises ConfigError for unknown names, MismatchError where the
+        parts do not fit.
         """
         found = profile == "auto" and policy is None
         if profile == "auto":
             other_rules = detector or locator or (policy and policy.on == "score")
-            profile = None if other_rules or info is None else find(info)
+            profile = None if other_rules or info is None else find(info, support=support)
         if profile is not None and detector in (None, profile.detector):
             parsed = profile.scorer
         else:
@@ -95,7 +100,13 @@ class Judge:
             policy=policy,
             profile=profile,
             found=found,
+            support=support,
         )
+
+    @property
+    def measures_support(self) -> bool:
+        """Whether answers over passages are read again, with these and without."""
+        return self.support or self.detector.needs_support
 
     @property
     def p_wrong_from(self) -> PWrongFrom | None:
@@ -160,10 +171,11 @@ class Judge:
         except MismatchError as error:
             if not self.found:
                 raise
-            return replace(Judge.assemble(), notes=(f"{error.message}: it is not used",))
+            by_hand = Judge.assemble(support=self.support)
+            return replace(by_hand, notes=(f"{error.message}: it is not used",))
         fitted = self.profile.fitted if self.profile else None
         if unasked and self.found and fitted is not None and fitted.needs_asked:
-            return replace(Judge.assemble(), notes=(_UNASKED,))
+            return replace(Judge.assemble(support=self.support), notes=(_UNASKED,))
         return self
 
     def notes_on(self, request: Request, info: ModelInfo) -> tuple[str, ...]:
@@ -299,8 +311,11 @@ class Judge:
             score = Unscored(f"the answer is not complete ({trace.finish_reason})")
         spans = sentences(trace) if isinstance(located, Span) else []
         each = tuple((span, self.detector.score(trace, span, asked)) for span in spans)
+        support = None
+        if self.measures_support and isinstance(located, Span):
+            support = support_of(trace, located, asked)
         return self._calibrated(
-            Attempt(trace, located, score, None, each, stopped, saved, asked=asked)
+            Attempt(trace, located, score, None, each, stopped, saved, asked=asked, support=support)
         )
 
     def _calibrated(self, attempt: Attempt) -> Attempt:

@@ -25,7 +25,7 @@ SCORE_STEP: Final = 0.1
 """Scores are rounded up to this, in the unit of their detector."""
 
 _P_STEP: Final = 0.05
-_TEXTS: Final = ("text", "answer", "reason", "warning", "span")
+_TEXTS: Final = ("text", "answer", "reason", "warning", "span", "support")
 _UNLIKE: Final = "it is unlike the answers that the profile was made from"
 
 

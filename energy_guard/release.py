@@ -18,6 +18,7 @@ from energy_guard.request import Request
 from energy_guard.result import shows
 from energy_guard.running import Running
 from energy_guard.shown import shown_text
+from energy_guard.support import without_passages
 from energy_guard.trace import Trace
 
 Release = Literal["token", "sentence"]
@@ -37,7 +38,8 @@ class SentenceRelease:
         self._let_go = 0
         self._judged = 0
         self._may_end = False
-        self._held = False
+        # How far passages support an answer is known when it has ended: till then all is held.
+        self._held = judge.detector.needs_support and without_passages(request) is not None
 
     def let_go(self, texts: Iterable[Text | Retracted]) -> Iterator[Text | Retracted]:
         """Yield the texts whose sentences may be shown, while the model writes on."""

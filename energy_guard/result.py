@@ -14,6 +14,7 @@ from energy_guard.policy import UNCALIBRATED, Policy, Verdict
 from energy_guard.profile import Certificate
 from energy_guard.score import Part, Score, Unscored
 from energy_guard.shown import shown_text
+from energy_guard.support_features import Support
 from energy_guard.text import quoted
 from energy_guard.trace import SCHEMA, Trace
 
@@ -75,6 +76,11 @@ class Result:
         return self.kept.score.part if isinstance(self.kept.score, Score) else None
 
     @property
+    def support(self) -> Support | None:
+        """How far the answer rests on its passages; None if there are none, or nobody asked."""
+        return self.kept.support
+
+    @property
     def calibrated(self) -> bool:
         """Whether P(wrong) was calibrated for this very model, way of asking and kind of answer."""
         return self.p_wrong_from == "profile" and self.kept.uncalibrated is None
@@ -109,6 +115,7 @@ class Result:
             "warning": self.warning,
             "notes": [*self.notes, *([UNCALIBRATED] if self._set_by_hand else [])],
             "span": self.span and _span(self.span, with_words),
+            "support": self.support and _support(self.support, with_words),
             "sentences": [_sentence(*sentence, with_words) for sentence in self.kept.sentences],
         }
         if level == "full":
@@ -214,6 +221,12 @@ def conclude(
 
 def _span(span: Span, with_words: bool) -> dict[str, Any]:
     return {"start": span.start, "end": span.end, "text": span.text if with_words else None}
+
+
+def _support(support: Support, with_words: bool) -> dict[str, Any]:
+    """The figure, and the words of the answer that are in no passage."""
+    elsewhere = list(support.elsewhere) if with_words else None
+    return {"gain": support.gain, "elsewhere": elsewhere}
 
 
 def _sentence(span: Span, score: Score | Unscored, with_words: bool) -> dict[str, Any]:

@@ -74,6 +74,11 @@ class Scorer(Protocol):
         """Whether a threshold on the score means something for the signal of one token, too."""
         ...
 
+    @property
+    def needs_support(self) -> bool:
+        """Whether it gives no score to an answer over passages if their support is not measured."""
+        ...
+
     def score(
         self, trace: Trace, located: Located, asked: Asked = NOTHING_ASKED
     ) -> Score | Unscored:
@@ -201,6 +206,11 @@ class Detector:
     def per_token(self) -> bool:
         """Not for a sum over tokens."""
         return self.pooling != "sum"
+
+    @property
+    def needs_support(self) -> bool:
+        """A signal of live decoding knows of no passages."""
+        return False
 
     def score(
         self, trace: Trace, located: Located, asked: Asked = NOTHING_ASKED

@@ -106,6 +106,13 @@ class Session(Protocol):
         """
         ...
 
+    def as_found(self) -> AbstractContextManager[None]:
+        """Leave what is kept of the last prompt as it was when this is entered.
+
+        Whatever else is read inside, the next prompt is read no further than it would have been.
+        """
+        ...
+
     def next_row(self, request: Request) -> npt.NDArray[np.float32]:
         """Return the raw row after a prompt: what the model would write next, before sampling.
 
@@ -161,6 +168,11 @@ class Backend(Protocol):
     def takes_tools(self) -> bool:
         """Whether the model's chat template shows it the tools of a request."""
         return False
+
+    @property
+    def replays(self) -> bool:
+        """Whether it can read an answer that exists already."""
+        return True
 
     def notes(self, request: Request) -> tuple[str, ...]:
         """Say, a sentence each, in what the prompt is not as it was asked for."""

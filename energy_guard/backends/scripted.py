@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Annotated, Any, Final, Self
 
@@ -196,6 +196,9 @@ class _Session:
 
     def rewind(self, beginning: Sequence[int]) -> None:
         return
+
+    def as_found(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def next_row(self, request: Request) -> npt.NDArray[np.float32]:
         size = self.backend.measure(request)

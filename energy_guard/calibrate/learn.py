@@ -49,7 +49,11 @@ class Learnt:
 
 
 def learn_here(
-    unscored: Mapping[Split, list[Answered]], *, detector: str | None, promised: bool
+    unscored: Mapping[Split, list[Answered]],
+    *,
+    detector: str | None,
+    promised: bool,
+    support: bool = False,
 ) -> Learnt:
     """Fit a detector and its P(wrong) to answers to questions like those that will come.
 
@@ -57,10 +61,11 @@ def learn_here(
         unscored: Answers by the split of their question.
         detector: A single signal, instead of one that is fitted.
         promised: Whether the certifying questions are kept for a promise.
+        support: Whether the support by passages was measured.
 
     """
     scorer = knowing(
-        scorer_for(unscored["fit"], detector),
+        scorer_for(unscored["fit"], detector, support=support),
         [*unscored["fit"], *to_learn_from(unscored, promised=promised)],
     )
     parts = {name: [a.scored_by(scorer) for a in part] for name, part in unscored.items()}
@@ -75,16 +80,19 @@ def learn_here(
     )
 
 
-def learn_from_quiz(unscored: Mapping[Split, list[Answered]], *, promised: bool) -> Learnt:
+def learn_from_quiz(
+    unscored: Mapping[Split, list[Answered]], *, promised: bool, support: bool = False
+) -> Learnt:
     """Take the detector from other models, with the curve that this model has in the quiz.
 
     Args:
         unscored: Answers by the split of their question. None are needed to fit a detector, so
             those serve the curve, too.
         promised: Whether the certifying questions are kept for a promise.
+        support: Whether the support by passages was measured.
 
     """
-    known = other_models()
+    known = other_models(support)
     parts = {name: [a.scored_by(known.fitted) for a in part] for name, part in unscored.items()}
     learning = [*parts["fit"], *to_learn_from(parts, promised=promised)]
     calibrating = scored(learning)
@@ -144,11 +152,13 @@ def calibrated(pairs: Sequence[tuple[Answered, Score]], seen: Sequence[Score]) -
     )
 
 
-def scorer_for(answers: Sequence[Answered], detector: str | None = None) -> Scorer:
+def scorer_for(
+    answers: Sequence[Answered], detector: str | None = None, *, support: bool = False
+) -> Scorer:
     """Return the named detector, or one that is fitted to these answers."""
     if detector is not None:
         return Detector.parse(detector)
-    prior = other_models().fitted
+    prior = other_models(support).fitted
     whole = _featured(answers, prior)
     wrong = [a.wrong for a, _ in whole]
     need(wrong.count(False), wrong.count(True), what="fit a detector")

@@ -88,13 +88,14 @@ def make_profile(
     sampling: Sampling | None = None,
     earlier: Sequence[Certificate] = (),
     quiz: bool = False,
+    support: bool = False,
 ) -> Made:
     """Make a profile for live, single answers (no retries) from graded ones.
 
     detector: a single signal, instead of one that is fitted here. mode: whether a chat
     template was applied. earlier: certificates that were made with these questions before, each
     a look. quiz: whether they are the built-in quiz's, which stand for other people's questions:
-    see `learn_from_quiz`.
+    see `learn_from_quiz`. support: whether the support by passages was measured.
 
     Answers whose grade is unsure are counted and left out.
 
@@ -104,9 +105,9 @@ def make_profile(
     promised = wish.max_risk is not None
     unscored = in_splits(sure(answers))
     if quiz and detector is None:
-        learnt = learn_from_quiz(unscored, promised=promised)
+        learnt = learn_from_quiz(unscored, promised=promised, support=support)
     else:
-        learnt = learn_here(unscored, detector=detector, promised=promised)
+        learnt = learn_here(unscored, detector=detector, promised=promised, support=support)
     parts = learnt.parts
     profile = profile_with(
         learnt.scorer,

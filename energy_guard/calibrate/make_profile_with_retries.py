@@ -74,12 +74,14 @@ def asking_profile(
     mode: Literal["chat", "raw"] = "chat",
     system_prompt: str | None = None,
     sampling: Sampling | None = None,
+    support: bool = False,
 ) -> Profile:
     """Return the profile to ask under: its policy tries again as often as it may.
 
     answers: single ones, to questions of the split `fit`, which the detector is fitted to.
+    support: whether the support by passages was measured.
     """
-    scorer = scorer_for(answers, detector)
+    scorer = scorer_for(answers, detector, support=support)
     return profile_with(
         scorer,
         calibrated(scored([a.scored_by(scorer) for a in answers]), ()).model_copy(

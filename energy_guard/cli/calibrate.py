@@ -31,6 +31,7 @@ from energy_guard.cli.options import (
     LocatorName,
     PolicyFile,
     Shots,
+    Support,
 )
 from energy_guard.cli.progress import bars
 from energy_guard.cli.screen import Console, say_json, tell
@@ -83,6 +84,7 @@ def calibrate(
     shots: Shots = 0,
     detector: DetectorName = None,
     locator: LocatorName = None,
+    support: Support = False,
     out: Annotated[
         Path | None, typer.Option(help="Where to put the profile; where it is found by itself.")
     ] = None,
@@ -124,6 +126,7 @@ def calibrate(
             "--resume": resume or None,
             "--shots": shots or None,
             "--grader": grader,
+            "--support": support or None,
         }
         _refuse([name for name, value in unused.items() if value is not None], "--unlabelled")
         calibrate_on_traffic(
@@ -166,6 +169,7 @@ def calibrate(
         detector=detector,
         locator=locator,
         profile=None,
+        support=support,
     )
     compared = path.with_name(f"{path.stem}.compared.jsonl")
     with (
@@ -183,6 +187,7 @@ def calibrate(
                 wish=wish,
                 earlier=earlier,
                 quiz=not data,
+                support=support,
                 **asker.asked_in,
             )
         else:
@@ -324,6 +329,7 @@ def _as_it_runs(
         locator=guard.judge.locator,
         policy=policy,
         detector=detector,
+        support=guard.judge.measures_support,
         **asker.asked_in,
     )
     under = Guard(asker.backend, profile=asking)

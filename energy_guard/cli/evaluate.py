@@ -22,6 +22,7 @@ from energy_guard.cli.options import (
     JudgingOptions,
     LocatorName,
     Shots,
+    Support,
 )
 from energy_guard.cli.progress import bars
 from energy_guard.cli.screen import Console, say_json
@@ -93,6 +94,7 @@ def evaluate(
     ] = False,
     detector: DetectorName = None,
     locator: LocatorName = None,
+    support: Support = False,
     profile: Annotated[
         str | None, typer.Option(help="A profile to try as it is, beside fitted ones.")
     ] = None,
@@ -111,7 +113,8 @@ def evaluate(
     check_grader(grader)
     tried = Profile.read(profile) if profile else None
     if from_traces is not None:
-        if data or resume or baselines or told or probe or grader or shots or system is not None:
+        asks = (data, resume, baselines, told, probe, grader, shots, support)
+        if any(asks) or system is not None:
             raise InputError("--from-traces asks no questions: it goes with no data file")
         folder = Folder(out or (from_traces if from_traces.is_dir() else from_traces.parent))
     else:
@@ -132,7 +135,12 @@ def evaluate(
             held(folder.lock),
             opened_grader(grader, n_threads=engine.n_threads, asked=folder.compared) as second,
         ):
-            guard = Guard(engine.open(), locator=locator, profile=None)
+            guard = Guard(
+                engine.open(),
+                locator=locator,
+                profile=None,
+                support=support or (tried is not None and tried.scorer.needs_support),
+            )
             _ask(
                 guard,
                 _Wanted(

@@ -67,6 +67,12 @@ ProfileFile = Annotated[
     str | None,
     typer.Option("--profile", help="Calibration for a model; none: hand-set thresholds instead."),
 ]
+Support = Annotated[
+    bool,
+    typer.Option(
+        "--support", help="Read answers over passages again without these, and go by what changes."
+    ),
+]
 LogFile = Annotated[str | None, typer.Option("--log", help="JSONL file to append results to.")]
 LogPrivate = Annotated[
     bool, typer.Option("--log-private", help="Log verdicts and rounded scores, no texts.")
@@ -205,6 +211,7 @@ class JudgingOptions:
     locator: LocatorName = None
     policy: PolicyFile = None
     profile: ProfileFile = None
+    support: Support = False
 
     def settings(self) -> dict[str, Any]:
         """Read and check a Guard's settings, before any time is spent on loading a model."""
@@ -217,6 +224,7 @@ class JudgingOptions:
             "detector": self.detector,
             "locator": self.locator,
             "profile": _profile(self.profile),
+            "support": self.support,
         }
 
 

@@ -88,6 +88,7 @@ def made_with(
         **({"mode": "raw"} if wordings["free"].raw else {}),
         "grader": _told(grader),
         **({"rule": rule} if rule else {}),
+        **({"support": True} if guard.judge.measures_support else {}),
     }
 
 

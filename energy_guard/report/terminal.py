@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -74,11 +75,26 @@ def outcome(result: Mapping[str, Any]) -> list[RenderableType]:
 
 def remarks(result: Mapping[str, Any]) -> list[Text]:
     """What is promised about answers like this one, and what may shift its P(wrong)."""
-    lines = [f"note: {note}" for note in result["notes"] if note != UNCALIBRATED]
+    lines = [*support_lines(result), *(f"note: {n}" for n in result["notes"] if n != UNCALIBRATED)]
     if result["promise"] and result["shown"]:
         risk, confidence = (result["promise"][name] for name in ("max_risk", "confidence"))
         lines.insert(0, f"promised: at most {risk:.3g} of shown answers wrong ({confidence:.3g})")
     return [Text(printable(line), "dim") for line in lines]
+
+
+def support_lines(result: Mapping[str, Any]) -> list[str]:
+    """How far the answer rests on its passages, if that was to be measured."""
+    support = result["support"]
+    if support is None:
+        return []
+    if support["gain"] is None:
+        lines = ["support by the passages: not measured"]
+    else:
+        times = f"{math.exp(min(support['gain'], 20.0)):.2g}"
+        lines = [f"support by the passages: each token of the answer is {times} times as likely"]
+    if support["elsewhere"]:
+        lines.append(f"in no passage: {', '.join(support['elsewhere'])}")
+    return lines
 
 
 def weakest_sentence(result: Mapping[str, Any]) -> Text | None:

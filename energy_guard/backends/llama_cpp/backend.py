@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from energy_guard.backends.llama_cpp.evaluate import (
     engine_failures,
     rows_after,
 )
+from energy_guard.backends.llama_cpp.kept_state import as_found
 from energy_guard.backends.llama_cpp.options import engine_options
 from energy_guard.backends.llama_cpp.prompt_cache import ReadPrompt, cut_back, read_beginning
 from energy_guard.backends.llama_cpp.sampling import generate_options
@@ -149,7 +150,7 @@ class LlamaCpp(Backend):
     def _replay(
         self, number: int, request: Request, prompt: list[int], ids: list[int], batch: int
     ) -> Generator[Event, None, None]:
-        """Evaluate the prompt afresh, in the batches of live decoding, and then the answer.
+        """Evaluate the prompt, in the batches of live decoding, and then the answer.
 
         The row after the answer is evaluated too, so its last token has energies.
         """
@@ -164,7 +165,6 @@ class LlamaCpp(Backend):
             reasoning_open=self._prompts.opens_reasoning(prompt),
         )
         reducer = RowReducer(llm.n_vocab(), inverse_temperature=beta)
-        llm.reset()
         with abortable(llm, lambda: recorder.interrupted(request)):
             cut_back(llm, prompt)
             decode_tokens(llm, prompt[llm.n_tokens :])
@@ -279,6 +279,9 @@ class _Session:
     def rewind(self, beginning: Sequence[int]) -> None:
         check_open(self.backend.engine)
         read_beginning(self.backend.engine, beginning)
+
+    def as_found(self) -> AbstractContextManager[None]:
+        return as_found(self.backend.engine)
 
     def next_row(self, request: Request) -> npt.NDArray[np.float32]:
         llm, prompt = self.backend.engine, self.backend._prompts.encode(request)

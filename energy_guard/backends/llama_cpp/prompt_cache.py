@@ -47,7 +47,7 @@ def cut_back(llm: Llama, prompt: Sequence[int]) -> ReadPrompt | None:
     Returns the prompt when all of it was read before: the next call of `generate` then begins
     with the row that is put back here. Otherwise something is left to be read.
     """
-    last, prompt = _taken(llm), list(prompt)
+    last, prompt = taken(llm), list(prompt)
     if last.ids == prompt and last.row is not None and _cut(llm, len(prompt)):
         current_row(llm)[:] = last.row
         llm._requires_eval = False
@@ -64,7 +64,7 @@ def cut_back(llm: Llama, prompt: Sequence[int]) -> ReadPrompt | None:
 
 def read_beginning(llm: Llama, ids: Sequence[int]) -> None:
     """Leave just these tokens in the context, and read them first when they are not there."""
-    last = _taken(llm)
+    last = taken(llm)
     if last.ids[: len(ids)] != list(ids) or not _cut(llm, len(ids)):
         llm.reset()
         if cut_back(llm, ids) is None:
@@ -96,7 +96,7 @@ def _cut(llm: Llama, length: int) -> bool:
     return True
 
 
-def _taken(llm: Llama) -> ReadPrompt:
+def taken(llm: Llama) -> ReadPrompt:
     """The last prompt, which is used up, as far as it still lies there as it was read.
 
     After calls of others that is without its end: `Llama.generate` reads the last token of a

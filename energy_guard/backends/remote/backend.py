@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Annotated, Final
 from urllib.parse import SplitResult, urlsplit
@@ -96,6 +96,11 @@ class RemoteServer(Backend):
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
         engine: dict[str, EngineValue] = {"server": self._model.owner, "top_logprobs": self._top}
         return ModelInfo(self._model.name, digest, backend="remote", engine=engine)
+
+    @property
+    def replays(self) -> bool:
+        """Not over OpenAI's interface."""
+        return False
 
     @property
     def exact_signals(self) -> frozenset[str]:
@@ -214,6 +219,9 @@ class _Session:
 
     def rewind(self, beginning: Sequence[int]) -> None:
         return
+
+    def as_found(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def next_row(self, request: Request) -> npt.NDArray[np.float32]:
         raise _not_here("show a row of logits")

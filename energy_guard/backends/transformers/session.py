@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +57,13 @@ class TransformersSession:
         self.prefix = held and held.cut_to(beginning)
         if self.prefix is None and beginning:
             self.prefix = Prefix.read(self.engine.model, beginning)
+
+    @contextmanager
+    def as_found(self) -> Iterator[None]:
+        """Leave the prefix as it is; see `Session.as_found`. Replays do not touch it."""
+        held = self.prefix
+        yield
+        self.prefix = held
 
     def next_row(self, request: Request) -> npt.NDArray[np.float32]:
         """Return the raw row after a prompt; see `Session.next_row`."""

@@ -1,0 +1,152 @@
+"""How far an answer rests on its passages: what they do to its probability, and what is in none.
+
+An answer that says what a passage says becomes much more probable when the passage is there; one
+that the model would have given anyway does not. Both probabilities come from passes of one kind,
+which `energy_guard.support` makes; they are compared with each other alone, as numbers of live
+decoding differ from them by what kernels round.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from energy_guard.asked_features import given_passages
+from energy_guard.energy import Floats
+from energy_guard.locate import Asked, Span
+from energy_guard.locate.languages import LANGUAGES
+from energy_guard.locate.sentences import sentence_ranges
+from energy_guard.locate.words import WORD, stem
+from energy_guard.trace import Trace
+
+WITH: Final = "nll_with_passages"
+WITHOUT: Final = "nll_without_passages"
+"""Extra arrays of a trace: the nll of each token after the prompt, and after it without its
+passages, in nats, shape (T,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """How far one answer rests on its passages.
+
+    gain: by how much they raise the log-probability of a token of the exact answer, in nats, on
+    average; None if that was not measured. elsewhere: its numbers and names that stand neither in
+    a passage nor in the question.
+
+    >>> Support(gain=1.5, elsewhere=("1987",)).elsewhere
+    ('1987',)
+    """
+
+    gain: float | None
+    elsewhere: tuple[str, ...]
+
+
+def support_of(trace: Trace, span: Span, asked: Asked) -> Support | None:
+    """Return how far an answer rests on its passages; None if it has none.
+
+    Args:
+        trace: Of the answer.
+        span: The exact answer.
+        asked: What was asked, with its passages.
+
+    """
+    if not asked.question or not given_passages(asked):
+        return None
+    gain = support_feature("support.gain:mean", trace, span, asked)
+    elsewhere = numbers_and_names_elsewhere(span.text, asked)
+    return Support(None if math.isnan(gain) else gain, elsewhere)
+
+
+def support_feature(name: str, trace: Trace, span: Span, asked: Asked) -> float:
+    """Return one of `SUPPORT`: 0 without passages, NaN if there are some and nothing was measured.
+
+    Args:
+        name: The feature.
+        trace: Of the answer.
+        span: The words that are scored.
+        asked: What was asked; NaN if nobody says.
+
+    """
+    if not asked.question:
+        return math.nan
+    if not given_passages(asked):
+        return 0.0
+    if WITH not in trace.extras or WITHOUT not in trace.extras:
+        return math.nan
+    at = list(span.tokens)
+    return SUPPORT[name](_Read(trace.extras[WITH][at], trace.extras[WITHOUT][at], span, asked))
+
+
+def numbers_and_names_elsewhere(text: str, asked: Asked) -> tuple[str, ...]:
+    """Return the numbers and names of a text that stand neither in a passage nor in the question.
+
+    A capital letter makes a name, but for that of an ordinary word that begins a sentence.
+
+    >>> asked = Asked("Who built the mill?", passages=("Jonas Reed built it.",))
+    >>> numbers_and_names_elsewhere("The mill was built by Jonas Reed in 1822.", asked)
+    ('1822',)
+    """
+    known = {
+        _key(match[0])
+        for part in (asked.question, *asked.passages)
+        for match in WORD.finditer(part)
+    }
+    known |= {piece for word in known for piece in word.split("-")}
+    found = (word for word in _numbers_and_names(text) if _key(word) not in known)
+    return tuple(dict.fromkeys(found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What the features are made of. given, alone: nll with and without the passages."""
+
+    given: Floats
+    alone: Floats
+    span: Span
+    asked: Asked
+
+    @property
+    def gain(self) -> Floats:
+        return self.alone - self.given
+
+
+def _numbers_and_names(text: str) -> Iterator[str]:
+    for start, end in sentence_ranges(text):
+        words = [match[0] for match in WORD.finditer(text, start, end)]
+        for number, word in enumerate(words):
+            if any(letter.isdigit() for letter in word):
+                yield word
+            elif word[0].isupper() and word.casefold() not in _SMALL:
+                after = words[number + 1 : number + 2]
+                if number or not after or after[0][0].isupper():
+                    yield word
+
+
+def _key(word: str) -> str:
+    """What is the same of two ways to write a word: case, commas between digits, endings."""
+    plain = word.replace(",", "") if any(letter.isdigit() for letter in word) else word
+    return stem(plain.strip("$€£¥₹% "))
+
+
+_SMALL: Final = LANGUAGES["en"].function
+
+SUPPORT: Final[Mapping[str, Callable[[_Read], float]]] = MappingProxyType(
+    {
+        "support.gain:mean": lambda read: float(read.gain.mean()),
+        "support.gain:min": lambda read: float(read.gain.min()),
+        "support.gain:max": lambda read: float(read.gain.max()),
+        "support.with:max": lambda read: math.log(float(read.given.max()) + _SUREST),
+        "support.without:max": lambda read: math.log(float(read.alone.max()) + _SUREST),
+        "support.elsewhere": lambda read: math.log1p(
+            len(numbers_and_names_elsewhere(read.span.text, read.asked))
+        ),
+    }
+)
+"""Features of what passages do to the words that are scored: nats, logarithms of nats, and
+log(1 + n) of numbers and names that stand elsewhere."""
+
+_SUREST: Final = 0.01
+"""Nats below which a model is as sure as can be, as in `energy_guard.features`."""
