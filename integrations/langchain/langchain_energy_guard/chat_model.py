@@ -125,6 +125,7 @@ class ChatEnergyGuard(CountingChatModel):
         profile: Profile | Literal["auto"] | None = "auto",
         fallback: Guard | None = None,
         log: TraceLog | None = None,
+        support: bool = False,
         **settings: Any,
     ) -> Self:
         """Make one from a model.
@@ -142,6 +143,7 @@ class ChatEnergyGuard(CountingChatModel):
             profile=profile,
             fallback=fallback,
             log=log,
+            support=support,
         )
         return cls(guard=guard, **(settings_of(model) | settings))
 
