@@ -49,7 +49,8 @@ def metadata(
         tool_calls: each call with the scores of its arguments.
         details: `full` is the object of `energy-guard ask --json`, with the tokens as one list a
             signal; `none` is that of `Result.to_dict`, without any text; `summary` has also what
-            is said about the answer, how far passages support it, and the arguments' scores without their values.
+            is said about the answer, how far passages support it, and the arguments' scores
+            without their values.
     """
     if details == "full":
         tokens = result.trace.tokens()
