@@ -122,7 +122,7 @@ def fingerprint(path: Path, adapters: Mapping[Path, float] = MappingProxyType({}
     vocabulary and chat template; not with the file's name or place. Hexadecimal, 32 digits.
     """
     digest = hashlib.sha256()
-    parts = dict.fromkeys(_shards(path), 1.0) | dict(adapters)
+    parts = dict.fromkeys(shards(path), 1.0) | dict(adapters)
     for part, scale in parts.items():
         header_bytes = read_facts(part).header_bytes
         size = part.stat().st_size
@@ -139,11 +139,11 @@ def fingerprint(path: Path, adapters: Mapping[Path, float] = MappingProxyType({}
 
 def is_first_shard(path: Path) -> bool:
     """Whether the file is where loading starts: the first of a split model, or all of it."""
-    return _shards(path)[0].name == path.name
+    return shards(path)[0].name == path.name
 
 
-def _shards(path: Path) -> list[Path]:
-    """All files of a model that is split over several."""
+def shards(path: Path) -> list[Path]:
+    """Return all files of a model that is split over several, or the only one."""
     match = _SHARD.search(path.name)
     if match is None:
         return [path]

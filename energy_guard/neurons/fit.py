@@ -1,0 +1,298 @@
+"""FoundNeurons H-neurons: an L1 fit to contributions of answers that were all right or all wrong.
+
+The penalty (C of liblinear) is chosen on questions that the fit has not seen, and the probe is
+judged on questions that neither has seen. Contributions are weighed as they are, all by one scale:
+a neuron that contributes much needs little weight, as in Gao et al.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from energy_guard.backends.base import ModelInfo
+from energy_guard.energy import Bools, Floats, Ints
+from energy_guard.errors import InputError
+from energy_guard.estimates.estimate import Measured, proportion
+from energy_guard.estimates.ranking import auroc
+from energy_guard.extras import needs_extra
+from energy_guard.neurons.contributions import Contributions, Float32s
+from energy_guard.neurons.probe import Labelling, NeuronProbe, ProbeTraining, WeighedNeuron
+
+FEWEST: Final = 20
+"""Questions of the rarer class that finding neurons needs at the least; fitting alone, half."""
+
+RANDOM_DRAWS: Final = 10
+"""Sets of random neurons that a probe is compared with."""
+
+FOLDS: Final = 5
+"""Parts of the questions: one is kept for judging; the fit divides the others once more."""
+
+STEPS: Final = (1.5, 3.0, 6.0, 12.0, 25.0, 50.0, 100.0)
+"""Candidates for C, as multiples of the smallest one that gives any neuron a weight."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledContributions:
+    """Contributions to answers that are known to be right or wrong.
+
+    exact: shape (n, layers * neurons), a layer after the other. rest: the same of the other tokens;
+    rows of NaN for answers that have none. wrong: shape (n,). questions: what answers to the same
+    question share, shape (n,). shape: layers, and neurons of each.
+    """
+
+    exact: Float32s
+    rest: Float32s
+    wrong: Bools
+    questions: npt.NDArray[np.str_]
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(
+        cls, contributions: Sequence[Contributions], wrong: Sequence[bool], questions: Sequence[str]
+    ) -> Self:
+        """Put the contributions of single answers together.
+
+        Raises:
+            InputError: There are none, or not as many labels or questions as answers.
+
+        """
+        if not contributions or not len(contributions) == len(wrong) == len(questions):
+            raise InputError(
+                f"there are {len(contributions)} contributions, {len(wrong)} labels and "
+                f"{len(questions)} questions",
+                "Give one of each for every answer.",
+            )
+        layers, width = contributions[0].exact.shape
+        nothing = np.full((layers, width), np.nan, np.float32)
+        rest = [nothing if each.rest is None else each.rest for each in contributions]
+        return cls(
+            np.stack([each.exact.ravel() for each in contributions]),
+            np.stack([values.ravel() for values in rest]),
+            np.array(wrong, bool),
+            np.array(questions, str),
+            (layers, width),
+        )
+
+    def part(self, keep: Ints) -> Self:
+        """Return some of the answers."""
+        return type(self)(
+            self.exact[keep], self.rest[keep], self.wrong[keep], self.questions[keep], self.shape
+        )
+
+    def rows(self, labelling: Labelling) -> tuple[Float32s, Bools]:
+        """Return what a labelling tells apart: values (rows, neurons), and which are to be found.
+
+        The first n rows are the exact answers.
+        """
+        if labelling == "1-vs-1":
+            return self.exact, self.wrong
+        has = np.isfinite(self.rest[:, 0])
+        values = np.concatenate([self.exact, self.rest[has]])
+        return values, np.concatenate([self.wrong, np.zeros(int(has.sum()), bool)])
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How well a probe tells wrong from right answers to questions that it has not seen."""
+
+    accuracy: Measured
+    auroc: Measured
+
+
+@dataclass(frozen=True, slots=True)
+class FoundNeurons:
+    """A probe beside probes of as many random neurons, on the same held-out answers.
+
+    held: which answers these are, by their place in what was given.
+    """
+
+    probe: NeuronProbe
+    held: tuple[int, ...]
+    judged: Judged
+    random: tuple[Judged, ...]
+
+
+def find_neurons(
+    rows: LabelledContributions, info: ModelInfo, *, labelling: Labelling, seed: int = 0
+) -> FoundNeurons:
+    """Fit a probe to some questions and judge it on the others.
+
+    Args:
+        rows: Labelled answers of this model.
+        info: Which model that is.
+        labelling: What the probe is fitted to tell apart; it is judged on exact answers either way.
+        seed: Of the division into parts and of the random neurons.
+
+    Raises:
+        InputError: There are no right or no wrong answers, or too few questions of a class.
+        MissingExtraError: scikit-learn or scipy is not installed.
+
+    """
+    _check(rows, FEWEST)
+    fitting, held = next(_divided(rows, seed, FOLDS))
+    seen, unseen = rows.part(fitting), rows.part(held)
+    every = np.arange(rows.exact.shape[1])
+    probe = fit_probe(seen, info, labelling=labelling, seed=seed)
+    chosen = np.array([n.layer * rows.shape[1] + n.index for n in probe.neurons])
+    others = np.setdiff1d(every, chosen)
+    random = np.random.default_rng(seed)
+    draws = [
+        random.choice(others, size=min(len(chosen), len(others)), replace=False)
+        for _ in range(RANDOM_DRAWS)
+    ]
+    return FoundNeurons(
+        probe,
+        tuple(held.tolist()),
+        _judged(_log_odds(probe, unseen), unseen.wrong),
+        tuple(
+            _judged(_Fit.of(seen, labelling, seed, draw).log_odds(unseen.exact), unseen.wrong)
+            for draw in draws
+        ),
+    )
+
+
+def fit_probe(
+    rows: LabelledContributions, info: ModelInfo, *, labelling: Labelling, seed: int = 0
+) -> NeuronProbe:
+    """Fit a probe to all of these answers; see `find_neurons`."""
+    fit = _Fit.of(rows, labelling, seed, np.arange(rows.exact.shape[1]))
+    neurons = tuple(
+        WeighedNeuron(layer=int(at) // rows.shape[1], index=int(at) % rows.shape[1], weight=weight)
+        for at, weight in zip(fit.columns, fit.weights.tolist(), strict=True)
+        if weight != 0
+    )
+    return NeuronProbe(
+        model=info.fingerprint,
+        backend=info.backend,
+        shape=rows.shape,
+        neurons=neurons,
+        intercept=fit.intercept,
+        training=ProbeTraining(
+            labelling=labelling,
+            n=len(rows.wrong),
+            n_wrong=int(rows.wrong.sum()),
+            questions=len(set(rows.questions.tolist())),
+            c=fit.c,
+            accuracy=fit.accuracy,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Weights of some neurons' contributions, and how they were come by.
+
+    columns: which neurons, counted through all layers. accuracy: mean over the folds.
+    """
+
+    columns: Ints
+    weights: Floats
+    intercept: float
+    c: float
+    accuracy: float
+
+    @classmethod
+    def of(
+        cls, rows: LabelledContributions, labelling: Labelling, seed: int, columns: Ints
+    ) -> Self:
+        """Choose C by the accuracy on questions that are left out, and fit to all of them.
+
+        At equal accuracy the strongest penalty is taken: it leaves the fewest neurons.
+        """
+        _check(rows, FEWEST // 2)
+        accuracy = np.zeros(len(STEPS))
+        folds = list(_divided(rows, seed, FOLDS - 1))
+        for fitting, held in folds:
+            data = _Scaled(*rows.part(fitting).rows(labelling), columns)
+            for i, step in enumerate(STEPS):
+                risk = data.fit(step, seed).log_odds(rows.exact[held])
+                accuracy[i] += np.mean((risk > 0) == rows.wrong[held]) / len(folds)
+        data = _Scaled(*rows.rows(labelling), columns)
+        for i in range(int(accuracy.argmax()), len(STEPS)):
+            found = data.fit(STEPS[i], seed)
+            if found.weights.any():
+                return cls(columns, found.weights, found.intercept, found.c, float(accuracy[i]))
+        raise InputError(
+            f"no neuron tells {int(rows.wrong.sum())} wrong from {int((~rows.wrong).sum())} right "
+            "answers",
+            "Check that answers and labels belong together.",
+        )
+
+    def log_odds(self, exact: Float32s) -> Floats:
+        """Return the log-odds of "wrong", shape (n,), for values of all neurons."""
+        return np.asarray(exact[:, self.columns] @ self.weights + self.intercept)
+
+
+class _Scaled:
+    """Rows as liblinear gets them: centred, so that the intercept is little penalised, and divided
+    by one number for all neurons, so that its tolerance fits any model.
+    """
+
+    def __init__(self, values: Float32s, wrong: Bools, columns: Ints) -> None:
+        values = values[:, columns]
+        self._columns = columns
+        self._wrong = wrong
+        self._centre = values.mean(axis=0, dtype=np.float64)
+        self._values = values - self._centre
+        self._scale = float(self._values.std()) or 1.0
+        self._values /= self._scale
+
+    def fit(self, step: float, seed: int) -> _Fit:
+        """Fit with this multiple of the least C, and undo centring and scale."""
+        with needs_extra("eval"):
+            from sklearn.linear_model import LogisticRegression
+            from sklearn.svm import l1_min_c
+
+        if not self._values.any():
+            return _Fit(self._columns, np.zeros(len(self._columns)), 0.0, 1.0, 0.0)
+        c = step * float(l1_min_c(self._values, self._wrong, loss="log"))
+        model = LogisticRegression(
+            l1_ratio=1.0,
+            C=c,
+            solver="liblinear",
+            class_weight="balanced",
+            max_iter=1000,
+            random_state=seed,
+        ).fit(self._values, self._wrong)
+        weights = np.asarray(model.coef_[0]) / self._scale
+        intercept = float(model.intercept_[0]) - float(self._centre @ weights)
+        return _Fit(self._columns, weights, intercept, c, 0.0)
+
+
+def _divided(rows: LabelledContributions, seed: int, parts: int) -> Iterator[tuple[Ints, Ints]]:
+    """Yield indices to fit to and to hold out, no question in both, both classes in both."""
+    with needs_extra("eval"):
+        from sklearn.model_selection import StratifiedGroupKFold
+
+    folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
+    return folds.split(np.zeros(len(rows.wrong)), rows.wrong, rows.questions)
+
+
+def _check(rows: LabelledContributions, fewest: int) -> None:
+    """Refuse answers of one class, and too few questions of a class."""
+    wrong = len(set(rows.questions[rows.wrong].tolist()))
+    right = len(set(rows.questions[~rows.wrong].tolist()))
+    if min(wrong, right) < fewest:
+        raise InputError(
+            f"there are {right} questions with right and {wrong} with wrong answers, and at least "
+            f"{fewest} of each are needed",
+            "Add questions that are easier or harder for this model.",
+        )
+    if not np.isfinite(rows.exact).all():
+        raise InputError("a contribution is missing", "Leave out answers that were not read.")
+
+
+def _log_odds(probe: NeuronProbe, rows: LabelledContributions) -> Floats:
+    return np.array(
+        [probe.log_odds(Contributions(values.reshape(rows.shape), None)) for values in rows.exact]
+    )
+
+
+def _judged(risk: Floats, wrong: Bools) -> Judged:
+    right_side = int(((risk > 0) == wrong).sum())
+    return Judged(proportion(right_side, len(wrong)), auroc(risk, wrong))
