@@ -7,8 +7,8 @@ a neuron that contributes much needs little weight, as in Gao et al.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 import numpy as np
@@ -134,12 +134,12 @@ def find_neurons(
 
     """
     _check(rows, FEWEST)
-    fitting, held = next(_divided(rows, seed, FOLDS))
+    fitting, held = next(iter(_divided(rows, seed, FOLDS)))
     seen, unseen = rows.part(fitting), rows.part(held)
-    every = np.arange(rows.exact.shape[1])
-    probe = fit_probe(seen, info, labelling=labelling, seed=seed)
-    chosen = np.array([n.layer * rows.shape[1] + n.index for n in probe.neurons])
-    others = np.setdiff1d(every, chosen)
+    search = _Search(seen, labelling, seed)
+    probe = search.probe(info)
+    chosen = [neuron.layer * rows.shape[1] + neuron.index for neuron in probe.neurons]
+    others = np.setdiff1d(np.arange(rows.exact.shape[1]), chosen)
     random = np.random.default_rng(seed)
     draws = [
         random.choice(others, size=min(len(chosen), len(others)), replace=False)
@@ -149,10 +149,7 @@ def find_neurons(
         probe,
         tuple(held.tolist()),
         _judged(_log_odds(probe, unseen), unseen.wrong),
-        tuple(
-            _judged(_Fit.of(seen, labelling, seed, draw).log_odds(unseen.exact), unseen.wrong)
-            for draw in draws
-        ),
+        tuple(_judged(search.fit(d).log_odds(unseen.exact), unseen.wrong) for d in draws),
     )
 
 
@@ -160,27 +157,7 @@ def fit_probe(
     rows: LabelledContributions, info: ModelInfo, *, labelling: Labelling, seed: int = 0
 ) -> NeuronProbe:
     """Fit a probe to all of these answers; see `find_neurons`."""
-    fit = _Fit.of(rows, labelling, seed, np.arange(rows.exact.shape[1]))
-    neurons = tuple(
-        WeighedNeuron(layer=int(at) // rows.shape[1], index=int(at) % rows.shape[1], weight=weight)
-        for at, weight in zip(fit.columns, fit.weights.tolist(), strict=True)
-        if weight != 0
-    )
-    return NeuronProbe(
-        model=info.fingerprint,
-        backend=info.backend,
-        shape=rows.shape,
-        neurons=neurons,
-        intercept=fit.intercept,
-        training=ProbeTraining(
-            labelling=labelling,
-            n=len(rows.wrong),
-            n_wrong=int(rows.wrong.sum()),
-            questions=len(set(rows.questions.tolist())),
-            c=fit.c,
-            accuracy=fit.accuracy,
-        ),
-    )
+    return _Search(rows, labelling, seed).probe(info)
 
 
 @dataclass(frozen=True)
@@ -194,38 +171,67 @@ class _Fit:
     weights: Floats
     intercept: float
     c: float
-    accuracy: float
-
-    @classmethod
-    def of(
-        cls, rows: LabelledContributions, labelling: Labelling, seed: int, columns: Ints
-    ) -> Self:
-        """Choose C by the accuracy on questions that are left out, and fit to all of them.
-
-        At equal accuracy the strongest penalty is taken: it leaves the fewest neurons.
-        """
-        _check(rows, FEWEST // 2)
-        accuracy = np.zeros(len(STEPS))
-        folds = list(_divided(rows, seed, FOLDS - 1))
-        for fitting, held in folds:
-            data = _Scaled(*rows.part(fitting).rows(labelling), columns)
-            for i, step in enumerate(STEPS):
-                risk = data.fit(step, seed).log_odds(rows.exact[held])
-                accuracy[i] += np.mean((risk > 0) == rows.wrong[held]) / len(folds)
-        data = _Scaled(*rows.rows(labelling), columns)
-        for i in range(int(accuracy.argmax()), len(STEPS)):
-            found = data.fit(STEPS[i], seed)
-            if found.weights.any():
-                return cls(columns, found.weights, found.intercept, found.c, float(accuracy[i]))
-        raise InputError(
-            f"no neuron tells {int(rows.wrong.sum())} wrong from {int((~rows.wrong).sum())} right "
-            "answers",
-            "Check that answers and labels belong together.",
-        )
+    accuracy: float = 0.0
 
     def log_odds(self, exact: Float32s) -> Floats:
         """Return the log-odds of "wrong", shape (n,), for values of all neurons."""
         return np.asarray(exact[:, self.columns] @ self.weights + self.intercept)
+
+
+class _Search:
+    """Fits neurons to the same answers, divided into the same folds."""
+
+    def __init__(self, rows: LabelledContributions, labelling: Labelling, seed: int) -> None:
+        _check(rows, FEWEST // 2)
+        self._rows = rows
+        self._labelling = labelling
+        self._seed = seed
+        self._folds = _divided(rows, seed, FOLDS - 1)
+
+    def fit(self, columns: Ints) -> _Fit:
+        """Choose C by the accuracy on questions that are left out, and fit to all of them.
+
+        At equal accuracy the strongest penalty is taken: it leaves the fewest neurons.
+        """
+        rows = self._rows
+        accuracy = np.zeros(len(STEPS))
+        for fitting, held in self._folds:
+            data = _Scaled(*rows.part(fitting).rows(self._labelling), columns, self._seed)
+            for i, step in enumerate(STEPS):
+                risk = data.fit(step).log_odds(rows.exact[held])
+                accuracy[i] += np.mean((risk > 0) == rows.wrong[held]) / len(self._folds)
+        data = _Scaled(*rows.rows(self._labelling), columns, self._seed)
+        best = int(accuracy.argmax())
+        return replace(data.fit(STEPS[best]), accuracy=float(accuracy[best]))
+
+    def probe(self, info: ModelInfo) -> NeuronProbe:
+        """Fit to all neurons, and keep those with a weight."""
+        rows = self._rows
+        fit = self.fit(np.arange(rows.exact.shape[1]))
+        if not fit.weights.any():
+            raise InputError(
+                f"every neuron contributes the same to all {len(rows.wrong)} answers",
+                "Check that contributions and answers belong together.",
+            )
+        weighed = [(int(at), float(fit.weights[at])) for at in np.flatnonzero(fit.weights)]
+        return NeuronProbe(
+            model=info.fingerprint,
+            backend=info.backend,
+            shape=rows.shape,
+            neurons=tuple(
+                WeighedNeuron(layer=at // rows.shape[1], index=at % rows.shape[1], weight=weight)
+                for at, weight in weighed
+            ),
+            intercept=fit.intercept,
+            training=ProbeTraining(
+                labelling=self._labelling,
+                n=len(rows.wrong),
+                n_wrong=int(rows.wrong.sum()),
+                questions=len(set(rows.questions.tolist())),
+                c=fit.c,
+                accuracy=fit.accuracy,
+            ),
+        )
 
 
 class _Scaled:
@@ -233,44 +239,49 @@ class _Scaled:
     by one number for all neurons, so that its tolerance fits any model.
     """
 
-    def __init__(self, values: Float32s, wrong: Bools, columns: Ints) -> None:
+    def __init__(self, values: Float32s, wrong: Bools, columns: Ints, seed: int) -> None:
         values = values[:, columns]
         self._columns = columns
         self._wrong = wrong
+        self._seed = seed
         self._centre = values.mean(axis=0, dtype=np.float64)
         self._values = values - self._centre
         self._scale = float(self._values.std()) or 1.0
         self._values /= self._scale
+        # Without any weight the loss has the slope sides @ values / 2, classes counting alike; the
+        # penalty's slope is 1. (scikit-learn's l1_min_c knows nothing of the classes' weights.)
+        sides = np.where(wrong, 0.5 / wrong.mean(), -0.5 / (~wrong).mean())
+        steepest = float(np.abs(sides @ self._values).max())
+        self._least = 2 / steepest if steepest else None
 
-    def fit(self, step: float, seed: int) -> _Fit:
+    def fit(self, step: float) -> _Fit:
         """Fit with this multiple of the least C, and undo centring and scale."""
         with needs_extra("eval"):
             from sklearn.linear_model import LogisticRegression
-            from sklearn.svm import l1_min_c
 
-        if not self._values.any():
-            return _Fit(self._columns, np.zeros(len(self._columns)), 0.0, 1.0, 0.0)
-        c = step * float(l1_min_c(self._values, self._wrong, loss="log"))
+        if self._least is None:
+            return _Fit(self._columns, np.zeros(len(self._columns)), intercept=0.0, c=step)
+        c = step * self._least
         model = LogisticRegression(
             l1_ratio=1.0,
             C=c,
             solver="liblinear",
             class_weight="balanced",
             max_iter=1000,
-            random_state=seed,
+            random_state=self._seed,
         ).fit(self._values, self._wrong)
         weights = np.asarray(model.coef_[0]) / self._scale
         intercept = float(model.intercept_[0]) - float(self._centre @ weights)
-        return _Fit(self._columns, weights, intercept, c, 0.0)
+        return _Fit(self._columns, weights, intercept, c)
 
 
-def _divided(rows: LabelledContributions, seed: int, parts: int) -> Iterator[tuple[Ints, Ints]]:
-    """Yield indices to fit to and to hold out, no question in both, both classes in both."""
+def _divided(rows: LabelledContributions, seed: int, parts: int) -> list[tuple[Ints, Ints]]:
+    """Return indices to fit to and to hold out: no question is in both, both classes are."""
     with needs_extra("eval"):
         from sklearn.model_selection import StratifiedGroupKFold
 
     folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
-    return folds.split(np.zeros(len(rows.wrong)), rows.wrong, rows.questions)
+    return list(folds.split(np.zeros(len(rows.wrong)), rows.wrong, rows.questions))
 
 
 def _check(rows: LabelledContributions, fewest: int) -> None:

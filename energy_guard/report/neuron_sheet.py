@@ -54,7 +54,7 @@ def neuron_sheet(figures: NeuronFigures) -> Sheet:
     )
     return Sheet(
         "H-neurons",
-        ("", "accuracy", "AUROC"),
+        ("told by", "accuracy", "AUROC"),
         tuple(rows),
         f"{found}. {figures['held']} answers to questions that nothing was fitted to; "
         f"{figures['fitted']} others were. Random neurons: the mean, the lowest and the highest.",

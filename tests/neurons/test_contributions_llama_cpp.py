@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from tiny_gguf import HIDDEN, LAYERS, write_tiny_gguf, write_tiny_lora
 
 from energy_guard import load
-from energy_guard.backends.gguf_file import fingerprint
+from energy_guard.backends.gguf_file import fingerprint, read_tensors
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.errors import EngineError, InputError, ModelFileError
 from energy_guard.neurons import AnswerToRead, Contributions, read_contributions
@@ -84,7 +85,8 @@ def test_an_answer_in_several_batches_has_the_same_contributions(
 
 def test_answers_do_not_see_each_other(backend: LlamaCpp) -> None:
     answers = [to_read(ANSWER * 8, (1, 150)), to_read(), to_read(ANSWER[:1], (0,), PROMPT[:2])]
-    for answer, found in zip(answers, read_contributions(backend, answers), strict=True):
+    together = list(read_contributions(backend, answers))
+    for answer, found in zip(answers, together, strict=True):
         alone = one(backend, answer)
         np.testing.assert_allclose(found.exact, alone.exact, rtol=1e-4)
         assert (found.rest is None) == (len(answer.answer) == 1)
@@ -170,7 +172,7 @@ def test_norms_are_read_from_the_file_once(
 ) -> None:
     first = column_norms(tiny_path)
     assert [file.name for file in cache.iterdir()] == [f"{fingerprint(tiny_path)}.npz"]
-    monkeypatch.setattr(gguf, "GGUFReader", None)
+    monkeypatch.setattr(gguf, "dequantize", None)
     np.testing.assert_array_equal(column_norms(tiny_path), first)
 
 
@@ -231,25 +233,25 @@ def test_a_file_with_other_neurons_is_refused(name: str, tmp_path: Path, cache: 
     assert not cache.exists(), "what is refused is not remembered"
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [({"kind": 28}, "type F64"), ({"kind": 9999}, "type 9999"), ({"shape": (96,)}, "type 0")],
+)
 def test_weights_that_cannot_be_unpacked_are_refused(
-    tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], named: str, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
-        raise NotImplementedError
-
-    monkeypatch.setattr(gguf, "dequantize", fail)
-    with pytest.raises(InputError, match=r"type F32, which cannot be unpacked[\s\S]*Q4_K"):
+    tensors = [replace(tensor, **changes) for tensor in read_tensors(tiny_path)]
+    monkeypatch.setattr(norms_module, "read_tensors", lambda _: tensors)
+    with pytest.raises(InputError, match=rf"{named}, which cannot be unpacked[\s\S]*Q4_K"):
         column_norms(tiny_path)
 
 
-def test_a_type_that_gguf_does_not_know_is_named(
+def test_a_file_that_ends_before_its_weights_is_refused(
     tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
-        raise ValueError("99 is not a valid GGMLQuantizationType")
-
-    monkeypatch.setattr(gguf, "GGUFReader", fail)
-    with pytest.raises(ModelFileError, match="99 is not a valid"):
+    tensors = [replace(tensor, start=10**9) for tensor in read_tensors(tiny_path)]
+    monkeypatch.setattr(norms_module, "read_tensors", lambda _: tensors)
+    with pytest.raises(ModelFileError, match=r"ends before blk\.0\.ffn_down\.weight does"):
         column_norms(tiny_path)
 
 

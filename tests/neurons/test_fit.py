@@ -54,22 +54,42 @@ def planted(
     return LabelledContributions.of(found, wrong, [f"q{i // per_question}" for i in range(n)])
 
 
+@pytest.fixture
+def two_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer random neurons than in earnest: each draw takes a second."""
+    monkeypatch.setattr(fit, "RANDOM_DRAWS", 2)
+
+
 def value(measured: object) -> float:
     assert isinstance(measured, Estimate)
     return measured.value
 
 
 @pytest.mark.parametrize("labelling", ["1-vs-1", "3-vs-1"])
+@pytest.mark.usefixtures("two_draws")
 def test_planted_neurons_are_found_and_tell_wrong_from_right(labelling: Any) -> None:
     found = find_neurons(planted(), INFO, labelling=labelling)
     assert set(found.probe.h_neurons[:2]) == set(PLANTED)
     assert value(found.judged.accuracy) > 0.75
     assert value(found.judged.auroc) > 0.85
     others = [value(judged.accuracy) for judged in found.random]
-    assert len(others) == 10
+    assert len(others) == fit.RANDOM_DRAWS
     assert np.mean(others) < value(found.judged.accuracy) - 0.1
 
 
+@pytest.mark.parametrize("kept", [60, 12])
+@pytest.mark.parametrize("columns", [200, 3])
+def test_the_least_c_is_the_one_below_which_no_neuron_has_a_weight(kept: int, columns: int) -> None:
+    rows = planted(rest=False)
+    wrong = np.flatnonzero(rows.wrong)[:kept]
+    part = rows.part(np.concatenate([np.flatnonzero(~rows.wrong), wrong]))
+    data = fit._Scaled(*part.rows("1-vs-1"), np.arange(columns), 0)
+    above, below = (data.fit(step).weights for step in (1.05, 0.95))
+    assert 1 <= np.count_nonzero(above) <= 3
+    assert not below.any()
+
+
+@pytest.mark.usefixtures("two_draws")
 def test_noise_is_no_finding() -> None:
     found = find_neurons(planted(strength=0), INFO, labelling="1-vs-1")
     assert isinstance(found.judged.auroc, Estimate)
@@ -108,11 +128,13 @@ def test_no_question_is_fitted_and_judged(monkeypatch: pytest.MonkeyPatch) -> No
     seen: list[tuple[set[str], set[str]]] = []
 
     def spy(rows: LabelledContributions, *given: Any) -> Any:
-        for fitting, held in divided(rows, *given):
+        folds = divided(rows, *given)
+        for fitting, held in folds[:1] if not seen else folds:
             parts = rows.questions[fitting], rows.questions[held]
             seen.append((set(parts[0].tolist()), set(parts[1].tolist())))
-            yield fitting, held
+        return folds
 
+    monkeypatch.setattr(fit, "RANDOM_DRAWS", 1)
     monkeypatch.setattr(fit, "_divided", spy)
     found = find_neurons(rows, INFO, labelling="1-vs-1")
     (fitted, judged), *folds = seen
@@ -135,6 +157,7 @@ def test_a_probe_says_what_it_was_fitted_on() -> None:
     made.check(INFO)
 
 
+@pytest.mark.usefixtures("two_draws")
 def test_the_same_seed_finds_the_same() -> None:
     first, second = (find_neurons(planted(), INFO, labelling="1-vs-1", seed=3) for _ in "12")
     assert first == second
@@ -171,7 +194,7 @@ def test_many_answers_to_few_questions_are_refused() -> None:
 def test_contributions_that_are_all_alike_are_refused() -> None:
     rows = planted(rest=False)
     rows.exact[:] = 0.25
-    with pytest.raises(InputError, match="no neuron tells 60 wrong from 60 right"):
+    with pytest.raises(InputError, match="the same to all 120 answers"):
         fit_probe(rows, INFO, labelling="1-vs-1")
 
 

@@ -60,7 +60,7 @@ def test_contributions_to_something_else_are_read_anew(
 ) -> None:
     [before] = stored_contributions(backend, {"a": ANSWERS["a"]}, folder=tmp_path).values()
     answer = {
-        "answer": AnswerToRead(REQUEST, tuple(b" the man"), (5, 6)),
+        "answer": AnswerToRead(REQUEST, tuple(b" one mat"), (5, 6)),
         "exact": AnswerToRead(REQUEST, tuple(b" the mat"), (6, 7)),
         "model": ANSWERS["a"],
     }[change]

@@ -6,21 +6,18 @@ import io
 import re
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from platformdirs import user_cache_path
 
-from energy_guard.backends.gguf_file import fingerprint, shards
+from energy_guard.backends.gguf_file import GgufTensor, fingerprint, read_tensors, shards
 from energy_guard.errors import InputError, ModelFileError
 from energy_guard.extras import needs_extra
 from energy_guard.files import write_whole
 from energy_guard.neurons.contributions import Float32s
-
-if TYPE_CHECKING:
-    from gguf import ReaderTensor
 
 _PART: Final = re.compile(r"blk\.(\d+)\.(ffn_.+)")
 _NEEDED: Final = frozenset({"ffn_gate.weight", "ffn_up.weight", "ffn_down.weight"})
@@ -42,7 +39,7 @@ def column_norms(path: Path) -> Float32s:
         path: The model's file; the first one if it is split.
 
     Raises:
-        InputError: The model has no gated MLPs, or a kind of weights that cannot be unpacked.
+        InputError: The model has no gated MLPs, or a type of weights that cannot be unpacked.
         ModelFileError: The file cannot be read.
         MissingExtraError: The package gguf is not installed.
 
@@ -56,34 +53,20 @@ def column_norms(path: Path) -> Float32s:
 
 
 def _measured(path: Path) -> Float32s:
-    layers: dict[int, dict[str, ReaderTensor]] = defaultdict(dict)
-    for tensor in _tensors(path):
-        match = _PART.fullmatch(tensor.name)
-        if match is not None:
-            layers[int(match[1])][match[2]] = tensor
+    layers: dict[int, dict[str, tuple[Path, GgufTensor]]] = defaultdict(dict)
+    for part in shards(path):
+        for tensor in read_tensors(part):
+            match = _PART.fullmatch(tensor.name)
+            if match is not None:
+                layers[int(match[1])][match[2]] = part, tensor
     _check_kind(path, layers)
     downs = [layers[layer]["ffn_down.weight"] for layer in range(len(layers))]
-    widths = sorted({int(down.shape[0]) for down in downs})  # GGUF lists the inner size first
+    widths = sorted({down.shape[0] for _, down in downs})
     if len(widths) > 1:
         raise InputError(
             f"the layers of {path} have from {widths[0]} to {widths[-1]} neurons", _WHAT_FITS
         )
-    return np.stack([_norms(down) for down in downs])
-
-
-def _tensors(path: Path) -> Iterator[ReaderTensor]:
-    with needs_extra("llama-cpp"):
-        from gguf import GGUFReader
-
-    for part in shards(path):
-        try:
-            reader = GGUFReader(part)
-        except (OSError, ValueError) as error:  # the latter for a type that gguf does not know
-            raise ModelFileError(
-                f"the tensors of {part} cannot be listed: {error}",
-                "Look for a newer version of the package gguf.",
-            ) from error
-        yield from reader.tensors
+    return np.stack([_norms(*down) for down in downs])
 
 
 def _check_kind(path: Path, layers: Mapping[int, Mapping[str, object]]) -> None:
@@ -111,18 +94,35 @@ def _check_kind(path: Path, layers: Mapping[int, Mapping[str, object]]) -> None:
             )
 
 
-def _norms(down: ReaderTensor) -> Float32s:
-    from gguf import dequantize
+def _norms(path: Path, down: GgufTensor) -> Float32s:
+    """Unpack one tensor, shape (width of the model, neurons), and measure its columns."""
+    with needs_extra("llama-cpp"):
+        from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
 
+    if down.kind not in set(GGMLQuantizationType) or len(down.shape) != 2:
+        raise _cannot_be_unpacked(down, str(down.kind))
+    kind = GGMLQuantizationType(down.kind)
+    block, size = GGML_QUANT_SIZES[kind]
+    neurons, rows = down.shape
+    shape = (rows, neurons // block * size)
+    if down.start + shape[0] * shape[1] > path.stat().st_size:
+        raise ModelFileError(
+            f"{path} ends before {down.name} does", "Download it again: it is cut off."
+        )
     try:
-        weights = dequantize(down.data, down.tensor_type)
+        weights = dequantize(np.memmap(path, np.uint8, "r", down.start, shape), kind)
     except NotImplementedError as error:
-        raise InputError(
-            f"{down.name} has weights of type {down.tensor_type.name}, which cannot be unpacked",
-            "Take the model in another quantisation: Q4_K, Q5_K, Q6_K, Q8_0, Q4_0, F16 or F32.",
-        ) from error
+        raise _cannot_be_unpacked(down, kind.name) from error
     squares = np.square(weights).sum(axis=0, dtype=np.float64)
     return np.sqrt(squares).astype(np.float32)
+
+
+def _cannot_be_unpacked(tensor: GgufTensor, kind: str) -> InputError:
+    return InputError(
+        f"{tensor.name} has weights of type {kind}, which cannot be unpacked",
+        "Take the model in another quantisation: Q4_K, Q5_K, Q6_K, Q8_0, Q4_0, F16 or F32. If its "
+        "type is new, look for a newer version of the package gguf.",
+    )
 
 
 def _cache_file(path: Path) -> Path:
