@@ -45,7 +45,7 @@ neurons = typer.Typer(
 
 
 @neurons.command()
-@bundled()
+@bundled(without=("served_model",))
 def find(
     data: Annotated[
         list[Path] | None, typer.Argument(help="Files of labelled questions; the built-in quiz.")

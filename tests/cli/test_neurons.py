@@ -26,11 +26,11 @@ def is_right(name: str) -> bool:
 
 
 def planted(_: Backend, answers: Sequence[AnswerToRead]) -> Iterator[Contributions]:
-    """Contributions whose planted neuron is higher when the answer is not Oslo."""
+    """Contributions whose planted neuron is higher when the answer is wrong."""
     random = np.random.default_rng(len(answers))
     for answer in answers:
         exact, rest = random.gamma(4, 0.01, (2, *SHAPE)).astype(np.float32)
-        if answer.answer != OSLO:
+        if not is_right(answer.request.question.split()[-1].strip("?")):
             exact[PLANTED.layer, PLANTED.index] += 0.1
         yield Contributions(exact, rest)
 
@@ -39,9 +39,6 @@ def model(names: Sequence[str]) -> Scripted:
     return Scripted.saying(
         *([("Oslo" if is_right(name) else "Bergen", 0.9)] for name in names for _ in "12")
     )
-
-
-OSLO = tuple(next(iter(model(["q0"])._scripts)).ids)
 
 
 @pytest.fixture
