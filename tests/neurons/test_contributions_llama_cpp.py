@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gguf
+import llama_cpp
 import numpy as np
 import pytest
 from tiny_gguf import HIDDEN, LAYERS, write_tiny_gguf, write_tiny_lora
 
 from energy_guard import load
+from energy_guard.backends.demo_model import demo_path
 from energy_guard.backends.gguf_file import fingerprint, read_tensors
 from energy_guard.backends.llama_cpp import LlamaCpp
+from energy_guard.backends.transformers import Transformers
 from energy_guard.errors import EngineError, InputError, ModelFileError
 from energy_guard.neurons import AnswerToRead, Contributions, read_contributions
 from energy_guard.neurons.llama_cpp import column_norms as norms_module
@@ -263,3 +267,26 @@ def test_the_embedded_model_has_contributions(demo: LlamaCpp) -> None:
     assert found.exact.shape == (30, 1536)
     assert found.exact.min() >= 0
     assert (found.exact.sum(axis=1) >= 1).all(), "the columns add up to what is written"
+
+
+@pytest.mark.slow
+@pytest.mark.model
+def test_the_embedded_model_has_the_contributions_of_transformers(
+    demo_transformers: Transformers, tmp_path: Path
+) -> None:
+    """On its weights in float32: otherwise llama.cpp rounds activations to 8 bits, too."""
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.ftype, params.allow_requantize, params.nthread = 0, True, 1
+    path = tmp_path / "float32.gguf"
+    files = str(demo_path()).encode(), str(path).encode()
+    assert llama_cpp.llama_model_quantize(*files, ctypes.byref(params)) == 0
+    backend = load(path, **EXACTLY)
+    assert isinstance(backend, LlamaCpp)
+    request = Request.chat("What is the capital of France?")
+    _, ids = backend.encode(request, "The capital of France is Paris, and not Lyon.")
+    answer = AnswerToRead(request, tuple(ids), (5, 6))
+    found = one(backend, answer)
+    backend.engine.close()
+    [expected] = read_contributions(demo_transformers, [answer])
+    np.testing.assert_allclose(found.exact, expected.exact, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found.rest, expected.rest, rtol=1e-4, atol=1e-6)
