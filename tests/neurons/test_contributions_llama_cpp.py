@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ from energy_guard.neurons import AnswerToRead, Contributions, read_contributions
 from energy_guard.neurons.llama_cpp import column_norms as norms_module
 from energy_guard.neurons.llama_cpp import contributions, second_context
 from energy_guard.neurons.llama_cpp.column_norms import column_norms
+from energy_guard.neurons.llama_cpp.second_context import SecondContext
 from energy_guard.request import Request
 
+Array = np.ndarray[Any, np.dtype[Any]]
 PROMPT = tuple(b"the cat sat on the mat and then")
 ANSWER = tuple(b" it went to the corner")
 EXACT = (3, 4, 7)
@@ -77,6 +79,44 @@ def test_contributions_are_those_of_transformers_on_the_same_weights(
     assert alike(found, expected, 1e-4)
     neighbour = one(backend, to_read(exact=tuple(at + 1 for at in EXACT)))
     assert not alike(neighbour, expected, 0.1), "off by one is seen"
+
+
+def silu(x: Array) -> Array:
+    return x / (1 + np.exp(-x))
+
+
+def gelu(x: Array) -> Array:
+    return x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
+
+
+@pytest.mark.parametrize(
+    ("architecture", "activation", "tolerance"),
+    [("llama", silu, 1e-5), ("gemma", gelu, 2e-3)],  # llama.cpp looks GELU up in a float16 table
+)
+def test_contributions_are_those_of_weights_and_activations(
+    architecture: str, activation: Callable[[Array], Array], tolerance: float, tmp_path: Path
+) -> None:
+    path = write_tiny_gguf(tmp_path / "model.gguf", architecture=architecture)
+    backend = load(path, **EXACTLY)
+    assert isinstance(backend, LlamaCpp)
+    found = one(backend, to_read())
+    tensors = {tensor.name: tensor.data for tensor in gguf.GGUFReader(path).tensors}
+    normed: dict[str, Array] = {}
+    names = [f"ffn_norm-{layer}" for layer in range(LAYERS)]
+    with SecondContext(backend.engine, 64, names, normed.__setitem__) as context:
+        context.read(PROMPT, at=0, shown=False)
+        context.read(ANSWER, at=len(PROMPT), shown=True)
+    for layer, name in enumerate(names):
+        gate, up, down = (
+            tensors[f"blk.{layer}.ffn_{part}.weight"].astype(np.float64)
+            for part in ("gate", "up", "down")
+        )
+        z = activation(normed[name] @ gate.T) * (normed[name] @ up.T)
+        tokens = np.abs(z) * np.linalg.norm(down, axis=0)
+        tokens /= np.linalg.norm(z @ down.T, axis=1)[:, None]
+        expected = tokens[list(EXACT)].mean(axis=0)
+        np.testing.assert_allclose(found.exact[layer], expected, rtol=tolerance, atol=tolerance)
+    backend.engine.close()
 
 
 def test_an_answer_in_several_batches_has_the_same_contributions(
@@ -158,7 +198,7 @@ def test_no_answers_have_no_contributions(backend: LlamaCpp) -> None:
 # What is read from the file
 
 
-def weights_of(path: Path) -> list[np.ndarray[Any, Any]]:
+def weights_of(path: Path) -> list[Array]:
     tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
     names = [f"blk.{layer}.ffn_down.weight" for layer in range(LAYERS)]
     return [gguf.dequantize(tensors[name].data, tensors[name].tensor_type) for name in names]
