@@ -39,9 +39,9 @@ Consistency = Literal["right", "wrong", "mixed", "refused", "unsure", "not locat
 class SampledQuestion(Config):
     """One question with its first sample, and what all samples came to.
 
-    samples: how many were drawn until that was clear. answer: token ids of the first. exact: the
-    indices of its exact answer's tokens. nll_max, one_pass: scores of the first sample by `nll:max`
-    and by the detector from other models; None if it has none.
+    samples: how many were drawn until that was clear. answer: token ids of the first, without end
+    tokens. exact: the indices of its exact answer's tokens. nll_max, one_pass: scores of the first
+    sample by `nll:max` and by the detector from other models; None if it has none.
     """
 
     id: str
@@ -144,7 +144,7 @@ def _sampled(session: Session, row: Question, samples: int) -> SampledQuestion:
         outcome=_consistency(outcomes, located),
         samples=len(outcomes),
         text=first.text,
-        answer=tuple(first.ids.tolist()),
+        answer=tuple(first.ids[: first.content_end].tolist()),
         exact=located.tokens if isinstance(located, Span) else (),
         nll_max=_value(Detector.parse("nll:max"), first, located, asked),
         one_pass=_value(other_models().fitted, first, located, asked),

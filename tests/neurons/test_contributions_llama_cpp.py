@@ -160,6 +160,16 @@ def test_a_closed_engine_is_refused(tiny_path: Path) -> None:
         one(backend, to_read())
 
 
+def test_an_engine_that_is_closed_meanwhile_is_an_error(tiny_path: Path) -> None:
+    backend = load(tiny_path, **EXACTLY)
+    assert isinstance(backend, LlamaCpp)
+    reading = read_contributions(backend, [to_read(), to_read()])
+    next(reading)
+    backend.engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        next(reading)
+
+
 def test_an_adapter_is_refused(tiny_path: Path, tmp_path: Path) -> None:
     lora = write_tiny_lora(tmp_path / "lora.gguf", shape_a=(4, 64), shape_b=(64, 4))
     backend = load(tiny_path, lora_path=str(lora), **EXACTLY)

@@ -79,13 +79,15 @@ class SecondContext:
         from llama_cpp import llama_cpp as library
 
         library.llama_batch_free(self._batch)
-        library.llama_free(self._context)
+        if self._llm._model.model is not None:  # without its model it cannot be freed
+            library.llama_free(self._context)
         self._context = None
 
     def clear(self) -> None:
         """Forget all tokens."""
         from llama_cpp import llama_cpp as library
 
+        check_open(self._llm)
         library.llama_memory_clear(library.llama_get_memory(self._context), True)
 
     def read(self, tokens: Sequence[int], *, at: int, shown: bool) -> None:
