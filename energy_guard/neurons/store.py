@@ -11,6 +11,7 @@ import io
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,13 +66,14 @@ def _file(folder: Path, name: str) -> Path:
 def _store(folder: Path, name: str, answer: AnswerToRead, model: str, each: Contributions) -> None:
     """Write a file, whole or not at all."""
     path, raw = _file(folder, name), io.BytesIO()
+    rest: dict[str, Any] = {} if each.rest is None else {"rest": each.rest}
     np.savez(
         raw,
         exact=each.exact,
-        **({} if each.rest is None else {"rest": each.rest}),
         answer=np.array(answer.answer, np.int64),
         tokens=np.array(answer.exact, np.int64),
         model=np.array(model),
+        **rest,
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -114,7 +114,7 @@ def _norms(path: Path, down: GgufTensor) -> Float32s:
     except NotImplementedError as error:
         raise _cannot_be_unpacked(down, kind.name) from error
     squares = np.square(weights).sum(axis=0, dtype=np.float64)
-    return np.sqrt(squares).astype(np.float32)
+    return np.asarray(np.sqrt(squares), dtype=np.float32)
 
 
 def _cannot_be_unpacked(tensor: GgufTensor, kind: str) -> InputError:

@@ -46,8 +46,8 @@ def gated_mlps(model: PreTrainedModel) -> GatedMLPs:
     """
     from torch.nn import Linear
 
-    decoder: Any = model.get_decoder()
-    inside = set(decoder.modules())
+    untyped: Any = model  # `get_decoder` has no types
+    inside = set(untyped.get_decoder().modules())
     modules = [(name, module) for name, module in model.named_modules() if module in inside]
     _check_kind(type(model).__name__, modules)
     found = [(name, module) for name, module in modules if _parts(module) >= _PARTS]
