@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,12 @@ from energy_guard.errors import InputError, LogError
 from energy_guard.evaluate.neuron_figures import neuron_figures
 from energy_guard.extras import needs_extra
 from energy_guard.files import held, write_whole
-from energy_guard.neurons.fit import FoundNeurons, LabelledContributions, find_neurons
+from energy_guard.neurons.fit import (
+    FEWEST,
+    FoundNeurons,
+    LabelledContributions,
+    find_neurons,
+)
 from energy_guard.neurons.probe import Labelling
 from energy_guard.neurons.store import stored_contributions
 from energy_guard.questions.consistent import (
@@ -38,6 +44,7 @@ from energy_guard.report.neuron_sheet import NeuronFigures, neuron_sheet
 from energy_guard.report.plots import neurons_plot
 
 DEFAULT_OUT: Final = Path("neurons")
+_CONSISTENT: Final = ("right", "wrong")
 
 neurons = typer.Typer(
     no_args_is_help=True, help="Find single neurons that contribute more to wrong answers."
@@ -79,6 +86,7 @@ def find(
     with held(out / "neurons.lock"):
         backend = engine.open()
         sampled = _sample(backend, rows, path, of_each, samples)
+        _check_enough(sampled)
         used = balanced(sampled, of_each)
         found = _find(backend, rows, used, out)
         figures = neuron_figures(sampled, used, found, backend.info)
@@ -118,6 +126,19 @@ def _sample(
         )
 
 
+def _check_enough(sampled: Sequence[SampledQuestion]) -> None:
+    """Better known now than after contributions were read: InputError with all counts."""
+    counts = Counter(each.outcome for each in sampled)
+    if min(counts["right"], counts["wrong"]) < FEWEST:
+        others = [f"{n} {outcome}" for outcome, n in counts.items() if outcome not in _CONSISTENT]
+        raise InputError(
+            f"of {len(sampled)} questions {counts['right']} were answered all right and "
+            f"{counts['wrong']} all wrong (others: {', '.join(others) or 'none'}), and at least "
+            f"{FEWEST} of each are needed",
+            "Add questions that are easier or harder for this model, or ask for more (-n).",
+        )
+
+
 def _find(
     backend: Backend, rows: Sequence[Question], used: Sequence[SampledQuestion], out: Path
 ) -> dict[Labelling, FoundNeurons]:
@@ -127,11 +148,6 @@ def _find(
     if gone:
         raise InputError(
             f"{gone[0]} was sampled, and is not among the questions", "Give the same files."
-        )
-    if not used:
-        raise InputError(
-            "no question was answered all right, or none all wrong",
-            "Add questions that are easier or harder for this model.",
         )
     answers = {each.id: each.to_read(by_id[each.id]) for each in used}
     with _bar("contributions", len(answers)) as advance:

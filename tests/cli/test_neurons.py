@@ -101,19 +101,25 @@ def test_it_goes_on_where_it_was(
     assert (out / "neurons.json").read_text() == before
 
 
-def test_too_few_consistent_questions_are_told_with_their_counts(
-    data: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(InputError, match="5 questions with right and 5 with wrong answers"):
-        find([data], samples=2, of_each=5, out=tmp_path / "out")
-
-
-def test_one_kind_of_answers_alone_is_refused(
+def test_too_few_consistent_questions_are_told_with_all_counts(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module.EngineOptions, "open", lambda _: model(["q0"] * 100))
-    with pytest.raises(InputError, match=r"or none all wrong[\s\S]*easier or harder"):
+    """One sample right and one wrong, a refusal, right ones; none is consistently wrong."""
+    said = ["Oslo", "Bergen", "I don't know.", *["Oslo"] * 194]
+    monkeypatch.setattr(
+        module.EngineOptions, "open", lambda _: Scripted.saying(*([(text, 0.9)] for text in said))
+    )
+    monkeypatch.setattr(store, "read_contributions", None)  # nothing is read in vain
+    reason = (
+        r"of 99 questions 97 were answered all right and 0 all wrong "
+        r"\(others: 1 mixed, 1 refused\), and at least 20 of each are needed\nAdd questions"
+    )
+    rows = data.read_text().splitlines()
+    kept = [row for row in rows if json.loads(row)["id"] in ORDER[:99]]
+    data.write_text("\n".join(kept))
+    with pytest.raises(InputError, match=reason):
         find([data], samples=2, out=tmp_path / "out")
+    assert not (tmp_path / "out" / "contributions").exists()
 
 
 def test_a_server_shows_no_neurons(data: Path) -> None:
