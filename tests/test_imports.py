@@ -167,6 +167,7 @@ def run(code: str) -> str:
     ("package", "part", "allowed"),
     [
         ("energy_guard", "energy_guard.trace", set()),
+        ("energy_guard.neurons", "energy_guard.neurons.fit", set()),
         ("langchain_energy_guard", "langchain_energy_guard.chat_model", {"langchain_core"}),
     ],
 )

@@ -208,6 +208,15 @@ def test_no_answers_have_no_contributions(backend: LlamaCpp) -> None:
 # What is read from the file
 
 
+def close(writer: gguf.GGUFWriter) -> Path:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    assert writer.path is not None
+    return Path(writer.path)
+
+
 def weights_of(path: Path) -> list[Array]:
     tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
     names = [f"blk.{layer}.ffn_down.weight" for layer in range(LAYERS)]
@@ -219,6 +228,20 @@ def test_norms_are_those_of_the_unpacked_columns(dtype: str, tmp_path: Path) -> 
     path = write_tiny_gguf(tmp_path / "model.gguf", dtype=dtype)
     expected = [np.linalg.norm(weights.astype(np.float64), axis=0) for weights in weights_of(path)]
     np.testing.assert_allclose(column_norms(path), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["Q4_K", "Q5_K", "Q6_K", "IQ4_XS", "BF16"])
+def test_norms_of_types_in_blocks_of_256(name: str, tmp_path: Path) -> None:
+    """Any bytes are weights; those below 60 are no infinite scales."""
+    kind = gguf.GGMLQuantizationType[name]
+    block, size = gguf.GGML_QUANT_SIZES[kind]
+    raw = np.random.default_rng(0).integers(0, 60, (32, 512 // block * size)).astype(np.uint8)
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
+    for part in ("gate", "up", "down"):
+        writer.add_tensor(f"blk.0.ffn_{part}.weight", raw, raw_dtype=kind)
+    path = close(writer)
+    expected = np.linalg.norm(gguf.dequantize(raw, kind).astype(np.float64), axis=0)
+    np.testing.assert_allclose(column_norms(path), [expected], rtol=1e-6)
 
 
 def test_norms_are_read_from_the_file_once(
@@ -253,11 +276,7 @@ def write_mlp(path: Path, layers: Mapping[int, Mapping[str, tuple[int, ...]]]) -
     for layer, parts in layers.items():
         for name, shape in parts.items():
             writer.add_tensor(f"blk.{layer}.{name}", np.ones(shape, np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+    return close(writer)
 
 
 UNGATED = {"ffn_norm.weight": (32,), "ffn_up.weight": (96, 32), "ffn_down.weight": (32, 96)}
