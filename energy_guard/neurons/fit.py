@@ -36,6 +36,13 @@ STEPS: Final = (1.5, 3.0, 6.0, 12.0, 25.0, 50.0, 100.0)
 """Candidates for C, as multiples of the smallest one that gives any neuron a weight."""
 
 
+_WORKING: Final = 2000
+"""Neurons that liblinear gets at first, and how many more at once."""
+
+_TOLERANCE: Final = 0.01
+"""By how much a slope may be above the penalty's, as a share of it: liblinear's is no finer."""
+
+
 @dataclass(frozen=True, eq=False)
 class LabelledContributions:
     """Contributions to answers that are known to be right or wrong.
@@ -237,31 +244,37 @@ class _Search:
 class _Scaled:
     """Rows as liblinear gets them: centred, so that the intercept is little penalised, and divided
     by one number for all neurons, so that its tolerance fits any model.
+
+    liblinear takes 32 bytes for each number, so it gets a working set of neurons: the others have
+    no weight, and every one of them is checked to have none by the slope of its loss.
     """
 
     def __init__(self, values: Float32s, wrong: Bools, columns: Ints, seed: int) -> None:
-        values = values[:, columns]
         self._columns = columns
         self._wrong = wrong
         self._seed = seed
-        self._centre = values.mean(axis=0, dtype=np.float64)
-        self._values = values - self._centre
-        self._scale = float(self._values.std()) or 1.0
-        self._values /= self._scale
-        # Without any weight the loss has the slope sides @ values / 2, classes counting alike; the
-        # penalty's slope is 1. (scikit-learn's l1_min_c knows nothing of the classes' weights.)
-        sides = np.where(wrong, 0.5 / wrong.mean(), -0.5 / (~wrong).mean())
-        steepest = float(np.abs(sides @ self._values).max())
-        self._least = 2 / steepest if steepest else None
+        picked = values[:, columns]
+        self._centre = picked.mean(axis=0, dtype=np.float64)
+        picked -= self._centre.astype(np.float32)
+        self._scale = float(picked.std(dtype=np.float64)) or 1.0
+        picked /= self._scale
+        self._values = picked
+        # Classes count alike. Without any weight the loss has half these slopes; the penalty's is
+        # 1. (scikit-learn's l1_min_c knows nothing of the classes' weights.)
+        self._sides = np.where(wrong, 0.5 / wrong.mean(), -0.5 / (~wrong).mean())
+        slopes = self._slopes(np.zeros(len(wrong)))
+        self._least = 1 / slopes.max() if slopes.max() else None
+        self._working = np.sort(np.argsort(slopes)[-_WORKING:])
 
     def fit(self, step: float) -> _Fit:
         """Fit with this multiple of the least C, and undo centring and scale."""
         with needs_extra("eval"):
             from sklearn.linear_model import LogisticRegression
 
+        weights = np.zeros(len(self._columns))
         if self._least is None:
-            return _Fit(self._columns, np.zeros(len(self._columns)), intercept=0.0, c=step)
-        c = step * self._least
+            return _Fit(self._columns, weights, intercept=0.0, c=step)
+        c = float(step * self._least)
         model = LogisticRegression(
             l1_ratio=1.0,
             C=c,
@@ -269,10 +282,26 @@ class _Scaled:
             class_weight="balanced",
             max_iter=1000,
             random_state=self._seed,
-        ).fit(self._values, self._wrong)
-        weights = np.asarray(model.coef_[0]) / self._scale
+        )
+        missing = self._working
+        while len(missing):
+            self._working = np.union1d(self._working, missing)
+            model.fit(self._values[:, self._working], self._wrong)
+            weights = np.zeros(len(self._columns))
+            weights[self._working] = model.coef_[0]
+            slopes = self._slopes(model.decision_function(self._values[:, self._working]))
+            slopes[self._working] = 0
+            missing = np.flatnonzero(slopes * c > 1 + _TOLERANCE)
+            missing = missing[np.argsort(slopes[missing])[-_WORKING:]]
+        weights /= self._scale
         intercept = float(model.intercept_[0]) - float(self._centre @ weights)
         return _Fit(self._columns, weights, intercept, c)
+
+    def _slopes(self, log_odds: Floats) -> Floats:
+        """By how much the loss would fall with each weight, at log-odds of the rows."""
+        margin = np.where(self._wrong, log_odds, -log_odds)
+        pull = self._sides * (1 - np.tanh(margin / 2)) / 2
+        return np.abs(pull.astype(np.float32) @ self._values).astype(np.float64)
 
 
 def _divided(rows: LabelledContributions, seed: int, parts: int) -> list[tuple[Ints, Ints]]:

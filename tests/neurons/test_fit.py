@@ -89,6 +89,21 @@ def test_the_least_c_is_the_one_below_which_no_neuron_has_a_weight(kept: int, co
     assert not below.any()
 
 
+@pytest.mark.parametrize("step", fit.STEPS)
+def test_a_working_set_gives_the_weights_of_all_neurons(
+    step: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values, wrong = planted(rest=False).rows("1-vs-1")
+    whole = fit._Scaled(values, wrong, np.arange(200), 0).fit(step)
+    monkeypatch.setattr(fit, "_WORKING", 3)
+    data = fit._Scaled(values, wrong, np.arange(200), 0)
+    found = data.fit(step)
+    assert len(data._working) < 150
+    assert found.c == whole.c
+    difference = np.abs(found.log_odds(values) - whole.log_odds(values))
+    assert difference.max() < 0.02 * np.abs(whole.log_odds(values)).max()
+
+
 @pytest.mark.usefixtures("two_draws")
 def test_noise_is_no_finding() -> None:
     found = find_neurons(planted(strength=0), INFO, labelling="1-vs-1")
