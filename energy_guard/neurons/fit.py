@@ -301,7 +301,7 @@ class _Scaled:
         """By how much the loss would fall with each weight, at log-odds of the rows."""
         margin = np.where(self._wrong, log_odds, -log_odds)
         pull = self._sides * (1 - np.tanh(margin / 2)) / 2
-        return np.abs(pull.astype(np.float32) @ self._values).astype(np.float64)
+        return np.asarray(np.abs(pull.astype(np.float32) @ self._values), dtype=np.float64)
 
 
 def _divided(rows: LabelledContributions, seed: int, parts: int) -> list[tuple[Ints, Ints]]:
