@@ -15,7 +15,7 @@ import energy_guard
 PACKAGES = [Path(package.__file__).parent for package in (energy_guard, langchain_energy_guard)]
 LEAVES = {
     "accelerate": ["energy_guard.backends.transformers"],
-    "gguf": ["energy_guard.backends"],
+    "gguf": ["energy_guard.backends", "energy_guard.neurons.llama_cpp"],
     "huggingface_hub": ["energy_guard.backends"],
     "jsonschema": ["energy_guard.tool_schema"],
     "jinja2": ["energy_guard.backends", "energy_guard.report.page", "energy_guard.cli"],
@@ -23,7 +23,7 @@ LEAVES = {
     "langchain_community": [],
     "langchain_core": ["langchain_energy_guard"],
     "langchain_huggingface": [],
-    "llama_cpp": ["energy_guard.backends.llama_cpp"],
+    "llama_cpp": ["energy_guard.backends.llama_cpp", "energy_guard.neurons.llama_cpp"],
     "llguidance": ["energy_guard.backends"],
     "matplotlib": ["energy_guard.report.plots", "energy_guard.cli"],
     "pyarrow": ["energy_guard.questions.reading"],
@@ -35,12 +35,13 @@ LEAVES = {
         "energy_guard.calibrate",
         "energy_guard.estimates",
         "energy_guard.evaluate",
+        "energy_guard.neurons.fit",
         "energy_guard.cli",
     ],
     "starlette": ["energy_guard.server"],
     "tokenizers": ["energy_guard.backends.transformers"],
-    "torch": ["energy_guard.backends.transformers"],
-    "transformers": ["energy_guard.backends.transformers"],
+    "torch": ["energy_guard.backends.transformers", "energy_guard.neurons.transformers"],
+    "transformers": ["energy_guard.backends.transformers", "energy_guard.neurons.transformers"],
     "typer": ["energy_guard.cli"],
     "uvicorn": ["energy_guard.server"],
 }
@@ -55,6 +56,7 @@ LAYERS = (
     ("trace",),
     ("request",),
     ("backends",),
+    ("neurons",),
     ("locate",),
     ("asked_features", "score", "shown", "tool_calls"),
     ("support_features",),
@@ -165,6 +167,7 @@ def run(code: str) -> str:
     ("package", "part", "allowed"),
     [
         ("energy_guard", "energy_guard.trace", set()),
+        ("energy_guard.neurons", "energy_guard.neurons.fit", set()),
         ("langchain_energy_guard", "langchain_energy_guard.chat_model", {"langchain_core"}),
     ],
 )
@@ -231,16 +234,16 @@ def test_heavy_packages_are_imported_only_in_their_leaves(module: str) -> None:
 @pytest.mark.parametrize("package", ["llama_cpp", "torch", "transformers"])
 def test_a_backend_imports_its_engine_when_it_needs_it(package: str) -> None:
     """The test above would pass if it saw no import at all."""
-    [room] = LEAVES[package]
-    inside = [module for module in MODULES if module.startswith(f"{room}.")]
-    roots = {name.split(".")[0] for module in inside for name in imported(module)}
-    at_once = {
-        name.split(".")[0]
-        for module in inside
-        for name in imported(module, functions=False, types=False)
-    }
-    assert package in roots
-    assert package not in at_once
+    for room in LEAVES[package]:
+        inside = [module for module in MODULES if module.startswith(f"{room}.")]
+        roots = {name.split(".")[0] for module in inside for name in imported(module)}
+        at_once = {
+            name.split(".")[0]
+            for module in inside
+            for name in imported(module, functions=False, types=False)
+        }
+        assert package in roots
+        assert package not in at_once
 
 
 @pytest.mark.parametrize("module", MODULES)

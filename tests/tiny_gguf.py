@@ -36,6 +36,7 @@ def write_tiny_gguf(
     eos_bias: float = -2.0,
     original_context: int | None = None,
     sentencepiece: bool = False,
+    architecture: str = "llama",
 ) -> Path:
     """Write a model whose vocabulary is the 256 bytes, "th" and the control tokens.
 
@@ -43,9 +44,10 @@ def write_tiny_gguf(
     that `gguf.quants` can write in blocks of 32 (f16, q8_0, q4_0, …). eos_bias: how likely the
     end token is; -50 means never. original_context: beyond it positions are scaled otherwise.
     sentencepiece: the vocabulary is `SENTENCEPIECE`, with a space put before every text, as in
-    Llama 2; it writes words and letters, and ends with `</s>`.
+    Llama 2; it writes words and letters, and ends with `</s>`. architecture: one with the same
+    tensors, such as gemma.
     """
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, architecture)
     writer.add_name("tiny")
     writer.add_context_length(2048)
     writer.add_embedding_length(WIDTH)
@@ -68,7 +70,8 @@ def write_tiny_gguf(
     if chat_template is not None:
         writer.add_chat_template(chat_template)
     for name, tensor in _weights(seed, size, written, end, eos_bias).items():
-        _add_tensor(writer, name, tensor, dtype)
+        if name != "output.weight" or architecture != "gemma":  # there it is the embedding's
+            _add_tensor(writer, name, tensor, dtype)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -12,7 +12,7 @@ import mmap
 import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -50,6 +50,12 @@ _OTHER_CACHES: Final = (
 
 _Value = int | float | slice | tuple[int | float, ...]
 """A number, where a text is, or a short list of numbers."""
+
+_MOST_DIMENSIONS: Final = 4
+"""Of a tensor, in ggml."""
+
+_ALIGNMENT: Final = 32
+"""Of the data behind the header, in bytes, unless the file says another."""
 
 _PAST_THE_END: Final = "it runs past the end of the file"
 _CHUNK: Final = 2**20
@@ -97,15 +103,37 @@ class GgufFacts:
     cached: tuple[int, int] | None
 
 
+@dataclass(frozen=True, slots=True)
+class GgufTensor:
+    """Where a tensor is in a file. shape: as GGUF has it, the length of a row first.
+
+    kind: ggml's number of its type. start: the place of its first byte.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    kind: int
+    start: int
+
+
 def read_facts(path: Path) -> GgufFacts:
     """Read the header of a GGUF file.
 
     Raises:
         ModelFileError: The file cannot be read, is cut off, or its header is not one.
     """
+    return _read(path)[0]
+
+
+def read_tensors(path: Path) -> list[GgufTensor]:
+    """Read which tensors a GGUF file has, and where; see `read_facts`."""
+    return _read(path)[1]
+
+
+def _read(path: Path) -> tuple[GgufFacts, list[GgufTensor]]:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            return _Header(view).facts()
+            return _Header(view).walk()
     except OSError as error:
         raise ModelFileError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
@@ -122,7 +150,7 @@ def fingerprint(path: Path, adapters: Mapping[Path, float] = MappingProxyType({}
     vocabulary and chat template; not with the file's name or place. Hexadecimal, 32 digits.
     """
     digest = hashlib.sha256()
-    parts = dict.fromkeys(_shards(path), 1.0) | dict(adapters)
+    parts = dict.fromkeys(shards(path), 1.0) | dict(adapters)
     for part, scale in parts.items():
         header_bytes = read_facts(part).header_bytes
         size = part.stat().st_size
@@ -139,11 +167,11 @@ def fingerprint(path: Path, adapters: Mapping[Path, float] = MappingProxyType({}
 
 def is_first_shard(path: Path) -> bool:
     """Whether the file is where loading starts: the first of a split model, or all of it."""
-    return _shards(path)[0].name == path.name
+    return shards(path)[0].name == path.name
 
 
-def _shards(path: Path) -> list[Path]:
-    """All files of a model that is split over several."""
+def shards(path: Path) -> list[Path]:
+    """Return all files of a model that is split over several, or the only one."""
     match = _SHARD.search(path.name)
     if match is None:
         return [path]
@@ -164,7 +192,7 @@ class _Header:
         self._at = len(_MAGIC)
         self._items = 0
 
-    def facts(self) -> GgufFacts:
+    def walk(self) -> tuple[GgufFacts, list[GgufTensor]]:
         """Walk from the first byte to the last."""
         if self._view[: len(_MAGIC)] != _MAGIC:
             raise ValueError("it does not begin as a GGUF file does")
@@ -180,18 +208,27 @@ class _Header:
             if value is not None:
                 values.setdefault(key, value)
         self._count(tensors)
-        for _ in range(tensors):
-            self._text()
-            dimensions = self._integer(_UINT32)
-            self._skip(8 * dimensions + 4 + 8)  # sizes, type, offset
+        listed = [self._tensor() for _ in range(tensors)]
+        alignment = _positive(values.get("general.alignment")) or _ALIGNMENT
+        data = -(-self._at // alignment) * alignment
         architecture = self._named(values.get("general.architecture"))
-        return GgufFacts(
+        facts = GgufFacts(
             header_bytes=self._at,
             trained_context=_positive(values.get(f"{architecture}.context_length")),
             pre_tokenizer=self._named(values.get("tokenizer.ggml.pre")),
             layers=_positive(values.get(f"{architecture}.block_count")),
             cached=_cached(values, f"{architecture}."),
         )
+        return facts, [replace(tensor, start=data + tensor.start) for tensor in listed]
+
+    def _tensor(self) -> GgufTensor:
+        """One tensor; its start counts from where the data begin."""
+        name = self._name(self._text())
+        dimensions = self._integer(_UINT32)
+        if dimensions > _MOST_DIMENSIONS:
+            raise ValueError(f"a tensor has {dimensions} dimensions")
+        shape = tuple(self._integer(_UINT64) for _ in range(dimensions))
+        return GgufTensor(name, shape, self._integer(_UINT32), self._integer(_UINT64))
 
     def _value(self, kind: int) -> _Value | None:
         """A number, where a text is, or a short list of numbers; None for what is skipped."""

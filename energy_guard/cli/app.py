@@ -20,6 +20,7 @@ from energy_guard.cli.demo import demo
 from energy_guard.cli.doctor import doctor
 from energy_guard.cli.evaluate import evaluate
 from energy_guard.cli.label import label
+from energy_guard.cli.neurons import neurons
 from energy_guard.cli.options import BAD_INPUT
 from energy_guard.cli.score import score
 from energy_guard.cli.screen import filter_errors, open_missing_streams, say, tell
@@ -42,6 +43,7 @@ app.command("eval")(evaluate)
 app.command()(label)
 app.command()(doctor)
 app.command()(bench)
+app.add_typer(neurons, name="neurons")
 
 
 def _print_version(wanted: bool) -> None:

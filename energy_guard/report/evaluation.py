@@ -26,7 +26,12 @@ from energy_guard.report.sheets import sheets
 
 def evaluation_view(results: Results) -> RenderableType:
     """Every table, with what to know about it."""
-    return Group(Text(headline(results), "bold"), *map(_View, sheets(results)))
+    return Group(Text(headline(results), "bold"), *map(sheet_view, sheets(results)))
+
+
+def sheet_view(sheet: Sheet) -> RenderableType:
+    """One table, with what to know about it."""
+    return _View(sheet)
 
 
 def headline(results: Results) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.extras import needs_extra
+from energy_guard.neurons.probe import NeuronProbe
 from energy_guard.report.results import GuardFigures, Number, Results
 
 if TYPE_CHECKING:
@@ -134,6 +135,20 @@ def histogram_plot(guard: GuardFigures) -> str:
         axes.set(
             title="P(wrong) by outcome", xlabel="P(wrong)", ylabel="share of each", xlim=(0, 1)
         )
+        axes.legend(loc="upper left")
+    return out[0]
+
+
+def neurons_plot(probe: NeuronProbe) -> str:
+    """How many neurons of each layer have a weight, H-neurons above and the others below."""
+    layers = range(probe.shape[0])
+    with _drawn((7.2, 2.6)) as (axes, out):
+        for sign, colour, label in ((1, _ORANGE, "H-neurons"), (-1, _BLUE, "negative weight")):
+            of_sign = [n.layer for n in probe.neurons if n.weight * sign > 0]
+            heights = [sign * of_sign.count(layer) for layer in layers]
+            axes.bar(layers, heights, color=colour, label=f"{label} ({len(of_sign)})")
+        axes.axhline(0, color=_GREY, linewidth=0.8)
+        axes.set(title="Neurons by layer", xlabel="layer, from 0", ylabel="neurons")
         axes.legend(loc="upper left")
     return out[0]
 

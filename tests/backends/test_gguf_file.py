@@ -13,7 +13,13 @@ import pytest
 from tiny_gguf import CHATML, HEAD_DIM, KV_HEADS, LAYERS, write_tiny_gguf
 
 from energy_guard.backends.demo_model import demo_path
-from energy_guard.backends.gguf_file import GgufFacts, check_file, fingerprint, read_facts
+from energy_guard.backends.gguf_file import (
+    GgufFacts,
+    check_file,
+    fingerprint,
+    read_facts,
+    read_tensors,
+)
 from energy_guard.errors import InputError, ModelFileError
 
 HUGE = (2**16, 2**31, 2**32, 2**40, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
@@ -46,6 +52,18 @@ def test_the_facts_are_those_that_the_reader_of_the_format_finds(tmp_path: Path)
 
 
 @pytest.mark.model
+@pytest.mark.parametrize("dtype", ["f32", "q4_1"])
+def test_the_tensors_are_those_that_the_reader_of_the_format_finds(
+    tmp_path: Path, dtype: str
+) -> None:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf", dtype=dtype)
+    found = [(t.name, t.shape, t.kind, t.start) for t in read_tensors(path)]
+    assert found == [
+        (t.name, tuple(t.shape.tolist()), t.tensor_type, t.data_offset)
+        for t in gguf.GGUFReader(path).tensors
+    ]
+
+
 def test_the_embedded_model_keeps_its_fingerprint() -> None:
     facts = read_facts(demo_path())
     assert facts == GgufFacts(1_785_664, 8192, "smollm", 30, (30 * 3 * 64, 30 * 3 * 64))

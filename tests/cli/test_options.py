@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 import typer
@@ -48,25 +48,35 @@ OPTIONS = {
     "--shots --system --detector --locator --profile --grader --json",
     "label": "answers --second-pass --report --labeller",
     "doctor": f"{HERE} --json",
+    "neurons find": f"data {HERE} {DATA} -n --samples --out --resume --json",
     "bench": f"{HERE.replace('--n-ctx ', '')} --pairs --tokens --json",
 }
 
 
-def test_the_commands_and_their_options() -> None:
+def commands() -> dict[str, Any]:
+    """Every command by its name, those of a group after the group's."""
     group = typer.main.get_command(app)
     assert isinstance(group, typer.core.TyperGroup)
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        if isinstance(command, typer.core.TyperGroup):
+            found |= {f"{name} {inner}": each for inner, each in command.commands.items()}
+        else:
+            found[name] = command
+    return found
+
+
+def test_the_commands_and_their_options() -> None:
     found = {
         name: sorted("/".join(parameter.opts) for parameter in command.params)
-        for name, command in group.commands.items()
+        for name, command in commands().items()
     }
     assert found == {name: sorted(options.split()) for name, options in OPTIONS.items()}
 
 
 def test_options_that_several_commands_have_say_the_same_in_all() -> None:
-    group = typer.main.get_command(app)
-    assert isinstance(group, typer.core.TyperGroup)
     helps: dict[str, set[str | None]] = {}
-    for command in group.commands.values():
+    for command in commands().values():
         for parameter in command.params:
             if parameter.opts[0] in f"{ENGINE} {SAMPLING}".replace("/", " ").split():
                 helps.setdefault(parameter.opts[0], set()).add(parameter.help)
@@ -76,12 +86,15 @@ def test_options_that_several_commands_have_say_the_same_in_all() -> None:
 
 @pytest.mark.parametrize("name", [name for name in OPTIONS if name != "demo"])
 def test_only_two_parameters_of_a_command_can_be_given_without_names(name: str) -> None:
-    commands = {
-        info.name or info.callback.__name__: info.callback
-        for info in app.registered_commands
+    groups = {f"{group.name} ": group.typer_instance for group in app.registered_groups}
+    callbacks = {
+        f"{prefix}{info.name or info.callback.__name__}": info.callback
+        for prefix, program in {"": app, **groups}.items()
+        if program
+        for info in program.registered_commands
         if info.callback
     }
-    parameters = list(inspect.signature(commands[name]).parameters.values())
+    parameters = list(inspect.signature(callbacks[name]).parameters.values())
     assert all(parameter.kind == parameter.KEYWORD_ONLY for parameter in parameters[2:])
 
 

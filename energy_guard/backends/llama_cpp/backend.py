@@ -140,9 +140,12 @@ class LlamaCpp(Backend):
             self._codec.chat_format.check()
         return self._prompts.encode(request)
 
-    def _encode_pair(self, pair: Pair) -> tuple[list[int], list[int]]:
-        """Prompt and answer as ids: a text is tokenised once, ids are taken as they are."""
-        request, answer = pair
+    def encode(self, request: Request, answer: str | Sequence[int]) -> tuple[list[int], list[int]]:
+        """Return prompt and answer as the token ids that `replay` reads; PromptError if none.
+
+        A text is tokenised once, ids are taken as they are.
+        """
+        check_open(self.engine)
         prompt = self._encode(request)
         room = context_size(self.engine) - len(prompt)
         return prompt, self._prompts.encode_answer(answer, room)
@@ -269,7 +272,7 @@ class _Session:
     ) -> Generator[Event, None, None]:
         backend = self.backend
         batch = min(_FAST_BATCH, backend.engine.n_batch) if fast else 1
-        encoded = [backend._encode_pair(pair) for pair in pairs]
+        encoded = [backend.encode(*pair) for pair in pairs]
         for number, ((request, _), (prompt, ids)) in enumerate(zip(pairs, encoded, strict=True)):
             yield from heard(backend._replay(number, request, prompt, ids, batch), steps)
 

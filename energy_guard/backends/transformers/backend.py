@@ -118,6 +118,11 @@ class Transformers(Backend):
         """Tokenise the prompt and count; see `Backend.measure`."""
         return self._prompts.measure(request)
 
+    def encode(self, request: Request, answer: str | Sequence[int]) -> tuple[list[int], list[int]]:
+        """Return prompt and answer as the token ids that `replay` reads; PromptError if none."""
+        prompt = self._prompts.encode(request)
+        return prompt, self._prompts.encode_answer(answer, self._engine.codec.context - len(prompt))
+
     @contextmanager
     def session(self, request: Request | None = None) -> Iterator[Session]:
         """Hold the model; see `Backend.session`."""
@@ -128,9 +133,6 @@ class Transformers(Backend):
         """Read hidden states of a token of an answer; see `ShowsStates.states`."""
         if not 0 <= token < len(answer):
             raise InputError(f"the answer has {len(answer)} tokens, and none at {token}")
-        prompt = self._prompts.encode(request)
-        ids = self._prompts.encode_answer(
-            answer[: token + 1], self._engine.codec.context - len(prompt)
-        )
+        prompt, ids = self.encode(request, answer[: token + 1])
         with self._lock.hold(self._wait_s):
             return read_states(self.engine, prompt, ids)

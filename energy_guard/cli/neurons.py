@@ -1,0 +1,187 @@
+"""`energy-guard neurons`: single neurons that go with wrong answers."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final, get_args
+
+import typer
+from rich.progress import MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from energy_guard.backends import Backend
+from energy_guard.cli.bundle import bundled
+from energy_guard.cli.data import DataOptions
+from energy_guard.cli.options import EngineOptions, Json
+from energy_guard.cli.screen import Console, progress, say_json
+from energy_guard.errors import InputError, LogError
+from energy_guard.evaluate.neuron_figures import neuron_figures
+from energy_guard.extras import needs_extra
+from energy_guard.files import held, write_whole
+from energy_guard.neurons.fit import (
+    FEWEST,
+    FoundNeurons,
+    LabelledContributions,
+    find_neurons,
+)
+from energy_guard.neurons.probe import Labelling
+from energy_guard.neurons.store import stored_contributions
+from energy_guard.questions.consistent import (
+    SAMPLES,
+    SampledQuestion,
+    balanced,
+    sample_questions,
+)
+from energy_guard.questions.quiz import quiz
+from energy_guard.questions.rows import Question
+from energy_guard.questions.wording import fits_context
+from energy_guard.report.evaluation import sheet_view
+from energy_guard.report.neuron_sheet import NeuronFigures, neuron_sheet
+from energy_guard.report.plots import neurons_plot
+
+DEFAULT_OUT: Final = Path("neurons")
+_CONSISTENT: Final = ("right", "wrong")
+
+neurons = typer.Typer(
+    no_args_is_help=True, help="Find single neurons that contribute more to wrong answers."
+)
+
+
+@neurons.command()
+@bundled(without=("served_model",))
+def find(
+    data: Annotated[
+        list[Path] | None, typer.Argument(help="Files of labelled questions; the built-in quiz.")
+    ] = None,
+    *,
+    engine: EngineOptions,
+    reading: DataOptions,
+    of_each: Annotated[
+        int, typer.Option("-n", help="Questions that are all right, and all wrong.", min=1)
+    ] = 200,
+    samples: Annotated[
+        int, typer.Option(help="Samples of a question; all have to be right, or wrong.", min=1)
+    ] = SAMPLES,
+    out: Annotated[Path, typer.Option(help="Folder for everything.")] = DEFAULT_OUT,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on in that folder.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Sample questions, read what neurons contribute to consistent answers, and fit probes.
+
+    Writes samples.jsonl and contributions (as they come), a probe for each labelling, neurons.json
+    and a picture of the neurons by layer.
+    """
+    engine.check_is_here("neurons find")
+    rows = reading.read(data) if data else quiz(whole=True)
+    _check_extra()
+    path = out / "samples.jsonl"
+    if path.exists() and not resume:
+        raise InputError(
+            f"{path} has samples already", "Go on with --resume, or give another --out."
+        )
+    with held(out / "neurons.lock"):
+        backend = engine.open()
+        sampled = _sample(backend, rows, path, of_each, samples)
+        _check_enough(sampled)
+        used = balanced(sampled, of_each)
+        found = _find(backend, rows, used, out)
+        figures = neuron_figures(sampled, used, found, backend.info)
+        _write(out, found, figures)
+    if as_json:
+        say_json(figures)
+        return
+    console = Console()
+    console.print(sheet_view(neuron_sheet(figures)))
+    console.print(Text(f"\n{out / 'neurons.json'}"), soft_wrap=True)
+
+
+def _check_extra() -> None:
+    """Better known now than after all questions were sampled: MissingExtraError."""
+    with needs_extra("eval"):
+        import filelock  # noqa: F401
+        import matplotlib  # noqa: F401
+        import scipy  # noqa: F401
+        import sklearn  # noqa: F401
+
+
+def _sample(
+    backend: Backend, rows: Sequence[Question], path: Path, of_each: int, samples: int
+) -> list[SampledQuestion]:
+    fitting = [row for row in rows if fits_context(row, backend)]
+    if not fitting:
+        raise InputError("no question fits the context", "Give more of it: --n-ctx.")
+    counts: dict[str, int] = {}
+    with _bar("sampling", len(fitting)) as advance:
+
+        def on_sampled(sampled: SampledQuestion) -> None:
+            counts[sampled.outcome] = counts.get(sampled.outcome, 0) + 1
+            advance(", ".join(f"{count} {outcome}" for outcome, count in counts.items()))
+
+        return sample_questions(
+            backend, fitting, path=path, of_each=of_each, samples=samples, on_sampled=on_sampled
+        )
+
+
+def _check_enough(sampled: Sequence[SampledQuestion]) -> None:
+    """Better known now than after contributions were read: InputError with all counts."""
+    counts = Counter(each.outcome for each in sampled)
+    if min(counts["right"], counts["wrong"]) < FEWEST:
+        others = [f"{n} {outcome}" for outcome, n in counts.items() if outcome not in _CONSISTENT]
+        raise InputError(
+            f"of {len(sampled)} questions {counts['right']} were answered all right and "
+            f"{counts['wrong']} all wrong (others: {', '.join(others) or 'none'}), and at least "
+            f"{FEWEST} of each are needed",
+            "Add questions that are easier or harder for this model, or ask for more (-n).",
+        )
+
+
+def _find(
+    backend: Backend, rows: Sequence[Question], used: Sequence[SampledQuestion], out: Path
+) -> dict[Labelling, FoundNeurons]:
+    """Read the contributions to balanced answers, and fit a probe for each labelling."""
+    by_id = {row.id: row for row in rows}
+    gone = [each.id for each in used if each.id not in by_id]
+    if gone:
+        raise InputError(
+            f"{gone[0]} was sampled, and is not among the questions", "Give the same files."
+        )
+    answers = {each.id: each.to_read(by_id[each.id]) for each in used}
+    with _bar("contributions", len(answers)) as advance:
+        read = stored_contributions(
+            backend, answers, folder=out / "contributions", on_read=lambda _: advance("")
+        )
+    rows_to_fit = LabelledContributions.of(
+        [read[each.id] for each in used],
+        [each.outcome == "wrong" for each in used],
+        [f"{each.question}\0{each.context or ''}" for each in used],
+    )
+    found: dict[Labelling, FoundNeurons] = {}
+    with _bar("fitting", len(get_args(Labelling))) as advance:
+        for labelling in get_args(Labelling):
+            found[labelling] = find_neurons(rows_to_fit, backend.info, labelling=labelling)
+            advance("")
+    return found
+
+
+def _write(out: Path, found: Mapping[Labelling, FoundNeurons], figures: NeuronFigures) -> None:
+    for labelling, each in found.items():
+        each.probe.store(out / f"probe-{labelling}.json")
+    best = found["3-vs-1"].probe  # what is about the answer, and not about its sentence
+    try:
+        write_whole(out / "neurons.svg", neurons_plot(best))
+        write_whole(out / "neurons.json", json.dumps(figures, ensure_ascii=False, allow_nan=False))
+    except OSError as error:
+        raise LogError(f"cannot write to {out}: {error.strerror}", "Make room.") from error
+
+
+@contextmanager
+def _bar(what: str, total: int) -> Iterator[Callable[[str], None]]:
+    """Show a bar on standard error with the time left; yield what moves it on."""
+    counted = TextColumn("{task.fields[counts]}", markup=False)
+    with progress(MofNCompleteColumn(), TimeElapsedColumn(), last=counted) as shown:
+        task = shown.add_task(what, total=total, counts="")
+        yield lambda counts: shown.update(task, advance=1, counts=counts)

@@ -1,0 +1,1 @@
+"""Neurons of models that llama.cpp runs, without torch."""

@@ -1,0 +1,41 @@
+"""Contributions of neurons, on either engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from energy_guard.backends.base import Backend
+from energy_guard.backends.llama_cpp import LlamaCpp
+from energy_guard.backends.transformers import Transformers
+from energy_guard.errors import InputError
+from energy_guard.neurons.contributions import AnswerToRead, Contributions
+from energy_guard.neurons.llama_cpp import contributions as in_llama_cpp
+from energy_guard.neurons.transformers import contributions as in_transformers
+
+
+def read_contributions(
+    backend: Backend, answers: Sequence[AnswerToRead]
+) -> Iterator[Contributions]:
+    """Have a model read answers that exist, and yield what each neuron contributes to them.
+
+    A pass of its own over every prompt and answer, in which nothing is written. The engine is held
+    until the iterator is exhausted or closed.
+
+    Args:
+        backend: llama.cpp or transformers, with a dense gated-MLP decoder.
+        answers: Answers with their exact parts; the results come in their order.
+
+    Raises:
+        InputError: The backend does not show neurons, the model has none of this kind, or an
+            answer cannot be read.
+        EngineError: The engine fails, or a contribution is not finite.
+
+    """
+    if isinstance(backend, LlamaCpp):
+        return in_llama_cpp.read_contributions(backend, answers)
+    if isinstance(backend, Transformers):
+        return in_transformers.read_contributions(backend, answers)
+    raise InputError(
+        f"{backend.info.backend} does not show the neurons of its model",
+        "Load the model with llama.cpp or transformers.",
+    )

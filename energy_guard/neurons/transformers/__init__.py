@@ -1,0 +1,1 @@
+"""Neurons of models that transformers runs; the only part of this room that imports torch."""
