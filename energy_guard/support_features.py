@@ -77,7 +77,7 @@ def support_feature(name: str, trace: Trace, span: Span, asked: Asked) -> float:
     if WITH not in trace.extras or WITHOUT not in trace.extras:
         return math.nan
     at = list(span.tokens)
-    return SUPPORT[name](_Read(trace.extras[WITH][at], trace.extras[WITHOUT][at], span, asked))
+    return SUPPORT[name](_Passes(trace.extras[WITH][at], trace.extras[WITHOUT][at], span, asked))
 
 
 def numbers_and_names_elsewhere(text: str, asked: Asked) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ def numbers_and_names_elsewhere(text: str, asked: Asked) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _Passes:
     """What the features are made of. given, alone: nll with and without the passages."""
 
     given: Floats
@@ -133,7 +133,7 @@ def _key(word: str) -> str:
 
 _SMALL: Final = LANGUAGES["en"].function
 
-SUPPORT: Final[Mapping[str, Callable[[_Read], float]]] = MappingProxyType(
+SUPPORT: Final[Mapping[str, Callable[[_Passes], float]]] = MappingProxyType(
     {
         "support.gain:mean": lambda read: float(read.gain.mean()),
         "support.gain:min": lambda read: float(read.gain.min()),

@@ -31,7 +31,7 @@ ENGINE = (
 HERE = ENGINE.replace(" --served-model", "")
 SAMPLING = "--max-tokens --temperature --seed --stop"
 DATA = "--column --separator"
-JUDGING = "--detector --locator --policy --profile"
+JUDGING = "--detector --locator --policy --profile --support"
 
 OPTIONS = {
     "demo": "",
@@ -42,10 +42,10 @@ OPTIONS = {
     "serve": f"{ENGINE} {JUDGING} --host --port --api-key --no-key --stream --max-tokens "
     "--max-waiting --timeout --reveal --refusal-as-content --log --log-private",
     "calibrate": f"data {ENGINE} {DATA} --max-risk --confidence --target --policy --system "
-    "--shots --whole --detector --locator --out --resume --grader --unlabelled --labels "
+    "--shots --whole --detector --locator --support --out --resume --grader --unlabelled --labels "
     "--profile --json",
     "eval": f"data {ENGINE} {DATA} -n --out --resume --from-traces --baselines --told --probe "
-    "--shots --system --detector --locator --profile --grader --json",
+    "--shots --system --detector --locator --support --profile --grader --json",
     "label": "answers --second-pass --report --labeller",
     "doctor": f"{HERE} --json",
     "neurons find": f"data {HERE} {DATA} -n --samples --out --resume --json",

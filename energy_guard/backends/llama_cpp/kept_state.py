@@ -40,7 +40,7 @@ def _saved(llm: Llama) -> ctypes.Array[ctypes.c_uint8]:
     from llama_cpp import llama_state_seq_get_data, llama_state_seq_get_size
 
     size = llama_state_seq_get_size(llm.ctx, 0)
-    state = (ctypes.c_uint8 * size)()
+    state: ctypes.Array[ctypes.c_uint8] = (ctypes.c_uint8 * size)()
     llama_state_seq_get_data(llm.ctx, state, size, 0)
     return state
 
