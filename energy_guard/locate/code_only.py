@@ -3,7 +3,7 @@
 Code alone claims nothing about the world. A comment may, and so may a text that it prints; those
 that do not merely tell what the code does are found here, so that they are judged.
 
-Languages of comments: English, German, Spanish and Chinese, as closed lists of how comments
+Languages of comments: English, German, French, Spanish and Chinese, as closed lists of how comments
 begin; what they do not cover counts as a statement.
 """
 
@@ -51,6 +51,11 @@ _BEGINS: Final = Pattern(
         |mostr|multiplic|obten|orden|ped|prob|quit|recorr|reemplaz|retorn|sac|sum|us|verific)
         (?:[aei]r|iz[ao]r?|[aeio]|iendo|ando)|si|para|ejemplo|función|devuelve|calcula|imprime|comprueba
         |verifica|crea|recorre|suma|cuenta|elimina|define|inicializa|retorna|usa|busca|lee)\b
+      | (?:affich|ajout|appel|assign|boucl|calcul|charg|cherch|compar|compt|convert|cré[eé]|défini
+        |divis|échang|écri|effac|enlèv|enlev|filtr|génèr|génér|implément|import|incrément|initialis
+        |insèr|insér|itèr|itér|lire|lit|multipli|obt[ei]n|ouvr|parcour|retir|renvo[iy]|retourn
+        |supprim|test|trie|utilis|vérifi|additionn)\w{0,5}\b
+      | (?:si|pour|sinon|exemple|fonction|méthode|constructeur|classe|tant\ que)\b
       | (?:如果|检查|返回|打印|计算|遍历|初始化|创建|定义|按|输出|读取|判断|使用|示例|测试|循环|添加
         |删除|获取|设置|将|从|对|调用|统计|去除|排序|分割|反转|遇到|否则|函数|参数|处理|找)"""
 )
@@ -60,7 +65,8 @@ _IS: Final = Pattern(
 )
 _UNDER: Final = Pattern(
     r"(?i)(?<!\w)(?:if|whether|until|while|when|where|that|which|unless|ob|wenn|falls|bis|solange"
-    r"|dass|si|que|mientras|cuando|donde|how many|how much|what)(?!\w)|如果|是否|当|直到"
+    r"|dass|si|que|mientras|cuando|donde|quand|lorsque|où|qui|how many"
+    r"|how much|what)(?!\w)|如果|是否|当|直到"
 )
 _SHORT: Final = 3
 """Words of a comment that can only be a label: "Base case", "Example usage"."""
@@ -124,8 +130,19 @@ def tells_of_code(sentence: str, answer: str, question: str) -> bool:
         return False
     numbers = set(re.findall(r"\d+", plain)) - known - SMALL_NUMBERS
     parts = {part.casefold() for name in names for part in _NAME_PART.findall(name)}
-    return not numbers and parts <= known | _GREETED
+    return not numbers and parts <= known | _GREETED | _HEADINGS
 
+
+_HEADINGS: Final = frozenset(
+    """a and the of how it its works key points features notes note steps step explanation breakdown
+    details usage example examples function method class script program code file definition
+    declaration initialization initialisation constructor attributes methods parameters parameter
+    arguments variables return returns statement loop iteration recursion base edge case cases
+    condition check import imports input output error exception handling reading writing opening
+    closing counting sorting printing time space complexity result call main list string array
+    dictionary""".split()
+)
+"""Words of titles such as "**Function Definition**", which have capitals and name nobody."""
 
 _TELLING: Final = 4
 """Letters of a word that shows what a sentence is about."""
@@ -133,11 +150,12 @@ _TELLING: Final = 4
 _TICKED: Final = Pattern(r"`([^`]+)`")
 _OF_CODE: Final = Pattern(
     r"""(?xi)\b(?:functions?|methods?|class|script|program|code|query|rule|loop|implementation|example
-      |explanation|usage|output|variables?|parameters?|arguments?|statement|clause|funktion|methode
-      |klasse|skript|programm|abfrage|regel|klausel|schleife|beispiel|ergebnis|endresultat|función
-      |método|clase|consulta|código|programa|regla|ejemplo|resultado)\b
+      |explanation|usage|output|solution|files?|variables?|parameters?|arguments?|statement|clause|funktion
+      |methode|klasse|skript|programm|abfrage|regel|klausel|schleife|beispiel|ergebnis|endresultat
+      |lösung|datei|fichiers?|archivos?|fonction|méthode|classe|programme|requête|boucle|exemple|résultat|función
+      |método|clase|consulta|código|programa|regla|ejemplo|resultado|solución)\b
       | 函数 | 代码 | 脚本 | 程序 | 类 | 方法 | 查询 | 参数 | 示例 | 结果
-      | 样式 | 页面 | 元素 | 列表"""
+      | 样式 | 页面 | 元素 | 列表 | 文件"""
 )
 _BEYOND: Final = Pattern(
     r"(?i)\b(?:which (?:is|are|was|were|has)|because|known|discovered|invented|born|died|founded"
@@ -172,11 +190,19 @@ def _states(said: str, named: set[str], known: set[str], is_quoted: bool) -> boo
     news = [w for w in _names(said) if w.casefold() not in known | _GREETED]
     if news and not _GERMAN.search(said) and not said.isupper():
         return True
-    if _asserts(said, named):
+    if _asserts(said, named) and not (is_quoted and _PLACEHOLDER.fullmatch(said.strip())):
         return True
     if is_quoted or len(words) <= _SHORT or _BEGINS.match(said.strip()):
         return False
     return words[0].casefold() not in named
+
+
+_PLACEHOLDER: Final = Pattern(
+    r"(?i:this) is (?:an?|some|the|my) (?:\p{Ll}+ )?(?:paragraph|test|example|sample|text|string"
+    r"|comment|heading|title|page|link|button|element|message|line|file)"
+    r"(?: (?:that will be|with|in|for) \p{Ll}+(?: \p{Ll}+){0,2})?[.!]?"
+)
+"""A text that stands for others: "This is a paragraph." """
 
 
 def _names(said: str) -> list[str]:

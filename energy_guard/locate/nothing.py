@@ -17,6 +17,7 @@ from typing import Final
 
 from energy_guard.locate.asking_back import asks_back
 from energy_guard.locate.code_only import SMALL_NUMBERS, said_in_code, stated_in_code, tells_of_code
+from energy_guard.locate.declines import only_declines
 from energy_guard.locate.reworded import is_reworded
 from energy_guard.locate.sentences import FENCE, marker_end, sentence_ranges
 from energy_guard.locate.smalltalk import is_small_talk, name_given
@@ -40,6 +41,8 @@ def nothing_to_check(question: str, answer: str) -> str | None:
         return "small talk" if is_small_talk(question, name) else None
     if asks_back(question, answer):
         return "a question back"
+    if only_declines(question, answer):
+        return "a refusal"
     reworded = is_reworded(question, answer)
     if reworded is not None:
         return reworded
@@ -55,13 +58,14 @@ def worded_parts(what: str, answer: str) -> list[Range]:
     """Return where an answer with nothing to check may claim something all the same.
 
     A word that the model doubted there is judged. What is made up is left out, and so are phrases
-    of small talk, all of which are known; of code, only what it says in words is there.
+    of small talk and refusals, all of which are known; of code, only what it says in words is
+    there.
 
     Args:
         what: as `nothing_to_check` returned it.
         answer: the answer.
     """
-    if what in ("small talk", "creative writing") or not answer:
+    if what in ("small talk", "creative writing", "a refusal") or not answer:
         return []
     if what != "code":
         return [(0, len(answer))]

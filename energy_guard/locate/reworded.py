@@ -1,7 +1,8 @@
 """Answers that say a given text again: rewriting, correcting and translating it on request.
 
 What such an answer says is the text's claim, not the model's. That holds only as far as it brings
-no name and no number of its own, and no more text than a rewording takes.
+no name and no number of its own, and no more text than a rewording takes. A summary chooses, so
+that it may be wrong about its text: it has to be in the text's own words, denials included.
 
 Languages of the request: English, German, French, Spanish, Chinese.
 """
@@ -12,23 +13,34 @@ import re
 from typing import Final
 
 from energy_guard.locate.language_of import language_of
+from energy_guard.locate.languages import LANGUAGES
 from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.sentences import sentence_ranges
+from energy_guard.locate.words import stem
 
 _WANTED: Final = Pattern(
     r"""(?xis)\A\W*(?:(?:please|can\ you|could\ you|bitte|kannst\ du|können\ sie|por\ favor|puedes
       |s'il\ (?:te|vous)\ plaît|peux-tu|pouvez-vous|请你?|帮我)[\s,]*)*
       (?:(?P<translation>translate|übersetze?n?|traduce|traduzca|traduis|traduisez|翻译
           |把下面的句子翻译)
-        |rewrite|reword|rephrase|paraphrase|shorten|proofread|correct|fix\ the|improve|polish
+        |(?P<summary>summari[sz]e|sum\ up|fasse?|resume|resúme\w*|résume[sz]?|概括|总结)
+        |(?P<correction>correct|fix\ the|korrigiere?|verbessere?|corrigez?|corrige|改正)
+        |rewrite|reword|rephrase|paraphrase|shorten|proofread|improve|polish
         |make\ (?:this|it|the\ (?:sentence|text))|(?:turn|change)\ (?:this|it|the)|put\ this
-        |formuliere?|korrigiere?|verbessere?|schreibe?\ (?:den|das|diesen|diese)\ \w+\ (?:um|neu)
+        |formuliere?|schreibe?\ (?:den|das|diesen|diese)\ \w+\ (?:um|neu)
         |mach(?:e)?\ (?:das|den|es)|kürze?|setze?
-        |reescribe|reformula|corrige|haz(?:lo|\ est[ae])|pon|convierte|mejora|acorta
-        |réécris|reformule|corrigez?|raccourcis
-        |把这句话|改正|改写|润色|改得|缩短|把下面的(?:句子|话|文字)改)
-      [^:：\n]{0,80}[:：]\s*(?P<given>\S.*)\Z"""
+        |reescribe|reformula|haz(?:lo|\ est[ae])|pon|convierte|mejora|acorta
+        |réécris|reformule|raccourcis
+        |把这句话|改写|润色|改得|缩短|把下面的(?:句子|话|文字)改)
+      (?P<how>[^:：\n]{0,80})[:：]\s*(?P<given>\S.*)\Z"""
 )
+_FACTS: Final = Pattern(
+    r"(?i)(?<!\w)(?:facts?|factual|claims?|statements?|answers?|information|fakten|aussagen?"
+    r"|behauptung|antwort|angaben|faits?|affirmation|réponse|hechos?|datos|afirmación|respuesta)"
+    r"(?!\w)|事实|说法|答案"
+)
+"""What is corrected may be what a text says, and not how."""
+_ASKS: Final = Pattern(r"[?？؟]\W*\Z")
 _FEWEST: Final = 3
 """Words of a text that can be reworded. Of one or two words, the meaning is asked for."""
 _MOST_MORE: Final = 80
@@ -46,6 +58,8 @@ def is_reworded(question: str, answer: str) -> str | None:
     request = _WANTED.match(question)
     if request is None:
         return None
+    if request["correction"] and _FACTS.search(request["how"]):
+        return None
     given = request["given"].strip()
     if (
         len(re.findall(r"\w+", given)) < _FEWEST
@@ -54,7 +68,32 @@ def is_reworded(question: str, answer: str) -> str | None:
         return None
     if len(answer) > 2 * len(given) * _stretch(given) + _MOST_MORE or _brings(given, answer):
         return None
+    if _ASKS.search(given) and not _ASKS.search(answer):
+        return None  # a reply to the question that was to be reworded
+    if request["summary"]:
+        return "a summary" if _in_its_words(given, answer) else None
     return "a translation" if request["translation"] else "rewriting"
+
+
+def _in_its_words(given: str, answer: str) -> bool:
+    """Whether a summary has no word that says something but the text's, and denies as often."""
+    table = LANGUAGES.get(language_of(given), LANGUAGES["en"])
+    said, known = _stems(answer), _stems(given)
+    news = {word for word in said if word not in known and word not in _LINKS}
+    denied = [sum(map(words.count, table.no | _DENIES)) for words in (said, known)]
+    return news <= table.function - table.no - _DENIES and denied[0] == denied[1]
+
+
+def _stems(text: str) -> list[str]:
+    """The stems of a text's words; hanzi one by one."""
+    words = re.findall(r"[㐀-鿿]|[^\W_㐀-鿿]+(?:['’]\w+)?", text.casefold())
+    return [stem(word) for word in words]
+
+
+_LINKS: Final = frozenset("但是然而虽且因为所以就还仍也都的了着")
+_DENIES: Final = frozenset(
+    "no not never none nobody nothing without hardly ohne kaum nichts sans rien sin nada".split()
+) | frozenset("不没无未别")
 
 
 def _stretch(given: str) -> int:

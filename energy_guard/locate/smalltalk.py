@@ -59,7 +59,8 @@ you('re| are)( very| most| so| always)? welcome
 (that|this|it)( has| was|'s| is)?( really| very| so)? (helped|helpful|useful|great|perfect|good|
     nice|kind)( a lot| me a lot| of you)?
 if you (have|need|ever need)( any| anything| some| more| any more)?( other| further| more| else|
-     additional)?( questions?| help| assistance)?
+     additional)?( questions?| help| assistance)?( or (need|have)( any| anything)?( more| further|
+     other| else| additional)?( questions?| help| assistance)?)?
 (please )?(feel free|don't hesitate|do not hesitate) to (ask|reach out|let me know|ask me|
     contact me)( again| anytime| any time)?
 (please )?(just )?(let me know|ask|ask away|reach out)( if| whenever| when)?( you (have|need)( any|
@@ -110,6 +111,7 @@ es geht mir( auch)?( sehr| ganz)? gut
 (dich|sie) (zu sehen|kennenzulernen)|schlaf(en sie)? (gut|schön)|träum (schön|süß)
 ich kann (dir|ihnen|euch)( gerne?| natürlich)? (dabei |damit )?(helfen|weiterhelfen)
 (ja|natürlich|klar|gerne? wieder|selbstverständlich|aber gerne?)
+(es )?tut mir (sehr |wirklich )?leid|entschuldigung|verzeihung
 das (war|ist) (sehr |wirklich )?(nett|lieb|hilfreich)( von (dir|ihnen))?
 """
 
@@ -132,6 +134,7 @@ si (vous avez|tu as) (d'autres|une autre|des|besoin)( questions?| d'aide)?
 ((je (vous|te) souhaite|passez|passe) une )?(bonne|excellente|belle|très bonne) (journée|soirée|
     fin de journée|nuit|continuation)
 (enchantée?|ravie? de (vous|te) (rencontrer|revoir|connaître|lire))
+(je suis )?(vraiment |sincèrement )?(désolée?|navrée?)
 (je m'appelle|je suis)
 """
 
@@ -155,6 +158,7 @@ no dudes en (preguntar|preguntarme|decirme|escribirme|contactarme)
     bonito) (día|tarde|noche|fin de semana)
 (encantad[oa]( de conocerte)?|mucho gusto)
 (me llamo|mi nombre es|soy)
+(lo siento( mucho)?|disculpa|disculpe|perdón)
 (claro( que sí)?|por supuesto|(que )?(descanses|descanse|duermas bien)|ha sido un placer ayudarte)
 eres (muy )?amable|en qué (necesitas|puedo) (ayuda|ayudarte)
 """
@@ -174,6 +178,7 @@ _CHINESE: Final = r"""
 如果(你|您)?(还)?有(其他|任何|别的)(问题|需要)
 (请)?随时(告诉我|问我|联系我)
 当然(可以)?|好的|没问题
+(很|非常)?(抱歉|对不起|遗憾)
 """
 
 _NAME_GIVEN = re.compile(
