@@ -77,7 +77,7 @@ def is_reworded(question: str, answer: str) -> str | None:
 
 def _in_its_words(given: str, answer: str) -> bool:
     """Whether a summary has no word that says something but the text's, and denies as often."""
-    table = LANGUAGES.get(language_of(given), LANGUAGES["en"])
+    table = LANGUAGES.get(language_of(f"{given} {answer}"), LANGUAGES["en"])
     said, known = _stems(answer), _stems(given)
     news = {word for word in said if word not in known and word not in _LINKS}
     denied = [sum(map(words.count, table.no | _DENIES)) for words in (said, known)]

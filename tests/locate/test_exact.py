@@ -77,6 +77,33 @@ def test_an_opening_does_not_hide_the_answer_after_it(opening: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("question", "answer", "exact"),
+    [
+        (
+            "What is the largest ocean on Earth?",
+            "According to several reliable sources, the largest ocean on Earth is the Pacific.",
+            "Pacific",
+        ),
+        ("Wer gewann?", "Laut einer guten Quelle, die Anna kennt, gewann Lyon.", "Lyon"),
+        ("Who said that all is water?", "According to Thales, all is water.", "Thales"),
+        ("Which planet is known as red?", "Note: Mars is known as red.", "Mars"),
+        ("Which planet is known as red?", "**Note:** Mars is known as red.", "Mars"),
+        ("Welcher Planet heißt rot?", "Hinweis: Mars heißt rot.", "Mars"),
+    ],
+)
+def test_neither_a_source_nor_a_label_before_the_answer_is_taken_for_it(
+    question: str, answer: str, exact: str
+) -> None:
+    assert located(question, answer) == exact
+
+
+def test_a_question_at_the_end_of_a_request_is_what_is_asked() -> None:
+    asked = "Tell a story in which an owl answers a child's question: In what year did it end?"
+    assert read_question(asked).text == "In what year did it end?"
+    assert located(asked, 'The owl sat on Green Street. "It ended in 1945," it said.') == "1945"
+
+
+@pytest.mark.parametrize(
     ("answer", "exact"),
     [
         ("It is not Lyon but Paris.", "Paris"),

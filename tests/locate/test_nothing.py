@@ -101,6 +101,8 @@ def test_in_doubt_it_is_checked(question: str, answer: str) -> None:
         '"""The brain has two halves."""\nx = 1',
         'x = "Paris lies on the Seine"',
         "x = 'whales are mammals'",
+        "# La capitale est belle\nx = 1",
+        'x = "<p>This is a paragraph that says whales are fish</p>"',
         "# Check the value of 1789\nx = 1",
     ],
 )
@@ -137,6 +139,8 @@ def test_of_code_that_states_a_fact_the_fact_is_the_exact_answer() -> None:
         "// Durchlaufe die Liste\nlet x = 1;",
         "# Comprobar si el número es par\nx = 1",
         "# 检查是否为偶数\nx = 1",
+        "# Vérifie si le nombre est pair\nx = 1",
+        "<p>This is a paragraph that will be gray.</p>",
         "x = 'https://'  # Hello World",
     ],
 )
@@ -186,10 +190,40 @@ def test_a_question_that_tells_something_is_checked(answer: str) -> None:
         ("Rewrite: The king died in the old castle.", "The king died in 1649."),
         ("Rewrite it: The king died.", "The king died. " + "He was a man of many words. " * 9),
         ("Rewrite the history of Rome.", "It was built in a day."),
+        ("Translate into German: What is the capital of France?", "Die Hauptstadt ist Lyon."),
+        ("Rewrite politely: Is the Earth flat?", "Yes, it surely is."),
+        ("Correct the facts: Lyon is the capital of France.", "Lille is the capital of France."),
+        ("Summarise: The dog ate the red fish.", "The dog ate the poisonous fish."),
+        ("Summarise: The shop was not closed on Sunday.", "The shop was closed on Sunday."),
+        ("Summarise: The shop was closed on Sunday.", "The shop was not closed on Sunday."),
+        ("Summarise: The man had a key and a dog.", "The man had a key without a dog."),
+        ("Fasse zusammen: Der Hund fraß den Fisch.", "Der Hund fraß den giftigen Fisch."),
+        ("Resume: Fuimos a la playa el domingo.", "Hoy fue un día frío en la playa."),
+        ("请概括:我们周日去了海边。天气不好。", "我们周日去了海边，天气好。"),
+        ("请概括:我们周日去了海边。天气不好。", "我们周日去了北京，天气不好。"),
     ],
 )
 def test_a_rewording_that_brings_something_is_checked(question: str, answer: str) -> None:
     assert nothing_to_check(question, answer) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Summarise: The dog ran away. We looked for him.", "The dog ran away and we looked."),
+        (
+            "Fasse zusammen: Wir sind ans Meer gefahren. Das Wetter war schlecht.",
+            "Wir sind ans Meer gefahren, aber das Wetter war schlecht.",
+        ),
+        ("Résume : Le chien a mangé le poisson. Il dort.", "Le chien a mangé le poisson et dort."),
+        ("Resume: Fuimos a la playa. Hacía frío.", "Fuimos a la playa, pero hacía frío."),
+        ("请概括:我们周日去了海边。天气不好。", "我们周日去了海边，但天气不好。"),
+    ],
+)
+def test_a_summary_in_the_words_of_its_text_has_nothing_to_check(
+    question: str, answer: str
+) -> None:
+    assert nothing_to_check(question, answer) == "a summary"
 
 
 def test_a_doubted_word_is_judged_though_there_is_nothing_to_check() -> None:
@@ -231,6 +265,8 @@ def test_any_two_texts_give_a_reason_or_none(question: str, answer: str) -> None
         "a question back",
         "rewriting",
         "a translation",
+        "a summary",
+        "a refusal",
     }
 
 
@@ -260,6 +296,10 @@ def test_the_guard_hands_on_what_was_asked() -> None:
         "Diese Funktion gibt den größten Wert der Liste zurück.",
         "Du kannst diese Funktion verwenden. Das Ergebnis ist der Wert.",
         "Luego puedes usar la función.",
+        "In this solution, we define a `",
+        "### How the Function Works\n\n1. **Function Definition**: `largest` is called.",
+        "Cette fonction renvoie la plus grande valeur de la liste.",
+        "例如，如果你有一个文件，你可以这样写：",
         "Esta función devuelve el valor más grande de la lista.",
         "这个函数返回列表中的最大值。",
     ],
@@ -279,6 +319,8 @@ def test_prose_that_tells_what_code_does_has_nothing_to_check(prose: str) -> Non
         "Lists are the oldest data structure of all languages.",
         "This function returns the largest value, which is the capital of the world.",
         "It is like `Paris` in that.",
+        "**Capital Lyon**: The function returns the largest value.",
+        "Cette fonction renvoie Lyon.",
     ],
 )
 def test_prose_beside_code_that_tells_more_is_checked(prose: str) -> None:
