@@ -75,7 +75,11 @@ def passage_in(asked: str) -> str:
     'The mill on Bell Street was built in 1822 by Jonas Reed.'
     """
     begins = _begins(asked)
-    passage = _MARKS.sub("", asked[_examples_end(asked, begins) : begins]).strip()
+    before = asked[_examples_end(asked, begins) : begins]
+    if _INSIDE.search(asked) and not _MARKER.search(asked):  # the request goes on to the question
+        *_, (last, _) = [(0, 0), *sentence_ranges(before)]
+        before = before[:last]
+    passage = _MARKS.sub("", before).strip()
     return passage if len(WORD.findall(passage)) >= _FEWEST_WORDS else ""
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from energy_guard.energy import Row
 from energy_guard.locate import Asked, NotLocated, Span, automatic, locate_text
 from energy_guard.locate.asserted import denied
-from energy_guard.locate.question import read_question
+from energy_guard.locate.question import passage_in, read_question
 from energy_guard.trace import FinishReason, Step, Trace
 
 FILE = Path(__file__).with_name("exact_answers.jsonl")
@@ -100,6 +100,9 @@ def test_neither_a_source_nor_a_label_before_the_answer_is_taken_for_it(
 def test_a_question_at_the_end_of_a_request_is_what_is_asked() -> None:
     asked = "Tell a story in which an owl answers a child's question: In what year did it end?"
     assert read_question(asked).text == "In what year did it end?"
+    assert passage_in(asked) == ""
+    passage = "The mill on Bell Street was built in 1822 by Jonas Reed and sons."
+    assert passage_in(f"{passage} {asked}") == passage
     assert located(asked, 'The owl sat on Green Street. "It ended in 1945," it said.') == "1945"
 
 
