@@ -78,6 +78,12 @@ talk to you (later|soon)( then)?
 (of course|sure( thing)?|certainly|absolutely|happy to help|(great|good|excellent) question|
     here you go)
 (please|too|as well|then|today|tonight)
+(but |so |as |and )*(i'm |i am )?(just |only )?an? (ai|artificial intelligence|computer program|
+    (ai |large )?language model|(ai|virtual|digital) assistant)( (designed|created|made|here) to
+     (help|assist)( you)?)?
+(but |so |and )*i (don't|do not) have (any )?(personal )?(feelings|emotions)( or (feelings|
+    emotions))?( like (humans|you|people)( do)?)?
+but i'm (always |just )?(here|ready)( and ready)?( to (help|assist)( you)?)?
 (my name is|i'm|i am)
 """
 
@@ -107,6 +113,9 @@ es geht mir( auch)?( sehr| ganz)? gut
 (ich )?(helfe|bin)( dir| ihnen)? (gerne|jederzeit)( weiter| für (dich|sie) da)?
 (es ist )?schön( von (dir|ihnen) zu hören| dich (zu sehen|kennenzulernen)| sie kennenzulernen)?
 (von (dir|ihnen) zu hören|zu hören)
+(als|ich bin)( nur| bloß)? (ein|eine) (ki|ai|künstliche intelligenz|computerprogramm|sprachmodell|
+    (ki|ai)[- ](modell|sprachmodell|assistent))
+(aber |also |daher )*(ich habe|habe ich) keine (gefühle|emotionen)
 (ich heiße|mein name ist|ich bin)
 (dich|sie) (zu sehen|kennenzulernen)|schlaf(en sie)? (gut|schön)|träum (schön|süß)
 ich kann (dir|ihnen|euch)( gerne?| natürlich)? (dabei |damit )?(helfen|weiterhelfen)
@@ -135,6 +144,9 @@ si (vous avez|tu as) (d'autres|une autre|des|besoin)( questions?| d'aide)?
     fin de journée|nuit|continuation)
 (enchantée?|ravie? de (vous|te) (rencontrer|revoir|connaître|lire))
 (je suis )?(vraiment |sincèrement )?(désolée?|navrée?)
+(en tant qu'|je suis |je ne suis qu')(une? )?(simple )?(ia|intelligence artificielle|programme
+    ( informatique)?|modèle de langage|assistant( virtuel| ia)?)
+(mais |donc )*je n'ai pas (de sentiments|d'émotions)
 (je m'appelle|je suis)
 """
 
@@ -158,6 +170,9 @@ no dudes en (preguntar|preguntarme|decirme|escribirme|contactarme)
     bonito) (día|tarde|noche|fin de semana)
 (encantad[oa]( de conocerte)?|mucho gusto)
 (me llamo|mi nombre es|soy)
+(como|soy)( solo)?( una?)? (ia|inteligencia artificial|programa( informático)?|modelo de lenguaje|
+    asistente( virtual| de ia| de inteligencia artificial)?)
+(pero |así que )*no tengo (sentimientos|emociones)
 (lo siento( mucho)?|disculpa|disculpe|perdón)
 (claro( que sí)?|por supuesto|(que )?(descanses|descanse|duermas bien)|ha sido un placer ayudarte)
 eres (muy )?amable|en qué (necesitas|puedo) (ayuda|ayudarte)
@@ -179,6 +194,8 @@ _CHINESE: Final = r"""
 (请)?随时(告诉我|问我|联系我)
 当然(可以)?|好的|没问题
 (很|非常)?(抱歉|对不起|遗憾)
+(作为|我(只)?是)(一个|一名|一款)?(人工智能|ai)(语言)?(模型|助手|程序)?
+我没有(感情|情感|感受|情绪)
 """
 
 _NAME_GIVEN = re.compile(

@@ -249,6 +249,36 @@ def test_a_name_may_follow_a_greeting_only_where_it_was_given() -> None:
     assert not is_small_talk("Hello Paris!")
 
 
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("How are you?", "I'm just an AI, so I don't have feelings, but I'm here to help you!"),
+        ("Wie geht es dir?", "Ich bin nur eine KI, daher habe ich keine Gefühle."),
+        ("Comment ça va ?", "Je suis une IA, donc je n'ai pas de sentiments."),
+        ("¿Cómo estás?", "Soy un modelo de lenguaje, así que no tengo sentimientos."),
+        ("你好吗?", "我是一个人工智能助手，我没有感情。"),
+        ("Thank you!", "If you have any more questions or need further assistance, just ask."),
+    ],
+)
+def test_what_an_assistant_says_of_itself_in_small_talk_claims_nothing(
+    question: str, answer: str
+) -> None:
+    assert nothing_to_check(question, answer) == "small talk"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("How are you?", "I'm an AI that was made in Lyon."),
+        ("How are you?", "I'm just an AI, but aspirin is safe."),
+        ("Are you a person?", "I'm an AI."),
+        ("你好吗?", "我是一个法国人。"),
+    ],
+)
+def test_what_an_assistant_says_beyond_that_is_checked(question: str, answer: str) -> None:
+    assert nothing_to_check(question, answer) is None
+
+
 def test_a_row_of_phrases_takes_no_exponential_time() -> None:
     assert not is_small_talk("hi there " * 8 + "x")
 
