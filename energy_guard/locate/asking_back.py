@@ -87,11 +87,25 @@ def asks_back(question: str, answer: str) -> bool:
     asking = [sentence for sentence in said if re.search(r"[?？]\W*\Z", sentence)]
     return (
         bool(asking)
-        and not _answers_yes_or_no(question, answer.replace("’", "'"))
+        and not answers_yes_or_no(question, answer)
         and all(
             only_asks(question, sentence) if sentence in asking else _leads(sentence, question)
             for sentence in said
         )
+    )
+
+
+def only_feels(question: str, answer: str) -> bool:
+    """Return whether an answer is only sorry or glad about what the user told, beside small talk.
+
+    >>> only_feels("I lost my key.", "Oh no! I'm sorry to hear that you lost your key.")
+    True
+    """
+    said = [answer[start:end] for start, end in sentence_ranges(answer)]
+    return (
+        any(is_told_back(question, sentence) for sentence in said)
+        and all(_leads(sentence, question) for sentence in said)
+        and not answers_yes_or_no(question, answer)
     )
 
 
@@ -102,11 +116,15 @@ def _leads(sentence: str, question: str) -> bool:
     return is_told_back(question, sentence)
 
 
-def _answers_yes_or_no(question: str, answer: str) -> bool:
-    """Whether an answer has an "Of course!" in it that answers what was asked, or agrees with it.
+def answers_yes_or_no(question: str, answer: str) -> bool:
+    """Return whether an answer has an "Of course!" in it that answers what was asked or told.
 
     Not so after a plea for help, nor after questions of who, what or when.
+
+    >>> answers_yes_or_no("Is it flat?", "Of course!"), answers_yes_or_no("Help me", "Of course!")
+    (True, False)
     """
+    answer = answer.replace("’", "'")
     parts = [question[start:end] for start, end in sentence_ranges(question)]
     plain = [is_small_talk(part) or _WHO_OR_WHAT.fullmatch(part) or _pleads(part) for part in parts]
     if all(plain):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from energy_guard.locate.asking_back import only_asks
+from energy_guard.locate.asking_back import answers_yes_or_no, only_asks
 from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.sentences import sentence_ranges
 from energy_guard.locate.smalltalk import is_small_talk
@@ -117,14 +117,17 @@ def only_declines(question: str, answer: str) -> bool:
         sentence = answer[start:end]
         if not (re.search(r"[?？]\W*\Z", sentence) and only_asks(question, sentence)):
             said += _clauses(sentence)
-    declining = [clause for clause in said if _declines(clause, asked, known)]
-    return bool(declining) and all(
-        clause in declining
-        or _MACHINE.fullmatch(clause)
-        or _MACHINE_ZH.fullmatch(clause)
-        or is_small_talk(clause)
-        or _asks_again(clause, known)
-        for clause in said
+    beside = [clause for clause in said if not _declines(clause, asked, known)]
+    return (
+        len(beside) < len(said)
+        and not answers_yes_or_no(question, ". ".join(beside))
+        and all(
+            _MACHINE.fullmatch(clause)
+            or _MACHINE_ZH.fullmatch(clause)
+            or is_small_talk(clause)
+            or _asks_again(clause, known)
+            for clause in beside
+        )
     )
 
 

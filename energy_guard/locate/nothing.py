@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from energy_guard.locate.asking_back import asks_back
+from energy_guard.locate.asking_back import asks_back, only_feels
 from energy_guard.locate.code_only import SMALL_NUMBERS, said_in_code, stated_in_code, tells_of_code
 from energy_guard.locate.declines import only_declines
 from energy_guard.locate.reworded import is_reworded
@@ -39,6 +39,8 @@ def nothing_to_check(question: str, answer: str) -> str | None:
     asked = [s for s in _split(question) if not is_small_talk(s, name)]
     if is_small_talk(answer, name) and not asked:
         return "small talk" if is_small_talk(question, name) else None
+    if only_feels(question, answer):
+        return "small talk"
     if asks_back(question, answer):
         return "a question back"
     if only_declines(question, answer):

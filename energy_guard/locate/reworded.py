@@ -2,7 +2,7 @@
 
 What such an answer says is the text's claim, not the model's. That holds only as far as it brings
 no name and no number of its own, and no more text than a rewording takes. A summary chooses, so
-that it may be wrong about its text: it has to be in the text's own words, denials included.
+that it may be wrong about its text: it has to be made of the text's own clauses.
 
 Languages of the request: English, German, French, Spanish, Chinese.
 """
@@ -13,10 +13,8 @@ import re
 from typing import Final
 
 from energy_guard.locate.language_of import language_of
-from energy_guard.locate.languages import LANGUAGES
 from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.sentences import sentence_ranges
-from energy_guard.locate.words import stem
 
 _WANTED: Final = Pattern(
     r"""(?xis)\A\W*(?:(?:please|can\ you|could\ you|bitte|kannst\ du|können\ sie|por\ favor|puedes
@@ -76,24 +74,32 @@ def is_reworded(question: str, answer: str) -> str | None:
 
 
 def _in_its_words(given: str, answer: str) -> bool:
-    """Whether a summary has no word that says something but the text's, and denies as often."""
-    table = LANGUAGES.get(language_of(f"{given} {answer}"), LANGUAGES["en"])
-    said, known = _stems(answer), _stems(given)
-    news = {word for word in said if word not in known and word not in _LINKS}
-    denied = [sum(map(words.count, table.no | _DENIES)) for words in (said, known)]
-    return news <= table.function - table.no - _DENIES and denied[0] == denied[1]
+    """Whether a summary is made of whole clauses of its text, none of which hangs on another."""
+    if _HANGS.search(given):
+        return False
+    clauses = [_said(part) for part in _CLAUSE.split(given)]
+    known = [*clauses, *(clause[2:] for clause in clauses if clause[:2] == ["我", "们"])]
+    return all(_said(part) in known for part in _CLAUSE.split(answer) if re.search(r"\w", part))
 
 
-def _stems(text: str) -> list[str]:
-    """The stems of a text's words; hanzi one by one."""
-    words = re.findall(r"[㐀-鿿]|[^\W_㐀-鿿]+(?:['’]\w+)?", text.casefold())
-    return [stem(word) for word in words]
+def _said(clause: str) -> list[str]:
+    """The words of a clause but for those that join it to others; hanzi one by one."""
+    words = re.findall(r"[㐀-鿿]|[^\W_㐀-鿿]+(?:['’]\w+)?", clause.casefold())
+    return [word for word in words if word not in _LINKS]
 
 
-_LINKS: Final = frozenset("但是然而虽且因为所以就还仍也都的了着")
-_DENIES: Final = frozenset(
-    "no not never none nobody nothing without hardly ohne kaum nichts sans rien sin nada".split()
-) | frozenset("不没无未别")
+_CLAUSE: Final = Pattern(
+    r"(?i)[,;:.!?…¡¿。！？，；：、\n]+|\s(?:and|but|so|und|aber|et|mais|y|e|pero)\s"
+)
+_HANGS: Final = Pattern(
+    r"(?i)(?<!\w)(?:if|unless|whether|that|said|says?|claims?|claimed|den(?:y|ies|ied)|thinks?"
+    r"|thought|believes?|believed|neither|nor|instead|wenn|falls|ob|dass|sagte?|behauptete?"
+    r"|glaubte?|weder|statt|si|que|qu|dit|disent|pense|croit|ni|dice|dijo|cree|piensa|sino)(?!\w)"
+    r"|如果|要是|除非|说|认为|以为"
+)
+_LINKS: Final = frozenset(
+    "and but so then also still und aber dann auch et mais puis y e pero the le la les el".split()
+) | frozenset("但是而且还仍然也就所以")
 
 
 def _stretch(given: str) -> int:

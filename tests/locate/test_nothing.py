@@ -196,7 +196,12 @@ def test_a_question_that_tells_something_is_checked(answer: str) -> None:
         ("Summarise: The dog ate the red fish.", "The dog ate the poisonous fish."),
         ("Summarise: The shop was not closed on Sunday.", "The shop was closed on Sunday."),
         ("Summarise: The shop was closed on Sunday.", "The shop was not closed on Sunday."),
-        ("Summarise: The man had a key and a dog.", "The man had a key without a dog."),
+        ("Summarise: Anna paid Tom ten euros.", "Tom paid Anna ten euros."),
+        ("Summarise: It is not raining but cold.", "It is raining but not cold."),
+        ("Summarise: Lead is bad. Apples are good.", "Lead is good, apples are bad."),
+        ("Summarise: The man who hates Tom paid Lisa.", "Tom paid Lisa."),
+        ("Summarise: She hit him. He cried.", "He hit her. He cried."),
+        ("Summarise: Tom said that, after all, lead is safe.", "Lead is safe."),
         ("Fasse zusammen: Der Hund fraß den Fisch.", "Der Hund fraß den giftigen Fisch."),
         ("Resume: Fuimos a la playa el domingo.", "Hoy fue un día frío en la playa."),
         ("请概括:我们周日去了海边。天气不好。", "我们周日去了海边，天气好。"),
@@ -210,12 +215,18 @@ def test_a_rewording_that_brings_something_is_checked(question: str, answer: str
 @pytest.mark.parametrize(
     ("question", "answer"),
     [
-        ("Summarise: The dog ran away. We looked for him.", "The dog ran away and we looked."),
+        (
+            "Summarise: The dog ran away. We looked for him. He came back.",
+            "The dog ran away, but he came back.",
+        ),
         (
             "Fasse zusammen: Wir sind ans Meer gefahren. Das Wetter war schlecht.",
             "Wir sind ans Meer gefahren, aber das Wetter war schlecht.",
         ),
-        ("Résume : Le chien a mangé le poisson. Il dort.", "Le chien a mangé le poisson et dort."),
+        (
+            "Résume : Le chien a mangé le poisson. Il dort.",
+            "Le chien a mangé le poisson et il dort.",
+        ),
         ("Resume: Fuimos a la playa. Hacía frío.", "Fuimos a la playa, pero hacía frío."),
         ("请概括:我们周日去了海边。天气不好。", "我们周日去了海边，但天气不好。"),
     ],

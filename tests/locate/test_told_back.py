@@ -25,7 +25,8 @@ HELP = " Is there anything else I can help you with?"
 )
 def test_what_the_user_told_is_no_claim_of_the_answer(told: str, sentence: str) -> None:
     assert is_told_back(told, sentence)
-    assert nothing_to_check(told, sentence + HELP) == "a question back"
+    assert nothing_to_check(told, sentence + HELP) == "small talk"
+    assert nothing_to_check(told, sentence) == "small talk"
 
 
 @pytest.mark.parametrize(
@@ -40,12 +41,13 @@ def test_what_the_user_told_is_no_claim_of_the_answer(told: str, sentence: str) 
         ("I lost my key.", "I'm sorry that you lost your key and Lyon is the capital."),
         ("I lost my key.", "I'm sorry that you lost your car."),
         ("I took two pills.", "I'm glad to hear that you took ten pills."),
+        ("I took two pills.", "I'm glad that you took two pills. Of course, not at all!"),
         ("Paris is in Spain.", "I'm glad to hear that Paris is in Spain."),
     ],
 )
 def test_what_the_user_did_not_tell_is_checked(told: str, sentence: str) -> None:
-    assert not is_told_back(told, sentence)
     assert nothing_to_check(told, sentence + HELP) is None
+    assert nothing_to_check(told, sentence) is None
 
 
 @pytest.mark.parametrize(
