@@ -17,7 +17,7 @@ from energy_guard.locate.told_back import is_told_back
 _TO_USER: Final = Pattern(
     r"(?i)(?<!\w)(?:you|your|yours|shall i|should i|can i|may i|du|dich|dir|deine?[rnms]?|sie"
     r"|ihnen|ihre?[rnms]?|soll ich|kann ich|worum geht|tu|te|toi|ton|ta|vous|votre|vos|usted"
-    r"|ustedes|tú|su|tus|quieres|prefieres|necesitas|buscas|prefiere|puedo)(?!\w)|[你您]|请问"
+    r"|ustedes|tú|su|tus|quieres|prefieres|necesitas|buscas|prefiere|puedo|podrías|podría|puedes|puede|estás|te)(?!\w)|[你您]|请问"
 )
 _TELLS: Final = Pattern(
     r"""(?xi)(?<!\w)(?:(?:did|do|didn't|don't)\ you\ know|knew|aware|remember|heard|believe|isn't

@@ -56,6 +56,27 @@ _REFUSES_ZH: Final = Pattern(
     r"(?:不知道|不清楚|不(?:能|太)?确定|(?:无法|不能)(?:确定|知道|判断|回答|告诉[你您]))"
     r"(?:(?:这个|您的|你的)?(?:问题|答案)|(?P<rest>.*[谁什么哪何多少几否怎].*))?"
 )
+_LACKS: Final = Pattern(
+    r"(?:i (?:do not|don't) (?:currently |actually )?have|i have no|i lack|(?:ich )?habe(?: ich)?"
+    r"(?: leider)? keine[nr]?|je n'ai (?:malheureusement )?(?:pas|aucune?)|no tengo|no cuento con"
+    r"|no dispongo de)(?!\w)"
+)
+_KNOWLEDGE: Final = frozenset(
+    """access information info data knowledge details context informationen zugriff zugang daten
+    kenntnis kenntnisse angaben accès informations données connaissance connaissances détails
+    acceso información datos conocimiento detalles contexto""".split()
+)
+_OF_KNOWLEDGE: Final = _KNOWLEDGE | frozenset(
+    """any enough the a to or and of real time current live specific personal more such events
+    keine zu auf und oder persönliche persönlichen aktuelle aktuellen genaue genauen genug à aux au
+    de d des et ou assez personnelles actuelles ni a o y suficiente suficientes personales
+    actuales tiempo eventos específicos historias internet""".split()
+)
+_ABOUT: Final = Pattern(
+    r"\s(?:about|on|regarding|concerning|über|zu|darüber|sur|concernant|sobre|acerca de)(?=\s|\Z)"
+)
+"""What follows "I have no information": what it is about is named in words of the question."""
+
 _MACHINE: Final = Pattern(
     r"""(?x)(?:as|i'm|i\ am)\ (?:just\ |only\ )?an?\ (?:ai|artificial\ intelligence)
         (?:\ (?:language\ model|model|assistant))?
@@ -148,6 +169,9 @@ def _declines(clause: str, asked: str, known: set[str]) -> bool:
     machine = _MACHINE.match(clause)
     clause = clause[machine.end() :].strip() if machine else clause
     refusal = _REFUSES.match(clause)
+    lacks = _LACKS.match(clause)
+    if refusal is None and lacks:
+        return _is_of_knowledge(clause[lacks.end() :], known)
     if refusal is None or re.match(r"\w", clause[refusal.end() :]):
         return False
     rest = clause[refusal.end() :].strip()
@@ -156,6 +180,26 @@ def _declines(clause: str, asked: str, known: set[str]) -> bool:
     gives = any(refusal[name] for name in refusal.groupdict())
     words = set(_words(rest)) - _LIGHT
     return gives and bool(words & _ANY) and {stem(word) for word in words - _ANY} <= known
+
+
+def _is_of_knowledge(lacked: str, known: set[str]) -> bool:
+    """Whether what a model says it lacks is information, about what was asked at the most."""
+    head, *about = _ABOUT.split(lacked)
+    words = set(_words(head))
+    named = " ".join(about).strip()
+    is_named = not _SAYS_IT_IS.search(named) and all(
+        stem(word) in known or word in _LIGHT | _OF_KNOWLEDGE for word in _words(named)
+    )
+    return (
+        bool(words & _KNOWLEDGE)
+        and words <= _OF_KNOWLEDGE
+        and (is_named or _asks_again(named, known))
+    )
+
+
+_SAYS_IT_IS: Final = Pattern(
+    r"(?<!\w)(?:is|are|was|were|ist|sind|war|waren|est|sont|était|es|son|era|fue|fueron)(?!\w)"
+)
 
 
 def _asks_again(clause: str, known: set[str]) -> bool:

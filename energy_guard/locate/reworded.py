@@ -59,10 +59,8 @@ def is_reworded(question: str, answer: str) -> str | None:
     if request["correction"] and _FACTS.search(request["how"]):
         return None
     given = request["given"].strip()
-    if (
-        len(re.findall(r"\w+", given)) < _FEWEST
-        and len(re.findall(r"[㐀-鿿]", given)) < 2 * _FEWEST
-    ):
+    fewest = 2 * _FEWEST if request["translation"] else _FEWEST + 1
+    if len(re.findall(r"\w+", given)) < _FEWEST and len(re.findall(r"[㐀-鿿]", given)) < fewest:
         return None
     if len(answer) > 2 * len(given) * _stretch(given) + _MOST_MORE or _brings(given, answer):
         return None

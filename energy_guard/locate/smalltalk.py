@@ -11,6 +11,8 @@ import re
 from functools import cache, lru_cache
 from typing import Final
 
+from energy_guard.locate.offers import is_offer
+
 _ENGLISH: Final = r"""
 (hello|hi|hey|hiya|howdy|yo|greetings|welcome|hello there|hi there|hey there)( again| everyone|
      all)?
@@ -234,7 +236,9 @@ def name_given(text: str) -> str:
 
 
 def _is_phrases(clause: str) -> bool:
-    """Whether a clause is one phrase or several in a row."""
+    """Whether a clause is an offer of help, one phrase or several in a row."""
+    if is_offer(clause):
+        return True
     if len(clause) > _LONGEST:
         return False
     words = clause.split()

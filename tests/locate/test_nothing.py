@@ -245,6 +245,11 @@ def test_a_doubted_word_is_judged_though_there_is_nothing_to_check() -> None:
     assert Guard(Scripted.saying(sure)).ask("How do I make soup?").verdict == "unscored"
 
 
+def test_a_short_text_in_hanzi_can_be_reworded_and_not_translated() -> None:
+    assert nothing_to_check("请把这句话改得更礼貌:把书给我。", "请把书借给我。") == "rewriting"
+    assert nothing_to_check("翻译成英文:把书给我", "Give me the lamp.") is None
+
+
 def test_doubted_words_of_code_and_of_stories_are_no_claims() -> None:
     code = [("```py\n", 0.9), ("zork", 0.001), (" = 1\n", 0.9), ("```", 0.9)]
     story = [("A", 0.9), (" zork", 0.001), (" slept.", 0.9)]
@@ -269,6 +274,11 @@ def test_a_name_may_follow_a_greeting_only_where_it_was_given() -> None:
         ("¿Cómo estás?", "Soy un modelo de lenguaje, así que no tengo sentimientos."),
         ("你好吗?", "我是一个人工智能助手，我没有感情。"),
         ("Thank you!", "If you have any more questions or need further assistance, just ask."),
+        ("Thank you!", "If there is anything else, please don't hesitate to reach out to me."),
+        ("Danke!", "Gerne! Falls du noch weitere Fragen hast, melde dich einfach bei mir."),
+        ("Merci !", "Si vous avez besoin d'aide, n'hésitez pas à me le faire savoir."),
+        ("¡Gracias!", "¡De nada! Si tienes más preguntas, no dudes en hacerlas. Estoy aquí."),
+        ("谢谢你!", "不客气！如果你还有其他问题或需要进一步的帮助，请随时告诉我。"),
     ],
 )
 def test_what_an_assistant_says_of_itself_in_small_talk_claims_nothing(
@@ -284,6 +294,10 @@ def test_what_an_assistant_says_of_itself_in_small_talk_claims_nothing(
         ("How are you?", "I'm just an AI, but aspirin is safe."),
         ("Are you a person?", "I'm an AI."),
         ("你好吗?", "我是一个法国人。"),
+        ("Thank you!", "If you need help, aspirin is safe."),
+        ("Thank you!", "Feel free to ask for aspirin."),
+        ("Danke!", "Wenn du Fragen hast, nimm zehn Tropfen."),
+        ("谢谢你!", "如果你还有问题，法国的首都是里昂。"),
     ],
 )
 def test_what_an_assistant_says_beyond_that_is_checked(question: str, answer: str) -> None:
