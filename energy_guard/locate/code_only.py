@@ -149,11 +149,14 @@ _TELLING: Final = 4
 
 _TICKED: Final = Pattern(r"`([^`]+)`")
 _OF_CODE: Final = Pattern(
-    r"""(?xi)\b(?:functions?|methods?|class|script|program|code|query|rule|loop|implementation|example
-      |explanation|usage|output|solution|files?|variables?|parameters?|arguments?|statement|clause|funktion
-      |methode|klasse|skript|programm|abfrage|regel|klausel|schleife|beispiel|ergebnis|endresultat
-      |lösung|datei|fichiers?|archivos?|fonction|méthode|classe|programme|requête|boucle|exemple|résultat|función
-      |método|clase|consulta|código|programa|regla|ejemplo|resultado|solución)\b
+    r"""(?xi)\b(?:(?:function|method|class|script|program|code|rule|loop|implementation|example
+      |explanation|output|solution|file|variable|parameter|argument|statement|clause|attribute
+      |property|element|fonction|méthode|classe|programme|requête|boucle|exemple|résultat|fichier
+      |attribut|paramètre|variable|método|clase|consulta|código|programa|regla|ejemplo|resultado
+      |archivo|atributo|parámetro|elemento)(?:e?s)?|quer(?:y|ies)|usage|properties
+      |funktion(?:en)?|methoden?|klassen?|skripte?|programme?|abfragen?|regeln?|klauseln?|attribute?
+      |schleifen?|beispiele?|ergebnis(?:se)?|endresultat|lösung|dateien?|variablen?|parameter
+      |funci(?:ón|ones)|soluci(?:ón|ones))\b
       | 函数 | 代码 | 脚本 | 程序 | 类 | 方法 | 查询 | 参数 | 示例 | 结果
       | 样式 | 页面 | 元素 | 列表 | 文件"""
 )
@@ -184,7 +187,8 @@ def _states(said: str, named: set[str], known: set[str], is_quoted: bool) -> boo
 
     named: words that the code has; known: those, and words of the question.
     """
-    if set(re.findall(r"\d+", said)) - known - SMALL_NUMBERS:
+    numbers = set(re.findall(r"\d+", said)) - known - SMALL_NUMBERS
+    if any(len(number) > 2 for number in numbers) or (numbers and not _OUTPUT.fullmatch(said)):
         return True
     words = re.findall(r"[^\W\d_]+", re.sub(r"\{[^{}]*\}", " ", said))
     news = [w for w in _names(said) if w.casefold() not in known | _GREETED]
@@ -196,6 +200,13 @@ def _states(said: str, named: set[str], known: set[str], is_quoted: bool) -> boo
         return False
     return words[0].casefold() not in named
 
+
+_OUTPUT: Final = Pattern(
+    r"(?i)\s*(?:(?:expected )?output|prints|returns|should (?:print|return)|(?:erwartete )?ausgabe"
+    r"|gibt|affiche|sortie|renvoie|salida(?: esperada)?|imprime|devuelve|输出|打印|返回)"
+    r"\s*[:：]?\s*[\d\s.,\-+/%()\[\]]*"
+)
+"""What a line of code comes to; of more than two digits it may be a fact all the same."""
 
 _PLACEHOLDER: Final = Pattern(
     r"(?i:this) is (?:an?|some|the|my) (?:\p{Ll}+ )?(?:paragraph|test|example|sample|text|string"

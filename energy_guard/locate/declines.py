@@ -1,8 +1,8 @@
 """Answers that only say that the model does not know, or cannot do what it was asked for.
 
 They claim nothing about the world, if every clause of theirs is a phrase of a closed list with
-nothing behind it but words of the question. "The passage does not say" and "nobody knows" are
-claims, and so is whatever stands beside a phrase of the list.
+nothing behind it but words of the question, or says where to look. "The passage does not say" and
+"nobody knows" are claims, and so is whatever stands beside a phrase of the list.
 
 Languages: English, German, French, Spanish, Chinese.
 """
@@ -16,6 +16,7 @@ from energy_guard.locate.asking_back import answers_yes_or_no, only_asks
 from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.sentences import sentence_ranges
 from energy_guard.locate.smalltalk import is_small_talk
+from energy_guard.locate.where_to_look import only_says_where
 from energy_guard.locate.words import stem
 
 _CLAUSE: Final = Pattern(
@@ -147,6 +148,7 @@ def only_declines(question: str, answer: str) -> bool:
             or _MACHINE_ZH.fullmatch(clause)
             or is_small_talk(clause)
             or _asks_again(clause, known)
+            or only_says_where(clause, known)
             for clause in beside
         )
     )
@@ -179,7 +181,8 @@ def _declines(clause: str, asked: str, known: set[str]) -> bool:
         return True
     gives = any(refusal[name] for name in refusal.groupdict())
     words = set(_words(rest)) - _LIGHT
-    return gives and bool(words & _ANY) and {stem(word) for word in words - _ANY} <= known
+    one_of_many = bool(words & _ANY) or refusal["able_es"] is not None
+    return gives and one_of_many and {stem(word) for word in words - _ANY} <= known
 
 
 def _is_of_knowledge(lacked: str, known: set[str]) -> bool:

@@ -31,6 +31,12 @@ from energy_guard.locate import nothing_to_check
             "Lo siento, pero no tengo información sobre quién ganó. No tengo acceso a datos "
             "específicos. ¿Podrías proporcionarme más contexto?",
         ),
+        (
+            "¿Qué libro me recomiendas?",
+            "No tengo la capacidad de recomendar libros. Sin embargo, puedo sugerir que busques "
+            "libros en línea o en tiendas de libros para encontrar los que te gusten.",
+        ),
+        ("When does the train leave?", "I don't know. You can check the train schedule online."),
         ("谁赢了?", "作为一个人工智能，我不能确定谁赢了。"),
         ("谁赢了?", "抱歉，我不知道。请问你说的是哪一场比赛？"),
     ],
@@ -65,6 +71,9 @@ def test_an_answer_that_only_declines_has_nothing_to_check(question: str, answer
         ("Who won?", "I don't have any information but Lyon won."),
         ("Does it help against fever?", "I don't have any fever."),
         ("¿Es Lyon la capital?", "No tengo información sobre por qué Lyon es la capital."),
+        ("Can I eat white mushrooms?", "I don't know. You can eat white mushrooms."),
+        ("Can I eat white mushrooms?", "I don't know. You can look: white mushrooms are safe."),
+        ("Can I take aspirin?", "I'm not sure. I suggest you ask for ten pills."),
         ("Who won?", "The passage does not say who won."),
         ("Who won?", "Nobody knows who won."),
         ("Who won?", "There was no race."),
