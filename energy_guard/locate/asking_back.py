@@ -98,7 +98,7 @@ def asks_back(question: str, answer: str) -> bool:
 def only_feels(question: str, answer: str) -> bool:
     """Return whether an answer is only sorry or glad about what the user told, beside small talk.
 
-    >>> only_feels("I lost my key.", "Oh no! I'm sorry to hear that you lost your key.")
+    >>> only_feels("I lost my key.", "Hello! I'm sorry to hear that you lost your key.")
     True
     """
     said = [answer[start:end] for start, end in sentence_ranges(answer)]

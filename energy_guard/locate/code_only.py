@@ -154,6 +154,7 @@ _OF_CODE: Final = Pattern(
       |property|element|fonction|méthode|classe|programme|requête|boucle|exemple|résultat|fichier
       |attribut|paramètre|variable|método|clase|consulta|código|programa|regla|ejemplo|resultado
       |archivo|atributo|parámetro|elemento)(?:e?s)?|quer(?:y|ies)|usage|properties
+      |verwendung|erklärung|ausgabe|uso|explicación|salida|utilisation|explication|sortie
       |funktion(?:en)?|methoden?|klassen?|skripte?|programme?|abfragen?|regeln?|klauseln?|attribute?
       |schleifen?|beispiele?|ergebnis(?:se)?|endresultat|lösung|dateien?|variablen?|parameter
       |funci(?:ón|ones)|soluci(?:ón|ones))\b
@@ -233,6 +234,7 @@ def _names(said: str) -> list[str]:
 
 def _asserts(said: str, named: set[str]) -> bool:
     """Whether something is said to be, unconditionally, of what is no part of the code."""
+    said = _SHELL_VARIABLE.sub(" ", said)
     for match in _IS.finditer(said):
         before = re.findall(r"[^\W\d_]+|\}", said[: match.start()])
         after = re.search(r"[^\W\d_{]", said[match.end() :])
@@ -243,6 +245,7 @@ def _asserts(said: str, named: set[str]) -> bool:
     return False
 
 
+_SHELL_VARIABLE: Final = Pattern(r"\$(?:\w+|\{[^{}]*\})")
 SMALL_NUMBERS: Final = frozenset("0123456789") | {"10", "100", "1000"}
 _GREETED: Final = frozenset(["hello", "world", "welcome", "true", "false", "none", "null", "error"])
 _GERMAN: Final = Pattern(

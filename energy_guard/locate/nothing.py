@@ -3,9 +3,9 @@
 Conservative: it goes by closed lists, and everything that they do not cover is checked. To check
 a greeting costs a number that nobody needs; to wave a false statement through costs trust.
 
-Languages: small talk, questions back, rewording, and requests for code or for creative writing
-in English, German, French, Spanish and Chinese (a German "Geschichte" is also history, so only
-one about something that has no name is a story); tastes in the first four; lists of steps in
+Languages: small talk, questions back, refusals, rewording, and requests for code or for creative
+writing in English, German, French, Spanish and Chinese (a German "Geschichte" is also history, so
+only one about something that has no name is a story); tastes in the first four; lists of steps in
 English only. Any other language is checked.
 """
 

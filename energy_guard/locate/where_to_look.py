@@ -13,7 +13,8 @@ from energy_guard.locate.words import stem
 
 _BEGINS: Final = Pattern(
     r"(?:you (?:can|could|may|might)(?: also| always)?"
-    r"|(?:i|i can|i would|i'd) (?:suggest|recommend)(?: that)? you|please) (?:check|search|look|consult|visit|ask)"
+    r"|(?:i|i can|i would|i'd) (?:suggest|recommend)(?: that)? you|please)"
+    r" (?:check|search|look|consult|visit|ask)"
     r"|(?:i|i can|i would|i'd) (?:suggest|recommend) (?:checking|searching|looking|consulting)"
     r"|(?:du kannst|du könntest|sie können|sie könnten)(?: auch| aber)?"
     r" (?:auf|im|in|bei|online|nach)"

@@ -103,6 +103,7 @@ def test_in_doubt_it_is_checked(question: str, answer: str) -> None:
         "x = 'whales are mammals'",
         "# La capitale est belle\nx = 1",
         "year()  # Output: 1789",
+        'echo "The capital in $1 is far: $count"',
         "states()  # Output: 51 states of America",
         "x = 1  # There are 51 states",
         'x = "<p>This is a paragraph that says whales are fish</p>"',
@@ -143,6 +144,7 @@ def test_of_code_that_states_a_fact_the_fact_is_the_exact_answer() -> None:
         "# Comprobar si el número es par\nx = 1",
         "# 检查是否为偶数\nx = 1",
         "add(10, 20)  // Output: 30",
+        'echo "The number of files in $1 is: $count"',
         "# Vérifie si le nombre est pair\nx = 1",
         "<p>This is a paragraph that will be gray.</p>",
         "x = 'https://'  # Hello World",
@@ -282,6 +284,7 @@ def test_a_name_may_follow_a_greeting_only_where_it_was_given() -> None:
         ("Danke!", "Gerne! Falls du noch weitere Fragen hast, melde dich einfach bei mir."),
         ("Merci !", "Si vous avez besoin d'aide, n'hésitez pas à me le faire savoir."),
         ("¡Gracias!", "¡De nada! Si tienes más preguntas, no dudes en hacerlas. Estoy aquí."),
+        ("晚安!", "晚安！希望你有一个美好的睡眠。"),
         ("谢谢你!", "不客气！如果你还有其他问题或需要进一步的帮助，请随时告诉我。"),
     ],
 )
