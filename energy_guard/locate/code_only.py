@@ -45,7 +45,7 @@ _BEGINS: Final = Pattern(
       | \w+\ *(?:\([^()\n]*\))?\ *:\s
       | (?:addier|berechn|durchlauf|erstell|erzeug|füg|gib|gibt|hol|initialisier|lies|lösch|öffn
         |prüf|rufe?|setz|speicher|sortier|such|test|überprüf|vergleich|wenn|falls|zähl|zeig|schreib|entfern
-        |definier|string|konstruktor|methode|funktion|klasse|beispiel|führ|multiplizier|teil|ersetz|konvertier|wandl)\w*\b
+        |definier|ausgabe|berechnung|aufruf|string|konstruktor|methode|funktion|klasse|beispiel|führ|multiplizier|teil|ersetz|konvertier|wandl)\w*\b
       | (?:(?:abr|actualiz|agreg|borr|busc|calcul|camb|carg|cerr|compar|comprob|contar|convert|cre
         |defin|devolv|divid|elimin|encontr|escrib|filtr|guard|imprim|iniciali|inserta|invert|le[ey]|llam
         |mostr|multiplic|obten|orden|ped|prob|quit|recorr|reemplaz|retorn|sac|sum|us|verific)
@@ -195,7 +195,8 @@ def _states(said: str, named: set[str], known: set[str], is_quoted: bool) -> boo
     news = [w for w in _names(said) if w.casefold() not in known | _GREETED]
     if news and not _GERMAN.search(said) and not said.isupper():
         return True
-    if _asserts(said, named) and not (is_quoted and _PLACEHOLDER.fullmatch(said.strip())):
+    stands_for_others = _PLACEHOLDER.fullmatch(said.strip()) or _COMPLAINT.fullmatch(said.strip())
+    if _asserts(said, named) and not (is_quoted and stands_for_others):
         return True
     if is_quoted or len(words) <= _SHORT or _BEGINS.match(said.strip()):
         return False
@@ -215,6 +216,15 @@ _PLACEHOLDER: Final = Pattern(
     r"(?: (?:that will be|with|in|for) \p{Ll}+(?: \p{Ll}+){0,2})?[.!]?"
 )
 """A text that stands for others: "This is a paragraph." """
+
+_COMPLAINT: Final = Pattern(
+    r"(?i)(?:error|fehler|erreur|warning|warnung|advertencia)\s*[:：][^.:;]{0,40}"
+    r"\b(?:is|are|was|were|ist|sind|est|es|son) (?:(?:not|nicht|kein\w*|pas|no) )?"
+    r"(?:(?:an?|ein|eine|un|une|una) )?(?:(?:in)?valid|empty|required|missing|found|allowed"
+    r"|gültig\w*|leer|erforderlich|vide|valide|requis|vacío|válid[oa]|obligatorio)"
+    r"(?: (?:file|folder|directory|number|path|input|name|datei|zahl|fichier|archivo|número))?[.!]?"
+)
+"""What a program says of what it was given: "Error: The path is not a valid folder." """
 
 
 def _names(said: str) -> list[str]:
