@@ -17,15 +17,15 @@ from energy_guard.locate.patterns import Pattern
 
 
 @dataclass(frozen=True)
-class _Language:
+class _Offers:
     """How offers begin, and all words that they may have."""
 
     begins: Pattern
     words: frozenset[str]
 
 
-def _read(begins: str, words: str) -> _Language:
-    return _Language(Pattern(rf"(?:{begins})(?!\w)"), frozenset(words.split()))
+def _read(begins: str, words: str) -> _Offers:
+    return _Offers(Pattern(rf"(?:{begins})(?!\w)"), frozenset(words.split()))
 
 
 _LANGUAGES: Final = (
