@@ -12,11 +12,12 @@ from typing import Final
 from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.sentences import sentence_ranges
 from energy_guard.locate.smalltalk import is_small_talk
+from energy_guard.locate.told_back import is_told_back
 
 _TO_USER: Final = Pattern(
     r"(?i)(?<!\w)(?:you|your|yours|shall i|should i|can i|may i|du|dich|dir|deine?[rnms]?|sie"
     r"|ihnen|ihre?[rnms]?|soll ich|kann ich|worum geht|tu|te|toi|ton|ta|vous|votre|vos|usted"
-    r"|ustedes|tú|su|tus|quieres|prefieres|necesitas|buscas|prefiere|puedo)(?!\w)|[你您]|请问"
+    r"|ustedes|tú|su|tus|quieres|prefieres|necesitas|buscas|prefiere|puedo|podrías|podría|puedes|puede|estás|te)(?!\w)|[你您]|请问"
 )
 _TELLS: Final = Pattern(
     r"""(?xi)(?<!\w)(?:(?:did|do|didn't|don't)\ you\ know|knew|aware|remember|heard|believe|isn't
@@ -32,6 +33,42 @@ _CLARIFIES: Final = Pattern(
     r"|information)"
     r"(?: (?:please|first|about (?:it|that|this)))?[.!]?"
 )
+_AGREES: Final = Pattern(
+    r"""(?xi)(?<!\w)(?:of\ course|sure|certainly|absolutely|no\ (?:problem|worries|trouble)|not
+      |(?:that|it)(?:'s|\ is)\ (?:ok|okay|all\ right|alright|fine)|all\ good|ja|nein|natürlich|klar
+      |selbstverständlich|kein\ problem|pas\ de\ (?:souci|problème)|claro|por\ supuesto
+      |no\ hay\ problema)(?!\w) | 当然 | 好的 | 没问题 | 没事 | 没关系"""
+)
+_PRAISES: Final = Pattern(
+    r"(?i)(?<!\w)(?:great|ok|okay|perfect|awesome|cool|nice|good|got it|wonderful|excellent"
+    r"|all right|alright|helpful|useful|well|gerne?|bien)\s*(?:[,;:.!?…]|\Z)"
+)
+"""Small talk that would answer a question of yes or no; the former agrees to what was told, too."""
+
+_HELP: Final = Pattern(
+    r"(?i)(?<!\w)(?:help|assist|assistance|advice|question|favou?r|i (?:want|need)|i'd like"
+    r"|i would like|hilf\w*|helfen|rat|frage|ich (?:brauche|möchte|will)|aide[rz]?|aides|conseil"
+    r"|je (?:voudrais|veux)|j'ai besoin|ayud\w*|consejo|pregunta|duda|quiero|necesito"
+    r"|me gustaría)(?!\w)|帮|问题|建议|我想|我要"
+)
+_WHO_OR_WHAT: Final = Pattern(
+    r"(?i)\W*(?:who|whom|whose|what|when|where|which|why|how|wer|wen|wem|was|wann|wo|wohin"
+    r"|woher|welche[rsnm]?|warum|wie|qui|quand|où|quelle?s?|pourquoi|comment|combien|de quel"
+    r"|quién|quiénes|qué|cuándo|dónde|cuál|cuáles|cómo|cuánt[oa]s?|a qué)(?!\w| if\b)"
+    r"[^,;:]*|[^，。：]*(?:谁|什么|哪|多少|多大|几)[^，。：]*"
+)
+_MAY_YOU: Final = Pattern(
+    r"(?i)\W*(?:(?:can|could|would|will) (?:you|i)|may i|kannst du|könntest du|können sie"
+    r"|könnten sie|darf ich|kann ich|peux-tu|pouvez-vous|pourriez-vous|tu peux|vous pouvez"
+    r"|puedes|podrías|puede usted|me puedes)(?!\w)|\W*(?:请问)?(?:你|您)?(?:可以|能|能不能)"
+)
+_KNOWS: Final = Pattern(
+    r"(?i)(?<!\w)(?:if|whether|that|know|ob|dass|wenn|wissen|si|que|savoir|saber)(?!\w)"
+    r"|是不是|是否|知道"
+)
+_LONGEST_PLEA: Final = 12
+"""Words of a plea for help; longer ones tell or ask something else as well."""
+
 _LONGEST: Final = 24
 """Words of a question that is asked back; longer ones tell something."""
 
@@ -48,20 +85,76 @@ def asks_back(question: str, answer: str) -> bool:
         return False
     said = [answer[start:end] for start, end in sentence_ranges(answer)]
     asking = [sentence for sentence in said if re.search(r"[?？]\W*\Z", sentence)]
-    known = {word.casefold() for word in re.findall(r"\w+", question)} | {"i", "sie", "ihnen"}
-    return bool(asking) and all(
-        _only_asks(sentence, known) if sentence in asking else _leads(sentence) for sentence in said
+    return (
+        bool(asking)
+        and not answers_yes_or_no(question, answer)
+        and all(
+            only_asks(question, sentence) if sentence in asking else _leads(sentence, question)
+            for sentence in said
+        )
     )
 
 
-def _leads(sentence: str) -> bool:
-    return is_small_talk(sentence) or _CLARIFIES.fullmatch(sentence) is not None
+def only_feels(question: str, answer: str) -> bool:
+    """Return whether an answer is only sorry or glad about what the user told, beside small talk.
+
+    >>> only_feels("I lost my key.", "Hello! I'm sorry to hear that you lost your key.")
+    True
+    """
+    said = [answer[start:end] for start, end in sentence_ranges(answer)]
+    return (
+        any(is_told_back(question, sentence) for sentence in said)
+        and all(_leads(sentence, question) for sentence in said)
+        and not answers_yes_or_no(question, answer)
+    )
 
 
-def _only_asks(sentence: str, known: set[str]) -> bool:
-    """Whether a question asks its reader something, and tells nothing."""
+def _leads(sentence: str, question: str) -> bool:
+    """Whether a sentence beside the question back tells nothing."""
+    if is_small_talk(sentence) or _CLARIFIES.fullmatch(sentence):
+        return True
+    return is_told_back(question, sentence)
+
+
+def answers_yes_or_no(question: str, answer: str) -> bool:
+    """Return whether an answer has an "Of course!" in it that answers what was asked or told.
+
+    Not so after a plea for help, nor after questions of who, what or when.
+
+    >>> answers_yes_or_no("Is it flat?", "Of course!"), answers_yes_or_no("Help me", "Of course!")
+    (True, False)
+    """
+    answer = answer.replace("’", "'")
+    parts = [question[start:end] for start, end in sentence_ranges(question)]
+    plain = [is_small_talk(part) or _WHO_OR_WHAT.fullmatch(part) or _pleads(part) for part in parts]
+    if all(plain):
+        return False
+    asks = re.search(r"[?？]", question)
+    return bool(_AGREES.search(answer) or (asks and _PRAISES.search(answer)))
+
+
+def _pleads(sentence: str) -> bool:
+    """Whether a sentence only says that its writer wants something."""
+    sentence = sentence.replace("’", "'")
+    asks = re.search(r"[?？]\W*\Z", sentence) is not None
+    return (
+        _HELP.search(sentence) is not None
+        and len(re.findall(r"\w+", sentence)) <= _LONGEST_PLEA
+        and not _KNOWS.search(sentence)
+        and (not asks or _MAY_YOU.match(sentence) is not None)
+    )
+
+
+def only_asks(question: str, sentence: str) -> bool:
+    """Return whether a sentence asks its reader something, and tells nothing.
+
+    Args:
+        question: what it says is no news.
+        sentence: it ends with a question mark.
+    """
     if is_small_talk(sentence):
         return True
+    known = {word.casefold() for word in re.findall(r"\w+", question)} | {"i", "sie", "ihnen"}
     words = re.findall(r"\w+", sentence)
     news = [
         w for w in words[1:] if w[0].isdigit() or (w[0].isupper() and not _GERMAN.search(sentence))

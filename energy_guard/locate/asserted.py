@@ -26,6 +26,9 @@ _DENIED: Final = tuple(
         r"|ao contrário de|in plaats van|вместо|в отличие от)\s[^,.;!?\n]+,?)",
         r"(?:^|(?<=[.;!?]\s))(?P<d>(?:although|though|even though|even if|while|whereas|obwohl"
         r"|bien que|aunque|sebbene|mentre|embora|hoewel|хотя)\s[^,;.!?\n]+,)",
+        r"(?:^|(?<=[.;!?]\s)|(?<=\n))(?P<d>(?:according to|based on|as reported by|laut|gemäß|selon"
+        r"|d['’]après|según|de acuerdo con|secondo|segundo|volgens|enligt|według|согласно)"
+        r"\s[^,;.!?\n]{1,60},)",
         r"(?P<d>[,;]\s+(?:while|whereas|although|though|compared (?:to|with)|obwohl|wohingegen"
         r"|tandis que|alors que|mientras que|aunque|mentre|enquanto|terwijl|хотя|тогда как)"
         r"\s[^.!?\n]+)",

@@ -3,7 +3,7 @@
 Code alone claims nothing about the world. A comment may, and so may a text that it prints; those
 that do not merely tell what the code does are found here, so that they are judged.
 
-Languages of comments: English, German, Spanish and Chinese, as closed lists of how comments
+Languages of comments: English, German, French, Spanish and Chinese, as closed lists of how comments
 begin; what they do not cover counts as a statement.
 """
 
@@ -45,12 +45,17 @@ _BEGINS: Final = Pattern(
       | \w+\ *(?:\([^()\n]*\))?\ *:\s
       | (?:addier|berechn|durchlauf|erstell|erzeug|füg|gib|gibt|hol|initialisier|lies|lösch|öffn
         |prüf|rufe?|setz|speicher|sortier|such|test|überprüf|vergleich|wenn|falls|zähl|zeig|schreib|entfern
-        |definier|string|konstruktor|methode|funktion|klasse|beispiel|führ|multiplizier|teil|ersetz|konvertier|wandl)\w*\b
+        |definier|ausgabe|berechnung|aufruf|string|konstruktor|methode|funktion|klasse|beispiel|führ|multiplizier|teil|ersetz|konvertier|wandl)\w*\b
       | (?:(?:abr|actualiz|agreg|borr|busc|calcul|camb|carg|cerr|compar|comprob|contar|convert|cre
         |defin|devolv|divid|elimin|encontr|escrib|filtr|guard|imprim|iniciali|inserta|invert|le[ey]|llam
         |mostr|multiplic|obten|orden|ped|prob|quit|recorr|reemplaz|retorn|sac|sum|us|verific)
         (?:[aei]r|iz[ao]r?|[aeio]|iendo|ando)|si|para|ejemplo|función|devuelve|calcula|imprime|comprueba
         |verifica|crea|recorre|suma|cuenta|elimina|define|inicializa|retorna|usa|busca|lee)\b
+      | (?:affich|ajout|appel|assign|boucl|calcul|charg|cherch|compar|compt|convert|cré[eé]|défini
+        |divis|échang|écri|effac|enlèv|enlev|filtr|génèr|génér|implément|import|incrément|initialis
+        |insèr|insér|itèr|itér|lire|lit|multipli|obt[ei]n|ouvr|parcour|retir|renvo[iy]|retourn
+        |supprim|test|trie|utilis|vérifi|additionn)\w{0,5}\b
+      | (?:si|pour|sinon|exemple|fonction|méthode|constructeur|classe|tant\ que)\b
       | (?:如果|检查|返回|打印|计算|遍历|初始化|创建|定义|按|输出|读取|判断|使用|示例|测试|循环|添加
         |删除|获取|设置|将|从|对|调用|统计|去除|排序|分割|反转|遇到|否则|函数|参数|处理|找)"""
 )
@@ -60,7 +65,8 @@ _IS: Final = Pattern(
 )
 _UNDER: Final = Pattern(
     r"(?i)(?<!\w)(?:if|whether|until|while|when|where|that|which|unless|ob|wenn|falls|bis|solange"
-    r"|dass|si|que|mientras|cuando|donde|how many|how much|what)(?!\w)|如果|是否|当|直到"
+    r"|dass|si|que|mientras|cuando|donde|quand|lorsque|où|qui|how many"
+    r"|how much|what)(?!\w)|如果|是否|当|直到"
 )
 _SHORT: Final = 3
 """Words of a comment that can only be a label: "Base case", "Example usage"."""
@@ -124,20 +130,36 @@ def tells_of_code(sentence: str, answer: str, question: str) -> bool:
         return False
     numbers = set(re.findall(r"\d+", plain)) - known - SMALL_NUMBERS
     parts = {part.casefold() for name in names for part in _NAME_PART.findall(name)}
-    return not numbers and parts <= known | _GREETED
+    return not numbers and parts <= known | _GREETED | _HEADINGS
 
+
+_HEADINGS: Final = frozenset(
+    """a and the of how it its works key points features notes note steps step explanation breakdown
+    details usage example examples function method class script program code file definition
+    declaration initialization initialisation constructor attributes methods parameters parameter
+    arguments variables return returns statement loop iteration recursion base edge case cases
+    condition check import imports input output error exception handling reading writing opening
+    closing counting sorting printing time space complexity result call main list string array
+    dictionary""".split()
+)
+"""Words of titles such as "**Function Definition**", which have capitals and name nobody."""
 
 _TELLING: Final = 4
 """Letters of a word that shows what a sentence is about."""
 
 _TICKED: Final = Pattern(r"`([^`]+)`")
 _OF_CODE: Final = Pattern(
-    r"""(?xi)\b(?:functions?|methods?|class|script|program|code|query|rule|loop|implementation|example
-      |explanation|usage|output|variables?|parameters?|arguments?|statement|clause|funktion|methode
-      |klasse|skript|programm|abfrage|regel|klausel|schleife|beispiel|ergebnis|endresultat|función
-      |método|clase|consulta|código|programa|regla|ejemplo|resultado)\b
+    r"""(?xi)\b(?:(?:function|method|class|script|program|code|rule|loop|implementation|example
+      |explanation|output|solution|file|variable|parameter|argument|statement|clause|attribute
+      |property|element|fonction|méthode|classe|programme|requête|boucle|exemple|résultat|fichier
+      |attribut|paramètre|variable|método|clase|consulta|código|programa|regla|ejemplo|resultado
+      |archivo|atributo|parámetro|elemento)(?:e?s)?|quer(?:y|ies)|usage|properties
+      |verwendung|erklärung|ausgabe|uso|explicación|salida|utilisation|explication|sortie
+      |funktion(?:en)?|methoden?|klassen?|skripte?|programme?|abfragen?|regeln?|klauseln?|attribute?
+      |schleifen?|beispiele?|ergebnis(?:se)?|endresultat|lösung|dateien?|variablen?|parameter
+      |funci(?:ón|ones)|soluci(?:ón|ones))\b
       | 函数 | 代码 | 脚本 | 程序 | 类 | 方法 | 查询 | 参数 | 示例 | 结果
-      | 样式 | 页面 | 元素 | 列表"""
+      | 样式 | 页面 | 元素 | 列表 | 文件"""
 )
 _BEYOND: Final = Pattern(
     r"(?i)\b(?:which (?:is|are|was|were|has)|because|known|discovered|invented|born|died|founded"
@@ -166,17 +188,43 @@ def _states(said: str, named: set[str], known: set[str], is_quoted: bool) -> boo
 
     named: words that the code has; known: those, and words of the question.
     """
-    if set(re.findall(r"\d+", said)) - known - SMALL_NUMBERS:
+    numbers = set(re.findall(r"\d+", said)) - known - SMALL_NUMBERS
+    if any(len(number) > 2 for number in numbers) or (numbers and not _OUTPUT.fullmatch(said)):
         return True
     words = re.findall(r"[^\W\d_]+", re.sub(r"\{[^{}]*\}", " ", said))
     news = [w for w in _names(said) if w.casefold() not in known | _GREETED]
     if news and not _GERMAN.search(said) and not said.isupper():
         return True
-    if _asserts(said, named):
+    stands_for_others = _PLACEHOLDER.fullmatch(said.strip()) or _COMPLAINT.fullmatch(said.strip())
+    if _asserts(said, named) and not (is_quoted and stands_for_others):
         return True
     if is_quoted or len(words) <= _SHORT or _BEGINS.match(said.strip()):
         return False
     return words[0].casefold() not in named
+
+
+_OUTPUT: Final = Pattern(
+    r"(?i)\s*(?:(?:expected )?output|prints|returns|should (?:print|return)|(?:erwartete )?ausgabe"
+    r"|gibt|affiche|sortie|renvoie|salida(?: esperada)?|imprime|devuelve|输出|打印|返回)"
+    r"\s*[:：]?\s*[\d\s.,\-+/%()\[\]]*"
+)
+"""What a line of code comes to; of more than two digits it may be a fact all the same."""
+
+_PLACEHOLDER: Final = Pattern(
+    r"(?i:this) is (?:an?|some|the|my) (?:\p{Ll}+ )?(?:paragraph|test|example|sample|text|string"
+    r"|comment|heading|title|page|link|button|element|message|line|file)"
+    r"(?: (?:that will be|with|in|for) \p{Ll}+(?: \p{Ll}+){0,2})?[.!]?"
+)
+"""A text that stands for others: "This is a paragraph." """
+
+_COMPLAINT: Final = Pattern(
+    r"(?i)(?:error|fehler|erreur|warning|warnung|advertencia)\s*[:：][^.:;]{0,40}"
+    r"\b(?:is|are|was|were|ist|sind|est|es|son) (?:(?:not|nicht|kein\w*|pas|no) )?"
+    r"(?:(?:an?|ein|eine|un|une|una) )?(?:(?:in)?valid|empty|required|missing|found|allowed"
+    r"|gültig\w*|leer|erforderlich|vide|valide|requis|vacío|válid[oa]|obligatorio)"
+    r"(?: (?:file|folder|directory|number|path|input|name|datei|zahl|fichier|archivo|número))?[.!]?"
+)
+"""What a program says of what it was given: "Error: The path is not a valid folder." """
 
 
 def _names(said: str) -> list[str]:
@@ -196,6 +244,7 @@ def _names(said: str) -> list[str]:
 
 def _asserts(said: str, named: set[str]) -> bool:
     """Whether something is said to be, unconditionally, of what is no part of the code."""
+    said = _SHELL_VARIABLE.sub(" ", said)
     for match in _IS.finditer(said):
         before = re.findall(r"[^\W\d_]+|\}", said[: match.start()])
         after = re.search(r"[^\W\d_{]", said[match.end() :])
@@ -206,6 +255,7 @@ def _asserts(said: str, named: set[str]) -> bool:
     return False
 
 
+_SHELL_VARIABLE: Final = Pattern(r"\$(?:\w+|\{[^{}]*\})")
 SMALL_NUMBERS: Final = frozenset("0123456789") | {"10", "100", "1000"}
 _GREETED: Final = frozenset(["hello", "world", "welcome", "true", "false", "none", "null", "error"])
 _GERMAN: Final = Pattern(

@@ -120,7 +120,17 @@ def _said_again(sentence: Sentence) -> list[Range]:
 
 
 def _unlisted(text: str, start: int, end: int) -> Range:
-    return marker_end(text, start, end, set()), end
+    """A sentence without its list marker and without a label that says only that it follows."""
+    start = marker_end(text, start, end, set())
+    label = _LABEL.match(text, start, end)
+    return (label.end() if label else start), end
+
+
+_LABEL: Final = Pattern(
+    r"(?i)[*_]*(?:(?:please )?note|remark|hint|(?:fun |quick )?fact|tip|n\.?b\.?|reminder|hinweis"
+    r"|anmerkung|bemerkung|remarque|note|astuce|nota|observación|dato|注意?|备注|提示)"
+    r"[*_]*\s?[:：][*_]*\s*(?=\w)"
+)
 
 
 def _sentence(

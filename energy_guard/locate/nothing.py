@@ -3,9 +3,9 @@
 Conservative: it goes by closed lists, and everything that they do not cover is checked. To check
 a greeting costs a number that nobody needs; to wave a false statement through costs trust.
 
-Languages: small talk, questions back, rewording, and requests for code or for creative writing
-in English, German, French, Spanish and Chinese (a German "Geschichte" is also history, so only
-one about something that has no name is a story); tastes in the first four; lists of steps in
+Languages: small talk, questions back, refusals, rewording, and requests for code or for creative
+writing in English, German, French, Spanish and Chinese (a German "Geschichte" is also history, so
+only one about something that has no name is a story); tastes in the first four; lists of steps in
 English only. Any other language is checked.
 """
 
@@ -15,8 +15,9 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from energy_guard.locate.asking_back import asks_back
+from energy_guard.locate.asking_back import asks_back, only_feels
 from energy_guard.locate.code_only import SMALL_NUMBERS, said_in_code, stated_in_code, tells_of_code
+from energy_guard.locate.declines import only_declines
 from energy_guard.locate.reworded import is_reworded
 from energy_guard.locate.sentences import FENCE, marker_end, sentence_ranges
 from energy_guard.locate.smalltalk import is_small_talk, name_given
@@ -38,8 +39,12 @@ def nothing_to_check(question: str, answer: str) -> str | None:
     asked = [s for s in _split(question) if not is_small_talk(s, name)]
     if is_small_talk(answer, name) and not asked:
         return "small talk" if is_small_talk(question, name) else None
+    if only_feels(question, answer):
+        return "small talk"
     if asks_back(question, answer):
         return "a question back"
+    if only_declines(question, answer):
+        return "a refusal"
     reworded = is_reworded(question, answer)
     if reworded is not None:
         return reworded
@@ -55,13 +60,14 @@ def worded_parts(what: str, answer: str) -> list[Range]:
     """Return where an answer with nothing to check may claim something all the same.
 
     A word that the model doubted there is judged. What is made up is left out, and so are phrases
-    of small talk, all of which are known; of code, only what it says in words is there.
+    of small talk and refusals, all of which are known; of code, only what it says in words is
+    there.
 
     Args:
         what: as `nothing_to_check` returned it.
         answer: the answer.
     """
-    if what in ("small talk", "creative writing") or not answer:
+    if what in ("small talk", "creative writing", "a refusal") or not answer:
         return []
     if what != "code":
         return [(0, len(answer))]

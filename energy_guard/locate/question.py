@@ -75,7 +75,11 @@ def passage_in(asked: str) -> str:
     'The mill on Bell Street was built in 1822 by Jonas Reed.'
     """
     begins = _begins(asked)
-    passage = _MARKS.sub("", asked[_examples_end(asked, begins) : begins]).strip()
+    before = asked[_examples_end(asked, begins) : begins]
+    if _INSIDE.search(asked) and not _MARKER.search(asked):  # the request goes on to the question
+        *_, (last, _) = [(0, 0), *sentence_ranges(before)]
+        before = before[:last]
+    passage = _MARKS.sub("", before).strip()
     return passage if len(WORD.findall(passage)) >= _FEWEST_WORDS else ""
 
 
@@ -109,6 +113,11 @@ _MARKER: Final = Pattern(
     r"|问题|問題|質問|질문|คำถาม|سؤال|السؤال|प्रश्न|soru|pytanie|vraag|fråga|q)\s*\d*[*]*\s*[:：][*]*"
     r"\s*(?P<body>\S[^\n]*)"
 )
+_INSIDE: Final = Pattern(
+    r"(?i)(?<!\w)(?:question|frage|pregunta|domanda|pergunta|вопрос|问题|問題|質問)\s*[:：]\s*"
+    r"(?P<body>[^\n]+[?？؟]['\"”’)]*)\s*\Z"
+)
+"""A question at the end of a request: "Tell a story that answers a child's question: …?" """
 _TAIL: Final = Pattern(r"(?i)\s*\b(?:answer|antwort|réponse|respuesta|a)\s*[:：]\s*$")
 _ENDS_ASKING: Final = Pattern(r"[?？؟]['\"”’)\]*]*$")
 
@@ -119,6 +128,9 @@ def _itself(asked: str) -> str:
     marked = list(_MARKER.finditer(asked))
     if marked:
         asked = marked[-1]["body"].strip()
+    else:
+        inside = _INSIDE.search(asked)
+        asked = inside["body"].strip() if inside else asked
     parts = [asked[start:end] for start, end in sentence_ranges(asked)]
     if len(parts) < 2:
         return asked

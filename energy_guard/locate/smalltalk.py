@@ -11,6 +11,8 @@ import re
 from functools import cache, lru_cache
 from typing import Final
 
+from energy_guard.locate.offers import is_offer
+
 _ENGLISH: Final = r"""
 (hello|hi|hey|hiya|howdy|yo|greetings|welcome|hello there|hi there|hey there)( again| everyone|
      all)?
@@ -59,7 +61,8 @@ you('re| are)( very| most| so| always)? welcome
 (that|this|it)( has| was|'s| is)?( really| very| so)? (helped|helpful|useful|great|perfect|good|
     nice|kind)( a lot| me a lot| of you)?
 if you (have|need|ever need)( any| anything| some| more| any more)?( other| further| more| else|
-     additional)?( questions?| help| assistance)?
+     additional)?( questions?| help| assistance)?( or (need|have)( any| anything)?( more| further|
+     other| else| additional)?( questions?| help| assistance)?)?
 (please )?(feel free|don't hesitate|do not hesitate) to (ask|reach out|let me know|ask me|
     contact me)( again| anytime| any time)?
 (please )?(just )?(let me know|ask|ask away|reach out)( if| whenever| when)?( you (have|need)( any|
@@ -77,6 +80,12 @@ talk to you (later|soon)( then)?
 (of course|sure( thing)?|certainly|absolutely|happy to help|(great|good|excellent) question|
     here you go)
 (please|too|as well|then|today|tonight)
+(but |so |as |and )*(i'm |i am )?(just |only )?an? (ai|artificial intelligence|computer program|
+    (ai |large )?language model|(ai|virtual|digital) assistant)( (designed|created|made|here) to
+     (help|assist)( you)?)?
+(but |so |and )*i (don't|do not) have (any )?(personal )?(feelings|emotions)( or (feelings|
+    emotions))?( like (humans|you|people)( do)?)?
+but i'm (always |just )?(here|ready)( and ready)?( to (help|assist)( you)?)?
 (my name is|i'm|i am)
 """
 
@@ -106,10 +115,14 @@ es geht mir( auch)?( sehr| ganz)? gut
 (ich )?(helfe|bin)( dir| ihnen)? (gerne|jederzeit)( weiter| für (dich|sie) da)?
 (es ist )?schön( von (dir|ihnen) zu hören| dich (zu sehen|kennenzulernen)| sie kennenzulernen)?
 (von (dir|ihnen) zu hören|zu hören)
+(als|ich bin)( nur| bloß)? (ein|eine) (ki|ai|künstliche intelligenz|computerprogramm|sprachmodell|
+    (ki|ai)[- ](modell|sprachmodell|assistent))
+(aber |also |daher )*(ich habe|habe ich) keine (gefühle|emotionen)
 (ich heiße|mein name ist|ich bin)
 (dich|sie) (zu sehen|kennenzulernen)|schlaf(en sie)? (gut|schön)|träum (schön|süß)
 ich kann (dir|ihnen|euch)( gerne?| natürlich)? (dabei |damit )?(helfen|weiterhelfen)
 (ja|natürlich|klar|gerne? wieder|selbstverständlich|aber gerne?)
+(es )?tut mir (sehr |wirklich )?leid|entschuldigung|verzeihung
 das (war|ist) (sehr |wirklich )?(nett|lieb|hilfreich)( von (dir|ihnen))?
 """
 
@@ -132,6 +145,10 @@ si (vous avez|tu as) (d'autres|une autre|des|besoin)( questions?| d'aide)?
 ((je (vous|te) souhaite|passez|passe) une )?(bonne|excellente|belle|très bonne) (journée|soirée|
     fin de journée|nuit|continuation)
 (enchantée?|ravie? de (vous|te) (rencontrer|revoir|connaître|lire))
+(je suis )?(vraiment |sincèrement )?(désolée?|navrée?)
+(en tant qu'|je suis |je ne suis qu')(une? )?(simple )?(ia|intelligence artificielle|programme
+    ( informatique)?|modèle de langage|assistant( virtuel| ia)?)
+(mais |donc )*je n'ai pas (de sentiments|d'émotions)
 (je m'appelle|je suis)
 """
 
@@ -155,6 +172,10 @@ no dudes en (preguntar|preguntarme|decirme|escribirme|contactarme)
     bonito) (día|tarde|noche|fin de semana)
 (encantad[oa]( de conocerte)?|mucho gusto)
 (me llamo|mi nombre es|soy)
+(como|soy)( solo)?( una?)? (ia|inteligencia artificial|programa( informático)?|modelo de lenguaje|
+    asistente( virtual| de ia| de inteligencia artificial)?)
+(pero |así que )*no tengo (sentimientos|emociones)
+(lo siento( mucho)?|disculpa|disculpe|perdón)
 (claro( que sí)?|por supuesto|(que )?(descanses|descanse|duermas bien)|ha sido un placer ayudarte)
 eres (muy )?amable|en qué (necesitas|puedo) (ayuda|ayudarte)
 """
@@ -171,9 +192,13 @@ _CHINESE: Final = r"""
 (你|您)?(太)?(不客气|不用谢|不谢|别客气|没关系|没事|没问题)
 再见|拜拜|回头见|明天见|下次见|保重
 祝(你|您)(今天|今晚)?(有)?(一个|个)?(生活|一切|周末)?(美好的一天|愉快|开心|顺利|好梦|有美好的一天|度过愉快的一天)
+(希望|祝愿?)(你|您)(今天|今晚|晚上|周末|有|一个|一夜|度过|做|美好|愉快|开心|顺利|的|好梦|睡眠|夜晚|一天|晚安|休息|好)+
 如果(你|您)?(还)?有(其他|任何|别的)(问题|需要)
 (请)?随时(告诉我|问我|联系我)
 当然(可以)?|好的|没问题
+(很|非常)?(抱歉|对不起|遗憾)
+(作为|我(只)?是)(一个|一名|一款)?(人工智能|ai)(语言)?(模型|助手|程序)?
+我没有(感情|情感|感受|情绪)
 """
 
 _NAME_GIVEN = re.compile(
@@ -212,7 +237,9 @@ def name_given(text: str) -> str:
 
 
 def _is_phrases(clause: str) -> bool:
-    """Whether a clause is one phrase or several in a row."""
+    """Whether a clause is an offer of help, one phrase or several in a row."""
+    if is_offer(clause):
+        return True
     if len(clause) > _LONGEST:
         return False
     words = clause.split()

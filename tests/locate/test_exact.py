@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from energy_guard.energy import Row
 from energy_guard.locate import Asked, NotLocated, Span, automatic, locate_text
 from energy_guard.locate.asserted import denied
-from energy_guard.locate.question import read_question
+from energy_guard.locate.question import passage_in, read_question
 from energy_guard.trace import FinishReason, Step, Trace
 
 FILE = Path(__file__).with_name("exact_answers.jsonl")
@@ -74,6 +74,36 @@ CAPITAL = "What is the capital of France?"
 )
 def test_an_opening_does_not_hide_the_answer_after_it(opening: str) -> None:
     assert located(CAPITAL, f"{opening} The capital of France is Lyon.") == "Lyon"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "exact"),
+    [
+        (
+            "What is the largest ocean on Earth?",
+            "According to several reliable sources, the largest ocean on Earth is the Pacific.",
+            "Pacific",
+        ),
+        ("Wer gewann?", "Laut einer guten Quelle, die Anna kennt, gewann Lyon.", "Lyon"),
+        ("Who said that all is water?", "According to Thales, all is water.", "Thales"),
+        ("Which planet is known as red?", "Note: Mars is known as red.", "Mars"),
+        ("Which planet is known as red?", "**Note:** Mars is known as red.", "Mars"),
+        ("Welcher Planet heißt rot?", "Hinweis: Mars heißt rot.", "Mars"),
+    ],
+)
+def test_neither_a_source_nor_a_label_before_the_answer_is_taken_for_it(
+    question: str, answer: str, exact: str
+) -> None:
+    assert located(question, answer) == exact
+
+
+def test_a_question_at_the_end_of_a_request_is_what_is_asked() -> None:
+    asked = "Tell a story in which an owl answers a child's question: In what year did it end?"
+    assert read_question(asked).text == "In what year did it end?"
+    assert passage_in(asked) == ""
+    passage = "The mill on Bell Street was built in 1822 by Jonas Reed and sons."
+    assert passage_in(f"{passage} {asked}") == passage
+    assert located(asked, 'The owl sat on Green Street. "It ended in 1945," it said.') == "1945"
 
 
 @pytest.mark.parametrize(

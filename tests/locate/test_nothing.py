@@ -101,6 +101,13 @@ def test_in_doubt_it_is_checked(question: str, answer: str) -> None:
         '"""The brain has two halves."""\nx = 1',
         'x = "Paris lies on the Seine"',
         "x = 'whales are mammals'",
+        "# La capitale est belle\nx = 1",
+        "year()  # Output: 1789",
+        'echo "Error: whales are not fish"',
+        'echo "The capital in $1 is far: $count"',
+        "states()  # Output: 51 states of America",
+        "x = 1  # There are 51 states",
+        'x = "<p>This is a paragraph that says whales are fish</p>"',
         "# Check the value of 1789\nx = 1",
     ],
 )
@@ -137,6 +144,12 @@ def test_of_code_that_states_a_fact_the_fact_is_the_exact_answer() -> None:
         "// Durchlaufe die Liste\nlet x = 1;",
         "# Comprobar si el número es par\nx = 1",
         "# 检查是否为偶数\nx = 1",
+        "add(10, 20)  // Output: 30",
+        'echo "Error: The provided path is not a valid folder."',
+        "# Ausgabe der Anzahl\nx = 1",
+        'echo "The number of files in $1 is: $count"',
+        "# Vérifie si le nombre est pair\nx = 1",
+        "<p>This is a paragraph that will be gray.</p>",
         "x = 'https://'  # Hello World",
     ],
 )
@@ -186,10 +199,51 @@ def test_a_question_that_tells_something_is_checked(answer: str) -> None:
         ("Rewrite: The king died in the old castle.", "The king died in 1649."),
         ("Rewrite it: The king died.", "The king died. " + "He was a man of many words. " * 9),
         ("Rewrite the history of Rome.", "It was built in a day."),
+        ("Translate into German: What is the capital of France?", "Die Hauptstadt ist Lyon."),
+        ("Rewrite politely: Is the Earth flat?", "Yes, it surely is."),
+        ("Correct the facts: Lyon is the capital of France.", "Lille is the capital of France."),
+        ("Summarise: The dog ate the red fish.", "The dog ate the poisonous fish."),
+        ("Summarise: The shop was not closed on Sunday.", "The shop was closed on Sunday."),
+        ("Summarise: The shop was closed on Sunday.", "The shop was not closed on Sunday."),
+        ("Summarise: Anna paid Tom ten euros.", "Tom paid Anna ten euros."),
+        ("Summarise: It is not raining but cold.", "It is raining but not cold."),
+        ("Summarise: Lead is bad. Apples are good.", "Lead is good, apples are bad."),
+        ("Summarise: The man who hates Tom paid Lisa.", "Tom paid Lisa."),
+        ("Summarise: She hit him. He cried.", "He hit her. He cried."),
+        ("Summarise: Tom said that, after all, lead is safe.", "Lead is safe."),
+        ("Fasse zusammen: Der Hund fraß den Fisch.", "Der Hund fraß den giftigen Fisch."),
+        ("Resume: Fuimos a la playa el domingo.", "Hoy fue un día frío en la playa."),
+        ("请概括:我们周日去了海边。天气不好。", "我们周日去了海边，天气好。"),
+        ("请概括:我们周日去了海边。天气不好。", "我们周日去了北京，天气不好。"),
     ],
 )
 def test_a_rewording_that_brings_something_is_checked(question: str, answer: str) -> None:
     assert nothing_to_check(question, answer) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        (
+            "Summarise: The dog ran away. We looked for him. He came back.",
+            "The dog ran away, but he came back.",
+        ),
+        (
+            "Fasse zusammen: Wir sind ans Meer gefahren. Das Wetter war schlecht.",
+            "Wir sind ans Meer gefahren, aber das Wetter war schlecht.",
+        ),
+        (
+            "Résume : Le chien a mangé le poisson. Il dort.",
+            "Le chien a mangé le poisson et il dort.",
+        ),
+        ("Resume: Fuimos a la playa. Hacía frío.", "Fuimos a la playa, pero hacía frío."),
+        ("请概括:我们周日去了海边。天气不好。", "我们周日去了海边，但天气不好。"),
+    ],
+)
+def test_a_summary_in_the_words_of_its_text_has_nothing_to_check(
+    question: str, answer: str
+) -> None:
+    assert nothing_to_check(question, answer) == "a summary"
 
 
 def test_a_doubted_word_is_judged_though_there_is_nothing_to_check() -> None:
@@ -198,6 +252,11 @@ def test_a_doubted_word_is_judged_though_there_is_nothing_to_check() -> None:
     assert (result.verdict, result.scored) == ("abstain", "other claim")
     sure = [(piece, 0.9) for piece, _ in steps[:2]] + [(" salt.", 0.5)]
     assert Guard(Scripted.saying(sure)).ask("How do I make soup?").verdict == "unscored"
+
+
+def test_a_short_text_in_hanzi_can_be_reworded_and_not_translated() -> None:
+    assert nothing_to_check("请把这句话改得更礼貌:把书给我。", "请把书借给我。") == "rewriting"
+    assert nothing_to_check("翻译成英文:把书给我", "Give me the lamp.") is None
 
 
 def test_doubted_words_of_code_and_of_stories_are_no_claims() -> None:
@@ -213,6 +272,46 @@ def test_a_name_may_follow_a_greeting_only_where_it_was_given() -> None:
     assert is_small_talk("Hello Tom!", "Tom")
     assert not is_small_talk("Hello Paris!", "Tom")
     assert not is_small_talk("Hello Paris!")
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("How are you?", "I'm just an AI, so I don't have feelings, but I'm here to help you!"),
+        ("Wie geht es dir?", "Ich bin nur eine KI, daher habe ich keine Gefühle."),
+        ("Comment ça va ?", "Je suis une IA, donc je n'ai pas de sentiments."),
+        ("¿Cómo estás?", "Soy un modelo de lenguaje, así que no tengo sentimientos."),
+        ("你好吗?", "我是一个人工智能助手，我没有感情。"),
+        ("Thank you!", "If you have any more questions or need further assistance, just ask."),
+        ("Thank you!", "If there is anything else, please don't hesitate to reach out to me."),
+        ("Danke!", "Gerne! Falls du noch weitere Fragen hast, melde dich einfach bei mir."),
+        ("Merci !", "Si vous avez besoin d'aide, n'hésitez pas à me le faire savoir."),
+        ("¡Gracias!", "¡De nada! Si tienes más preguntas, no dudes en hacerlas. Estoy aquí."),
+        ("晚安!", "晚安！希望你有一个美好的睡眠。"),
+        ("谢谢你!", "不客气！如果你还有其他问题或需要进一步的帮助，请随时告诉我。"),
+    ],
+)
+def test_what_an_assistant_says_of_itself_in_small_talk_claims_nothing(
+    question: str, answer: str
+) -> None:
+    assert nothing_to_check(question, answer) == "small talk"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("How are you?", "I'm an AI that was made in Lyon."),
+        ("How are you?", "I'm just an AI, but aspirin is safe."),
+        ("Are you a person?", "I'm an AI."),
+        ("你好吗?", "我是一个法国人。"),
+        ("Thank you!", "If you need help, aspirin is safe."),
+        ("Thank you!", "Feel free to ask for aspirin."),
+        ("Danke!", "Wenn du Fragen hast, nimm zehn Tropfen."),
+        ("谢谢你!", "如果你还有问题，法国的首都是里昂。"),
+    ],
+)
+def test_what_an_assistant_says_beyond_that_is_checked(question: str, answer: str) -> None:
+    assert nothing_to_check(question, answer) is None
 
 
 def test_a_row_of_phrases_takes_no_exponential_time() -> None:
@@ -231,6 +330,8 @@ def test_any_two_texts_give_a_reason_or_none(question: str, answer: str) -> None
         "a question back",
         "rewriting",
         "a translation",
+        "a summary",
+        "a refusal",
     }
 
 
@@ -260,6 +361,11 @@ def test_the_guard_hands_on_what_was_asked() -> None:
         "Diese Funktion gibt den größten Wert der Liste zurück.",
         "Du kannst diese Funktion verwenden. Das Ergebnis ist der Wert.",
         "Luego puedes usar la función.",
+        "También tiene los siguientes métodos:",
+        "In this solution, we define a `",
+        "### How the Function Works\n\n1. **Function Definition**: `largest` is called.",
+        "Cette fonction renvoie la plus grande valeur de la liste.",
+        "例如，如果你有一个文件，你可以这样写：",
         "Esta función devuelve el valor más grande de la lista.",
         "这个函数返回列表中的最大值。",
     ],
@@ -279,6 +385,8 @@ def test_prose_that_tells_what_code_does_has_nothing_to_check(prose: str) -> Non
         "Lists are the oldest data structure of all languages.",
         "This function returns the largest value, which is the capital of the world.",
         "It is like `Paris` in that.",
+        "**Capital Lyon**: The function returns the largest value.",
+        "Cette fonction renvoie Lyon.",
     ],
 )
 def test_prose_beside_code_that_tells_more_is_checked(prose: str) -> None:

@@ -1,0 +1,216 @@
+"""Answers that only say that the model does not know, or cannot do what it was asked for.
+
+They claim nothing about the world, if every clause of theirs is a phrase of a closed list with
+nothing behind it but words of the question, or says where to look. "The passage does not say" and
+"nobody knows" are claims, and so is whatever stands beside a phrase of the list.
+
+Languages: English, German, French, Spanish, Chinese.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from energy_guard.locate.asking_back import answers_yes_or_no, only_asks
+from energy_guard.locate.patterns import Pattern
+from energy_guard.locate.sentences import sentence_ranges
+from energy_guard.locate.smalltalk import is_small_talk
+from energy_guard.locate.where_to_look import only_says_where
+from energy_guard.locate.words import stem
+
+_CLAUSE: Final = Pattern(
+    r"(?i)[,;:.!?…¡¿。！？，；：、\n]+|\s[–—-]\s"
+    r"|(?<!\w)(?:but|however|and|aber|und|mais|et|pero|sin embargo|y)(?!\w)|但是?|不过"
+)
+_REFUSES: Final = Pattern(
+    r"""(?x)
+      (?:unfortunately\ |sorry\ |i'm\ afraid\ (?:that\ )?)?(?:
+        i\ (?:do\ not|don't|really\ don't|just\ don't)\ know
+      | (?:i\ (?:cannot|can\ not|can't)|(?:i\ am|i'm)\ (?:not\ able|unable)\ to)\ (?:
+          say|tell(?:\ you)?|answer|determine|know|help(?:\ you)?|assist(?:\ you)?
+        | (?P<gives_en>give(?:\ you)?|provide(?:\ you\ with)?|recommend|suggest))
+      | i(?:'m|\ am)\ not\ sure )
+    | (?:leider\ )?(?:
+        (?:das\ )?weiß\ ich(?:\ leider)?\ nicht | ich\ weiß(?:\ es|\ das)?(?:\ leider)?\ nicht
+      | (?:ich\ kann|kann\ ich)(?:\ (?:dir|ihnen|euch|leider|das|es)){0,3}\ nicht
+        \ (?:sagen|beantworten|wissen|bestimmen|helfen|weiterhelfen)
+      | (?:dabei|damit|da)\ kann\ ich(?:\ (?:dir|ihnen|leider)){0,2}\ nicht\ (?:helfen
+          |weiterhelfen)
+      | ich\ bin(?:\ mir)?(?:\ (?:leider|da))?\ nicht\ sicher )
+    | (?:malheureusement\ )?(?:
+        je\ ne\ sais\ pas | je\ l'ignore | je\ ne\ suis\ pas\ sûre?
+      | je\ ne\ peux\ pas(?:\ (?:vous|te))?\ (?:dire|répondre|aider|savoir|le\ dire
+        |(?P<gives_fr>donner|fournir|recommander|conseiller)) )
+    | (?:lamentablemente\ |desafortunadamente\ )?(?:
+        no\ (?:lo\ )?sé | no\ estoy\ segur[oa]
+      | no\ (?:te\ |le\ )?puedo\ (?:decir(?:te|le|lo)?|responder|ayudar(?:te|le)?|saber(?:lo)?
+        |determinar|(?P<gives_es>dar(?:te|le)?|proporcionar(?:te|le)?|recomendar(?:te|le)?))
+      | no\ (?:tengo\ la\ capacidad|soy\ capaz)\ de\ (?:decir(?:te)?|responder|saber|determinar
+        |(?P<able_es>recomendar|dar|proporcionar)) )
+    """
+)
+"""The beginning of a clause that declines; `gives_…`: what is declined follows as an object."""
+
+_REFUSES_ZH: Final = Pattern(
+    r"(?:很?抱歉|对不起)?我(?:也|还|暂时|目前)?"
+    r"(?:不知道|不清楚|不(?:能|太)?确定|(?:无法|不能)(?:确定|知道|判断|回答|告诉[你您]))"
+    r"(?:(?:这个|您的|你的)?(?:问题|答案)|(?P<rest>.*[谁什么哪何多少几否怎].*))?"
+)
+_LACKS: Final = Pattern(
+    r"(?:i (?:do not|don't) (?:currently |actually )?have|i have no|i lack|(?:ich )?habe(?: ich)?"
+    r"(?: leider)? keine[nr]?|je n'ai (?:malheureusement )?(?:pas|aucune?)|no tengo|no cuento con"
+    r"|no dispongo de)(?!\w)"
+)
+_KNOWLEDGE: Final = frozenset(
+    """access information info data knowledge details context informationen zugriff zugang daten
+    kenntnis kenntnisse angaben accès informations données connaissance connaissances détails
+    acceso información datos conocimiento detalles contexto""".split()
+)
+_OF_KNOWLEDGE: Final = _KNOWLEDGE | frozenset(
+    """any enough the a to or and of real time current live specific personal more such events
+    keine zu auf und oder persönliche persönlichen aktuelle aktuellen genaue genauen genug à aux au
+    de d des et ou assez personnelles actuelles ni a o y suficiente suficientes personales
+    actuales tiempo eventos específicos historias internet""".split()
+)
+_ABOUT: Final = Pattern(
+    r"\s(?:about|on|regarding|concerning|über|zu|darüber|sur|concernant|sobre|acerca de)(?=\s|\Z)"
+)
+"""What follows "I have no information": what it is about is named in words of the question."""
+
+_MACHINE: Final = Pattern(
+    r"""(?x)(?:as|i'm|i\ am)\ (?:just\ |only\ )?an?\ (?:ai|artificial\ intelligence)
+        (?:\ (?:language\ model|model|assistant))?
+      | (?:als|ich\ bin)(?:\ nur)?(?:\ eine?)?\ (?:ki|ai|künstliche\ intelligenz)
+        (?:[\ -](?:modell|sprachmodell|assistent(?:in)?))?
+      | (?:en\ tant\ qu'|je\ (?:ne\ )?suis\ (?:qu')?)(?:une?\ )?
+        (?:ia|(?:assistant|modèle)\ (?:ia|d'intelligence\ artificielle)|intelligence\ artificielle)
+      | (?:como|soy)(?:\ una?)?\ (?:ia|inteligencia\ artificial
+        |(?:asistente|modelo)\ de\ (?:ia|inteligencia\ artificial|lenguaje))"""
+)
+_MACHINE_ZH: Final = Pattern(
+    r"(?:作为|我(?:只)?是)(?:一个|一名|一款)?(?:人工智能|ai)(?:语言)?(?:模型|助手|助理)?"
+)
+_ASKED: Final = Pattern(
+    r"(?:who|whom|whose|what|when|where|which|why|how|whether|if|wer|wen|wem|was|wann|wo|wohin"
+    r"|woher|welche[rsnm]?|warum|wie|ob|qui|quand|où|quelle?s?|pourquoi|comment|combien|si|quién"
+    r"|quiénes|qué|cuándo|dónde|cuál|cuáles|cómo|cuánt[oa]s?|por\ qué)(?!\w)"
+)
+_POINTING: Final = Pattern(
+    r"(?:(?:you\ )?(?:with|about|on|for|to|of)\ )?(?:the|that|this|it|your|any|a)?\ ?"
+    r"(?:answer|question|request)?(?:\ to\ (?:that|this|it|your\ question))?"
+    r"(?:\ for\ (?:sure|certain))?"
+    r"|(?:das|es|dabei|damit)?(?:\ genau)?|(?:à\ (?:cela|cette\ question|votre\ question))?"
+    r"|(?:con\ (?:eso|esto)|(?:a\ )?(?:eso|esa\ pregunta|tu\ pregunta))?"
+)
+_LIGHT: Final = frozenset(
+    """the a an of for to you your it der die das den dem ein eine einen dir ihnen le la les l un
+    une des de du d vous te à el los las una unos unas del""".split()
+)
+_ANY: Final = frozenset(
+    """any specific particular exact précis précise précises particulier particuliers específico
+    específica específicos específicas ningún ninguna""".split()
+)
+"""What is not given is one of many: "I can't recommend aspirin" is advice."""
+
+_OF_WORDS: Final = Pattern(
+    r"(?i)[\"“”„«»「」『』]|(?<!\w)['‘‚]\w|(?<!\w)(?:mean(?:s|ing)?|say|phrase|word|words|title|song|lyrics|quote"
+    r"|translat\w+|rewrite|repeat|bedeute[tn]?|heißt|sagt\ man|übersetz\w*|wiederhol\w*|titel"
+    r"|signifie|veut\ dire|dit-on|tradui\w*|répète\w*|titre|significa|se\ dice|traduc\w*"
+    r"|repite|título)(?!\w)|意思|翻译|怎么说|重复|歌名"
+)
+"""Questions about words: there, a phrase of the list may be what was asked for."""
+
+
+def only_declines(question: str, answer: str) -> bool:
+    """Return whether an answer only says that the model does not know or cannot do it.
+
+    >>> only_declines("Who won the race?", "I'm sorry, but I don't know who won the race.")
+    True
+    >>> only_declines("Who won the race?", "I don't know. It was Anna.")
+    False
+    """
+    if not question.strip() or _OF_WORDS.search(question):
+        return False
+    asked = question.lower().replace("’", "'")
+    known = {stem(word) for word in _words(asked)}
+    said = []
+    for start, end in sentence_ranges(answer):
+        sentence = answer[start:end]
+        if not (re.search(r"[?？]\W*\Z", sentence) and only_asks(question, sentence)):
+            said += _clauses(sentence)
+    beside = [clause for clause in said if not _declines(clause, asked, known)]
+    return (
+        len(beside) < len(said)
+        and not answers_yes_or_no(question, ". ".join(beside))
+        and all(
+            _MACHINE.fullmatch(clause)
+            or _MACHINE_ZH.fullmatch(clause)
+            or is_small_talk(clause)
+            or _asks_again(clause, known)
+            or only_says_where(clause, known)
+            for clause in beside
+        )
+    )
+
+
+def _clauses(sentence: str) -> list[str]:
+    parts = (" ".join(part.split()) for part in _CLAUSE.split(sentence.lower().replace("’", "'")))
+    return [part for part in parts if re.search(r"\w", part)]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text)
+
+
+def _declines(clause: str, asked: str, known: set[str]) -> bool:
+    """Whether a clause is a refusal with nothing behind it but what was asked."""
+    chinese = _REFUSES_ZH.fullmatch(clause)
+    if chinese:
+        return (chinese["rest"] or "") in re.sub(r"\s", "", asked)
+    machine = _MACHINE.match(clause)
+    clause = clause[machine.end() :].strip() if machine else clause
+    refusal = _REFUSES.match(clause)
+    lacks = _LACKS.match(clause)
+    if refusal is None and lacks:
+        return _is_of_knowledge(clause[lacks.end() :], known)
+    if refusal is None or re.match(r"\w", clause[refusal.end() :]):
+        return False
+    rest = clause[refusal.end() :].strip()
+    if _POINTING.fullmatch(rest) or _asks_again(rest, known):
+        return True
+    gives = any(refusal[name] for name in refusal.groupdict())
+    words = set(_words(rest)) - _LIGHT
+    one_of_many = bool(words & _ANY) or refusal["able_es"] is not None
+    return gives and one_of_many and {stem(word) for word in words - _ANY} <= known
+
+
+def _is_of_knowledge(lacked: str, known: set[str]) -> bool:
+    """Whether what a model says it lacks is information, about what was asked at the most."""
+    head, *about = _ABOUT.split(lacked)
+    words = set(_words(head))
+    named = " ".join(about).strip()
+    is_named = not _SAYS_IT_IS.search(named) and all(
+        stem(word) in known or word in _LIGHT | _OF_KNOWLEDGE for word in _words(named)
+    )
+    return (
+        bool(words & _KNOWLEDGE)
+        and words <= _OF_KNOWLEDGE
+        and (is_named or _asks_again(named, known))
+    )
+
+
+_SAYS_IT_IS: Final = Pattern(
+    r"(?<!\w)(?:is|are|was|were|ist|sind|war|waren|est|sont|était|es|son|era|fue|fueron)(?!\w)"
+)
+
+
+def _asks_again(clause: str, known: set[str]) -> bool:
+    """Whether a clause is the question, put indirectly: "who won the race"."""
+    return _ASKED.match(clause) is not None and all(
+        stem(word) in known or word in _LIGHT | _WHETHER for word in _words(clause)
+    )
+
+
+_WHETHER: Final = frozenset("whether if ob si".split())
+"""Other question words have to stand in the question: "why it is so" says that it is."""
