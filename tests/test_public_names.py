@@ -87,6 +87,7 @@ def test_the_parameters_that_callers_name() -> None:
         "profile",
         "fallback",
         "log",
+        "support",
     ]
     assert parameters(load) == ["model", "backend", "engine_options"]
     assert parameters(capture)[:3] == ["engine", "on_step", "*"]
