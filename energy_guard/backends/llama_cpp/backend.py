@@ -210,15 +210,13 @@ class LlamaCpp(Backend):
         generate = type(llm).generate.__get__(llm) if private else llm.generate
         with tap.installed(), self._seed(request.sampling.seed):
             tokens = generate(prompt, **generate_options(request, matcher))
-            read = None
             try:
                 token = None
                 with abortable(llm, lambda: recorder.interrupted(request)):
                     read = cut_back(llm, prompt)
                     if not recorder.interrupted(request):
                         token = _next(llm, tokens)  # reads the prompt, too
-                        read = read or ReadPrompt.now(llm, prompt)
-                        read.keep(llm)
+                        (read or ReadPrompt.now(llm, prompt)).keep(llm)
                 while token is not None:
                     if isinstance(token, StopToken):  # a capture around us wants no more
                         recorder.reason = "cancelled"
@@ -234,8 +232,6 @@ class LlamaCpp(Backend):
                 tokens.close()
             last_row = self._last_row and recorder.wants_last_row
             row = tap.next_row(recorder.last_id, written) if last_row else None
-            if read is not None:  # nobody else has used the engine
-                read.keep(llm)
         yield from recorder.finish(row)
 
     def _matcher(self, request: Request) -> Matcher | None:
