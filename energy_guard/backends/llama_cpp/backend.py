@@ -273,19 +273,18 @@ class _Session:
         return self.backend._prompts.beginning(requests)
 
     def rewind(self, beginning: Sequence[int]) -> None:
-        check_open(self.backend.engine)
-        read_beginning(self.backend.engine, beginning)
+        with abortable(self.backend.engine, _never):
+            read_beginning(self.backend.engine, beginning)
 
     def as_found(self) -> AbstractContextManager[None]:
         return as_found(self.backend.engine)
 
     def next_row(self, request: Request) -> npt.NDArray[np.float32]:
         llm, prompt = self.backend.engine, self.backend._prompts.encode(request)
-        read = cut_back(llm, prompt)
-        if read is None:
-            decode_tokens(llm, prompt[llm.n_tokens :])
-            read = ReadPrompt.now(llm, prompt)
-        read.keep(llm)
+        with abortable(llm, _never):
+            if cut_back(llm, prompt) is None:
+                decode_tokens(llm, prompt[llm.n_tokens :])
+                ReadPrompt.now(llm, prompt).keep(llm)
         return current_row(llm).copy()
 
     def tokens_of(self, text: str) -> list[int]:
@@ -293,6 +292,11 @@ class _Session:
 
     def piece_of(self, token: int) -> bytes:
         return vocabulary_of(self.backend.engine).piece(token)
+
+
+def _never() -> bool:
+    """Nobody but Ctrl-C ends this."""
+    return False
 
 
 def _next(llm: Llama, tokens: Iterator[int]) -> int:
