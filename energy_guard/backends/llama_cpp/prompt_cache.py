@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 _TOGETHER: Final = 4
 """Tokens that the processor's kernels for many take together."""
 
-_FEWEST: Final = 16
-"""From how many tokens on the kernels are those for many: differences were seen up to six."""
+_FEWEST: Final = 8
+"""Tokens of a batch from which on its kernels are those for many: with a single four others are."""
 
 
 @dataclass(frozen=True, slots=True)
