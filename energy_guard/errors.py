@@ -19,6 +19,9 @@ Every error says what happened and, as its hint, what to do next.
 
 from __future__ import annotations
 
+import copyreg
+from typing import Any
+
 
 class EnergyGuardError(Exception):
     """The root of the tree; `hint` says what to do next."""
@@ -27,6 +30,10 @@ class EnergyGuardError(Exception):
         super().__init__(f"{message}\n{hint}" if hint else message)
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy it as it is: process pools send errors, and not every `__init__` takes a text."""
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 class InputError(EnergyGuardError):

@@ -43,7 +43,9 @@ def serve(
     stream: Annotated[str, typer.Option(help="Streams: hold, live or sentence.")] = "hold",
     max_tokens: MaxTokens = 1024,
     max_waiting: Annotated[int, typer.Option(help="Requests that may wait.", min=0)] = 32,
-    timeout: Annotated[float, typer.Option(help="Seconds for one request.", min=0.1)] = 300.0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds for one request.", min=0.1, max=1e9)  # not for ever
+    ] = 300.0,
     reveal: Annotated[
         bool, typer.Option("--reveal", help="Clients may ask for words that are withheld.")
     ] = False,

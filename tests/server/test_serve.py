@@ -81,6 +81,13 @@ def test_what_cannot_be_served_is_refused_at_once(
     assert heard.settings is None
 
 
+@pytest.mark.parametrize("seconds", ["inf", "nan", "0", "-1"])
+def test_a_time_that_never_comes_is_no_limit(heard: Heard, tiny_path: Any, seconds: str) -> None:
+    ended = serve("--timeout", seconds, tiny=tiny_path)
+    assert isinstance(ended, SystemExit) and ended.code == 2
+    assert heard.settings is None
+
+
 @pytest.mark.parametrize("package", ["starlette", "uvicorn", "prometheus_client"])
 def test_a_missing_package_is_named_with_its_extra(
     tiny_path: Any, monkeypatch: pytest.MonkeyPatch, package: str

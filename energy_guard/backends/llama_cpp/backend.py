@@ -213,15 +213,13 @@ class LlamaCpp(Backend):
         generate = type(llm).generate.__get__(llm) if private else llm.generate
         with tap.installed(), self._seed(request.sampling.seed):
             tokens = generate(prompt, **generate_options(request, matcher))
-            read = None
             try:
                 token = None
                 with abortable(llm, lambda: recorder.interrupted(request)):
                     read = cut_back(llm, prompt)
                     if not recorder.interrupted(request):
                         token = _next(llm, tokens)  # reads the prompt, too
-                        read = read or ReadPrompt.now(llm, prompt)
-                        read.keep(llm)
+                        (read or ReadPrompt.now(llm, prompt)).keep(llm)
                 while token is not None:
                     if isinstance(token, StopToken):  # a capture around us wants no more
                         recorder.reason = "cancelled"
@@ -237,8 +235,6 @@ class LlamaCpp(Backend):
                 tokens.close()
             last_row = self._last_row and recorder.wants_last_row
             row = tap.next_row(recorder.last_id, written) if last_row else None
-            if read is not None:  # nobody else has used the engine
-                read.keep(llm)
         yield from recorder.finish(row)
 
     def _matcher(self, request: Request) -> Matcher | None:
@@ -280,19 +276,18 @@ class _Session:
         return self.backend._prompts.beginning(requests)
 
     def rewind(self, beginning: Sequence[int]) -> None:
-        check_open(self.backend.engine)
-        read_beginning(self.backend.engine, beginning)
+        with abortable(self.backend.engine, _never):
+            read_beginning(self.backend.engine, beginning)
 
     def as_found(self) -> AbstractContextManager[None]:
         return as_found(self.backend.engine)
 
     def next_row(self, request: Request) -> npt.NDArray[np.float32]:
         llm, prompt = self.backend.engine, self.backend._prompts.encode(request)
-        read = cut_back(llm, prompt)
-        if read is None:
-            decode_tokens(llm, prompt[llm.n_tokens :])
-            read = ReadPrompt.now(llm, prompt)
-        read.keep(llm)
+        with abortable(llm, _never):
+            if cut_back(llm, prompt) is None:
+                decode_tokens(llm, prompt[llm.n_tokens :])
+                ReadPrompt.now(llm, prompt).keep(llm)
         return current_row(llm).copy()
 
     def tokens_of(self, text: str) -> list[int]:
@@ -300,6 +295,11 @@ class _Session:
 
     def piece_of(self, token: int) -> bytes:
         return vocabulary_of(self.backend.engine).piece(token)
+
+
+def _never() -> bool:
+    """Nobody but Ctrl-C ends this."""
+    return False
 
 
 def _next(llm: Llama, tokens: Iterator[int]) -> int:

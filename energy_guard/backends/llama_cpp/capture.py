@@ -8,6 +8,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from energy_guard.backends.attributes import replaced
+from energy_guard.backends.llama_cpp.prompt_cache import ReadPrompt, cut_back_for_user
 from energy_guard.backends.llama_cpp.tap import RowTap, Written, check_open, context_size
 from energy_guard.backends.locks import lock_of
 from energy_guard.backends.recorder import Recorder
@@ -90,11 +91,15 @@ class _Watch:
         limit = min(self._max_tokens or room, room)
         recorder = Recorder(len(self.traces), len(tokens), self._stop)
         written = Written(tokens)
+        bound = signature(type(self._llm).generate).bind(self._llm, tokens, *args, **kwargs)
+        anew = bound.arguments.get("reset", True) and cut_back_for_user(self._llm, tokens)
         inner = self._generate(tokens, *args, **kwargs)
         try:
             for token in inner:
                 if not self.over:
                     step = self.tap.take(token, written)
+                    if anew and not recorder:  # the row is still that after the prompt
+                        ReadPrompt.now(self._llm, tokens).keep(self._llm)
                     recorder.add(step, ends=self.tap.vocabulary.is_end(token))
                     if self._on_step is not None and self._on_step(step):
                         recorder.reason = "cancelled"

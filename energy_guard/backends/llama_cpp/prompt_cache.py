@@ -1,27 +1,36 @@
 """What of a prompt lies in the context already, such that reusing it changes no number.
 
-Kernels that take one token round otherwise than those that take several: a question asked again
-had other numbers when only its last token was left to be read. So a prompt is reused as far as it
-was read as a prompt, and at least two tokens are read at once, from the very first question on.
-The same prompt again is not read at all: the row after it is kept, and put back.
+The processor's kernels for one token, or for a few, round otherwise than those for many, and those
+take tokens by fours from the first one of a batch on: a question had other numbers when only its
+last token was left to be read, or when the reading began between two fours. So a prompt is reused
+as far as it was read as a prompt, in whole fours, and enough tokens are left to be read at once,
+from the very first question on. Other kernels share out a batch by its size: there whole batches
+are reused alone. The same prompt again is not read at all: the row after it is kept, and put back.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import takewhile
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from energy_guard.backends.llama_cpp.evaluate import decode_tokens
+from energy_guard.backends.llama_cpp.load import supports_gpu_offload
 from energy_guard.backends.llama_cpp.tap import current_row
 
 if TYPE_CHECKING:
     from llama_cpp import Llama
+
+_TOGETHER: Final = 4
+"""Tokens that the processor's kernels for many take together."""
+
+_FEWEST: Final = 8
+"""Tokens of a batch from which on its kernels are those for many: with a single four others are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +47,7 @@ class ReadPrompt:
 
     def keep(self, llm: Llama) -> None:
         """Let the next prompt use it."""
-        _kept[llm] = self, _evaluated(llm)
+        _kept[llm] = self, _Evaluated.of(llm)
 
 
 def cut_back(llm: Llama, prompt: Sequence[int]) -> ReadPrompt | None:
@@ -51,35 +60,70 @@ def cut_back(llm: Llama, prompt: Sequence[int]) -> ReadPrompt | None:
     if last.ids == prompt and last.row is not None and _cut(llm, len(prompt)):
         current_row(llm)[:] = last.row
         llm._requires_eval = False
+        last.keep(llm)
         return last
-    shared = _shared(last.ids, prompt)
-    while shared > 0 and _ends_alone(llm, len(prompt) - shared):
-        shared -= 1
+    step = _step(llm)
+    shared = _shared(last.ids, prompt) // step * step
+    while shared > 0 and _leaves_few(llm, len(prompt) - shared):
+        shared -= step
     if not _cut(llm, shared):
         llm.reset()
-    if llm.n_tokens == 0 and len(prompt) > 1 and _ends_alone(llm, len(prompt)):
-        decode_tokens(llm, prompt[: llm.n_batch // 2])
+    at_once = llm.context_params.n_ubatch
+    if llm.n_tokens == 0 and len(prompt) > at_once and _leaves_few(llm, len(prompt)):
+        decode_tokens(llm, prompt[: at_once // 2])
+    ReadPrompt(prompt[: llm.n_tokens], None).keep(llm)
     return None
 
 
+def cut_back_for_user(llm: Llama, prompt: Sequence[int]) -> bool:
+    """Do as `cut_back`, for a call of `generate` that is the user's own; tell if it was done.
+
+    A context that holds just this prompt, and not from us, is left as it is: who evaluates by
+    himself means it to be used, as chat handlers do that put images there.
+    """
+    own = llm.input_ids[: llm.n_tokens].tolist() == list(prompt) != taken(llm).ids
+    if not own:
+        cut_back(llm, prompt)
+    return not own
+
+
 def read_beginning(llm: Llama, ids: Sequence[int]) -> None:
-    """Leave just these tokens in the context, and read them first when they are not there."""
-    last = taken(llm)
-    if last.ids[: len(ids)] != list(ids) or not _cut(llm, len(ids)):
+    """Leave just these tokens in the context, and read them first when they are not there.
+
+    The last ones are left to be read with the prompt if it could not be cut behind them.
+    """
+    beginning = list(ids[: len(ids) // _step(llm) * _step(llm)])
+    if taken(llm).ids[: len(beginning)] != beginning or not _cut(llm, len(beginning)):
         llm.reset()
-        if cut_back(llm, ids) is None:
-            decode_tokens(llm, list(ids[llm.n_tokens :]))
-        last = ReadPrompt.now(llm, ids)
-    row = last.row if len(last.ids) == len(ids) else None
-    replace(last, ids=list(ids), row=row).keep(llm)
+        decode_tokens(llm, beginning)
+    ReadPrompt(beginning, None).keep(llm)
 
 
-def _ends_alone(llm: Llama, count: int) -> bool:
-    """Whether the last of so many tokens would be evaluated by itself, or none at all."""
-    at_once = llm.context_params.n_ubatch
-    if count == 0 or min(at_once, llm.n_batch) < 2:  # all by themselves: always the same kernels
-        return count == 0
-    return bool((count - 1) % llm.n_batch % at_once == 0)
+def _step(llm: Llama) -> int:
+    """Every how many tokens a prompt may be cut, such that the rest has the same numbers."""
+    return _TOGETHER if _goes_by_fours(llm) else llm.n_batch
+
+
+def _leaves_few(llm: Llama, count: int) -> bool:
+    """Whether the last of so many tokens would be evaluated with few others, or is there already.
+
+    Where whole batches are reused, it is evaluated with the same ones in any case.
+    """
+    last = (count - 1) % llm.n_batch % llm.context_params.n_ubatch + 1 if count else 0
+    return last < (_FEWEST if _goes_by_fours(llm) else 1)
+
+
+def _goes_by_fours(llm: Llama) -> bool:
+    """Whether the numbers of a token do not depend on how many others are in its batch.
+
+    They do on a GPU, and with flash attention.
+    """
+    from llama_cpp import LLAMA_FLASH_ATTN_TYPE_DISABLED
+
+    params = llm.context_params
+    whole = all(size % (2 * _FEWEST) == 0 for size in (llm.n_batch, params.n_ubatch))
+    plain = params.flash_attn_type == LLAMA_FLASH_ATTN_TYPE_DISABLED
+    return whole and plain and not supports_gpu_offload()
 
 
 def _shared(ids: Sequence[int], prompt: Sequence[int]) -> int:
@@ -88,7 +132,16 @@ def _shared(ids: Sequence[int], prompt: Sequence[int]) -> int:
 
 
 def _cut(llm: Llama, length: int) -> bool:
-    """Forget what lies behind; False for a state that only goes forward."""
+    """Forget what lies behind; False for a state that only goes forward.
+
+    A cache of no more than a sliding window lets itself be cut back, and has lost what comes into
+    the window then.
+    """
+    from llama_cpp import llama_model_n_swa
+
+    window_alone = llama_model_n_swa(llm.model) > 0 and not llm.context_params.swa_full
+    if window_alone and length < llm.n_tokens:
+        return False
     if not llm._ctx.kv_cache_seq_rm(-1, length, -1):
         return False
     llm.n_tokens = length
@@ -97,30 +150,46 @@ def _cut(llm: Llama, length: int) -> bool:
 
 
 def taken(llm: Llama) -> ReadPrompt:
-    """The last prompt, which is used up, as far as it still lies there as it was read.
+    """The last prompt, as far as it still lies there as it was read."""
+    last, then = _kept.get(llm, (_NONE, _Evaluated(0, 0)))
+    there = _shared(last.ids[: then.untouched(llm)], llm.input_ids[: llm.n_tokens].tolist())
+    return last if there == len(last.ids) else ReadPrompt(last.ids[:there], None)
 
-    After calls of others that is without its end: `Llama.generate` reads the last token of a
-    prompt that it has already by itself.
+
+class _Evaluated(NamedTuple):
+    """How many tokens an engine had evaluated at some time.
+
+    counted: by itself. unsure: how many fewer it may have been, as it says 1 for 0, too.
     """
-    last, evaluated = _kept.pop(llm, (_NONE, None))
-    if evaluated == _evaluated(llm):
-        return last
-    there = _shared(last.ids[:-1], llm.input_ids[: llm.n_tokens].tolist())
-    return ReadPrompt(last.ids[:there], None)
 
+    counted: int
+    unsure: int
 
-def _evaluated(llm: Llama) -> tuple[int, ...]:
-    """What every use of the engine changes: how much was evaluated, and how much lies there."""
-    from llama_cpp import llama_perf_context, llama_synchronize
+    @classmethod
+    def of(cls, llm: Llama) -> Self:
+        """Ask the engine."""
+        from llama_cpp import llama_perf_context, llama_synchronize
 
-    llama_synchronize(llm.ctx)
-    counted = llama_perf_context(llm.ctx)
-    return counted.n_p_eval, counted.n_eval, llm.n_tokens
+        llama_synchronize(llm.ctx)
+        counted = llama_perf_context(llm.ctx)
+        counts = (counted.n_p_eval, counted.n_eval)
+        return cls(sum(counts), counts.count(1))
+
+    def untouched(self, llm: Llama) -> int:
+        """How many tokens of the context have certainly been there since.
+
+        Whatever calls there were, and wherever they cut it back: no more of it is new than they
+        have evaluated.
+        """
+        now = self.of(llm).counted
+        if now < self.counted:  # somebody has set the counts back
+            return 0
+        return max(0, llm.n_tokens - (now - self.counted) - self.unsure)
 
 
 _NONE: Final = ReadPrompt([], None)
 
-_kept: Final[weakref.WeakKeyDictionary[Llama, tuple[ReadPrompt, tuple[int, ...]]]] = (
+_kept: Final[weakref.WeakKeyDictionary[Llama, tuple[ReadPrompt, _Evaluated]]] = (
     weakref.WeakKeyDictionary()
 )
-"""The last prompt of each engine, and how much had been evaluated when it was kept."""
+"""The last prompt of each engine, and what had been evaluated when it was kept."""

@@ -89,6 +89,8 @@ def _check(request: Request, penalty: str | None, top: int) -> None:
         "calls and results of tools": any(
             turn.calls or turn.role == "tool" for turn in request.messages or ()
         ),
+        "the rest of what the assistant has begun to say": request.messages is not None
+        and request.messages[-1].role == "assistant",
         "template_variables": bool(request.template_variables),
         "an inverse_temperature other than 1": request.inverse_temperature != 1,
         "more alternatives than top_logprobs": request.alternatives > top,

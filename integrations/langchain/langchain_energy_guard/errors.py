@@ -9,8 +9,7 @@ EnergyGuardError
 
 from __future__ import annotations
 
-import copyreg
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from langchain_core import exceptions
 
@@ -45,10 +44,6 @@ class AnswerWithheldError(EnergyGuardError, _Refusal):
         )
         self.result = result
         self.structured = structured
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Copy it as it is: process pools send errors, whose `__init__` takes no text."""
-        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
     @property
     def partial(self) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from llama_cpp import Llama
 
-from energy_guard import Guard, Trace, load
+from benchmarks.models import is_here, model_path
+from energy_guard import Guard, Trace, capture, load
 from energy_guard.backends.demo_model import demo_path
 from energy_guard.request import Message, Request
 
@@ -131,3 +132,89 @@ def test_a_prompt_whose_last_batch_would_be_one_token(batch: int) -> None:
         guard.ask(Request(ids=ids[:-cut], max_tokens=2))
         assert_same(guard.ask(Request(ids=ids, max_tokens=3)).trace, alone)
     llm.close()
+
+
+LONG = "An engine reads a prompt in batches, and in each batch by groups of a few tokens. " * 40
+OTHER_END = "Something else, then."
+
+
+def ids_of(llm: Llama, text: str, count: int) -> tuple[int, ...]:
+    return tuple(llm.tokenize(text.encode(), add_bos=True)[:count])
+
+
+def assert_same_whatever_is_shared(llm: Llama, length: int, cuts: Sequence[int]) -> None:
+    """Ask what begins as another prompt does, and compare with a start without anything."""
+    prompt = Request(ids=ids_of(llm, LONG, length), max_tokens=3)
+    llm.reset()
+    llm._ctx.kv_cache_clear()
+    alone = Guard(llm).ask(prompt).trace
+    assert alone.prompt_tokens == length
+    for cut in cuts:
+        before = (*ids_of(llm, LONG, cut), *ids_of(llm, OTHER_END, 9))
+        Guard(llm).ask(Request(ids=before, max_tokens=2))
+        assert_same(Guard(llm).ask(prompt).trace, alone)
+
+
+def test_a_prompt_that_begins_as_another_one_does(used: Llama) -> None:
+    assert_same_whatever_is_shared(used, 40, [2, 23, 38, 39])
+
+
+def test_a_prompt_of_several_batches_that_begins_as_another_one_does() -> None:
+    llm = opened(n_batch=64)
+    assert_same_whatever_is_shared(llm, 70, [17, 66, 69])  # six tokens in the last batch
+    llm.close()
+
+
+def test_with_flash_attention_whole_batches_alone_are_reused() -> None:
+    """Its kernels share out a batch by its size."""
+    llm = opened(n_batch=96, flash_attn=True)
+    assert_same_whatever_is_shared(llm, 120, [30, 100])
+    llm.close()
+
+
+@pytest.mark.skipif(not is_here("gemma-3-270m"), reason="the model is not here")
+@pytest.mark.parametrize(
+    ("length", "options"),
+    [
+        (45, {}),
+        (64, {}),
+        pytest.param(530, {}, marks=pytest.mark.slow),
+        (45, {"swa_full": False}),
+        pytest.param(600, {"swa_full": False}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_model_with_a_sliding_window(length: int, options: dict[str, Any]) -> None:
+    """Its window is 512 tokens. A cache of the window alone cannot be cut back at all."""
+    path = str(model_path("gemma-3-270m"))
+    llm = Llama(path, n_ctx=1024, n_threads=1, n_threads_batch=1, verbose=False, **options)
+    assert_same_whatever_is_shared(llm, length, [length // 2, length - 5])
+    llm.close()
+
+
+def test_own_calls_in_a_capture_have_the_numbers_of_a_guarded_answer(
+    used: Llama, fresh: dict[str, Trace]
+) -> None:
+    question = QUESTIONS[2]
+    ids: Any = load(used)._prompts.encode(Request.chat(question))
+    for between in (ids, ids[:20], used.tokenize(OTHER_END.encode())):
+        used.create_completion(between, max_tokens=TOKENS, temperature=0)  # seen by nobody
+        with capture(used) as traces:
+            for _ in range(2):
+                used.create_completion(ids, max_tokens=TOKENS, temperature=0)
+        for trace in traces:
+            assert_same(trace, fresh[question])
+
+
+def test_what_the_user_evaluated_himself_is_what_is_continued(used: Llama) -> None:
+    """As chat handlers do that put images in the place of tokens."""
+    ask(used, OTHER)
+    first, then = ids_of(used, LONG, 32), ids_of(used, OTHER_END, 4)
+    used.reset()
+    used.eval(list(first))
+    used.input_ids[: len(first)] = 0  # the tokens are not those that were evaluated
+    used.eval(list(then))
+    prompt = used.input_ids[: used.n_tokens].tolist()
+    with capture(used) as traces:
+        used.create_completion(prompt, max_tokens=3, temperature=0)
+
+    assert_same(traces[0], Guard(used).ask(Request(ids=first + then, max_tokens=3)).trace)

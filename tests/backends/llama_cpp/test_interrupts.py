@@ -54,16 +54,32 @@ def ctrl_c(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.parametrize("way", ["ask", "score"])
+def next_row(guard: Guard) -> None:
+    with guard.backend.session() as session:
+        session.next_row(LONG)
+
+
+def shared_beginning(guard: Guard) -> None:
+    list(guard.ask_many([LONG], sharing=[LONG]))
+
+
+WAYS: dict[str, Callable[[Guard], object]] = {
+    "ask": lambda guard: guard.ask(LONG),
+    "score": lambda guard: guard.score(LONG, "cat"),
+    "next row": next_row,
+    "shared beginning": shared_beginning,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_ctrl_c_while_a_prompt_is_read_arrives(
     guard: Guard, ctrl_c: Callable[[], None], way: str
 ) -> None:
-    work = {"ask": lambda: guard.ask(LONG), "score": lambda: guard.score(LONG, "cat")}[way]
     before = guard.ask(LONG).trace.ids.tolist()
     guard.ask(Request.raw("other", max_tokens=1))
     ctrl_c()
     with pytest.raises(KeyboardInterrupt):
-        work()
+        WAYS[way](guard)
     assert not lock_of(guard.backend.engine).locked  # type: ignore[attr-defined]
 
     assert guard.ask(LONG).trace.ids.tolist() == before

@@ -15,7 +15,7 @@ from energy_guard import Guard, Policy
 from energy_guard.backends.remote import RemoteServer
 from energy_guard.backends.scripted import Scripted
 from energy_guard.errors import EngineError, InputError
-from energy_guard.request import Request, Sampling
+from energy_guard.request import Message, Request, Sampling
 
 ANSWER = [("The", 0.9), (" cap", 0.6), ("ital", 0.8), (" is", 0.7), (" Par", 0.4), ("is", 0.99)]
 TOP = 4
@@ -135,6 +135,7 @@ class TestRemoteServer(BackendContract):
             {"template_variables": {"enable_thinking": False}},
             {"tools": ('{"type": "function"}',)},
             {"alternatives": TOP + 1},
+            {"messages": [Message("user", "A city?"), Message("assistant", "The city is")]},
         ],
         ids=lambda fields: "-".join(fields),
     )
