@@ -89,6 +89,7 @@ GOOD: dict[str, Callable[[], Any]] = {
     "backend": scripted,
     "content": lambda: "Hi",
     "detector": lambda: Detector.parse("nll:max"),
+    "details": lambda: "summary",
     "engine": lambda: scripted(),
     "event": lambda: Token(0, STEP),
     "fields": trace,
