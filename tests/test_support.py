@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energy_guard import Guard
+from energy_guard import Guard, load
 from energy_guard.backends import Backend, Scripted
 from energy_guard.backends.llama_cpp import LlamaCpp
-from energy_guard.errors import ConfigError
+from energy_guard.errors import ConfigError, EngineError
 from energy_guard.fitted import DetectorTraining, FittedDetector, Term
 from energy_guard.locate import Asked, Span
 from energy_guard.log import TraceLog, read_log
@@ -324,3 +324,27 @@ def test_what_a_passage_says_never_stands_elsewhere(text: str) -> None:
 def test_no_support_is_said_of_what_was_not_asked(demo: LlamaCpp) -> None:
     trace = Trace.from_steps([])
     assert support_of(trace, Span((0,), "x"), Asked()) is None
+
+
+def test_an_engine_that_is_closed_meanwhile_ends_in_an_error_and_not_the_process(
+    tiny_path: Path,
+) -> None:
+    backend = load(str(tiny_path), n_ctx=256, n_threads=1, n_threads_batch=1)
+    assert isinstance(backend, LlamaCpp)
+    with backend.session() as session:
+        with session.as_found():
+            backend.engine.close()
+        with pytest.raises(EngineError, match="closed"):
+            session.rewind([1, 2, 3])
+
+
+def test_a_failure_inside_leaves_the_next_answer_as_it_would_have_been(demo: LlamaCpp) -> None:
+    guard = Guard(demo, profile=None)
+    first = guard.ask(asked()).trace
+    with demo.session() as session, pytest.raises(RuntimeError), session.as_found():
+        list(session.replay([(Request.chat("Hello there!"), "Hi.")], fast=True))
+        raise RuntimeError
+
+    again = guard.ask(asked()).trace
+    assert again.ids.tolist() == first.ids.tolist()
+    assert again.nll.tolist() == first.nll.tolist()

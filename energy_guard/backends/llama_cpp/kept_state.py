@@ -27,13 +27,12 @@ def as_found(llm: Llama) -> Iterator[None]:
     try:
         yield
     finally:
-        if llm._ctx.ctx is not None and not _put_back(llm, state):
-            llm.reset()
-            last = ReadPrompt([], None)
-            count = 0
-        llm.n_tokens = count
-        llm.input_ids[:count] = ids[:count]
-        last.keep(llm)
+        if llm._ctx.ctx is not None:  # whoever closed the engine gets an error from its next use
+            if not _put_back(llm, state):
+                last, count = ReadPrompt([], None), 0
+            llm.n_tokens = count
+            llm.input_ids[:count] = ids[:count]
+            last.keep(llm)
 
 
 def _saved(llm: Llama) -> ctypes.Array[ctypes.c_uint8]:
