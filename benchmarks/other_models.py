@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 
 from energy_guard.calibrate.across_models import Across, Answers, fit_across, level_of
-from energy_guard.calibrate.detector import FEATURES, WITH_SUPPORT
+from energy_guard.calibrate.detector import FEATURES
 from energy_guard.calibrate.learn import with_score
 from energy_guard.calibrate.probability import fit_calibration
 from energy_guard.calibrate.split import split_of
@@ -41,6 +41,7 @@ from energy_guard.profile import Calibration
 from energy_guard.profile.other_models import OtherModels
 from energy_guard.questions.answered import Answered, read_answers
 from energy_guard.score import Detector, Score, Scorer, Unscored
+from energy_guard.support_features import SUPPORT
 from energy_guard.trace import Trace
 
 SHOWN: Final = 0.25
@@ -282,7 +283,7 @@ def main() -> None:
     parser.add_argument("--support", action="store_true", help="go by the support of passages")
     parser.add_argument("--out", type=Path, help="where the detector goes")
     args = parser.parse_args()
-    names = WITH_SUPPORT if args.support else FEATURES
+    names = (*FEATURES, *SUPPORT) if args.support else FEATURES
     rows: list[Row] = []
     everything: list[Answered] = []
     for given in args.models:

@@ -40,7 +40,7 @@ class Guard:
     by itself if no detector, locator or thresholds on scores are given; None uses none.
     fallback: another guard, with its own model and policy, for policies that retry with it.
     log: where every result is appended. support: measure how far answers rest on the passages that
-    they are given (`Result.support`), with a detector that goes by it if no other one is asked for.
+    they are given (`Result.support`), also if the detector does not go by it.
 
     Raises MismatchError if policy or profile belong to another model, detector or locator, and
     ConfigError if the detector needs signals that the backend does not give.

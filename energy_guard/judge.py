@@ -75,7 +75,7 @@ class Judge:
         found = profile == "auto" and policy is None
         if profile == "auto":
             other_rules = detector or locator or (policy and policy.on == "score")
-            profile = None if other_rules or info is None else find(info, support=support)
+            profile = None if other_rules or info is None else find(info)
         if profile is not None and detector in (None, profile.detector):
             parsed = profile.scorer
         else:

@@ -131,6 +131,10 @@ def _key(word: str) -> str:
     return stem(plain.strip("$€£¥₹% "))
 
 
+def _logarithm(nll: float) -> float:
+    return math.log(max(float(nll), 0.0) + _SUREST)
+
+
 _SMALL: Final = LANGUAGES["en"].function
 
 SUPPORT: Final[Mapping[str, Callable[[_Passes], float]]] = MappingProxyType(
@@ -138,8 +142,8 @@ SUPPORT: Final[Mapping[str, Callable[[_Passes], float]]] = MappingProxyType(
         "support.gain:mean": lambda read: float(read.gain.mean()),
         "support.gain:min": lambda read: float(read.gain.min()),
         "support.gain:max": lambda read: float(read.gain.max()),
-        "support.with:max": lambda read: math.log(float(read.given.max()) + _SUREST),
-        "support.without:max": lambda read: math.log(float(read.alone.max()) + _SUREST),
+        "support.with:max": lambda read: _logarithm(read.given.max()),
+        "support.without:max": lambda read: _logarithm(read.alone.max()),
         "support.elsewhere": lambda read: math.log1p(
             len(numbers_and_names_elsewhere(read.span.text, read.asked))
         ),

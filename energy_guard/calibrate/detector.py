@@ -20,7 +20,6 @@ from energy_guard.energy import Bools, Floats, Ints
 from energy_guard.errors import InputError
 from energy_guard.extras import needs_extra
 from energy_guard.fitted import LIMIT, DetectorTraining, FittedDetector, Term
-from energy_guard.support_features import SUPPORT
 
 _SURE: Final = ("nll", "entropy")
 _POOLED: Final = ("max", "mean")
@@ -36,9 +35,6 @@ FEATURES: Final = (
     *ASKED,
 )
 """What the default detector is made of."""
-
-WITH_SUPPORT: Final = (*FEATURES, *SUPPORT)
-"""What it is made of if the support by passages is measured, too."""
 
 RIDGE: Final = 0.1
 """Weight of the penalty on squared weights beside the mean log-loss."""

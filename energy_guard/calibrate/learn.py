@@ -20,12 +20,13 @@ from energy_guard.calibrate.split import Split, question_key, split_of
 from energy_guard.energy import Floats
 from energy_guard.errors import InputError
 from energy_guard.features import features
-from energy_guard.fitted import FittedDetector
+from energy_guard.fitted import FittedDetector, Term
 from energy_guard.locate import Span
 from energy_guard.profile import Calibration
 from energy_guard.profile.other_models import other_models
 from energy_guard.questions.answered import Answered
 from energy_guard.score import Detector, Score, Scorer
+from energy_guard.support_features import SUPPORT
 
 FEWEST: Final = 20
 """Answers of the rarer class that fitting and calibrating need at the least."""
@@ -80,19 +81,16 @@ def learn_here(
     )
 
 
-def learn_from_quiz(
-    unscored: Mapping[Split, list[Answered]], *, promised: bool, support: bool = False
-) -> Learnt:
+def learn_from_quiz(unscored: Mapping[Split, list[Answered]], *, promised: bool) -> Learnt:
     """Take the detector from other models, with the curve that this model has in the quiz.
 
     Args:
         unscored: Answers by the split of their question. None are needed to fit a detector, so
             those serve the curve, too.
         promised: Whether the certifying questions are kept for a promise.
-        support: Whether the support by passages was measured.
 
     """
-    known = other_models(support)
+    known = other_models()
     parts = {name: [a.scored_by(known.fitted) for a in part] for name, part in unscored.items()}
     learning = [*parts["fit"], *to_learn_from(parts, promised=promised)]
     calibrating = scored(learning)
@@ -155,10 +153,17 @@ def calibrated(pairs: Sequence[tuple[Answered, Score]], seen: Sequence[Score]) -
 def scorer_for(
     answers: Sequence[Answered], detector: str | None = None, *, support: bool = False
 ) -> Scorer:
-    """Return the named detector, or one that is fitted to these answers."""
+    """Return the named detector, or one that is fitted to these answers.
+
+    With support it begins with no weight on that: of other models' answers it told nothing that
+    their other numbers do not tell.
+    """
     if detector is not None:
         return Detector.parse(detector)
-    prior = other_models(support).fitted
+    prior = other_models().fitted
+    if support:
+        terms = (Term(feature=name, centre=0, scale=1, weight=0) for name in SUPPORT)
+        prior = prior.model_copy(update={"terms": (*prior.terms, *terms)})
     whole = _featured(answers, prior)
     wrong = [a.wrong for a, _ in whole]
     need(wrong.count(False), wrong.count(True), what="fit a detector")

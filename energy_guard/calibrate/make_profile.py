@@ -95,7 +95,8 @@ def make_profile(
     detector: a single signal, instead of one that is fitted here. mode: whether a chat
     template was applied. earlier: certificates that were made with these questions before, each
     a look. quiz: whether they are the built-in quiz's, which stand for other people's questions:
-    see `learn_from_quiz`. support: whether the support by passages was measured.
+    see `learn_from_quiz`. support: whether the support by passages was measured, so that a
+    detector that is fitted may go by it.
 
     Answers whose grade is unsure are counted and left out.
 
@@ -105,7 +106,7 @@ def make_profile(
     promised = wish.max_risk is not None
     unscored = in_splits(sure(answers))
     if quiz and detector is None:
-        learnt = learn_from_quiz(unscored, promised=promised, support=support)
+        learnt = learn_from_quiz(unscored, promised=promised)
     else:
         learnt = learn_here(unscored, detector=detector, promised=promised, support=support)
     parts = learnt.parts

@@ -141,6 +141,11 @@ def calibrate(
         return
     given = {"--labels": labels, "--profile": profile}
     _refuse([name for name, value in given.items() if value is not None], "labelled questions")
+    if support and not data:
+        raise InputError(
+            "--support is learnt from questions over passages like yours, and the quiz is asked",
+            "Give them as DATA, or leave --support out: any guard can measure it.",
+        )
     with needs_extra("eval"):  # better now than when everything has been asked
         import filelock  # noqa: F401
         import scipy  # noqa: F401

@@ -77,13 +77,7 @@ def _height(curve: Calibration, score: float) -> float:
 
 
 @cache
-def other_models(support: bool = False) -> OtherModels:
-    """Return the one that is shipped.
-
-    Args:
-        support: Whether it is to go by the support of passages, which has to be measured then.
-
-    """
-    name = "other_models_with_support.json" if support else "other_models.json"
-    with as_file(files("energy_guard.data") / name) as path:
+def other_models() -> OtherModels:
+    """Return the one that is shipped."""
+    with as_file(files("energy_guard.data") / "other_models.json") as path:
         return OtherModels.read(path)

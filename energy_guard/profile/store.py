@@ -24,10 +24,8 @@ def user_path(info: ModelInfo) -> Path:
     return user_data_path("energy-guard", appauthor=False) / "profiles" / _name(info)
 
 
-def find(info: ModelInfo, *, support: bool = False) -> Profile | None:
+def find(info: ModelInfo) -> Profile | None:
     """Return the profile of this model, the user's own before a shipped one.
-
-    support: whether support by passages is measured, so that a detector may go by it.
 
     A real model without any has the one from other models; None for what is no real model, and
     for one on a server, which does not give the signals that are needed.
@@ -39,7 +37,7 @@ def find(info: ModelInfo, *, support: bool = False) -> Profile | None:
         return Profile.read(own)
     shipped = files("energy_guard.data") / "profiles" / _name(info)
     if not shipped.is_file():
-        return other_models(support).profile_of(info) if info.backend in ENGINES else None
+        return other_models().profile_of(info) if info.backend in ENGINES else None
     with as_file(shipped) as path:
         return Profile.read(path)
 

@@ -30,6 +30,7 @@ from energy_guard.questions.answered import Answered
 from energy_guard.questions.unsure import sure
 from energy_guard.request import Message, Request
 from energy_guard.score import Detector, Score, Unscored
+from energy_guard.support_features import SUPPORT, WITH, WITHOUT
 from energy_guard.trace import Step, Trace
 
 INFO = ModelInfo("tiny", "00ff", backend="scripted")
@@ -450,3 +451,35 @@ def test_a_profile_from_the_quiz_is_at_the_level_of_other_peoples_questions() ->
     assert sum(p) / len(p) > sum(wrong) / len(wrong) + 0.03
     means = [figures.mean_p for figures in made.kinds if figures.mean_p is not None]
     assert np.mean(means) < sum(p) / len(p)
+
+
+def over_passages(n: int) -> list[Answered]:
+    """Answers as sure as each other, of which those that gain less by their passage are wrong."""
+    rng, passage = np.random.default_rng(1), "The mill was built in 1822 by Jonas Reed."
+    found = []
+    for number in range(n):
+        plain = answered(number, bool(rng.random() < 0.5), 0.4)
+        gain = rng.normal(0.5 if plain.wrong else 2.5, 1.0, 3)
+        extras = {WITH: np.full(3, 0.4), WITHOUT: np.maximum(0.4 + gain, 0.0)}
+        trace = replace(plain.trace, extras=extras)
+        attempt = replace(plain.attempts[0], trace=trace)
+        found.append(replace(plain, context=passage, attempts=(attempt,)))
+    return found
+
+
+def test_a_profile_may_go_by_the_support_of_passages() -> None:
+    answers = over_passages(500)
+    blind = make_profile(answers, INFO, locator="automatic")
+    made = make_profile(answers, INFO, locator="automatic", support=True)
+    assert made.profile.fitted is not None
+    weights = {term.feature: term.weight for term in made.profile.fitted.terms}
+    assert set(SUPPORT) <= weights.keys()
+    assert made.auroc.value > 0.85 > blind.auroc.value  # type: ignore[union-attr]
+    assert made.profile.scorer.needs_support and not blind.profile.scorer.needs_support
+
+
+def test_without_passages_support_changes_nothing() -> None:
+    answers = many(600)
+    plain = make_profile(answers, INFO, locator="automatic")
+    made = make_profile(answers, INFO, locator="automatic", support=True)
+    assert made.auroc.value == pytest.approx(plain.auroc.value, abs=0.02)  # type: ignore[union-attr]

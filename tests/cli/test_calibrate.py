@@ -99,6 +99,11 @@ def test_there_is_no_system_message_in_plain_text(calibrate: Calibrate, tmp_path
         calibrate(items(), asked=0, shots=1, system="Be brief.")
 
 
+def test_support_is_not_learnt_from_the_quiz(calibrate: Calibrate) -> None:
+    with pytest.raises(InputError, match="questions over passages like yours"):
+        module.calibrate(None, support=True)
+
+
 @pytest.mark.parametrize(
     ("options", "in_all"),
     [({}, 100), ({"max_risk": 0.1}, 200), ({"detector": "nll:max"}, 67)],
