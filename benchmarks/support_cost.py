@@ -1,6 +1,6 @@
 """What measuring the support by passages costs beside an answer, interleaved.
 
-    python -m benchmarks.support_cost --model M [--questions N] [--n-threads K]
+    python -m benchmarks.support_cost --model M [--questions N] [--passages P] [--n-threads K]
 
 The quiz's questions over passages are asked with and without it, each on an engine that has read
 nothing before. The cost is a share of the whole call (the prompt is read, the answer written), and
@@ -13,6 +13,7 @@ import argparse
 import statistics
 import sys
 import time
+from dataclasses import replace
 
 from energy_guard import Guard, load
 from energy_guard.events import Text
@@ -39,16 +40,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--questions", type=int, default=20)
+    parser.add_argument("--passages", type=int, default=4, help="each question's own and others'")
     parser.add_argument("--n-threads", type=int, default=1)
     args = parser.parse_args()
     threads = {"n_threads": args.n_threads, "n_threads_batch": args.n_threads}
     backend = load(args.model, "llama-cpp", n_ctx=2048, **threads)
     plain, measuring = (Guard(backend, profile=None, support=s) for s in (False, True))
     words = in_chat()
-    rows = [row for row in quiz(whole=True) if row.context][: args.questions]
+    rows = [row for row in quiz(whole=True) if row.context]
+    contexts = [row.context or "" for row in rows]
+    rows = rows[: args.questions]
     of_call, of_writing, tokens = [], [], []
     for number, row in enumerate(rows):
-        request = request_of(row, words[kind_of(row)])
+        passages = contexts[number : number + args.passages]
+        request = replace(request_of(row, words[kind_of(row)]), context=tuple(passages))
         order = (plain, measuring) if number % 2 else (measuring, plain)
         seconds = {guard: _asked(guard, request) for guard in order}
         extra = seconds[measuring][0] - seconds[plain][0]
