@@ -30,6 +30,9 @@ UNREAD: Final = "a call, but not JSON at the end of the answer or in tags: it is
 NOT_PORTABLE: Final = "a call, but its JSON is not the same for every reader: it is not carried out"
 """What is wrong with a call that has a key twice, or a value that JSON or UTF-8 does not have."""
 
+NOT_MADE: Final = "the answer is a call that is not carried out"
+"""Why nobody may act on such an answer, however sure the model was of its words."""
+
 _Scoring = Callable[[Span], Score | Unscored]
 """What gives a part of one answer its score."""
 
@@ -186,7 +189,30 @@ def read_calls(
         forced: whether the answer has to be a call.
         asked: what the answer is to; some detectors give no score without it.
     """
-    score = partial(scorer.score, trace, asked=asked)
+    return _read(trace, tools, partial(scorer.score, trace, asked=asked), forced)
+
+
+@dataclass(frozen=True)
+class CallsRule:
+    """Says of an answer that calls tools why nobody may act on it.
+
+    tools: see `schemas_of`. forced: whether the answer has to be a call. every: whether one call that
+    cannot be read is enough for that; else a call beside it that can be read is made.
+    """
+
+    tools: Mapping[str, dict[str, Any]]
+    forced: bool = False
+    every: bool = False
+
+    def __call__(self, trace: Trace) -> str | None:
+        """Return why it is no answer, in words that quote nothing; None if it is one."""
+        found = _read(trace, self.tools, lambda _: Unscored("nobody asks"), self.forced)
+        return NOT_MADE if found.unread and (self.every or not found.calls) else None
+
+
+def _read(
+    trace: Trace, tools: Mapping[str, dict[str, Any]], score: _Scoring, forced: bool
+) -> ReadCalls:
     text = trace.text
     # A constraint leaves nothing beside the call; what is not all of one was cut off.
     tagged = [] if forced else tagged_calls(trace)

@@ -30,9 +30,10 @@ from energy_guard.arguments import (
     checked,
     not_fitting,
 )
+from energy_guard.called import with_calls
 from energy_guard.errors import InputError
 from energy_guard.log import TraceLog
-from energy_guard.tools import chosen
+from energy_guard.tools import CallsRule, chosen
 from langchain_energy_guard.answer_run import AnswerRun
 from langchain_energy_guard.answer_stream import StreamingMode
 from langchain_energy_guard.cache_key import cache_key
@@ -344,6 +345,7 @@ class ChatEnergyGuard(CountingChatModel):
         if is_of_middleware(handlers.metadata):
             asked = replace(asked, structured=True)
             guard = guard.with_judge(judge_for_call(guard.judge, handlers.metadata))
+        guard = with_calls(guard, CallsRule(asked.tools, asked.forced))
         mode = "hold" if hold else self.streaming_mode
         carried = Carried(self.details, self.refusal_block)
         return AnswerRun(guard, asked, handlers, mode=mode, carried=carried, whole=whole)
