@@ -2,9 +2,9 @@
 
 Each line: `schema`, `time` (UTC), `texts` (whether they are there), `question`, `choices`,
 `context` (passages), `system_prompt` ("" if there was none, null if it is not known), `mode`,
-`scoring`, `locator`, `nothing_to_check`, `stopped`, `unusable` (why nobody
-may act on the answer), `claims` (the tokens of each doubted word), `result` (the object of --json
-without its tokens), `trace`, and `label`: null, for you to set to "right" or "wrong".
+`scoring`, `locator`, `nothing_to_check`, `stopped`, `unusable` (why nobody may act on the answer),
+`claims` (the tokens of each doubted word), `result` (the object of --json without its tokens),
+`trace`, and `label`: null, for you to set to "right" or "wrong".
 
 A private log has neither texts nor the numbers of tokens, from which whoever has the model could
 read the texts back: of each answer the verdict and its `scores`, rounded (see `private`). Private

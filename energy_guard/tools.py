@@ -72,9 +72,32 @@ def name_of(tool: dict[str, Any]) -> str:
 
 
 def schemas_of(tools: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return the JSON schema of each tool's arguments, by its name."""
-    nothing: dict[str, Any] = {"type": "object", "properties": {}}
-    return {name_of(tool): tool["function"].get("parameters") or nothing for tool in tools}
+    """Return the JSON schema of each tool's arguments, by its name.
+
+    Args:
+        tools: one without `parameters` takes no arguments, one whose schema is empty takes any.
+
+    Raises:
+        InputError: for a schema that is no object of JSON, or that names no dialect as text.
+    """
+    return {name_of(tool): _schema(tool) for tool in tools}
+
+
+def _schema(tool: dict[str, Any]) -> dict[str, Any]:
+    schema = tool["function"].get("parameters")
+    if schema is None:
+        return {"type": "object", "properties": {}}
+    if not isinstance(schema, dict):
+        raise InputError(
+            f"the parameters of the tool {name_of(tool)} are no JSON schema of an object",
+            'Give an object, such as {"type": "object", "properties": {…}}.',
+        )
+    if not isinstance(schema.get("$schema", ""), str):
+        raise InputError(
+            f"the $schema in the parameters of the tool {name_of(tool)} is no text",
+            "Leave it out, or give the address of a dialect.",
+        )
+    return schema or {"type": "object"}
 
 
 def chosen(tools: Sequence[dict[str, Any]], choice: Any) -> list[dict[str, Any]]:
@@ -196,8 +219,8 @@ def read_calls(
 class CallsRule:
     """Says of an answer that calls tools why nobody may act on it.
 
-    tools: see `schemas_of`. forced: whether the answer has to be a call. every: whether one call that
-    cannot be read is enough for that; else a call beside it that can be read is made.
+    tools: see `schemas_of`. forced: whether the answer has to be a call. every: whether one call
+    that cannot be read is enough for that; else a call beside it that can be read is made.
     """
 
     tools: Mapping[str, dict[str, Any]]

@@ -329,6 +329,12 @@ def test_words_about_a_tool_are_an_answer(answer: str) -> None:
     assert (message.content, message.invalid_tool_calls) == (answer, [])
 
 
+def test_a_tool_whose_schema_is_none_is_refused_when_it_is_bound() -> None:
+    tool = {"type": "function", "function": {"name": "pay", "parameters": True}}
+    with pytest.raises(InputError, match="tool pay"):
+        ChatEnergyGuard.of(Scripted.saying(GOOD)).bind_tools([tool])
+
+
 TAGS = "<tool_call>{}</tool_call>"
 NO_CALLS = [
     ('{"name": "sub", "arguments": {"x": 1}}', "no tool is named 'sub'"),

@@ -33,7 +33,7 @@ from energy_guard.arguments import (
 from energy_guard.called import with_calls
 from energy_guard.errors import InputError
 from energy_guard.log import TraceLog
-from energy_guard.tools import CallsRule, chosen
+from energy_guard.tools import CallsRule, chosen, schemas_of
 from langchain_energy_guard.answer_run import AnswerRun
 from langchain_energy_guard.answer_stream import StreamingMode
 from langchain_energy_guard.cache_key import cache_key
@@ -298,11 +298,13 @@ class ChatEnergyGuard(CountingChatModel):
         """Give the model functions to call.
 
         tool_choice: "any", or the name of one, forces a call, with a grammar; a model whose chat
-        template has no tools is told of them in words. Raises InputError for an unknown name.
+        template has no tools is told of them in words. Raises InputError for an unknown name, and
+        for a tool whose schema is none.
         """
         for name in ("strict", "parallel_tool_calls"):  # grammars are strict; a call at a time
             kwargs.pop(name, None)
         formatted = openai_form(tools)
+        schemas_of(formatted)
         chosen(formatted, tool_choice)
         return self.bind(tools=formatted, tool_choice=tool_choice, **kwargs)
 
