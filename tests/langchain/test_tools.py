@@ -304,8 +304,11 @@ def test_a_guarded_chain_abstains_from_a_call_that_is_not_carried_out() -> None:
     assert message.response_metadata["energy_guard"]["shown"] is False
 
 
-def test_the_log_says_what_the_message_says_also_when_it_is_scored_again(tmp_path: Path) -> None:
-    log = TraceLog(tmp_path / "log.jsonl")
+@pytest.mark.parametrize("texts", [True, False])
+def test_the_log_says_what_the_message_says_also_when_it_is_scored_again(
+    tmp_path: Path, texts: bool
+) -> None:
+    log = TraceLog(tmp_path / "log.jsonl", texts=texts)
     model = ChatEnergyGuard.of(Scripted.saying(UNREADABLE, GOOD), SHOWING, log=log)
     for shown in (False, True):
         model.bind_tools([add]).invoke("?")
