@@ -31,7 +31,8 @@ class Attempt:
     many more tokens it could have had then, at the most. uncalibrated: why a profile has no
     p_wrong of its own for its score; a p_wrong beside it is that of the riskiest answers known.
     asked: what it answers, as far as that is known. support: how far it rests on its passages; None
-    if there are none, or if nobody wants to know.
+    if there are none, or if nobody wants to know. unusable: why nobody may act on it, whatever its
+    risk; None for any other answer.
     """
 
     trace: Trace
@@ -44,6 +45,12 @@ class Attempt:
     uncalibrated: str | None = None
     asked: Asked = NOTHING_ASKED
     support: Support | None = None
+    unusable: str | None = None
+
+    @property
+    def withheld_as_unusable(self) -> bool:
+        """Whether it would be shown if somebody could act on it."""
+        return isinstance(self.score, Unscored) and self.score.withheld
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +241,8 @@ def _not_scored(policy: Policy, attempt: Attempt, number: int) -> NotScored:
         reason = attempt.uncalibrated or "there is no P(wrong) for its score"
         return NotScored(number, reason, policy.unscored == "show")
     rule = policy.nothing_to_check if attempt.score.nothing_to_check else policy.unscored
-    return NotScored(number, attempt.score.reason, rule == "show")
+    show = rule == "show" and not attempt.score.withheld
+    return NotScored(number, attempt.score.reason, show)
 
 
 def _changes(policy: Policy, attempts: Sequence[Attempt]) -> Changes:

@@ -25,7 +25,7 @@ from energy_guard.private import KeptScore, score_again
 from energy_guard.profile import Profile
 from energy_guard.profile.store import find
 from energy_guard.request import Request
-from energy_guard.result import PWrongFrom, Result, conclude
+from energy_guard.result import PWrongFrom, Result, conclude, shows
 from energy_guard.running import Window
 from energy_guard.score import Detector, Score, Scorer, Unscored
 from energy_guard.support_features import support_of
@@ -38,7 +38,7 @@ class Judge:
 
     found: the profile was not asked for, so that it can be done without. support: whether somebody
     wants to know how far answers rest on their passages. notes: what whoever reads a result should
-    know.
+    know. unusable: says why nobody may act on an answer, and None of any other.
 
     >>> Judge.assemble(detector="entropy:mean").policy.warn is None
     True
@@ -52,6 +52,7 @@ class Judge:
     found: bool = False
     support: bool = False
     notes: tuple[str, ...] = ()
+    unusable: Callable[[Trace], str | None] | None = None
 
     @classmethod
     @checked
@@ -171,12 +172,16 @@ class Judge:
         except MismatchError as error:
             if not self.found:
                 raise
-            by_hand = Judge.assemble(support=self.support)
-            return replace(by_hand, notes=(f"{error.message}: it is not used",))
+            return self._by_hand(f"{error.message}: it is not used")
         fitted = self.profile.fitted if self.profile else None
         if unasked and self.found and fitted is not None and fitted.needs_asked:
-            return replace(Judge.assemble(support=self.support), notes=(_UNASKED,))
+            return self._by_hand(_UNASKED)
         return self
+
+    def _by_hand(self, note: str) -> Judge:
+        """The judge without the profile that was found, and a note that says why."""
+        by_hand = Judge.assemble(support=self.support)
+        return replace(by_hand, notes=(note,), unusable=self.unusable)
 
     def notes_on(self, request: Request, info: ModelInfo) -> tuple[str, ...]:
         """What may shift P(wrong) for this request on this engine, a sentence each."""
@@ -210,10 +215,14 @@ class Judge:
         if trace.finish_reason not in INCOMPLETE:
             located = self.locate(trace, replace(asked, ask=ask))
         saved = request.max_tokens - len(trace) if stopped else 0
-        return self._attempt(trace, located, asked, stopped, saved)
+        attempt = self._attempt(trace, located, asked, stopped, saved)
+        return self._if_usable(attempt, self.unusable(trace) if self.unusable else None)
 
     def assess_stored(self, entry: LogEntry, relocate: bool) -> Attempt:
         """Score a stored trace again, with its answer found anew or where it was found then."""
+        return self._if_usable(self._stored(entry, relocate), entry.unusable)
+
+    def _stored(self, entry: LogEntry, relocate: bool) -> Attempt:
         found_by = self.locator if relocate else entry.locator
         self.check_single(mode=entry.mode, scoring=entry.scoring, locator=found_by)
         if entry.scores is not None and not relocate:
@@ -233,6 +242,16 @@ class Judge:
             )
         located = self.locate(entry.trace, entry.asked)
         return self._attempt(entry.trace, located, entry.known, stopped)
+
+    def _if_usable(self, attempt: Attempt, unusable: str | None) -> Attempt:
+        """The attempt; without a score if it would be shown, and nobody may act on it."""
+        if unusable is None:
+            return attempt
+        attempt = replace(attempt, unusable=unusable)
+        if not shows(self.final([attempt])):
+            return attempt
+        none = Unscored(unusable, withheld=True)
+        return replace(attempt, score=none, p_wrong=None, uncalibrated=None)
 
     def _assess_kept(self, entry: LogEntry, scores: Sequence[KeptScore]) -> Attempt:
         """Judge an answer of a private log by its score, as far as that was kept."""

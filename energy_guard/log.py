@@ -2,9 +2,9 @@
 
 Each line: `schema`, `time` (UTC), `texts` (whether they are there), `question`, `choices`,
 `context` (passages), `system_prompt` ("" if there was none, null if it is not known), `mode`,
-`scoring`, `locator`, `nothing_to_check`, `stopped`, `claims` (the tokens of each doubted word),
-`result` (the object of --json without its tokens), `trace`, and `label`: null, for you to set to
-"right" or "wrong".
+`scoring`, `locator`, `nothing_to_check`, `stopped`, `unusable` (why nobody may act on the answer),
+`claims` (the tokens of each doubted word), `result` (the object of --json without its tokens),
+`trace`, and `label`: null, for you to set to "right" or "wrong".
 
 A private log has neither texts nor the numbers of tokens, from which whoever has the model could
 read the texts back: of each answer the verdict and its `scores`, rounded (see `private`). Private
@@ -76,6 +76,7 @@ class TraceLog:
             "locator": locator if self.texts else locator.partition(":")[0],
             "nothing_to_check": isinstance(kept.located, NothingToCheck),
             "stopped": kept.stopped,
+            "unusable": kept.unusable,
             **(_whole(result) if self.texts else _private(result)),
             "label": None,
         }
@@ -126,6 +127,7 @@ class LogEntry(Config):
     locator: str
     nothing_to_check: bool
     stopped: str | None
+    unusable: str | None = None
     claims: tuple[tuple[StrictInt, ...], ...] | None = None
     scores: tuple[KeptScore, ...] | None = None
     result: dict[str, Any]

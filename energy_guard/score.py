@@ -144,7 +144,8 @@ class Score:
 class Unscored:
     """There is no score, and why: never 0, and never a reason to accept.
 
-    nothing_to_check: there is nothing in the answer that could be wrong.
+    nothing_to_check: there is nothing in the answer that could be wrong. withheld: the answer
+    is not to be shown, whatever the policy says of answers without a score.
 
     >>> Unscored("the row after the last token is missing").reason
     'the row after the last token is missing'
@@ -152,6 +153,7 @@ class Unscored:
 
     reason: str
     nothing_to_check: bool = False
+    withheld: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,20 @@ import re
 from typing import Any, Final
 
 _OPEN: Final = ("additionalProperties", "patternProperties", "unevaluatedProperties")
-"""What a schema has that says itself which further arguments there may be."""
+"""What says in a schema itself which arguments there may be beside those in `properties`."""
+
+
+_NO_SCHEMA: Final = (AttributeError, TypeError, ValueError)
+"""What jsonschema fails of if an address is none, or a reference leads to what is no schema."""
 
 
 def misfit(arguments: dict[str, Any], schema: dict[str, Any]) -> str | None:
     """Return what of a call's arguments does not fit, in words that quote no value; else None.
 
-    An argument that the schema does not name does not fit, unless the schema says that others may
-    come. A schema that cannot be applied fits nothing.
+    Stricter than JSON Schema in one thing: if the schema names arguments (`properties`), others do
+    not fit, unless it says itself that they may come. A schema without `properties` means that any
+    may come; objects inside an argument may have more than is named, too, as JSON Schema has it. A
+    schema that cannot be applied fits nothing.
 
     Args:
         arguments: of one call.
@@ -27,16 +33,19 @@ def misfit(arguments: dict[str, Any], schema: dict[str, Any]) -> str | None:
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 
-    kind = validator_for(schema, default=Draft202012Validator)
     try:
+        kind = validator_for(schema, default=Draft202012Validator)
         kind.check_schema(schema)
         error = best_match(kind(schema, registry=Registry()).iter_errors(arguments))
-    except (SchemaError, Unresolvable, RecursionError, re.error):
+    except (SchemaError, Unresolvable, RecursionError, re.error, *_NO_SCHEMA):
         return "its schema cannot be applied"
+    except OverflowError:  # a schema divides by a number of its own
+        return "a number in it is too large"
     if error is None:
-        unknown = sorted(arguments.keys() - schema.get("properties", arguments).keys())
-        open_ = any(name in schema for name in _OPEN)
-        return None if open_ or not unknown else f"there is no argument {', '.join(unknown)}"
+        if "properties" not in schema or any(name in schema for name in _OPEN):
+            return None
+        unknown = sorted(arguments.keys() - schema["properties"].keys())
+        return f"there is no argument {', '.join(unknown)}" if unknown else None
     if error.validator == "type":
         return f"{error.json_path} is not of the type {error.validator_value!r}"
     if error.validator == "required":

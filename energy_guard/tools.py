@@ -30,6 +30,9 @@ UNREAD: Final = "a call, but not JSON at the end of the answer or in tags: it is
 NOT_PORTABLE: Final = "a call, but its JSON is not the same for every reader: it is not carried out"
 """What is wrong with a call that has a key twice, or a value that JSON or UTF-8 does not have."""
 
+NOT_MADE: Final = "the answer is a call that is not carried out"
+"""Why nobody may act on such an answer, however sure the model was of its words."""
+
 _Scoring = Callable[[Span], Score | Unscored]
 """What gives a part of one answer its score."""
 
@@ -69,9 +72,32 @@ def name_of(tool: dict[str, Any]) -> str:
 
 
 def schemas_of(tools: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return the JSON schema of each tool's arguments, by its name."""
-    nothing: dict[str, Any] = {"type": "object", "properties": {}}
-    return {name_of(tool): tool["function"].get("parameters") or nothing for tool in tools}
+    """Return the JSON schema of each tool's arguments, by its name.
+
+    Args:
+        tools: one without `parameters` takes no arguments, one whose schema is empty takes any.
+
+    Raises:
+        InputError: for a schema that is no object of JSON, or that names no dialect as text.
+    """
+    return {name_of(tool): _schema(tool) for tool in tools}
+
+
+def _schema(tool: dict[str, Any]) -> dict[str, Any]:
+    schema = tool["function"].get("parameters")
+    if schema is None:
+        return {"type": "object", "properties": {}}
+    if not isinstance(schema, dict):
+        raise InputError(
+            f"the parameters of the tool {name_of(tool)} are no JSON schema of an object",
+            'Give an object, such as {"type": "object", "properties": {…}}.',
+        )
+    if not isinstance(schema.get("$schema", ""), str):
+        raise InputError(
+            f"the $schema in the parameters of the tool {name_of(tool)} is no text",
+            "Leave it out, or give the address of a dialect.",
+        )
+    return schema or {"type": "object"}
 
 
 def chosen(tools: Sequence[dict[str, Any]], choice: Any) -> list[dict[str, Any]]:
@@ -186,7 +212,30 @@ def read_calls(
         forced: whether the answer has to be a call.
         asked: what the answer is to; some detectors give no score without it.
     """
-    score = partial(scorer.score, trace, asked=asked)
+    return _read(trace, tools, partial(scorer.score, trace, asked=asked), forced)
+
+
+@dataclass(frozen=True)
+class CallsRule:
+    """Says of an answer that calls tools why nobody may act on it.
+
+    tools: see `schemas_of`. forced: whether the answer has to be a call. every: whether one call
+    that cannot be read is enough for that; else a call beside it that can be read is made.
+    """
+
+    tools: Mapping[str, dict[str, Any]]
+    forced: bool = False
+    every: bool = False
+
+    def __call__(self, trace: Trace) -> str | None:
+        """Return why it is no answer, in words that quote nothing; None if it is one."""
+        found = _read(trace, self.tools, lambda _: Unscored("nobody asks"), self.forced)
+        return NOT_MADE if found.unread and (self.every or not found.calls) else None
+
+
+def _read(
+    trace: Trace, tools: Mapping[str, dict[str, Any]], score: _Scoring, forced: bool
+) -> ReadCalls:
     text = trace.text
     # A constraint leaves nothing beside the call; what is not all of one was cut off.
     tagged = [] if forced else tagged_calls(trace)

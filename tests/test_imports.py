@@ -72,7 +72,7 @@ LAYERS = (
     ("release",),
     ("asynchronous", "attempts"),
     ("guard",),
-    ("conversation", "questions"),
+    ("called", "conversation", "questions"),
     ("calibrate",),
     ("evaluate",),
     ("server",),

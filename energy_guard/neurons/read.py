@@ -31,10 +31,26 @@ def read_contributions(
         EngineError: The engine fails, or a contribution is not finite.
 
     """
-    if isinstance(backend, LlamaCpp):
-        return in_llama_cpp.read_contributions(backend, answers)
-    if isinstance(backend, Transformers):
-        return in_transformers.read_contributions(backend, answers)
+    engine = _readable(backend)
+    if isinstance(engine, LlamaCpp):
+        return in_llama_cpp.read_contributions(engine, answers)
+    return in_transformers.read_contributions(engine, answers)
+
+
+def encoded_prompt(backend: Backend, answer: AnswerToRead) -> list[int]:
+    """Return the token ids of the prompt that `read_contributions` puts before an answer.
+
+    Raises:
+        InputError: The backend does not show neurons, or the answer cannot be read.
+
+    """
+    prompt, _ = _readable(backend).encode(answer.request, answer.answer)
+    return prompt
+
+
+def _readable(backend: Backend) -> LlamaCpp | Transformers:
+    if isinstance(backend, LlamaCpp | Transformers):
+        return backend
     raise InputError(
         f"{backend.info.backend} does not show the neurons of its model",
         "Load the model with llama.cpp or transformers.",

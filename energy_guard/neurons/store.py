@@ -1,7 +1,7 @@
 """Contributions on disk, a file for each answer: read once, fitted as often as wanted.
 
-In NumPy's own format without objects. A file says which model and which answer it is of, so that
-contributions are never put to another one.
+In NumPy's own format without objects. A file says which model, which prompt and which answer it is
+of, so that contributions are never put to another one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from energy_guard.backends.base import Backend
 from energy_guard.errors import InputError, LogError
 from energy_guard.files import write_whole
 from energy_guard.neurons.contributions import AnswerToRead, Contributions
-from energy_guard.neurons.read import read_contributions
+from energy_guard.neurons.read import encoded_prompt, read_contributions
 
 
 def stored_contributions(
@@ -46,33 +47,52 @@ def stored_contributions(
 
     """
     model = backend.info.fingerprint
-    found = {name: _stored(folder, name, answer, model) for name, answer in answers.items()}
+    keys = {
+        name: _Key(model, _digest(encoded_prompt(backend, answer)), answer.answer, answer.exact)
+        for name, answer in answers.items()
+    }
+    found = {name: _stored(folder, name, key) for name, key in keys.items()}
     ready = {name: each for name, each in found.items() if each is not None}
     for name in ready:
         on_read(name)
     missing = {name: answer for name, answer in answers.items() if name not in ready}
     reading = read_contributions(backend, list(missing.values())) if missing else iter(())
-    for (name, answer), each in zip(missing.items(), reading, strict=True):
-        _store(folder, name, answer, model, each)
+    for name, each in zip(missing, reading, strict=True):
+        _store(folder, name, keys[name], each)
         ready[name] = each
         on_read(name)
     return {name: ready[name] for name in answers}
+
+
+@dataclass(frozen=True)
+class _Key:
+    """What contributions are of. prompt: a digest of its token ids."""
+
+    model: str
+    prompt: str
+    answer: tuple[int, ...]
+    exact: tuple[int, ...]
+
+
+def _digest(ids: list[int]) -> str:
+    return hashlib.sha256(np.array(ids, np.int64).tobytes()).hexdigest()
 
 
 def _file(folder: Path, name: str) -> Path:
     return folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npz"
 
 
-def _store(folder: Path, name: str, answer: AnswerToRead, model: str, each: Contributions) -> None:
+def _store(folder: Path, name: str, key: _Key, each: Contributions) -> None:
     """Write a file, whole or not at all."""
     path, raw = _file(folder, name), io.BytesIO()
     rest: dict[str, Any] = {} if each.rest is None else {"rest": each.rest}
     np.savez(
         raw,
         exact=each.exact,
-        answer=np.array(answer.answer, np.int64),
-        tokens=np.array(answer.exact, np.int64),
-        model=np.array(model),
+        answer=np.array(key.answer, np.int64),
+        tokens=np.array(key.exact, np.int64),
+        prompt=np.array(key.prompt),
+        model=np.array(key.model),
         **rest,
     )
     try:
@@ -84,19 +104,20 @@ def _store(folder: Path, name: str, answer: AnswerToRead, model: str, each: Cont
         ) from error
 
 
-def _stored(folder: Path, name: str, answer: AnswerToRead, model: str) -> Contributions | None:
-    """What is stored of this very answer by this model."""
+def _stored(folder: Path, name: str, key: _Key) -> Contributions | None:
+    """What is stored of this very answer to this very prompt by this model."""
     path = _file(folder, name)
     if not path.exists():
         return None
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            same = (
-                file["model"].item() == model
-                and file["answer"].tolist() == list(answer.answer)
-                and file["tokens"].tolist() == list(answer.exact)
+            found = _Key(
+                file["model"].item(),
+                file["prompt"].item(),
+                tuple(file["answer"].tolist()),
+                tuple(file["tokens"].tolist()),
             )
-            if not same:
+            if found != key:
                 return None
             rest = np.asarray(file["rest"], np.float32) if "rest" in file else None
             return Contributions(np.asarray(file["exact"], np.float32), rest)

@@ -39,15 +39,17 @@ Consistency = Literal["right", "wrong", "mixed", "refused", "unsure", "not locat
 class SampledQuestion(Config):
     """One question with its first sample, and what all samples came to.
 
-    samples: how many were drawn until that was clear. answer: token ids of the first, without end
-    tokens. exact: the indices of its exact answer's tokens. nll_max, one_pass: scores of the first
-    sample by `nll:max` and by the detector from other models; None if it has none.
+    row: the digest of the row that was sampled, see `Question.digest`. samples: how many were drawn
+    until that was clear. answer: token ids of the first, without end tokens. exact: the indices of
+    its exact answer's tokens. nll_max, one_pass: scores of the first sample by `nll:max` and by the
+    detector from other models; None if it has none.
     """
 
     id: str
     task: str
     question: str
     context: str | None
+    row: str
     outcome: Consistency
     samples: int
     text: str
@@ -62,8 +64,22 @@ class SampledQuestion(Config):
         return self.outcome in ("right", "wrong")
 
     def to_read(self, row: Question) -> AnswerToRead:
-        """Return the first sample for a model to read, put as it was when it was drawn."""
+        """Return the first sample for a model to read, put as it was when it was drawn.
+
+        Raises:
+            InputError: The row is not as it was then.
+
+        """
+        self.check_row(row)
         return AnswerToRead(_request(row, 0), self.answer, self.exact)
+
+    def check_row(self, row: Question) -> None:
+        """Raise InputError if the row is not as it was when it was sampled."""
+        if self.row != row.digest:
+            raise InputError(
+                f"the question {row.id} was edited since it was sampled",
+                "Give the same files, or another --out; an edited question needs another id.",
+            )
 
 
 def sample_questions(
@@ -90,12 +106,16 @@ def sample_questions(
         on_sampled: Called with each question, those that the file holds first.
 
     Raises:
-        InputError: The file was made by another model or with other settings.
+        InputError: The file was made by another model or with other settings, or one of its
+            questions was edited since.
         EngineError: The model fails, or is stopped in the middle of an answer.
 
     """
     file = JsonLines(path)
     done = _begun(file, _made_with(backend, samples))
+    for row in rows:
+        if row.id in done:
+            done[row.id].check_row(row)
     for sampled in done.values():
         on_sampled(sampled)
     with backend.session() as session:
@@ -141,6 +161,7 @@ def _sampled(session: Session, row: Question, samples: int) -> SampledQuestion:
         task=row.task,
         question=row.question,
         context=row.context,
+        row=row.digest,
         outcome=_consistency(outcomes, located),
         samples=len(outcomes),
         text=first.text,

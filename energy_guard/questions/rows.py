@@ -48,6 +48,12 @@ class Question:
         """What the model is to know of it: two rows with the same are the same question."""
         return self.question, self.context, self.choices
 
+    @property
+    def digest(self) -> str:
+        """What all is a digest of that an answer and its grade depend on."""
+        labelled = [*self.asked, self.answers, self.answerable]
+        return hashlib.sha256(json.dumps(labelled).encode()).hexdigest()[:32]
+
 
 _LABEL: Final = 4
 """Words of a choice that is a label."""

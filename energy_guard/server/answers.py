@@ -26,8 +26,6 @@ from energy_guard.trace import Trace
 KEY: Final = "energy_guard"
 """Where the object stands, in a response and in the `logprobs` of each choice."""
 
-_UNREAD: Final = "The model called a function in a form that cannot be read."
-
 _WORST_LAST: Final = ("accept", "warn", "unscored", "abstain")
 
 
@@ -60,21 +58,23 @@ class AnswerChoice:
             scorer: gives every argument of a call its score.
         """
         called = ReadCalls()
-        if wanted.tools and result.shown:
+        if wanted.tools and (result.shown or result.kept.withheld_as_unusable):
             asked = result.kept.asked
             called = read_calls(result.trace, wanted.tools, scorer, wanted.forced, asked)
         told = guard_object(result, wanted.details)
         if wanted.tools and wanted.details != "none":
-            told["tool_calls"] = [call.detail for call in called.calls]
+            told["tool_calls"] = [call.detail for call in called.calls] if result.shown else []
             told["unread_tool_calls"] = [call.error for call in called.unread]
         cut = result.trace.finish_reason not in ("eos", "stop")
         ended = "length" if cut else "stop"
+        if called.unread:
+            return cls(
+                result, None, result.text, (), "length" if cut else "content_filter", (), told
+            )
         if not result.shown:
             # Parsers of structured answers fail of `content_filter` before they see the refusal.
             ended = "stop" if wanted.structured and not wanted.forced else "content_filter"
             return cls(result, None, result.text, (), ended, (), told)
-        if called.unread:
-            return cls(result, None, _UNREAD, (), "length" if cut else "content_filter", (), told)
         if called.calls:
             calls = tuple(
                 {

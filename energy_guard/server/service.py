@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from energy_guard.asynchronous import run
+from energy_guard.called import with_calls
 from energy_guard.errors import EngineError
 from energy_guard.events import Done, Retracted, Text
 from energy_guard.guard import Guard
@@ -26,6 +27,7 @@ from energy_guard.server.responses import Envelope
 from energy_guard.server.settings import ServerSettings
 from energy_guard.server.signals import running_signals
 from energy_guard.server.waiting import QueuePlace, WaitingLine
+from energy_guard.tools import CallsRule
 
 T = TypeVar("T")
 
@@ -116,10 +118,12 @@ class Service:
         began = time.monotonic()
         beginning = wanted.beginning
         if beginning:
-            guard = self.guard
+            guard = self.guard  # an answer with a beginning calls no tools
             result = await run(guard.backend, request, lambda asked: go_on(guard, asked, beginning))
         else:
-            result = await self.guard.aask(request)
+            # OpenAI's form has no place for a call that is not to be made.
+            rule = CallsRule(wanted.tools, wanted.forced, every=True)
+            result = await with_calls(self.guard, rule).aask(request)
         return await self._choice(result, request, wanted, began)
 
     async def _held(

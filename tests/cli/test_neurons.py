@@ -55,6 +55,7 @@ def data(tmp_path: Path) -> Path:
 def engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.EngineOptions, "open", lambda _: model(ORDER))
     monkeypatch.setattr(store, "read_contributions", planted)
+    monkeypatch.setattr(store, "encoded_prompt", lambda _, each: list(str(each).encode()))
     monkeypatch.setattr(fit, "RANDOM_DRAWS", 2)
 
 
@@ -99,6 +100,19 @@ def test_it_goes_on_where_it_was(
     monkeypatch.setattr(module.EngineOptions, "open", lambda _: model(ORDER))
     find([data], samples=2, out=out, resume=True)
     assert (out / "neurons.json").read_text() == before
+
+
+@pytest.mark.parametrize("edit", [{"question": "Who?"}, {"context": "In q1."}, {"answers": ["x"]}])
+def test_it_does_not_go_on_with_a_row_that_was_edited(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edit: dict[str, object]
+) -> None:
+    find([data], samples=2, out=tmp_path / "out")
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    rows[7] |= edit
+    data.write_text("\n".join(map(json.dumps, rows)))
+    monkeypatch.setattr(store, "read_contributions", None)
+    with pytest.raises(InputError, match="the question q7 was edited since it was sampled"):
+        find([data], samples=2, out=tmp_path / "out", resume=True)
 
 
 def test_too_few_consistent_questions_are_told_with_all_counts(

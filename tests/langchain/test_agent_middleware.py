@@ -125,6 +125,19 @@ def test_a_withheld_exchange_is_forgotten_the_next_time(run: Any) -> None:
     assert seen[-1] == ["First?", "Paris", "Third?"]
 
 
+def test_an_exchange_with_a_call_that_nobody_could_make_is_forgotten_too(run: Any) -> None:
+    unreadable = [("I paid Bob.\n", 0.99), ('{"name": "pay", "arguments": {"to": 5}}', 0.99)]
+    asked = model(unreadable, GOOD)
+    guarded_agent = agent(asked, EnergyGuardMiddleware(), tools=[pay], checkpointer=InMemorySaver())
+    thread = {"configurable": {"thread_id": "1"}}
+    first = run(guarded_agent, "Pay.", thread)
+    assert first[-1].content == RULES.abstention_text
+    assert block(first[-1])["shown"] is False
+    again = run(guarded_agent, "Who?", thread)
+    assert [message.text for message in again] == ["Who?", "Paris"]
+    assert paid == []
+
+
 def test_what_is_forgotten_is_the_whole_exchange() -> None:
     withheld = {"energy_guard": {"shown": False}}
     call: Any = {"name": "pay", "args": {}, "id": "a"}

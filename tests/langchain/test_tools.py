@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableLambda
 from langchain_energy_guard import ChatEnergyGuard, guarded
 from langchain_energy_guard.errors import AnswerWithheldError
 
-from energy_guard import Policy
+from energy_guard import Guard, Policy
 from energy_guard.backends import Scripted
 from energy_guard.errors import InputError
-from energy_guard.tools import UNREAD
+from energy_guard.judge import Judge
+from energy_guard.log import TraceLog, read_log
+from energy_guard.result import shows
+from energy_guard.tools import NOT_MADE, UNREAD
 
 SHOWING = Policy(detector="nll:max", warn=5.0, unscored="show")
 
@@ -247,15 +252,90 @@ def test_a_call_that_is_not_carried_out_is_never_accepted(answer: str, details: 
     assert message.invalid_tool_calls and not message.content
 
 
-def test_a_guarded_chain_may_end_with_a_call_that_is_not_carried_out() -> None:
-    bound = ChatEnergyGuard.of(Scripted.saying([(CALL[:-1], 0.9)]), SHOWING).bind_tools([add])
-    assert guarded(bound, SHOWING).invoke("?").invalid_tool_calls
+UNREADABLE = [("I paid Bob 500 euros.\n", 0.9), (CALL.replace("1", '"5"'), 0.9)]
+GOOD = [(CALL, 0.9)]
+AGAIN = SHOWING.model_copy(update={"retries": 1})
+
+
+def test_words_beside_a_call_that_is_not_carried_out_are_withheld_with_it() -> None:
+    message = answered(*(piece for piece, _ in UNREADABLE))
+    block = message.response_metadata["energy_guard"]
+    assert (message.content, block["verdict"], block["shown"]) == ("", "unscored", False)
+    assert (block["score"], block["p_wrong"]) == (None, None)
+    assert len(message.invalid_tool_calls) == 1
+
+
+def test_the_event_of_a_call_that_is_not_carried_out_says_what_the_message_says() -> None:
+    heard: list[dict[str, Any]] = []
+
+    class Listener(BaseCallbackHandler):
+        def on_custom_event(self, name: str, data: Any, **_: Any) -> None:
+            heard.append(data)
+
+    bound = ChatEnergyGuard.of(Scripted.saying(UNREADABLE), SHOWING).bind_tools([add])
+    chain = RunnableLambda(lambda text, config: bound.invoke(text, config))
+    block = chain.invoke("?", {"callbacks": [Listener()]}).response_metadata["energy_guard"]
+    [told] = heard
+    assert (told["move"], told["shown"]) == (block["verdict"], block["shown"])
+    assert told["reason"] == block["reason"] == NOT_MADE
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_call_that_is_not_carried_out_is_tried_again(inside: bool) -> None:
+    bound = ChatEnergyGuard.of(Scripted.saying(UNREADABLE, GOOD), AGAIN).bind_tools([add])
+    message = (guarded(bound, AGAIN) if inside else bound).invoke("?")
+    assert [call["args"] for call in message.tool_calls] == [{"x": 1}]
+    assert message.response_metadata["energy_guard"]["attempts"] == 2
+
+
+def test_a_fallback_of_the_guard_makes_no_answer_of_such_a_call_either() -> None:
+    policy = AGAIN.model_copy(update={"retry": ("fallback",)})
+    fallback = Guard(Scripted.saying(UNREADABLE), SHOWING)
+    model = ChatEnergyGuard.of(Scripted.saying(UNREADABLE), policy, fallback=fallback)
+    message = model.bind_tools([add]).invoke("?")
+    assert (message.content, message.tool_calls) == ("", [])
+    assert message.response_metadata["energy_guard"]["attempts"] == 2
+
+
+def test_a_guarded_chain_abstains_from_a_call_that_is_not_carried_out() -> None:
+    bound = ChatEnergyGuard.of(Scripted.saying(UNREADABLE), SHOWING).bind_tools([add])
+    message = guarded(bound, SHOWING).invoke("?")
+    assert (message.content, message.invalid_tool_calls) == (SHOWING.abstention_text, [])
+    assert message.response_metadata["energy_guard"]["shown"] is False
+
+
+@pytest.mark.parametrize("texts", [True, False])
+def test_the_log_says_what_the_message_says_also_when_it_is_scored_again(
+    tmp_path: Path, texts: bool
+) -> None:
+    log = TraceLog(tmp_path / "log.jsonl", texts=texts)
+    model = ChatEnergyGuard.of(Scripted.saying(UNREADABLE, GOOD), SHOWING, log=log)
+    for shown in (False, True):
+        model.bind_tools([add]).invoke("?")
+        *_, entry = read_log(log.path)
+        assert entry.result["shown"] is shown
+        judge = Judge.assemble(SHOWING)
+        assert shows(judge.final([judge.assess_stored(entry, relocate=False)])) is shown
+
+
+def test_a_risky_call_that_is_not_carried_out_is_withheld_for_its_risk() -> None:
+    risky = [UNREADABLE[0], (UNREADABLE[1][0], WRONG)]
+    strict = SHOWING.model_copy(update={"abstain": 5.0})
+    with pytest.raises(AnswerWithheldError) as caught:
+        ChatEnergyGuard.of(Scripted.saying(risky), strict).bind_tools([add]).invoke("?")
+    assert caught.value.result.verdict == "abstain"
 
 
 @pytest.mark.parametrize("answer", ['{"name": "Oslo"}', "Use add with arguments.", "add(1)"])
 def test_words_about_a_tool_are_an_answer(answer: str) -> None:
     message = answered(answer)
     assert (message.content, message.invalid_tool_calls) == (answer, [])
+
+
+def test_a_tool_whose_schema_is_none_is_refused_when_it_is_bound() -> None:
+    tool = {"type": "function", "function": {"name": "pay", "parameters": True}}
+    with pytest.raises(InputError, match="tool pay"):
+        ChatEnergyGuard.of(Scripted.saying(GOOD)).bind_tools([tool])
 
 
 TAGS = "<tool_call>{}</tool_call>"

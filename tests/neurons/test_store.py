@@ -54,7 +54,7 @@ def test_only_what_is_missing_is_read(backend: Transformers, tmp_path: Path) -> 
     assert list(found) == ["b/../b", "a"]
 
 
-@pytest.mark.parametrize("change", ["answer", "exact", "model"])
+@pytest.mark.parametrize("change", ["answer", "exact", "model", "prompt"])
 def test_contributions_to_something_else_are_read_anew(
     backend: Transformers, tmp_path: Path, change: str
 ) -> None:
@@ -63,6 +63,7 @@ def test_contributions_to_something_else_are_read_anew(
         "answer": AnswerToRead(REQUEST, tuple(b" one mat"), (5, 6)),
         "exact": AnswerToRead(REQUEST, tuple(b" the mat"), (6, 7)),
         "model": ANSWERS["a"],
+        "prompt": AnswerToRead(Request(ids=tuple(b"the dog sat on")), tuple(b" the mat"), (5, 6)),
     }[change]
     if change == "model":
         backend = Transformers(tiny_model(seed=1), byte_tokenizer())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,6 +62,29 @@ def test_the_first_sample_is_kept_with_its_exact_answer_and_scores(tmp_path: Pat
     assert (read.answer, read.exact) == (first.answer, (0,))
     assert read.request.sampling.temperature == 1
     assert (read.request.sampling.top_k, read.request.sampling.top_p) == (50, 0.9)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"question": "Where?"},
+        {"context": "Of q0."},
+        {"choices": ("Oslo", "Rome")},
+        {"answers": ("Rome",)},
+        {"answerable": False},
+    ],
+)
+def test_a_row_that_was_edited_is_neither_gone_on_with_nor_read(
+    tmp_path: Path, edit: dict[str, Any]
+) -> None:
+    path = tmp_path / "samples.jsonl"
+    first = sample(path, scripted())[0]
+    edited = [replace(row, **edit) if row.id == first.id else row for row in ROWS]
+    reason = f"the question {first.id} was edited since it was sampled"
+    with pytest.raises(InputError, match=reason):
+        sample_questions(scripted(8), edited, path=path, of_each=9, samples=3)
+    with pytest.raises(InputError, match=reason):
+        first.to_read(next(row for row in edited if row.id == first.id))
 
 
 def test_it_ends_when_there_are_enough_of_each(tmp_path: Path) -> None:

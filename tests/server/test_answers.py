@@ -199,9 +199,32 @@ def test_a_call_that_no_program_should_make_is_a_refusal(written: str, form: str
 
 def test_a_call_is_not_made_beside_one_that_cannot_be_read() -> None:
     both = '[{"name": "weather", "arguments": {"city": "Paris"}}, {"name": "weather"}]'
-    [choice] = told([(both, 0.99)], policy=LAX, tools=[TOOL]).json()["choices"]
+    response = told([(both, 0.99)], policy=LAX, tools=[TOOL])
+    [choice] = response.json()["choices"]
+    assert "Paris" not in response.text
     assert choice["finish_reason"] == "content_filter"
     assert "tool_calls" not in choice["message"]
+
+
+def test_a_call_that_no_program_should_make_has_one_verdict_everywhere() -> None:
+    said = [("I asked for Paris.\n", 0.99), ('{"name": "wether", "arguments": {}}', 0.99)]
+    with served(Guard(Scripted.saying(said), LAX)) as server:
+        response = server.chat(tools=[TOOL])
+        counted = server.http.get("/metrics").text
+    block = response.json()["energy_guard"]
+    [choice] = response.json()["choices"]
+    assert (block["verdict"], block["shown"], block["score"]) == ("unscored", False, None)
+    assert choice["message"]["refusal"] == block["text"] == LAX.abstention_text
+    assert response.headers["x-energy-guard-verdict"] == "unscored"
+    assert 'energy_guard_verdicts_total{verdict="unscored"} 1.0' in counted
+    assert "I asked for Paris" not in response.text
+
+
+def test_a_call_that_no_program_should_make_is_tried_again() -> None:
+    wrong = [('{"name": "wether", "arguments": {}}', 0.99)]
+    again = LAX.model_copy(update={"retries": 1})
+    [choice] = told(wrong, CALL, policy=again, tools=[TOOL]).json()["choices"]
+    assert choice["finish_reason"] == "tool_calls"
 
 
 def test_arguments_in_a_string_are_the_same_call() -> None:

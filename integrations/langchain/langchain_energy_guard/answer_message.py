@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages import content as blocks
@@ -24,9 +24,6 @@ from langchain_energy_guard.guarded_call import is_guarded
 from langchain_energy_guard.inside_guarded import withheld_error
 from langchain_energy_guard.metadata import KEY, PROVIDER, Carried, response_metadata, usage
 from langchain_energy_guard.tools import ToolCalls, read_calls
-
-_NO_CALL: Final = "the answer is a call that is not carried out: see invalid_tool_calls"
-"""Why such an answer is none, however sure the model was of its words."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +52,17 @@ class AnswerMessage:
         calls = ToolCalls()
         if asked.tools:
             calls = read_calls(result.trace, asked.tools, scorer, asked.forced, result.kept.asked)
+        unusable = result.kept.withheld_as_unusable
         passes = bool(asked.tools and passed_values(result.trace))  # in its reasoning, perhaps
-        structured = asked.structured or bool(calls) or passes
-        if not result.shown and (structured or is_guarded()):
+        # An abstention can stand for a call that nobody could make.
+        structured = asked.structured or ((bool(calls) or passes) and not unusable)
+        if not result.shown and (is_guarded() or (structured and not unusable)):
             raise withheld_error(result, structured)
-        content = result.text
+        # The message says itself what is wrong with its calls.
+        content = "" if unusable else result.text
         if calls and result.shown:
             content = "" if asked.forced else calls.text
         beside = response_metadata(result, calls.details, carried.details)
-        if calls.invalid and not calls.calls and result.shown:
-            beside[KEY] |= {"verdict": "unscored", "shown": False}
-            if carried.details != "none":
-                beside[KEY]["reason"] = _NO_CALL
         if carried.refusal and not result.shown:
             beside[KEY]["refusal"] = _refusal(result, carried)
         return cls(content, calls, beside, usage(result))

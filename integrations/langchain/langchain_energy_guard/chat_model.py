@@ -30,9 +30,10 @@ from energy_guard.arguments import (
     checked,
     not_fitting,
 )
+from energy_guard.called import with_calls
 from energy_guard.errors import InputError
 from energy_guard.log import TraceLog
-from energy_guard.tools import chosen
+from energy_guard.tools import CallsRule, chosen, schemas_of
 from langchain_energy_guard.answer_run import AnswerRun
 from langchain_energy_guard.answer_stream import StreamingMode
 from langchain_energy_guard.cache_key import cache_key
@@ -297,11 +298,13 @@ class ChatEnergyGuard(CountingChatModel):
         """Give the model functions to call.
 
         tool_choice: "any", or the name of one, forces a call, with a grammar; a model whose chat
-        template has no tools is told of them in words. Raises InputError for an unknown name.
+        template has no tools is told of them in words. Raises InputError for an unknown name, and
+        for a tool whose schema is none.
         """
         for name in ("strict", "parallel_tool_calls"):  # grammars are strict; a call at a time
             kwargs.pop(name, None)
         formatted = openai_form(tools)
+        schemas_of(formatted)
         chosen(formatted, tool_choice)
         return self.bind(tools=formatted, tool_choice=tool_choice, **kwargs)
 
@@ -344,6 +347,7 @@ class ChatEnergyGuard(CountingChatModel):
         if is_of_middleware(handlers.metadata):
             asked = replace(asked, structured=True)
             guard = guard.with_judge(judge_for_call(guard.judge, handlers.metadata))
+        guard = with_calls(guard, CallsRule(asked.tools, asked.forced))
         mode = "hold" if hold else self.streaming_mode
         carried = Carried(self.details, self.refusal_block)
         return AnswerRun(guard, asked, handlers, mode=mode, carried=carried, whole=whole)

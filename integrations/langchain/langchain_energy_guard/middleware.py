@@ -102,8 +102,7 @@ class EnergyGuardMiddleware(AgentMiddleware[Any, Any, Any]):
     def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
         """End the agent after an abstention, also one that waits for structured output."""
         last = state["messages"][-1]
-        ends = is_withheld(last) and not getattr(last, "invalid_tool_calls", ())
-        return {"jump_to": "end"} if ends else None
+        return {"jump_to": "end"} if is_withheld(last) else None
 
     def _held(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         """The request, with nobody hearing a model of the user's own before it is judged."""
