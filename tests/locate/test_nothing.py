@@ -158,6 +158,24 @@ def test_code_that_tells_only_what_it_does_has_nothing_to_check(code: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("question", "code"),
+    [
+        ("Write a Python function that greets", 'def greet():\n    return "Hello World"'),
+        ("Write a Python function that sorts names", 'print(sorted(["Bob", "Alice"]))'),
+        ("Write a Python class for a car", 'c = Car("Toyota", "Corolla")'),
+        ("Write a Python script that logs", 'users = {"name": "Alice", "city": "Lyon"}'),
+        ("Write a Java method that counts", "int size() { return this.size; }"),
+        (
+            "Write a Python function that tells if n is even",
+            '"""bool: True if n is even."""\nn = 2',
+        ),
+    ],
+)
+def test_values_that_stand_for_any_others_are_no_facts(question: str, code: str) -> None:
+    assert nothing_to_check(question, f"```\n{code}\n```") == "code"
+
+
+@pytest.mark.parametrize(
     ("question", "answer"),
     [
         ("Who won?", "Which year do you mean?"),
@@ -237,8 +255,8 @@ def test_a_rewording_that_brings_something_is_checked(question: str, answer: str
         ("Translate into Spanish: I do not eat fish.", "No como pescado.", "a translation"),
         ("Translate into German: We have ten dogs.", "Wir haben zehn Hunde.", "a translation"),
         (
-            "Translate into German: My sister lives in a house.",
-            "Meine Schwester wohnt in einem Haus.",
+            "Translate into German: My sister reads a book in the garden.",
+            "Meine Schwester liest ein Buch im Garten.",
             "a translation",
         ),
         ("Correct the grammar: he have seen three dog", "He has seen three dogs.", "rewriting"),
