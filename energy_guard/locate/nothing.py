@@ -295,12 +295,18 @@ _TASTE: Final = rf"""(?x)yes|no|oh|well|honestly|personally|for\ me|to\ me|in\ m
     |je\ (?:le|la|les)\ trouve(?:\ très|\ si)?
      \ (?:apaisante?|douce|doux|belle|beau|agréable|jolie?)s?
     |sí|me\ (?:gustan?|encantan?)(?:\ mucho|\ más)?(?:\ \w+){{0,3}}"""
+_HARMFUL: Final = (
+    r"\b(safe\w*|raw|mushrooms?|poison\w*|medic\w*|drugs?|pills?|bleach|alcohol|bab(y|ies)|cures?"
+    r"|health\w*|treat\w*|vaccin\w*)\b"
+)
 _TASTE_CLAUSE: Final = r"[,;:.!?…¡¿\n]+|\b(?:because|since|but|and|though)\b"
 
 
 def _is_taste(request: str, question: str, answer: str) -> bool:
-    """Likes and dislikes that were asked for, clause by clause, without digits."""
+    """Likes and dislikes that were asked for, clause by clause, without digits or danger."""
     if not re.match(_TASTE_ASKED, request) or re.search(r"\d", answer):
+        return False
+    if re.search(_HARMFUL, f"{request} {answer.lower()}"):
         return False
     clauses = re.split(_TASTE_CLAUSE, answer.lower().replace("’", "'"))
     said = [" ".join(clause.split()) for clause in clauses if clause.strip()]
