@@ -12,6 +12,7 @@ from typing import Final
 from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.sentences import sentence_ranges
 from energy_guard.locate.smalltalk import is_small_talk, plain_clauses
+from energy_guard.locate.turned_round import numbers_in
 
 _TO_USER: Final = Pattern(
     r"(?i)(?<!\w)(?:you|your|yours|shall i|should i|can i|may i|du|dich|dir|deine?[rnms]?|sie"
@@ -25,6 +26,10 @@ _TELLS: Final = Pattern(
       |causée?s?|provoquée?s?|causó|causada?|provocó|provocada?|(?:the|an?)\ \w+\ (?:your?|i)
       |who(?!\ (?:do|did|are|would|should)\ you)|wusstest|wussten|weißt|wissen|nicht|weil|da|dass
       |obwohl|sabías|sabes|sabía|porque|aunque|savais|savez|sais|parce)(?!\w)
+      | (?<!\w)(?:it\ (?:is|was)|(?:can|may|should|shall|could)\ i
+        \ (?:say|tell|assure|inform|confirm|state|add)|would\ you\ (?:say|agree|accept)
+        |darf\ ich\ \w+\ (?:sagen|versichern)|puedo\ (?:decir|asegurar)\w*
+        |puis-je\ (?:vous\ |te\ )?(?:dire|assurer))(?!\w)
       | ,\ (?:the|a|an|der|die|das|ein|eine|el|la|los|un|una|le|les|une|right|oder|verdad|no)(?!\w)
       | 知道 | 难道 | 不是 | 因为 | 导致"""
 )
@@ -209,6 +214,8 @@ def only_asks(question: str, sentence: str) -> bool:
         w for w in words[1:] if w[0].isdigit() or (w[0].isupper() and not _GERMAN.search(sentence))
     ]
     if any(word.casefold() not in known for word in news) or len(words) > _LONGEST:
+        return False
+    if numbers_in(sentence) - numbers_in(question):
         return False
     return _TO_USER.search(sentence) is not None and not _TELLS.search(sentence.replace("’", "'"))
 

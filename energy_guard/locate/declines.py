@@ -243,14 +243,17 @@ def _asks_again(clause: str, asked: str) -> bool:
 
     Words of two of them would make a statement: of "Who won, Ann or Ben?", "who won is Ben".
     """
-    if not _ASKED.match(clause):
+    said = _words(clause)
+    if not _ASKED.match(clause) or (len(said) <= _FEWEST and _WHETHER & set(said)):
         return False
-    words = Counter(stem(w) for w in _words(clause) if w not in _LIGHT | _WHETHER)
+    words = Counter(stem(word) for word in said if word not in _LIGHT | _WHETHER)
     return bool(words) and any(
         words <= Counter(map(stem, _words(part))) for part in _ONE_QUESTION.split(asked)
     )
 
 
 _ONE_QUESTION: Final = Pattern(_CLAUSE.text + r"|(?<!\w)(?:or|oder|ou|o|u)(?!\w)|还是|或者?")
+_FEWEST: Final = 2
+"""Words of what is no question of whether: "if sugar", "si"."""
 _WHETHER: Final = frozenset("whether if ob si".split())
 """Other question words have to stand in the question: "why it is so" says that it is."""

@@ -45,6 +45,7 @@ _WANTS_TO_KNOW: Final = Pattern(
       |wer|wen|wem|was|wann|wo|welche[rsnm]?|warum|wie|nenne?|erkläre?|sag|sage|beschreibe?
       |qui|quand|où|quel(?:le)?s?|pourquoi|comment|combien|nomme[rz]?|explique[rz]?|dis|dites|décris
       |quién|qué|cuándo|dónde|cuál|cómo|cuánt[oa]s?|nombra|explica|di|dime|describe)(?!\w)
+      | (?:the|der|die|das|le|la|l['’]|el)\ ?[\w'’ ]+\ (?:of|von|de|du|des|del)\ [\w'’ ]+\Z
       | 谁|什么|为什么|怎么|哪|说明|解释|列出|告诉)"""
 )
 """How a text begins that is no text to be reworded but a wish to know something."""

@@ -83,7 +83,7 @@ def turned_round(given: str, answer: str) -> bool:
     return (
         bool(_BLANK.search(given))
         or _negations(given) != _negations(answer)
-        or _numbers(given) != _numbers(answer)
+        or numbers_in(given) != numbers_in(answer)
     )
 
 
@@ -133,7 +133,12 @@ def _negations(text: str) -> int:
     return sum(1 for _ in _NEGATION.finditer(text))
 
 
-def _numbers(text: str) -> Counter[str]:
+def numbers_in(text: str) -> Counter[str]:
+    """Return the numbers of a text, in digits or words, but for one.
+
+    >>> numbers_in("Two dogs, 10 cats") == numbers_in("2 Hunde, zehn Katzen")
+    True
+    """
     text = re.sub(r"十分(?![钟之])", " ", text.casefold())  # "very"
     words = re.findall(rf"[{_ZH}]+|[^\W\d_{_ZH}]+|\d+", text)
     return Counter(
