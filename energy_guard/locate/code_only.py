@@ -201,7 +201,8 @@ _OF_CODE: Final = Pattern(
 )
 _BEYOND: Final = Pattern(
     r"(?i)\b(?:which (?:is|are|was|were|has)|because|known|discovered|invented|born|died|founded"
-    r"|famous|capital|history|bekannt|erfunden|geboren|gegründet|conocid[oa]|inventad[oa]|nacid[oa])\b"
+    r"|famous|capital|history|cures?|health\w*|drink\w*|poison\w*|medic\w*|bleach"
+    r"|bekannt|erfunden|geboren|gegründet|conocid[oa]|inventad[oa]|nacid[oa])\b"
 )
 """What a sentence about code does not need, and one about the world may."""
 
