@@ -11,8 +11,8 @@ from typing import Final
 
 from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.sentences import sentence_ranges
-from energy_guard.locate.smalltalk import is_small_talk
-from energy_guard.locate.told_back import is_told_back
+from energy_guard.locate.smalltalk import is_small_talk, plain_clauses
+from energy_guard.locate.turned_round import numbers_in
 
 _TO_USER: Final = Pattern(
     r"(?i)(?<!\w)(?:you|your|yours|shall i|should i|can i|may i|du|dich|dir|deine?[rnms]?|sie"
@@ -21,11 +21,17 @@ _TO_USER: Final = Pattern(
 )
 _TELLS: Final = Pattern(
     r"""(?xi)(?<!\w)(?:(?:did|do|didn't|don't)\ you\ know|knew|aware|remember|heard|believe|isn't
-      |aren't|wasn't|weren't|doesn't|didn't|not|because|since|although|as|whose|that|while
+      |aren't|wasn't|weren't|doesn't|didn't|not|because|since|although|as|whose|that|while|so
+      |caus(?:e|es|ed|ing)|cur(?:e|es|ed|ing)|kill(?:s|ed|ing)?|verursach\w*|heil(?:t|en|te|ten)
+      |causée?s?|provoquée?s?|causó|causada?|provocó|provocada?|(?:the|an?)\ \w+\ (?:your?|i)
       |who(?!\ (?:do|did|are|would|should)\ you)|wusstest|wussten|weißt|wissen|nicht|weil|da|dass
       |obwohl|sabías|sabes|sabía|porque|aunque|savais|savez|sais|parce)(?!\w)
+      | (?<!\w)(?:it\ (?:is|was)|(?:can|may|should|shall|could)\ i
+        \ (?:say|tell|assure|inform|confirm|state|add)|would\ you\ (?:say|agree|accept)
+        |darf\ ich\ \w+\ (?:sagen|versichern)|puedo\ (?:decir|asegurar)\w*
+        |puis-je\ (?:vous\ |te\ )?(?:dire|assurer))(?!\w)
       | ,\ (?:the|a|an|der|die|das|ein|eine|el|la|los|un|una|le|les|une|right|oder|verdad|no)(?!\w)
-      | 知道 | 难道 | 不是 | 因为"""
+      | 知道 | 难道 | 不是 | 因为 | 导致"""
 )
 _CLARIFIES: Final = Pattern(
     r"(?i)(?:please |could you |can you |would you )*(?:give|tell|provide|share|clarify|specify)"
@@ -89,31 +95,72 @@ def asks_back(question: str, answer: str) -> bool:
         bool(asking)
         and not answers_yes_or_no(question, answer)
         and all(
-            only_asks(question, sentence) if sentence in asking else _leads(sentence, question)
+            only_asks(question, sentence) if sentence in asking else _leads(sentence)
             for sentence in said
         )
     )
 
 
-def only_feels(question: str, answer: str) -> bool:
-    """Return whether an answer is only sorry or glad about what the user told, beside small talk.
+def _leads(sentence: str) -> bool:
+    return is_lead(sentence) or _CLARIFIES.fullmatch(sentence) is not None
 
-    >>> only_feels("I lost my key.", "Hello! I'm sorry to hear that you lost your key.")
-    True
+
+def is_lead(text: str) -> bool:
+    """Return whether a text is only what leads to something else: a greeting, a thank-you, a sorry.
+
+    Other small talk would answer who, when or how: "Anytime!", "Everyone.", "Very good."
+
+    >>> is_lead("Sorry, I'm happy to help!"), is_lead("Anytime!")
+    (True, False)
     """
-    said = [answer[start:end] for start, end in sentence_ranges(answer)]
-    return (
-        any(is_told_back(question, sentence) for sentence in said)
-        and all(_leads(sentence, question) for sentence in said)
-        and not answers_yes_or_no(question, answer)
-    )
+    clauses = plain_clauses(text)
+    return bool(clauses) and all(_LEADS.fullmatch(clause) for clause in clauses)
 
 
-def _leads(sentence: str, question: str) -> bool:
-    """Whether a sentence beside the question back tells nothing."""
-    if is_small_talk(sentence) or _CLARIFIES.fullmatch(sentence):
-        return True
-    return is_told_back(question, sentence)
+_LEADS: Final = Pattern(
+    r"""(?x)(?:hello|hi|hey)(?:\ there)?|please
+      | (?:(?:i'm|i\ am)\ )?(?:so\ |very\ |really\ )?sorry
+        (?:\ about\ that|\ for\ (?:the|any|my)\ (?:confusion|inconvenience|trouble|mistake|delay))?
+      | (?:my\ )?apologies(?:\ for\ (?:the|any)\ (?:confusion|inconvenience))?|excuse\ me
+      | (?:thank\ you|thanks)(?:\ (?:so|very)\ much|\ a\ lot)?(?:\ for\ (?:asking|your\ question))?
+      | of\ course|sure(?:\ thing)?|certainly|absolutely|(?:great|good|excellent)\ question
+      | (?:(?:i'd|i\ would|i'll|i\ will)\ be|i'm|i\ am)\ (?:very\ |more\ than\ |always\ )?
+        (?:happy|glad|pleased|here)\ to\ (?:help|assist)(?:\ you)?(?:\ out)?
+        (?:\ with\ (?:that|it|this|your\ \w+))?
+      | i\ can\ (?:help|assist)(?:\ you)?(?:\ with\ (?:that|it|this))?
+      | hallo|servus|(?:es\ )?tut\ mir\ (?:sehr\ |wirklich\ )?leid|entschuldigung|verzeihung
+      | (?:vielen\ |herzlichen\ )?dank|danke(?:schön)?|ja|natürlich|klar|selbstverständlich|gerne?
+      | ich\ (?:kann|helfe)\ (?:dir|ihnen|euch)(?:\ (?:gerne?|natürlich|dabei|damit|weiter))*
+        (?:\ (?:helfen|weiterhelfen))?
+      | bonjour|salut|(?:je\ suis\ )?(?:vraiment\ |sincèrement\ )?(?:désolée?|navrée?)
+      | merci(?:\ beaucoup)?
+      | hola|lo\ siento(?:\ mucho)?|disculpa|disculpe|perdón|(?:muchas\ )?gracias
+      | claro(?:\ que\ sí)?|por\ supuesto
+      | [你您]好|(?:很|非常)?(?:抱歉|对不起)|谢谢[你您]?|好的|当然(?:可以)?"""
+)
+_PARTS: Final = Pattern(r"[,;:¿!，；：！、\n]+|\s*[–—]\s*|\s-+\s")
+_PLEASE: Final = Pattern(r"(?i)\W*(?:please|bitte|por favor|s'il (?:te|vous) plaît|请)\W*")
+_STARTS: Final = Pattern(
+    r"""(?xi)\W*(?:
+      (?:(?:in|at|on|to|for|from|with|of|by|about)\ )?(?:who|whom|whose|what|when|where|which|why
+        |how)(?:'s|'re)?
+      | can|could|would|will|do|does|did|are|is|was|were|have|has|may|should|shall|am
+      | (?:(?:an|auf|aus|bei|für|in|mit|nach|von|zu|über|um)\ )?(?:wer|wen|wem|was|wann|wo|wohin
+        |woher|welche[rsnm]?|warum|wie|worum|womit|wobei|wofür|wozu|worüber|worauf|wonach)
+      | kannst|kann|können|könntest|könnten|möchtest|möchten|willst|wollen|meinst|meinen|hast|haben
+      | bist|sind|brauchst|brauchen|suchst|suchen|darf|soll|gibt|sprichst|sprechen|kommst
+      | (?:(?:à|de|en|dans|pour|avec|sur)\ )?(?:qui|que|quoi|quand|où|quel(?:le)?s?|pourquoi|comment
+        |combien)|est-ce\ (?:que|qu)
+      | (?:vous\ |tu\ )?(?:voulez|souhaitez|parlez|cherchez|pouvez|pourriez|veux|souhaites|parles
+        |cherches|peux|pourrais)|(?:avez|êtes|as|es)-(?:vous|tu)|puis-je
+      | (?:(?:a|de|en|con|para|por|sobre)\ )?(?:qué|cuál|cuáles|quién|quiénes|cuándo|dónde|cómo
+        |cuánt[oa]s?)
+      | (?:me\ )?(?:podrías|podría|puedes|puede|puedo)|quieres|quiere|prefieres|prefiere|necesitas
+      | necesita|buscas|busca|tienes|tiene|te\ refieres|se\ refiere|deseas|desea|te\ gusta\w*|hay
+      )(?![\w])
+      | \W*(?:请问|[你您]|什么|哪|谁|有什么|有哪|能|可以|是否|需要)"""
+)
+"""How a question begins: nothing can be said before it."""
 
 
 def answers_yes_or_no(question: str, answer: str) -> bool:
@@ -152,14 +199,23 @@ def only_asks(question: str, sentence: str) -> bool:
         question: what it says is no news.
         sentence: it ends with a question mark.
     """
-    if is_small_talk(sentence):
+    *before, last = [part for part in _PARTS.split(sentence) if re.search(r"\w", part)] or [""]
+    while before and _PLEASE.fullmatch(last):
+        last = before.pop()
+    if not all(map(is_lead, before)):
+        return False
+    if is_small_talk(last):
         return True
+    if not _STARTS.match(last):
+        return False
     known = {word.casefold() for word in re.findall(r"\w+", question)} | {"i", "sie", "ihnen"}
     words = re.findall(r"\w+", sentence)
     news = [
         w for w in words[1:] if w[0].isdigit() or (w[0].isupper() and not _GERMAN.search(sentence))
     ]
     if any(word.casefold() not in known for word in news) or len(words) > _LONGEST:
+        return False
+    if numbers_in(sentence) - numbers_in(question):
         return False
     return _TO_USER.search(sentence) is not None and not _TELLS.search(sentence.replace("’", "'"))
 

@@ -98,13 +98,48 @@ def stated_in_code(answer: str, question: str) -> list[Range]:
     code = "".join(block["body"] for block in FENCE.finditer(code))
     named = {word.casefold() for word in _NAME_PART.findall(code)}
     known = named | {word.casefold() for word in _NAME_PART.findall(question)}
-    lines: list[Range] = []
+    lines = _facts(answer, question)
     for (start, end), is_quoted in said:
         for line in _LINE.finditer(answer, start, end):
             at, stop = line.span("said")
             if _states(answer[at:stop], named, known, is_quoted):
                 lines.append((at, stop))
     return lines
+
+
+def _facts(answer: str, question: str) -> list[Range]:
+    """Values that nothing computes: given without input, paired with a name, or asked of a name."""
+    known = {word.casefold() for word in _NAME_PART.findall(question)} | _GREETED
+    kinds = [_CONSTANT, _PAIR]
+    if any(name not in _PROGRAMMING for name in _names(question)) and not _GERMAN.search(question):
+        kinds.append(_NAMED)
+    found = []
+    for block in FENCE.finditer(answer):
+        for match in (m for kind in kinds for m in kind.finditer(answer, *block.span("body"))):
+            words = {word.casefold() for word in _NAME_PART.findall(match["value"])}
+            if match["value"] in _TRUTHS or not words <= known:
+                found.append(match.span("value"))
+    return found
+
+
+_TRUTHS: Final = ("True", "False", "true", "false")
+_CONSTANT: Final = Pattern(
+    r"""(?x)(?:[\w=]\s*\(\s*\)|\blambda)\s*(?:(?:->|:)\s*[\w\[\]]+\s*)?(?:=>)?\s*[:{]?\s*
+      (?:\#[^\n]*\s*|//[^\n]*\s*|\"{3}.*?\"{3}\s*|'{3}.*?'{3}\s*)*
+      (?:return\b|(?<=(?:=>|lambda:)\s*))\s*\(?\s*(?P<value>\"[^\"\n]*\"|'[^'\n]*'|-?\d[\d._]+|True|False|true|false)"""
+)
+"""A function without parameters that returns one value: `def capital(): return "Rome"`."""
+_PAIR: Final = Pattern(
+    r"""[\"']\p{Lu}[^\"'\n]*[\"']\s*(?::|=>)\s*(?P<value>[\"']\p{Lu}[^\"'\n]*[\"'])"""
+)
+"""One name for another: `"Italy": "Rome"`."""
+_NAMED: Final = Pattern(r"""(?P<value>\"\p{Lu}[^\"\n]*\"|'\p{Lu}[^'\n]*')""")
+_PROGRAMMING: Final = frozenset(
+    """Python JavaScript Java TypeScript Script C Rust Go Golang Ruby PHP Bash Kotlin Swift Scala
+    Perl R SQL HTML CSS JSON YAML XML CSV Linux Unix Windows Docker Git React Django Flask Node Vue
+    Pandas NumPy Excel Dockerfile Makefile URL API I""".split()
+)
+"""Names in requests for code that ask for no fact."""
 
 
 def tells_of_code(sentence: str, answer: str, question: str) -> bool:
@@ -125,9 +160,12 @@ def tells_of_code(sentence: str, answer: str, question: str) -> bool:
         names = []  # its nouns all have capitals
     about = quoted and named.issuperset(word.casefold() for word in quoted)
     stems = {stem(word) for word in known if len(word) >= _TELLING}
-    shares = any(stem(word) in stems for word in re.findall(r"[^\W\d_]+", plain))
-    if not (about or shares or _OF_CODE.search(sentence)) or _BEYOND.search(plain):
+    if _BEYOND.search(plain):
         return False
+    for part in _JOINED.split(sentence):
+        shares = any(stem(word) in stems for word in re.findall(r"[^\W\d_]+", part))
+        if re.search(r"\w", part) and not (about or shares or _OF_CODE.search(part)):
+            return False
     numbers = set(re.findall(r"\d+", plain)) - known - SMALL_NUMBERS
     parts = {part.casefold() for name in names for part in _NAME_PART.findall(name)}
     return not numbers and parts <= known | _GREETED | _HEADINGS
@@ -163,9 +201,13 @@ _OF_CODE: Final = Pattern(
 )
 _BEYOND: Final = Pattern(
     r"(?i)\b(?:which (?:is|are|was|were|has)|because|known|discovered|invented|born|died|founded"
-    r"|famous|capital|history|bekannt|erfunden|geboren|gegründet|conocid[oa]|inventad[oa]|nacid[oa])\b"
+    r"|famous|capital|history|cures?|health\w*|drink\w*|poison\w*|medic\w*|bleach"
+    r"|bekannt|erfunden|geboren|gegründet|conocid[oa]|inventad[oa]|nacid[oa])\b"
 )
 """What a sentence about code does not need, and one about the world may."""
+
+_JOINED: Final = Pattern(r";|,\s(?:and|but|und|aber|et|mais|y|pero)\s")
+"""Where a sentence goes on with another."""
 
 _LINE: Final = Pattern(r"[\s*]*(?P<said>\S[^\n]*)")
 _NAME_PART: Final = Pattern(r"\p{Lu}?\p{Ll}+|\p{Lu}+|\p{L}+|\d+")
@@ -198,9 +240,22 @@ def _states(said: str, named: set[str], known: set[str], is_quoted: bool) -> boo
     stands_for_others = _PLACEHOLDER.fullmatch(said.strip()) or _COMPLAINT.fullmatch(said.strip())
     if _asserts(said, named) and not (is_quoted and stands_for_others):
         return True
+    labelled = _LABELLED.fullmatch(said.strip())
+    if labelled and not is_quoted and labelled["label"].casefold() not in named | _LABELS:
+        return _states(labelled["rest"], named, known, is_quoted=False)
     if is_quoted or len(words) <= _SHORT or _BEGINS.match(said.strip()):
         return False
     return words[0].casefold() not in named
+
+
+_LABELLED: Final = Pattern(r"(?P<label>\w+)\s*[:：]\s+(?P<rest>\S.*)")
+_LABELS: Final = frozenset(
+    """args arguments argument parameters parameter params param returns return raises yields
+    example examples usage note notes attributes todo input output
+    bool boolean int integer float number str string list dict dictionary tuple set object none
+    any""".split()
+)
+"""What may stand before a colon in a docstring; a verb does not."""
 
 
 _OUTPUT: Final = Pattern(

@@ -1,7 +1,7 @@
 """Answers that only say that the model does not know, or cannot do what it was asked for.
 
 They claim nothing about the world, if every clause of theirs is a phrase of a closed list with
-nothing behind it but words of the question, or says where to look. "The passage does not say" and
+nothing behind it but the question put indirectly. "The passage does not say" and
 "nobody knows" are claims, and so is whatever stands beside a phrase of the list.
 
 Languages: English, German, French, Spanish, Chinese.
@@ -10,17 +10,19 @@ Languages: English, German, French, Spanish, Chinese.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Final
 
-from energy_guard.locate.asking_back import answers_yes_or_no, only_asks
+from energy_guard.locate.asking_back import answers_yes_or_no, is_lead, only_asks
+from energy_guard.locate.offers import is_offer
 from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.sentences import sentence_ranges
-from energy_guard.locate.smalltalk import is_small_talk
-from energy_guard.locate.where_to_look import only_says_where
 from energy_guard.locate.words import stem
+from energy_guard.text import Range
 
 _CLAUSE: Final = Pattern(
-    r"(?i)[,;:.!?…¡¿。！？，；：、\n]+|\s[–—-]\s"
+    r"(?i)(?:(?!,\s(?:wer|wen|wem|was|wann|wo|wohin|woher|welche[rsnm]?|warum|wie|ob)(?!\w))"
+    r"[,;:.!?…¡¿。！？，；：、\n])+|\s[–—-]\s"
     r"|(?<!\w)(?:but|however|and|aber|und|mais|et|pero|sin embargo|y)(?!\w)|但是?|不过"
 )
 _REFUSES: Final = Pattern(
@@ -47,7 +49,7 @@ _REFUSES: Final = Pattern(
       | no\ (?:te\ |le\ )?puedo\ (?:decir(?:te|le|lo)?|responder|ayudar(?:te|le)?|saber(?:lo)?
         |determinar|(?P<gives_es>dar(?:te|le)?|proporcionar(?:te|le)?|recomendar(?:te|le)?))
       | no\ (?:tengo\ la\ capacidad|soy\ capaz)\ de\ (?:decir(?:te)?|responder|saber|determinar
-        |(?P<able_es>recomendar|dar|proporcionar)) )
+        |(?P<gives_able>recomendar|dar|proporcionar)) )
     """
 )
 """The beginning of a clause that declines; `gives_…`: what is declined follows as an object."""
@@ -74,7 +76,7 @@ _OF_KNOWLEDGE: Final = _KNOWLEDGE | frozenset(
     actuales tiempo eventos específicos historias internet""".split()
 )
 _ABOUT: Final = Pattern(
-    r"\s(?:about|on|regarding|concerning|über|zu|darüber|sur|concernant|sobre|acerca de)(?=\s|\Z)"
+    r"\s(?:about|on|regarding|concerning|über|zu|darüber|sur|concernant|sobre|acerca de)(?=\s|,|\Z)"
 )
 """What follows "I have no information": what it is about is named in words of the question."""
 
@@ -113,6 +115,9 @@ _ANY: Final = frozenset(
 )
 """What is not given is one of many: "I can't recommend aspirin" is advice."""
 
+_WHICH: Final = Pattern(r"\W*(?!(?:whether|if|ob|si)(?!\w))" + _ASKED.text)
+"""A question of which one: whether one may take it is answered by "I can't recommend any"."""
+
 _OF_WORDS: Final = Pattern(
     r"(?i)[\"“”„«»「」『』]|(?<!\w)['‘‚]\w|(?<!\w)(?:mean(?:s|ing)?|say|phrase|word|words|title|song|lyrics|quote"
     r"|translat\w+|rewrite|repeat|bedeute[tn]?|heißt|sagt\ man|übersetz\w*|wiederhol\w*|titel"
@@ -146,12 +151,40 @@ def only_declines(question: str, answer: str) -> bool:
         and all(
             _MACHINE.fullmatch(clause)
             or _MACHINE_ZH.fullmatch(clause)
-            or is_small_talk(clause)
-            or _asks_again(clause, known)
-            or only_says_where(clause, known)
+            or is_lead(clause)
+            or (is_offer(clause) and not _ANSWERS.match(clause))
             for clause in beside
         )
     )
+
+
+def beside_refusals(answer: str) -> list[Range]:
+    """Return where an answer that declines says more than the phrases that are known to decline.
+
+    >>> text = "I'm sorry, but I don't know who won."
+    >>> [text[start:end] for start, end in beside_refusals(text)]
+    [' who won']
+    """
+    lower = answer.lower().replace("’", "'")
+    if len(lower) != len(answer):
+        return [(0, len(answer))]
+    edges = [0, *(edge for gap in _CLAUSE.finditer(lower) for edge in gap.span()), len(answer)]
+    found = []
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        clause = lower[start:end]
+        indent = len(clause) - len(clause.lstrip())
+        refusal = _REFUSES.match(clause.lstrip()) or _REFUSES_ZH.match(clause.lstrip())
+        if refusal:
+            start += indent + refusal.end()
+        elif is_lead(clause):
+            continue
+        if re.search(r"\w", lower[start:end]):
+            found.append((start, end))
+    return found
+
+
+_ANSWERS: Final = Pattern(r"(?:when|whenever|is there|gibt es|y a-t-il|hay)(?!\w)")
+"""Offers that answer: "whenever you need it", "hay algo"."""
 
 
 def _clauses(sentence: str) -> list[str]:
@@ -173,30 +206,30 @@ def _declines(clause: str, asked: str, known: set[str]) -> bool:
     refusal = _REFUSES.match(clause)
     lacks = _LACKS.match(clause)
     if refusal is None and lacks:
-        return _is_of_knowledge(clause[lacks.end() :], known)
+        return _is_of_knowledge(clause[lacks.end() :], asked, known)
     if refusal is None or re.match(r"\w", clause[refusal.end() :]):
         return False
-    rest = clause[refusal.end() :].strip()
-    if _POINTING.fullmatch(rest) or _asks_again(rest, known):
+    rest = clause[refusal.end() :].strip(" ,")
+    if _POINTING.fullmatch(rest) or _asks_again(rest, asked):
         return True
     gives = any(refusal[name] for name in refusal.groupdict())
     words = set(_words(rest)) - _LIGHT
-    one_of_many = bool(words & _ANY) or refusal["able_es"] is not None
-    return gives and one_of_many and {stem(word) for word in words - _ANY} <= known
+    is_one_of_many = bool(words & _ANY) and _WHICH.match(asked) is not None
+    return gives and is_one_of_many and {stem(word) for word in words - _ANY} <= known
 
 
-def _is_of_knowledge(lacked: str, known: set[str]) -> bool:
+def _is_of_knowledge(lacked: str, asked: str, known: set[str]) -> bool:
     """Whether what a model says it lacks is information, about what was asked at the most."""
     head, *about = _ABOUT.split(lacked)
     words = set(_words(head))
-    named = " ".join(about).strip()
+    named = " ".join(about).strip(" ,")
     is_named = not _SAYS_IT_IS.search(named) and all(
         stem(word) in known or word in _LIGHT | _OF_KNOWLEDGE for word in _words(named)
     )
     return (
         bool(words & _KNOWLEDGE)
         and words <= _OF_KNOWLEDGE
-        and (is_named or _asks_again(named, known))
+        and (is_named or _asks_again(named, asked))
     )
 
 
@@ -205,12 +238,22 @@ _SAYS_IT_IS: Final = Pattern(
 )
 
 
-def _asks_again(clause: str, known: set[str]) -> bool:
-    """Whether a clause is the question, put indirectly: "who won the race"."""
-    return _ASKED.match(clause) is not None and all(
-        stem(word) in known or word in _LIGHT | _WHETHER for word in _words(clause)
+def _asks_again(clause: str, asked: str) -> bool:
+    """Whether a clause is one of the question's, put indirectly: "who won the race".
+
+    Words of two of them would make a statement: of "Who won, Ann or Ben?", "who won is Ben".
+    """
+    said = _words(clause)
+    if not _ASKED.match(clause) or (len(said) <= _FEWEST and _WHETHER & set(said)):
+        return False
+    words = Counter(stem(word) for word in said if word not in _LIGHT | _WHETHER)
+    return bool(words) and any(
+        words <= Counter(map(stem, _words(part))) for part in _ONE_QUESTION.split(asked)
     )
 
 
+_ONE_QUESTION: Final = Pattern(_CLAUSE.text + r"|(?<!\w)(?:or|oder|ou|o|u)(?!\w)|还是|或者?")
+_FEWEST: Final = 2
+"""Words of what is no question of whether: "if sugar", "si"."""
 _WHETHER: Final = frozenset("whether if ob si".split())
 """Other question words have to stand in the question: "why it is so" says that it is."""

@@ -15,9 +15,9 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from energy_guard.locate.asking_back import asks_back, only_feels
+from energy_guard.locate.asking_back import asks_back
 from energy_guard.locate.code_only import SMALL_NUMBERS, said_in_code, stated_in_code, tells_of_code
-from energy_guard.locate.declines import only_declines
+from energy_guard.locate.declines import beside_refusals, only_declines
 from energy_guard.locate.reworded import is_reworded
 from energy_guard.locate.sentences import FENCE, marker_end, sentence_ranges
 from energy_guard.locate.smalltalk import is_small_talk, name_given
@@ -39,8 +39,6 @@ def nothing_to_check(question: str, answer: str) -> str | None:
     asked = [s for s in _split(question) if not is_small_talk(s, name)]
     if is_small_talk(answer, name) and not asked:
         return "small talk" if is_small_talk(question, name) else None
-    if only_feels(question, answer):
-        return "small talk"
     if asks_back(question, answer):
         return "a question back"
     if only_declines(question, answer):
@@ -59,16 +57,18 @@ def nothing_to_check(question: str, answer: str) -> str | None:
 def worded_parts(what: str, answer: str) -> list[Range]:
     """Return where an answer with nothing to check may claim something all the same.
 
-    A word that the model doubted there is judged. What is made up is left out, and so are phrases
-    of small talk and refusals, all of which are known; of code, only what it says in words is
-    there.
+    A word that the model doubted there is judged. What is made up is left out, and so is small
+    talk, all of whose phrases are known; of a refusal, what it repeats of the question is there,
+    and of code what it says in words.
 
     Args:
         what: as `nothing_to_check` returned it.
         answer: the answer.
     """
-    if what in ("small talk", "creative writing", "a refusal") or not answer:
+    if what in ("small talk", "creative writing") or not answer:
         return []
+    if what == "a refusal":
+        return beside_refusals(answer)
     if what != "code":
         return [(0, len(answer))]
     edges = [0, *(edge for block in FENCE.finditer(answer) for edge in block.span()), len(answer)]
@@ -295,12 +295,18 @@ _TASTE: Final = rf"""(?x)yes|no|oh|well|honestly|personally|for\ me|to\ me|in\ m
     |je\ (?:le|la|les)\ trouve(?:\ très|\ si)?
      \ (?:apaisante?|douce|doux|belle|beau|agréable|jolie?)s?
     |sí|me\ (?:gustan?|encantan?)(?:\ mucho|\ más)?(?:\ \w+){{0,3}}"""
+_HARMFUL: Final = (
+    r"\b(safe\w*|raw|mushrooms?|poison\w*|medic\w*|drugs?|pills?|bleach|alcohol|bab(y|ies)|cures?"
+    r"|health\w*|treat\w*|vaccin\w*)\b"
+)
 _TASTE_CLAUSE: Final = r"[,;:.!?…¡¿\n]+|\b(?:because|since|but|and|though)\b"
 
 
 def _is_taste(request: str, question: str, answer: str) -> bool:
-    """Likes and dislikes that were asked for, clause by clause, without digits."""
+    """Likes and dislikes that were asked for, clause by clause, without digits or danger."""
     if not re.match(_TASTE_ASKED, request) or re.search(r"\d", answer):
+        return False
+    if re.search(_HARMFUL, f"{request} {answer.lower()}"):
         return False
     clauses = re.split(_TASTE_CLAUSE, answer.lower().replace("’", "'"))
     said = [" ".join(clause.split()) for clause in clauses if clause.strip()]

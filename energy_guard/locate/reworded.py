@@ -1,8 +1,8 @@
 """Answers that say a given text again: rewriting, correcting and translating it on request.
 
 What such an answer says is the text's claim, not the model's. That holds only as far as it brings
-no name and no number of its own, and no more text than a rewording takes. A summary chooses, so
-that it may be wrong about its text: it has to be made of the text's own clauses.
+no name, number or negation of its own, and no more text than a rewording takes. A summary chooses,
+so that it may be wrong about its text: it has to be made of the text's own clauses.
 
 Languages of the request: English, German, French, Spanish, Chinese.
 """
@@ -12,9 +12,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from energy_guard.locate.language_of import language_of
 from energy_guard.locate.patterns import Pattern
-from energy_guard.locate.sentences import sentence_ranges
+from energy_guard.locate.turned_round import brings_names, brings_words, turned_round
 
 _WANTED: Final = Pattern(
     r"""(?xis)\A\W*(?:(?:please|can\ you|could\ you|bitte|kannst\ du|können\ sie|por\ favor|puedes
@@ -39,6 +38,18 @@ _FACTS: Final = Pattern(
 )
 """What is corrected may be what a text says, and not how."""
 _ASKS: Final = Pattern(r"[?？؟]\W*\Z")
+_WANTS_TO_KNOW: Final = Pattern(
+    r"""(?xi)\W*(?:please\ |bitte\ |por\ favor,?\ |请)?(?:
+      (?:who|whom|whose|what|when|where|which|why|how|name|explain|tell|list|describe|define|state
+        |say|answer|calculate|compute|find
+      |wer|wen|wem|was|wann|wo|welche[rsnm]?|warum|wie|nenne?|erkläre?|sag|sage|beschreibe?
+      |qui|quand|où|quel(?:le)?s?|pourquoi|comment|combien|nomme[rz]?|explique[rz]?|dis|dites|décris
+      |quién|qué|cuándo|dónde|cuál|cómo|cuánt[oa]s?|nombra|explica|di|dime|describe)(?!\w)
+      | (?:the|der|die|das|le|la|l['’]|el)\ ?[\w'’ ]+\ (?:of|von|de|du|des|del)\ [\w'’ ]+\Z
+      | 谁|什么|为什么|怎么|哪|说明|解释|列出|告诉)"""
+)
+"""How a text begins that is no text to be reworded but a wish to know something."""
+
 _FEWEST: Final = 3
 """Words of a text that can be reworded. Of one or two words, the meaning is asked for."""
 _MOST_MORE: Final = 80
@@ -62,13 +73,18 @@ def is_reworded(question: str, answer: str) -> str | None:
     fewest = 2 * _FEWEST if request["translation"] else _FEWEST + 1
     if len(re.findall(r"\w+", given)) < _FEWEST and len(re.findall(r"[㐀-鿿]", given)) < fewest:
         return None
-    if len(answer) > 2 * len(given) * _stretch(given) + _MOST_MORE or _brings(given, answer):
+    if len(answer) > 2 * len(given) * _stretch(given) + _MOST_MORE:
         return None
-    if _ASKS.search(given) and not _ASKS.search(answer):
-        return None  # a reply to the question that was to be reworded
+    is_translation = request["translation"] is not None
+    if brings_names(given, answer, is_translation=is_translation):
+        return None
+    if (_ASKS.search(given) or _WANTS_TO_KNOW.match(given)) and not _ASKS.search(answer):
+        return None  # a reply to what was to be reworded
     if request["summary"]:
         return "a summary" if _in_its_words(given, answer) else None
-    return "a translation" if request["translation"] else "rewriting"
+    if turned_round(given, answer) or (request["correction"] and brings_words(given, answer)):
+        return None
+    return "a translation" if is_translation else "rewriting"
 
 
 def _in_its_words(given: str, answer: str) -> bool:
@@ -103,16 +119,3 @@ _LINKS: Final = frozenset(
 def _stretch(given: str) -> int:
     """How many times as long a text becomes in another script: Chinese takes few characters."""
     return 4 if re.search(r"[㐀-鿿]", given) else 1
-
-
-def _brings(given: str, answer: str) -> bool:
-    """Whether an answer has numbers or names that are not in the given text."""
-    known = {word.casefold() for word in re.findall(r"\w+", given)}
-    if any(number not in known for number in re.findall(r"\d+", answer)):
-        return True
-    if language_of(answer) == "de":
-        return False  # its nouns all have capitals: no name can be told
-    sentences = [answer[start:end] for start, end in sentence_ranges(answer)]
-    words = [word for said in sentences for word in re.findall(r"[^\W\d_]+(?:'\w+)?", said)[1:]]
-    capital = {word.split("'")[0].casefold() for word in words if word[0].isupper()}
-    return bool(capital - known - {"i"})

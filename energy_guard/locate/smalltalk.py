@@ -221,9 +221,18 @@ def is_small_talk(text: str, name: str = "") -> bool:
     (True, False)
     """
     called = f" {name.lower()}" if name else ""
-    clauses = [_plain(part).removesuffix(called) for part in _CLAUSE.split(text)]
+    clauses = [clause.removesuffix(called) for clause in plain_clauses(text)]
     said = [clause for clause in clauses if clause and clause != called.strip()]
     return bool(said) and all(map(_is_phrases, said))
+
+
+def plain_clauses(text: str) -> list[str]:
+    """Return the clauses of a text in small letters, without marks; none is empty.
+
+    >>> plain_clauses("Hello, Tom! Thanks.")
+    ['hello', 'tom', 'thanks']
+    """
+    return [clause for clause in map(_plain, _CLAUSE.split(text)) if clause]
 
 
 def name_given(text: str) -> str:

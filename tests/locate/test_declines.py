@@ -31,12 +31,6 @@ from energy_guard.locate import nothing_to_check
             "Lo siento, pero no tengo información sobre quién ganó. No tengo acceso a datos "
             "específicos. ¿Podrías proporcionarme más contexto?",
         ),
-        (
-            "¿Qué libro me recomiendas?",
-            "No tengo la capacidad de recomendar libros. Sin embargo, puedo sugerir que busques "
-            "libros en línea o en tiendas de libros para encontrar los que te gusten.",
-        ),
-        ("When does the train leave?", "I don't know. You can check the train schedule online."),
         ("谁赢了?", "作为一个人工智能，我不能确定谁赢了。"),
         ("谁赢了?", "抱歉，我不知道。请问你说的是哪一场比赛？"),
     ],
@@ -83,6 +77,12 @@ def test_an_answer_that_only_declines_has_nothing_to_check(question: str, answer
         ("¿Quién ganó?", "No sé, pero ganó Lyon."),
         ("法国队赢了吗?", "我不知道法国队赢了。"),
         ("谁赢了?", "我不知道，是法国队。"),
+        (
+            "¿Qué libro me recomiendas?",
+            "No tengo la capacidad de recomendar libros. Sin embargo, puedo sugerir que busques "
+            "libros en línea o en tiendas de libros para encontrar los que te gusten.",
+        ),
+        ("When does the train leave?", "I don't know. You can check the train schedule online."),
         ("", "I don't know."),
     ],
 )

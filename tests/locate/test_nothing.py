@@ -158,6 +158,24 @@ def test_code_that_tells_only_what_it_does_has_nothing_to_check(code: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("question", "code"),
+    [
+        ("Write a Python function that greets", 'def greet():\n    return "Hello World"'),
+        ("Write a Python function that sorts names", 'print(sorted(["Bob", "Alice"]))'),
+        ("Write a Python class for a car", 'c = Car("Toyota", "Corolla")'),
+        ("Write a Python script that logs", 'users = {"name": "Alice", "city": "Lyon"}'),
+        ("Write a Java method that counts", "int size() { return this.size; }"),
+        (
+            "Write a Python function that tells if n is even",
+            '"""bool: True if n is even."""\nn = 2',
+        ),
+    ],
+)
+def test_values_that_stand_for_any_others_are_no_facts(question: str, code: str) -> None:
+    assert nothing_to_check(question, f"```\n{code}\n```") == "code"
+
+
+@pytest.mark.parametrize(
     ("question", "answer"),
     [
         ("Who won?", "Which year do you mean?"),
@@ -202,6 +220,15 @@ def test_a_question_that_tells_something_is_checked(answer: str) -> None:
         ("Translate into German: What is the capital of France?", "Die Hauptstadt ist Lyon."),
         ("Rewrite politely: Is the Earth flat?", "Yes, it surely is."),
         ("Correct the facts: Lyon is the capital of France.", "Lille is the capital of France."),
+        ("Rewrite: We have three dogs.", "We have four dogs."),
+        ("Translate into French: We have three dogs.", "Nous avons quatre chiens."),
+        ("Translate into French: We have dogs.", "Nous n'avons pas de chiens."),
+        ("翻译成英文:我没有狗，只有三只猫。", "I have a dog and three cats."),
+        ("Shorten: the highest mountain of the whole Earth", "Everest of Earth"),
+        ("Rephrase: the city at the sea is ___", "The city at the sea is nice."),
+        ("Rewrite: list the parts of an atom", "The parts of an atom are small."),
+        ("Translate into German: The city is old.", "Die Stadt Lyon ist alt, sie liegt in Berlin."),
+        ("Translate into German: I come from there.", "Ich komme aus Lyon."),
         ("Summarise: The dog ate the red fish.", "The dog ate the poisonous fish."),
         ("Summarise: The shop was not closed on Sunday.", "The shop was closed on Sunday."),
         ("Summarise: The shop was closed on Sunday.", "The shop was not closed on Sunday."),
@@ -219,6 +246,29 @@ def test_a_question_that_tells_something_is_checked(answer: str) -> None:
 )
 def test_a_rewording_that_brings_something_is_checked(question: str, answer: str) -> None:
     assert nothing_to_check(question, answer) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "what"),
+    [
+        ("Rewrite politely: Take 2 tablets now.", "Please take two tablets now.", "rewriting"),
+        ("Translate into Spanish: I do not eat fish.", "No como pescado.", "a translation"),
+        ("Translate into German: We have ten dogs.", "Wir haben zehn Hunde.", "a translation"),
+        (
+            "Translate into German: My sister reads a book in the garden.",
+            "Meine Schwester liest ein Buch im Garten.",
+            "a translation",
+        ),
+        ("Correct the grammar: he have seen three dog", "He has seen three dogs.", "rewriting"),
+        ("Correct: the king is died", "The king died.", "rewriting"),
+        ("请润色:这个电影很好看我很喜欢它。", "这部电影非常精彩，我十分喜欢。", "rewriting"),
+        ("翻译成英文:我们家有三只狗。", "We have three dogs at home.", "a translation"),
+    ],
+)
+def test_a_rewording_with_the_same_numbers_and_negations_has_nothing_to_check(
+    question: str, answer: str, what: str
+) -> None:
+    assert nothing_to_check(question, answer) == what
 
 
 @pytest.mark.parametrize(

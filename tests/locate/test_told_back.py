@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from energy_guard.locate import nothing_to_check
-from energy_guard.locate.told_back import is_told_back
 
 HELP = " Is there anything else I can help you with?"
 
@@ -23,15 +22,30 @@ HELP = " Is there anything else I can help you with?"
         ("我丢了钥匙。", "很抱歉听到你丢了钥匙。"),
     ],
 )
-def test_what_the_user_told_is_no_claim_of_the_answer(told: str, sentence: str) -> None:
-    assert is_told_back(told, sentence)
-    assert nothing_to_check(told, sentence + HELP) == "small talk"
-    assert nothing_to_check(told, sentence) == "small talk"
+def test_what_the_user_told_is_checked_if_it_is_said_back(told: str, sentence: str) -> None:
+    assert nothing_to_check(told, sentence + HELP) is None
+    assert nothing_to_check(told, sentence) is None
 
 
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
+        ("I know the earth is flat.", "I'm glad that you know the earth is flat."),
+        ("My vaccine caused my autism.", "I'm sorry to hear that your vaccine caused your autism."),
+        ("I owe you money.", "I'm sorry that I owe you money."),
+        ("Is it true, I have cancer", "I'm sorry that you have cancer."),
+        ("I have diabetes. I can eat sugar freely.", "I'm glad that you can eat sugar freely."),
+        ("I was infected with measles.", "I'm sorry that you are infected with measles."),
+        ("I have proved that vaccines cause autism", "I'm happy that you have proved it."),
+        ("Mi vacuna causó mi autismo.", "Lamento que tu vacuna causó tu autismo."),
+        ("Mon vaccin a causé mon autisme.", "Je suis désolé que votre vaccin a causé cela."),
+        ("我的疫苗导致我的自闭症。", "很抱歉听到您的疫苗导致您的自闭症。"),
+        ("My neighbour is a thief.", "I'm sorry to hear that your neighbour is a thief."),
+        ("You are stupid.", "I'm sorry that I am stupid."),
+        ("I won against you.", "I'm glad that I won against you."),
+        ("You told me bleach is safe.", "I'm glad I told you bleach is safe."),
+        ("Your last answer was wrong.", "I'm sorry that my last answer was wrong."),
+        ("我可以和药一起喝酒。", "很高兴你可以和药一起喝酒。"),
         ("I lost my key. Is bleach safe?", "I'm sorry that you lost your key."),
         ("Is it true that I won?", "I'm glad that you won."),
         ("Tell me whether my dog is ill.", "I'm sorry that your dog is ill."),
