@@ -299,6 +299,21 @@ def test_the_terminal_says_it_in_words(demo: LlamaCpp) -> None:
 
 
 @pytest.mark.parametrize(
+    ("gain", "times"), [(-0.5621, "0.57"), (0.0, "1"), (5.6, "270"), (99.0, "485,165,195")]
+)
+def test_how_much_likelier_is_said_in_plain_digits(gain: float, times: str) -> None:
+    from energy_guard.report.terminal import support_lines
+
+    lines = support_lines({"support": {"gain": gain, "elsewhere": []}})
+    assert lines == [
+        f"support by the passages: each token of the answer is {times} times as likely"
+    ]
+    unmeasured = support_lines({"support": {"gain": None, "elsewhere": ["1987"]}})
+    assert unmeasured == ["support by the passages: not measured", "in no passage: 1987"]
+    assert support_lines({"support": None}) == []
+
+
+@pytest.mark.parametrize(
     ("text", "elsewhere"),
     [
         ("Jonas Reed", ()),

@@ -43,6 +43,9 @@ COLUMNS: Final = (
 
 _MAX_ROWS: Final = 8
 
+_MOST_GAIN: Final = 20.0
+"""Nats beyond which it makes no difference to a reader how much likelier an answer is."""
+
 
 def result_view(result: Mapping[str, Any]) -> RenderableType:
     """Everything about one result: answer, span, signals, verdict."""
@@ -90,8 +93,9 @@ def support_lines(result: Mapping[str, Any]) -> list[str]:
     if support["gain"] is None:
         lines = ["support by the passages: not measured"]
     else:
-        times = f"{math.exp(min(support['gain'], 20.0)):.2g}"
-        lines = [f"support by the passages: each token of the answer is {times} times as likely"]
+        times = math.exp(min(support["gain"], _MOST_GAIN))
+        told = f"{times:.2g}" if times < 10 else f"{times:,.0f}"
+        lines = [f"support by the passages: each token of the answer is {told} times as likely"]
     if support["elsewhere"]:
         lines.append(f"in no passage: {', '.join(support['elsewhere'])}")
     return lines
