@@ -26,7 +26,7 @@ def test_the_parameters_that_callers_name() -> None:
         return set(inspect.signature(function).parameters)
 
     rules = {"model", "policy", "detector", "locator", "profile"}
-    assert parameters(ChatEnergyGuard.of) == {*rules, "fallback", "log", "settings"}
+    assert parameters(ChatEnergyGuard.of) == {*rules, "fallback", "log", "support", "settings"}
     assert parameters(EnergyGuardCallbackHandler) == {*rules, "raise_error", "wait_s", "details"}
     assert parameters(guarded) == {
         *(*rules, "runnable", "fallback", "more", "abstention", "details"),
