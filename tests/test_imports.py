@@ -51,7 +51,7 @@ LAYERS = (
     ("data", "errors", "json_text"),
     ("arguments", "config", "energy", "extras", "files", "likeliest", "possible", "text"),
     ("tool_schema",),
-    ("reasoning",),
+    ("array_files", "reasoning"),
     ("estimates",),
     ("trace",),
     ("request",),

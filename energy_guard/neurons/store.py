@@ -7,8 +7,6 @@ of, so that contributions are never put to another one.
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from energy_guard.array_files import array_file, reading_arrays, write_arrays
 from energy_guard.backends.base import Backend
-from energy_guard.errors import InputError, LogError
-from energy_guard.files import write_whole
 from energy_guard.neurons.contributions import AnswerToRead, Contributions
 from energy_guard.neurons.read import encoded_prompt, read_contributions
 
@@ -78,16 +75,10 @@ def _digest(ids: list[int]) -> str:
     return hashlib.sha256(np.array(ids, np.int64).tobytes()).hexdigest()
 
 
-def _file(folder: Path, name: str) -> Path:
-    return folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npz"
-
-
 def _store(folder: Path, name: str, key: _Key, each: Contributions) -> None:
-    """Write a file, whole or not at all."""
-    path, raw = _file(folder, name), io.BytesIO()
     rest: dict[str, Any] = {} if each.rest is None else {"rest": each.rest}
-    np.savez(
-        raw,
+    write_arrays(
+        array_file(folder, name),
         exact=each.exact,
         answer=np.array(key.answer, np.int64),
         tokens=np.array(key.exact, np.int64),
@@ -95,33 +86,22 @@ def _store(folder: Path, name: str, key: _Key, each: Contributions) -> None:
         model=np.array(key.model),
         **rest,
     )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, raw.getvalue())
-    except OSError as error:
-        raise LogError(
-            f"cannot write to {path}: {error.strerror}", "Make room; --resume goes on from here."
-        ) from error
 
 
 def _stored(folder: Path, name: str, key: _Key) -> Contributions | None:
     """What is stored of this very answer to this very prompt by this model."""
-    path = _file(folder, name)
+    path = array_file(folder, name)
     if not path.exists():
         return None
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            found = _Key(
-                file["model"].item(),
-                file["prompt"].item(),
-                tuple(file["answer"].tolist()),
-                tuple(file["tokens"].tolist()),
-            )
-            if found != key:
-                return None
-            rest = np.asarray(file["rest"], np.float32) if "rest" in file else None
-            return Contributions(np.asarray(file["exact"], np.float32), rest)
-    except (EOFError, KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} holds no contributions", "Delete it; --resume reads them again."
-        ) from error
+    hint = "Delete it; --resume reads them again."
+    with reading_arrays(path, "contributions", hint) as file:
+        found = _Key(
+            file["model"].item(),
+            file["prompt"].item(),
+            tuple(file["answer"].tolist()),
+            tuple(file["tokens"].tolist()),
+        )
+        if found != key:
+            return None
+        rest = np.asarray(file["rest"], np.float32) if "rest" in file else None
+        return Contributions(np.asarray(file["exact"], np.float32), rest)

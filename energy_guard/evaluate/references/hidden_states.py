@@ -6,19 +6,16 @@ answer it is of, so that states are never put to another one.
 
 from __future__ import annotations
 
-import hashlib
-import io
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from energy_guard.array_files import array_file, reading_arrays, write_arrays
 from energy_guard.backends import Backend
 from energy_guard.backends.base import HiddenStates, ShowsStates
-from energy_guard.errors import InputError, LogError
-from energy_guard.files import write_whole
+from energy_guard.errors import InputError
 from energy_guard.questions.answered import Answered
 from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import WORDINGS, Wordings, kind_of, request_of
@@ -72,46 +69,28 @@ def with_states(answers: Sequence[Answered], folder: Path, *, model: str) -> lis
     return [replace(a, stored_states=_stored(folder, a, model)) for a in answers]
 
 
-def _file(folder: Path, answered: Answered) -> Path:
-    return folder / f"{hashlib.sha256(answered.id.encode()).hexdigest()[:32]}.npz"
-
-
 def _store(folder: Path, answered: Answered, model: str, states: HiddenStates) -> None:
-    """Write a file, whole or not at all."""
-    path = _file(folder, answered)
-    raw = io.BytesIO()
-    np.savez(
-        raw,
+    write_arrays(
+        array_file(folder, answered.id),
         values=states.values,
         layers=np.array(states.layers, dtype=np.int64),
         token=np.array(states.token, dtype=np.int64),
         answer=answered.trace.ids,
         model=np.array(model),
     )
-    try:
-        folder.mkdir(exist_ok=True)
-        write_whole(path, raw.getvalue())
-    except OSError as error:
-        raise LogError(
-            f"cannot write to {path}: {error.strerror}", "Make room; --resume goes on from here."
-        ) from error
 
 
 def _stored(folder: Path, answered: Answered, model: str) -> HiddenStates | None:
     """What is stored of this very answer by this model."""
-    path = _file(folder, answered)
+    path = array_file(folder, answered.id)
     if not path.exists():
         return None
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            if file["model"].item() != model:
-                return None
-            if not np.array_equal(file["answer"], answered.trace.ids):
-                return None
-            layers = tuple(file["layers"].tolist())
-            values = np.asarray(file["values"], dtype=np.float32)
-            return HiddenStates(int(file["token"]), layers, values)
-    except (EOFError, KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} holds no hidden states", "Delete it; --resume --probe reads them again."
-        ) from error
+    hint = "Delete it; --resume --probe reads them again."
+    with reading_arrays(path, "hidden states", hint) as file:
+        if file["model"].item() != model:
+            return None
+        if not np.array_equal(file["answer"], answered.trace.ids):
+            return None
+        layers = tuple(file["layers"].tolist())
+        values = np.asarray(file["values"], dtype=np.float32)
+        return HiddenStates(int(file["token"]), layers, values)
