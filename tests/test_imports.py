@@ -75,6 +75,7 @@ LAYERS = (
     ("called", "conversation", "questions"),
     ("calibrate",),
     ("evaluate",),
+    ("reproduce",),
     ("server",),
     ("cli",),
 )

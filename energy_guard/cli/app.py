@@ -22,6 +22,7 @@ from energy_guard.cli.evaluate import evaluate
 from energy_guard.cli.label import label
 from energy_guard.cli.neurons import neurons
 from energy_guard.cli.options import BAD_INPUT
+from energy_guard.cli.reproduce import reproduce
 from energy_guard.cli.score import score
 from energy_guard.cli.screen import filter_errors, open_missing_streams, say, tell
 from energy_guard.cli.serve import serve
@@ -44,6 +45,7 @@ app.command()(label)
 app.command()(doctor)
 app.command()(bench)
 app.add_typer(neurons, name="neurons")
+app.add_typer(reproduce, name="reproduce")
 
 
 def _print_version(wanted: bool) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 from rich.text import Text
 
+from energy_guard.cli.asking import Wanted, ask_tasks, check_extra, command
 from energy_guard.cli.bundle import bundled
 from energy_guard.cli.data import DataOptions
 from energy_guard.cli.grader import GraderName, check_grader, opened_grader
@@ -24,33 +22,23 @@ from energy_guard.cli.options import (
     Shots,
     Support,
 )
-from energy_guard.cli.progress import bars
 from energy_guard.cli.screen import Console, say_json
 from energy_guard.errors import InputError
 from energy_guard.evaluate.folder import (
-    EvaluationRun,
     Folder,
-    choose,
     read_run,
     read_told,
     relocated,
     versions,
 )
 from energy_guard.evaluate.label_figures import grader_name, label_figures
-from energy_guard.evaluate.references.ask_again import measure
-from energy_guard.evaluate.references.hidden_states import measure_states, showing
-from energy_guard.evaluate.references.told_the_rule import TOLD, rule_of
 from energy_guard.evaluate.summary import summarise
-from energy_guard.extras import needs_extra
 from energy_guard.files import held, write_whole
 from energy_guard.guard import Guard
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
 from energy_guard.questions.answered import Answered
-from energy_guard.questions.ask import collect
 from energy_guard.questions.labels import LabelFile, labels_beside, with_labels
-from energy_guard.questions.model_grader import ModelGrader
-from energy_guard.questions.rows import Question
 from energy_guard.questions.to_label import readable_of
 from energy_guard.questions.unsure import list_unsure
 from energy_guard.questions.wording import EACH_KIND, WORDINGS, Wordings, as_told, in_chat
@@ -128,7 +116,7 @@ def evaluate(
         if baselines:
             engine.check_is_here("--baselines")
         asked = reading.read(data)
-        _check_extra()
+        check_extra()
         folder = Folder(out or DEFAULT_OUT)
         folder.start(resume)
         with (
@@ -141,9 +129,9 @@ def evaluate(
                 profile=None,
                 support=support or (tried is not None and tried.scorer.needs_support),
             )
-            _ask(
+            ask_tasks(
                 guard,
-                _Wanted(
+                Wanted(
                     rows=rows,
                     baselines=baselines,
                     told=told,
@@ -155,7 +143,7 @@ def evaluate(
                 folder,
             )
     told_locator = locator if from_traces else None
-    results, answers = _results(
+    results, answers = results_of(
         from_traces or folder.path, detector=detector, locator=told_locator, profile=tried
     )
     folder.start(resume=True)  # scored again, there is something to put there only now
@@ -170,7 +158,7 @@ def evaluate(
     console.print(Text(f"\n{folder.results}\n{folder.report}"), soft_wrap=True)
 
 
-def _results(
+def results_of(
     traces: Path, *, detector: str | None, locator: str | None, profile: Profile | None
 ) -> tuple[Results, Sequence[Answered]]:
     """Score what is stored, and return the answers, too. locator: to find the answers anew."""
@@ -200,7 +188,7 @@ def _results(
             wording=str(made_with.get("wording", EACH_KIND)),
         ),
         "labels": figures,
-        "command": run.command if run else _command(),
+        "command": run.command if run else command(),
         "versions": versions(),
         "made_with": made_with,
         "too_long": run.too_long if run else {},
@@ -208,93 +196,7 @@ def _results(
     return results, answers
 
 
-def _check_extra() -> None:
-    """Better known now than after all questions were asked: MissingExtraError."""
-    with needs_extra("eval"):
-        import filelock  # noqa: F401
-        import jinja2  # noqa: F401
-        import matplotlib  # noqa: F401
-        import scipy  # noqa: F401
-        import sklearn  # noqa: F401
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Wanted:
-    """How many questions of each task: in all, for the baselines, and with a rule.
-
-    probe: whether hidden states are wanted, too. wordings: how questions are put. grader: None if
-    the rules grade alone.
-    """
-
-    rows: int
-    baselines: int
-    told: int
-    probe: bool
-    wordings: Wordings
-    grader: ModelGrader | None
-
-
 def _as_made(profile: Profile | None) -> Wordings:
     """How questions are put: as those were that the profile was made with, if one is tried."""
     system = profile.system_prompt if profile else None
     return WORDINGS if system is None else in_chat(system)
-
-
-def _ask(guard: Guard, wanted: _Wanted, asked: Sequence[Question], folder: Folder) -> None:
-    """Ask what is not answered yet, and measure the baselines of what is not measured yet."""
-    reader = showing(guard.backend) if wanted.probe else None
-    chosen, too_long = choose(asked, wanted.rows, backend=guard.backend, wordings=wanted.wordings)
-    if not chosen:
-        raise InputError("no question fits the context", "Give more of it: --n-ctx.")
-    run = EvaluationRun(_command(), tuple(row.id for row in chosen), too_long)
-    with bars("asking", chosen) as advance:
-        answers = collect(
-            guard,
-            chosen,
-            path=folder.answers,
-            wordings=wanted.wordings,
-            grader=wanted.grader,
-            on_start=lambda: folder.write_run(run),
-            on_answer=advance,
-        )
-    if reader is not None:
-        with bars("hidden states", chosen) as advance:
-            measure_states(
-                reader,
-                list(zip(chosen, answers, strict=True)),
-                folder=folder.states,
-                wordings=wanted.wordings,
-                on_measured=advance,
-            )
-    if wanted.baselines:
-        subsample, _ = choose(chosen, wanted.baselines)
-        by_id = {answered.id: answered for answered in answers}
-        pairs = [(row, by_id[row.id]) for row in subsample]
-        with bars("baselines", subsample) as advance:
-            measure(
-                guard,
-                pairs,
-                path=folder.measured,
-                wordings=wanted.wordings,
-                on_measured=advance,
-            )
-    told = read_told(folder.path)  # what was told before is graded again, asked for or not
-    more = {row.id for row in choose(chosen, wanted.told)[0]}
-    for target in TOLD:
-        ids = more | {answered.id for answered in told.get(target, ())}
-        subsample = [row for row in chosen if row.id in ids]
-        if subsample:
-            with bars(f"told, t = {target:g}", subsample) as advance:
-                collect(
-                    guard,
-                    subsample,
-                    path=folder.told(target),
-                    wordings=wanted.wordings,
-                    grader=wanted.grader,
-                    rule=rule_of(target),
-                    on_answer=advance,
-                )
-
-
-def _command() -> str:
-    return shlex.join(["energy-guard", *sys.argv[1:]])

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final, get_args
 
 import typer
-from rich.progress import MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from energy_guard.backends import Backend
 from energy_guard.cli.bundle import bundled
 from energy_guard.cli.data import DataOptions
 from energy_guard.cli.options import EngineOptions, Json
-from energy_guard.cli.screen import Console, progress, say_json
+from energy_guard.cli.progress import bar
+from energy_guard.cli.screen import Console, say_json
 from energy_guard.errors import InputError, LogError
 from energy_guard.evaluate.neuron_figures import neuron_figures
 from energy_guard.extras import needs_extra
@@ -115,7 +114,7 @@ def _sample(
     if not fitting:
         raise InputError("no question fits the context", "Give more of it: --n-ctx.")
     counts: dict[str, int] = {}
-    with _bar("sampling", len(fitting)) as advance:
+    with bar("sampling", len(fitting)) as advance:
 
         def on_sampled(sampled: SampledQuestion) -> None:
             counts[sampled.outcome] = counts.get(sampled.outcome, 0) + 1
@@ -150,7 +149,7 @@ def _find(
             f"{gone[0]} was sampled, and is not among the questions", "Give the same files."
         )
     answers = {each.id: each.to_read(by_id[each.id]) for each in used}
-    with _bar("contributions", len(answers)) as advance:
+    with bar("contributions", len(answers)) as advance:
         read = stored_contributions(
             backend, answers, folder=out / "contributions", on_read=lambda _: advance("")
         )
@@ -160,7 +159,7 @@ def _find(
         [f"{each.question}\0{each.context or ''}" for each in used],
     )
     found: dict[Labelling, FoundNeurons] = {}
-    with _bar("fitting", len(get_args(Labelling))) as advance:
+    with bar("fitting", len(get_args(Labelling))) as advance:
         for labelling in get_args(Labelling):
             found[labelling] = find_neurons(rows_to_fit, backend.info, labelling=labelling)
             advance("")
@@ -176,12 +175,3 @@ def _write(out: Path, found: Mapping[Labelling, FoundNeurons], figures: NeuronFi
         write_whole(out / "neurons.json", json.dumps(figures, ensure_ascii=False, allow_nan=False))
     except OSError as error:
         raise LogError(f"cannot write to {out}: {error.strerror}", "Make room.") from error
-
-
-@contextmanager
-def _bar(what: str, total: int) -> Iterator[Callable[[str], None]]:
-    """Show a bar on standard error with the time left; yield what moves it on."""
-    counted = TextColumn("{task.fields[counts]}", markup=False)
-    with progress(MofNCompleteColumn(), TimeElapsedColumn(), last=counted) as shown:
-        task = shown.add_task(what, total=total, counts="")
-        yield lambda counts: shown.update(task, advance=1, counts=counts)

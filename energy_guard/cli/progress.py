@@ -1,4 +1,4 @@
-"""Bars on standard error while questions are asked, with the time left."""
+"""Bars on standard error while a model is at work, with the time left."""
 
 from __future__ import annotations
 
@@ -39,3 +39,12 @@ def bars(what: str, rows: Sequence[Question]) -> Iterator[Callable[[Answered], N
             shown.update(everything, advance=1)
 
         yield advance
+
+
+@contextmanager
+def bar(what: str, total: int) -> Iterator[Callable[[str], None]]:
+    """Show a bar on standard error with the time left; yield what moves it on."""
+    counted = TextColumn("{task.fields[counts]}", markup=False)
+    with progress(MofNCompleteColumn(), TimeElapsedColumn(), last=counted) as shown:
+        task = shown.add_task(what, total=total, counts="")
+        yield lambda counts: shown.update(task, advance=1, counts=counts)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.extras import needs_extra
 from energy_guard.neurons.probe import NeuronProbe
+from energy_guard.report.reproduced import ArithmeticFigures, SpilledEnergyFigures
 from energy_guard.report.results import GuardFigures, Number, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072b2", "#d55e00", "#009e73", "#767676"
 _COLOURS: Final = (_BLUE, _ORANGE, _GREEN, "#cc79a7", _GREY)
@@ -28,6 +30,9 @@ _STYLE: Final[dict[Any, Any]] = {
 }
 _SIZE: Final = (4.2, 3.4)
 """Inches."""
+
+_DRAWN: Final = ("spilled_energy:mean", "marginal_energy:mean", "logit_energy:mean", "nll:mean")
+"""Signals that planted errors are drawn for."""
 
 
 def auroc_plot(results: Results) -> str:
@@ -153,6 +158,60 @@ def neurons_plot(probe: NeuronProbe) -> str:
     return out[0]
 
 
+def arithmetic_plot(figures: ArithmeticFigures) -> str:
+    """ROC curves of planted errors: numbers of digits below each other, sizes of error beside."""
+    cells = figures["cells"]
+    digits = list(dict.fromkeys(cell["digits"] for cell in cells))
+    across = len(cells) // max(len(digits), 1)
+    with _figure((2.3 * across, 2.3 * len(digits) + 0.4)) as (figure, out):
+        grid = figure.subplots(len(digits), across, sharex=True, sharey=True, squeeze=False)
+        for cell, axes in zip(cells, grid.flat, strict=True):
+            for name, colour in zip(_DRAWN, _COLOURS, strict=False):
+                if name in cell["roc"]:
+                    points = zip(*cell["roc"][name], strict=True)
+                    axes.plot(*points, color=colour, linewidth=1.2, label=name)
+            axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
+            least, most = cell["off_by"]
+            axes.set_title(f"{cell['digits']} digits, off by {least} to {most}", fontsize=8)
+        figure.supxlabel("right results doubted", fontsize=9)
+        figure.supylabel("wrong results caught", fontsize=9)
+        handles, labels = grid.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    return out[0]
+
+
+def localising_plot(figures: SpilledEnergyFigures) -> str:
+    """The mean AUROC of each signal and pooling, over the exact answer and the whole one."""
+    signals = figures["signals"]
+    with _drawn((7.2, 1.2 + 0.19 * len(signals))) as (axes, out):
+        for means, colour, label, shift in (
+            ([each["exact_mean"] for each in signals], _BLUE, "exact answer", -0.15),
+            ([each["whole_mean"] for each in signals], _ORANGE, "whole answer", 0.15),
+        ):
+            points = [_with_ends(mean) for mean in means]
+            known = [(row + shift, *ends) for row, ends in enumerate(points) if ends]
+            axes.errorbar(
+                [value for _, value, _, _ in known],
+                [row for row, _, _, _ in known],
+                xerr=[
+                    [value - low for _, value, low, _ in known],
+                    [high - value for _, value, _, high in known],
+                ],
+                fmt="o",
+                markersize=3,
+                linewidth=1,
+                color=colour,
+                label=label,
+            )
+        axes.axvline(0.5, color=_GREY, linewidth=0.8, linestyle=":")
+        names = [f"{each['signal']}:{each['pooling']}" for each in signals]
+        axes.set_yticks(range(len(names)), names, fontsize=7)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlabel(f"mean AUROC over {len(figures['counted'])} tasks (95 % interval)")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return out[0]
+
+
 def _with_ends(measured: Number | None) -> tuple[float, float, float] | None:
     """A number and the ends of its interval; None if there is no such number."""
     if measured is None or measured["value"] is None:
@@ -163,13 +222,20 @@ def _with_ends(measured: Number | None) -> tuple[float, float, float] | None:
 @contextmanager
 def _drawn(size: tuple[float, float] = _SIZE) -> Iterator[tuple[Axes, list[str]]]:
     """Yield axes to draw on; afterwards the list holds the SVG."""
+    with _figure(size) as (figure, out):
+        yield figure.add_subplot(), out
+
+
+@contextmanager
+def _figure(size: tuple[float, float]) -> Iterator[tuple[Figure, list[str]]]:
+    """Yield a figure to draw in; afterwards the list holds the SVG."""
     with needs_extra("eval"):
         from matplotlib import rc_context
         from matplotlib.figure import Figure
     out: list[str] = []
     with rc_context({**_STYLE, "svg.hashsalt": "energy-guard"}):
         figure = Figure(figsize=size, layout="constrained")
-        yield figure.add_subplot(), out
+        yield figure, out
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None})
         out.append(file.getvalue())
