@@ -121,10 +121,10 @@ def spilled_energy_sheets(figures: SpilledEnergyFigures) -> list[Sheet]:
             ("signal:pooling", "riskier", "exact answer", "whole answer", "gain by localising"),
             tuple(means),
             f"Of {', '.join(counted) or 'no task'}, each counting the same; * one of them has "
-            "fewer than 30 answers of a class, so that the interval is too narrow. The exact answer "
-            "is located without the label. The other side of a signal has what is missing to 1; the "
-            "paper scores its rows of max and of min by opposite sides. Its spilled energy, mean "
-            f"AUROC in %: {PAPER}.",
+            "fewer than 30 answers of a class, so that the interval is too narrow. The exact "
+            "answer is located without the label. The other side of a signal has what is missing "
+            "to 1; the paper scores its rows of max and of min by opposite sides. Its spilled "
+            f"energy, mean AUROC in %: {PAPER}.",
         ),
         Sheet(
             "AUROC of the exact answer, task by task",
