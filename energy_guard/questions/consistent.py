@@ -1,14 +1,15 @@
 """Questions that a model answers all right or all wrong in several samples. Can be interrupted.
 
 What a model gets right by luck says nothing of what it knows, so questions with both kinds of
-answers are left out (Gao et al.). A question's sampling ends with the first sample that decides.
+answers are left out (Gao et al.). A question's sampling ends with the first sample that decides,
+and when enough questions are answered as it seems to be.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -32,8 +33,9 @@ from energy_guard.trace import INCOMPLETE, SCHEMA, Trace
 SAMPLES: Final = 10
 SAMPLING: Final = Sampling(temperature=1.0, top_k=50, top_p=0.9, min_p=0.0)
 
-Consistency = Literal["right", "wrong", "mixed", "refused", "unsure", "not located"]
-"""What all samples of a question were, or why it is left out."""
+Consistency = Literal["right", "wrong", "mixed", "refused", "unsure", "not located", "not needed"]
+"""What all samples of a question were, or why it is left out. Not needed: the first one was right,
+or wrong, and there were enough questions of that kind already."""
 
 
 class SampledQuestion(Config):
@@ -121,10 +123,11 @@ def sample_questions(
     with backend.session() as session:
         for row in sorted(rows, key=lambda row: hashlib.sha256(row.id.encode()).digest()):
             counts = Counter(sampled.outcome for sampled in done.values())
-            if min(counts["right"], counts["wrong"]) >= of_each:
+            enough = {outcome for outcome in ("right", "wrong") if counts[outcome] >= of_each}
+            if len(enough) == 2:
                 break
-            if row.id not in done:
-                sampled = _sampled(session, row, samples)
+            if row.id not in done or (done[row.id].outcome == "not needed" and not enough):
+                sampled = _sampled(session, row, samples, enough)
                 file.append(sampled.model_dump(mode="json"))
                 done[row.id] = sampled
                 on_sampled(sampled)
@@ -139,20 +142,29 @@ def balanced(sampled: Sequence[SampledQuestion], of_each: int) -> list[SampledQu
     return [*right[:count], *wrong[:count]]
 
 
-def _sampled(session: Session, row: Question, samples: int) -> SampledQuestion:
-    """Draw until two samples differ, one decides for all, or there are enough."""
+def _sampled(
+    session: Session, row: Question, samples: int, enough: Collection[str]
+) -> SampledQuestion:
+    """Draw until two samples differ, one decides for all, or there are enough.
+
+    enough: what no further question is needed for that is answered so.
+    """
     beginning = session.beginning(sharing(WORDINGS[kind_of(row)]))
     asked = Asked(row.question, row.offered, passages=(row.context,) if row.context else ())
     first: Trace | None = None
     located: Located = NotLocated("nothing was drawn")
     outcomes: list[Outcome] = []
+    so_far: Consistency = "not located"
     for number in range(samples):
         session.rewind(beginning)  # or numbers would depend on what was asked before
         trace = _drawn(session, row, number)
         outcomes.append(grade_row(row, trace.text, trace.reasoning_open))
         if first is None:
             first, located = trace, automatic(trace, asked)
-        if _consistency(outcomes, located) not in ("right", "wrong"):
+        so_far = _consistency(outcomes, located)
+        if so_far in enough and len(outcomes) < samples:
+            so_far = "not needed"
+        if so_far not in ("right", "wrong"):
             break
     if first is None:
         raise InputError("no samples were wanted", "Draw at least one.")
@@ -162,7 +174,7 @@ def _sampled(session: Session, row: Question, samples: int) -> SampledQuestion:
         question=row.question,
         context=row.context,
         row=row.digest,
-        outcome=_consistency(outcomes, located),
+        outcome=so_far,
         samples=len(outcomes),
         text=first.text,
         answer=tuple(first.ids[: first.content_end].tolist()),

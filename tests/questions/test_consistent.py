@@ -92,6 +92,25 @@ def test_it_ends_when_there_are_enough_of_each(tmp_path: Path) -> None:
     assert [each.id for each in found] == ORDER[:2]
 
 
+def test_a_kind_of_which_there_are_enough_costs_one_sample_a_question(tmp_path: Path) -> None:
+    wrong, other, right = (ORDER[at] for at in (1, 5, 6))
+    rows = [row for row in ROWS if row.id in (wrong, other, right)]
+    path = tmp_path / "samples.jsonl"
+
+    texts = [*SAID[wrong], SAID[other][0], *SAID[right], *SAID[other]]
+    backend = Scripted.saying(*([(text, 0.9)] for text in texts))
+
+    def sampled(of_each: int) -> dict[str, tuple[str, int]]:
+        found = sample_questions(backend, rows, path=path, of_each=of_each, samples=3)
+        return {each.id: (each.outcome, each.samples) for each in found}
+
+    few = sampled(1)
+    assert few == {wrong: ("wrong", 3), other: ("not needed", 1), right: ("right", 3)}
+    more = sampled(2)
+    assert more == few | {other: ("wrong", 3)}, "with more wanted it is needed after all"
+    assert sampled(2) == more
+
+
 def test_samples_of_a_question_have_seeds_of_their_own(tmp_path: Path, tiny_path: Path) -> None:
     backend = load(tiny_path, n_ctx=1024, n_threads=1)
     row = Question("a", "t", "What?", ("no such answer",))
