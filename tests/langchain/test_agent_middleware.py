@@ -7,8 +7,8 @@ import json
 from typing import Any
 
 import pytest
+from agent_parts import AGAIN, BAD, CALL, GOOD, MARK, RISKY, RULES, agent, block, model, paid, pay
 from chat_llama import chat_llama
-from langchain.agents import create_agent
 from langchain.agents.middleware import (
     ModelFallbackMiddleware,
     ModelRetryMiddleware,
@@ -27,21 +27,6 @@ from energy_guard import Policy
 from energy_guard.backends import Scripted
 from energy_guard.errors import ConfigError
 
-MARK = "Qzplk"
-BAD = [("It", 0.9), (" was", 0.9), (f" {MARK}", 0.01), (".", 0.9)]
-GOOD = [("Paris", 0.99)]
-RULES = Policy(detector="nll:max", warn=1.0, abstain=2.0)
-AGAIN = RULES.model_copy(update={"retries": 1})
-CALL = [('{"name": "pay", "arguments": {"to": "', 0.99), ("Bob", 0.99), ('"}}', 0.99)]
-RISKY = [CALL[0], (MARK, 0.01), CALL[2]]
-paid: list[str] = []
-
-
-def pay(to: str) -> str:
-    """Pay somebody."""
-    paid.append(to)
-    return f"paid {to}"
-
 
 @pytest.fixture(params=["sync", "async"])
 def run(request: pytest.FixtureRequest) -> Any:
@@ -56,18 +41,6 @@ def run(request: pytest.FixtureRequest) -> Any:
         return list(state["messages"])
 
     return invoke
-
-
-def model(*answers: Any, policy: Policy = RULES) -> ChatEnergyGuard:
-    return ChatEnergyGuard.of(Scripted.saying(*answers), policy)
-
-
-def agent(asked: Any, *middleware: Any, tools: Any = (), **options: Any) -> Any:
-    return create_agent(asked, list(tools), middleware=list(middleware), **options)
-
-
-def block(message: Any) -> Any:
-    return message.response_metadata["energy_guard"]
 
 
 def test_an_answer_that_is_shown_passes(run: Any) -> None:

@@ -26,6 +26,7 @@ from langchain_energy_guard.engine_queue import Owner, running_here
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
 from langchain_energy_guard.event_origin import in_own_loop, last_origin, note_origin
 from langchain_energy_guard.metadata import KEY, Details, metadata
+from langchain_energy_guard.tools import ToolCalls
 from langchain_energy_guard.watched_model import WatchedModel
 from langchain_energy_guard.watched_run import RunDecision, WatchedRun, may_withhold
 
@@ -107,13 +108,12 @@ class _Handling:
         if not engine_done:
             raise EngineError("the engine goes on although its answer has ended")
         new = run.decided is None
-        messages = [g.message for g in generations if isinstance(g, ChatGeneration)]
         with ExitStack() as failing:
             failing.callback(self._drop, run.run_id)
-            decided = run.decide(any(getattr(m, "tool_calls", None) for m in messages))
+            decided = run.decide(_called(generations))
             failing.pop_all()
         for generation in generations:
-            _write(generation, metadata(decided.result, details=self._details))
+            _write(generation, metadata(decided.result, decided.calls.details, self._details))
         if not new:
             return decided, []
         _log(decided)
@@ -304,6 +304,15 @@ def _is_last(chunk: Any) -> bool:
     return getattr(message, "chunk_position", None) == "last"
 
 
+def _called(generations: Sequence[Generation]) -> ToolCalls:
+    """What an answer calls, as LangChain reads it."""
+    messages = [g.message for g in generations if isinstance(g, ChatGeneration)]
+    return ToolCalls(
+        calls=tuple(call for m in messages for call in getattr(m, "tool_calls", ())),
+        invalid=tuple(call for m in messages for call in getattr(m, "invalid_tool_calls", ())),
+    )
+
+
 def _write(generation: Generation, block: dict[str, Any]) -> None:
     """Put the verdict where whoever gets the answer finds it."""
     if isinstance(generation, ChatGeneration):
@@ -343,7 +352,11 @@ def _conclude(run: WatchedRun, decided: RunDecision) -> None:
 
 def _error(decided: RunDecision) -> AnswerWithheldError | None:
     if isinstance(decided.move, Again):
-        return AnswerRetryError(decided.result, decided.move, structured=decided.structured)
+        return AnswerRetryError(
+            decided.result, decided.move, structured=decided.structured, calls=decided.calls
+        )
     if not decided.result.shown:
-        return AnswerWithheldError(decided.result, structured=decided.structured)
+        return AnswerWithheldError(
+            decided.result, structured=decided.structured, calls=decided.calls
+        )
     return None

@@ -16,19 +16,26 @@ from energy_guard.judge import Judge
 from energy_guard.request import Finished, Partition, Token
 from energy_guard.running import Running, Window
 from energy_guard.score import Unscored
+from energy_guard.tools import NOT_MADE
 from energy_guard.trace import Step
 from langchain_energy_guard.engine_calls import CallChanges
 from langchain_energy_guard.engine_queue import EngineLease, Owner
 from langchain_energy_guard.guarded_call import ChainRun
+from langchain_energy_guard.tools import ToolCalls, scored
 
 
 @dataclass(frozen=True)
 class RunDecision:
-    """What follows from one run. structured: a tool call or structured output was expected."""
+    """What follows from one run.
+
+    structured: a tool call or structured output was expected. calls: those of the answer that the
+    result is about; none if that is an earlier attempt's.
+    """
 
     result: Result
     move: Move
     structured: bool
+    calls: ToolCalls
 
 
 def may_withhold(policy: Policy) -> bool:
@@ -82,10 +89,16 @@ class WatchedRun:
         """Return what is done when the engine has done its work, so that `decide` can be called."""
         return self.lease.calls.idle()
 
-    def decide(self, calls_tool: bool) -> RunDecision:
-        """Judge what was generated, once; the engine is free afterwards."""
+    def decide(self, called: ToolCalls) -> RunDecision:
+        """Judge what was generated, once; the engine is free afterwards.
+
+        Args:
+            called: what the answer calls, as LangChain's message has it.
+        """
         if self.decided is None:
             self.lease.release()
+            if called.invalid and not called.calls:
+                self.judge = replace(self.judge, unusable=lambda _: NOT_MADE)
             if not self.lease.traces and may_withhold(self.judge.policy):
                 # A cache has withheld answers, too: `unscored` does not let them through.
                 hidden = self.judge.policy.model_copy(update={"unscored": "withhold"})
@@ -94,7 +107,11 @@ class WatchedRun:
             attempts, move = self._chain_run.decide(self._call, self.judge.policy, [attempt])
             final = self.judge.final(attempts) if isinstance(move, Again) else move
             result = self.judge.conclude(attempts, final, info=self._info, request=self._request)
-            self.decided = RunDecision(result, move, self._structured or calls_tool)
+            calls = ToolCalls()
+            if result.kept is attempt:
+                calls = scored(called, result.trace, self.judge.detector, attempt.asked)
+            structured = self._structured or bool(called.calls)
+            self.decided = RunDecision(result, move, structured, calls)
         return self.decided
 
     def _attempt(self, traces: Sequence[Trace]) -> Attempt:
