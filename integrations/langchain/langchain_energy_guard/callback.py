@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, LLMResult
 
 from energy_guard import Policy, Profile
@@ -96,6 +96,15 @@ class _Handling:
             run.missed = error.message
             self._runs[run.run_id] = run
 
+    def _ending(self, run_id: UUID, chunk: Any) -> WatchedRun | None:
+        """Note a chunk of a stream; return its run if it is the last one."""
+        run = self._runs.get(run_id)
+        message = chunk.message if isinstance(chunk, ChatGenerationChunk) else None
+        if run is None or not isinstance(message, AIMessageChunk):
+            return None
+        run.hear(message)
+        return run if message.chunk_position == "last" else None
+
     def _drop(self, run_id: UUID) -> None:
         run = self._runs.pop(run_id, None)
         if run is not None:
@@ -110,7 +119,7 @@ class _Handling:
         new = run.decided is None
         with ExitStack() as failing:
             failing.callback(self._drop, run.run_id)
-            decided = run.decide(_called(generations))
+            decided = run.decide(_called(run, generations))
             failing.pop_all()
         for generation in generations:
             _write(generation, metadata(decided.result, decided.calls.details, self._details))
@@ -167,8 +176,8 @@ class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
         self, token: str | list[Any], *, chunk: Any = None, run_id: UUID, **kwargs: Any
     ) -> None:
         """Decide with the last chunk of a stream, so that the verdict travels in it."""
-        run = self._runs.get(run_id)
-        if run is not None and _is_last(chunk):
+        run = self._ending(run_id, chunk)
+        if run is not None:
             self._finish(run, [chunk])
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
@@ -250,8 +259,8 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
         self, token: str | list[Any], *, chunk: Any = None, run_id: UUID, **kwargs: Any
     ) -> None:
         """Decide with the last chunk of a stream, so that the verdict travels in it."""
-        run = self._runs.get(run_id)
-        if run is not None and _is_last(chunk) and in_own_loop():
+        run = self._ending(run_id, chunk)
+        if run is not None and in_own_loop():
             await self._finish(run, [chunk])
 
     async def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
@@ -299,14 +308,11 @@ def _misused_error() -> ConfigError:
     )
 
 
-def _is_last(chunk: Any) -> bool:
-    message = chunk.message if isinstance(chunk, ChatGenerationChunk) else None
-    return getattr(message, "chunk_position", None) == "last"
-
-
-def _called(generations: Sequence[Generation]) -> ToolCalls:
+def _called(run: WatchedRun, generations: Sequence[Generation]) -> ToolCalls:
     """What an answer calls, as LangChain reads it."""
     messages = [g.message for g in generations if isinstance(g, ChatGeneration)]
+    if run.calling is not None:
+        messages = [run.calling]
     return ToolCalls(
         calls=tuple(call for m in messages for call in getattr(m, "tool_calls", ())),
         invalid=tuple(call for m in messages for call in getattr(m, "invalid_tool_calls", ())),

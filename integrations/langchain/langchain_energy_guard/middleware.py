@@ -130,8 +130,9 @@ class EnergyGuardMiddleware(AgentMiddleware[GuardState, Any, Any]):
         """The request, with nobody hearing a model of the user's own before it is judged."""
         if self._watched is None:
             return request
-        silent = request.model.model_copy(update={"disable_streaming": True})
-        return request.override(model=silent)
+        silent = {"disable_streaming": True, "streaming": False}  # some models have the second
+        known = {name: silent[name] for name in silent.keys() & type(request.model).model_fields}
+        return request.override(model=request.model.model_copy(update=known))
 
     def _instead(self, call: _AgentCall, error: AnswerWithheldError) -> Answer:
         """The abstention, with what a person is to be asked beside it, if anything is."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+from langchain_core.messages import AIMessageChunk
+
 from energy_guard import Policy, Request, Result, Trace
 from energy_guard.backends import Backend
 from energy_guard.decide import Again, Attempt, Move
@@ -62,6 +64,7 @@ class WatchedRun:
         self.judge = judge
         self.decided: RunDecision | None = None
         self.missed: str | None = None  # why nothing of it was heard
+        self.calling: AIMessageChunk | None = None  # of a stream, the chunks with calls of tools
         self._info = backend.info
         self._request = request
         self._chain_run = current
@@ -84,6 +87,11 @@ class WatchedRun:
         needed = window is not None or judge.policy.deadline_s is not None
         follow = self._step if needed or _one_by_one(engine) else None
         self.lease = EngineLease(run_id, engine, follow, changed, owner)
+
+    def hear(self, chunk: AIMessageChunk) -> None:
+        """Add a chunk of the stream to those before it, if it has a part of a call."""
+        if chunk.tool_call_chunks:
+            self.calling = chunk if self.calling is None else self.calling + chunk
 
     def engine_done(self) -> Future[None]:
         """Return what is done when the engine has done its work, so that `decide` can be called."""
