@@ -138,7 +138,7 @@ def test_an_event_stream_of_version_3_has_the_guards_events(asynchronous: bool) 
 def test_other_custom_events_are_not_the_guards() -> None:
     def shout(to: str) -> str:
         """Tell somebody."""
-        from langgraph.config import get_stream_writer  # noqa: PLC0415
+        from langgraph.config import get_stream_writer
 
         get_stream_writer()({"shouted": to})
         return "done"
