@@ -15,7 +15,7 @@ from langchain_energy_guard.middleware import EnergyGuardMiddleware
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
-SYSTEM: Final = "You keep the cash box of a club. Use the tools; do not guess names or amounts."
+SYSTEM: Final = "You keep the cash box of a club. When you have what you need, answer in one sentence."
 
 MEMBERS: Final = {"Ann": 35, "Bob": 20, "Carla": 50}
 """What each of them has in the box, in euros."""
