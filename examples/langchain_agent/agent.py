@@ -9,92 +9,93 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from langchain.agents import create_agent
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.tools import tool
 from langchain_energy_guard import ChatEnergyGuard
 from langchain_energy_guard.middleware import EnergyGuardMiddleware
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
-SYSTEM: Final = "You keep the cash box of a club. When you have what you need, answer in one sentence."
+from energy_guard import Policy
 
-MEMBERS: Final = {"Ann": 35, "Bob": 20, "Carla": 50}
-"""What each of them has in the box, in euros."""
+SYSTEM: Final = "You keep the cash box of a club. Use a tool for what it is made for."
+
+RULES: Final = Policy(detector="nll:max", warn=0.3, abstain=0.7)
+"""Unsure is what has a token with less than half of the probability (ln 2 is 0.69)."""
+
+BOX: Final = {"Ann": 35, "Bob": 20, "Carla": 50}
+"""What each member has in the box, in euros."""
 
 
-def balance(name: str) -> str:
-    """Say how many euros a member has in the cash box."""
-    return f"{name} has {MEMBERS[name]} euros" if name in MEMBERS else f"no member is named {name}"
-
-
+@tool(return_direct=True)
 def pay_out(name: str, euros: int) -> str:
     """Pay euros from the cash box to a member."""
-    if name not in MEMBERS:
+    if name not in BOX:
         return f"no member is named {name}"
-    MEMBERS[name] -= euros
-    return f"paid {euros} euros to {name}, who has {MEMBERS[name]} left"
+    BOX[name] -= euros
+    return f"paid {euros} euros to {name}, who has {BOX[name]} left"
+
+
+@tool(return_direct=True)
+def balance(name: str) -> str:
+    """Say how many euros a member has in the cash box."""
+    return f"{name} has {BOX[name]} euros" if name in BOX else f"no member is named {name}"
 
 
 class Clerk:
-    """The agent, and the thread that its checkpoints stand under."""
+    """The agent; each question is a thread of its own."""
 
     def __init__(self, model: ChatEnergyGuard) -> None:
         self._agent: Any = create_agent(
             model,
-            [balance, pay_out],
+            [pay_out, balance],
             system_prompt=SYSTEM,
             middleware=[EnergyGuardMiddleware(ask_person=True)],
             checkpointer=InMemorySaver(),
         )
         self._asked = 0
 
-    def answers(self, question: str) -> Iterator[BaseMessage]:
-        """Yield what the agent does about one question, as it comes; a person may be asked."""
+    def answer(self, question: str) -> list[BaseMessage]:
+        """Return what came of a question; a person may be asked in between."""
         self._asked += 1
         thread = {"configurable": {"thread_id": str(self._asked)}}
-        given: Any = {"messages": [("user", question)]}
-        while given is not None:
-            decisions = []
-            for update in self._agent.stream(given, thread, stream_mode="updates"):
-                for node, changed in update.items():
-                    if node == "__interrupt__":
-                        (interrupt,) = changed
-                        asked = interrupt.value["action_requests"]
-                        decisions = [decision(request) for request in asked]
-                    else:
-                        yield from (changed or {}).get("messages", [])
-            given = Command(resume={"decisions": decisions}) if decisions else None
+        state = self._agent.invoke({"messages": [("user", question)]}, thread)
+        while "__interrupt__" in state:
+            (interrupt,) = state["__interrupt__"]
+            decisions = [decision(request) for request in interrupt.value["action_requests"]]
+            state = self._agent.invoke(Command(resume={"decisions": decisions}), thread)
+        return list(state["messages"][1:])
 
 
 def decision(request: dict[str, Any]) -> dict[str, Any]:
-    """Ask a person about one call: y, n, or other arguments as JSON."""
+    """Ask a person about one call until the answer is y, n, or the arguments as JSON."""
     print("\n".join(f"  ? {line}" for line in request["description"].splitlines()))
     while True:
         said = input("  ? y, n, or the arguments as JSON: ").strip()
         if not sys.stdin.isatty():
             print(said)  # a terminal shows it by itself
-        if said == "y":
-            return {"type": "approve"}
-        if said == "n":
-            return {"type": "reject"}
+        if said in ("y", "n"):
+            return {"type": "approve" if said == "y" else "reject"}
         try:
-            edited = {"name": request["name"], "args": json.loads(said)}
+            arguments = json.loads(said)
         except json.JSONDecodeError:
             continue
-        return {"type": "edit", "edited_action": edited}
+        return {"type": "edit", "edited_action": {"name": request["name"], "args": arguments}}
 
 
-def shown(message: BaseMessage) -> Iterator[str]:
+def lines_of(message: BaseMessage) -> Iterator[str]:
     """Yield a message as lines for the terminal."""
-    if isinstance(message, AIMessage) and message.tool_calls:
-        for call in message.tool_calls:
-            told = ", ".join(f"{name}={value!r}" for name, value in call["args"].items())
-            yield f"  {call['name']}({told})"
-    elif isinstance(message, ToolMessage):
-        yield f"  -> {message.text}"
-    elif isinstance(message, AIMessage):
-        judged = message.response_metadata["energy_guard"]
-        yield message.text
-        yield f"  {judged['verdict']}: {judged['reason']}"
+    if not isinstance(message, AIMessage):
+        yield f"  {message.text}"
+        return
+    for call in message.tool_calls:
+        told = ", ".join(f"{name}={value!r}" for name, value in call["args"].items())
+        yield f"  {call['name']}({told})"
+    if message.text:
+        yield f"  {message.text}"
+    judged = message.response_metadata["energy_guard"]
+    by = f", and a person decided: {', '.join(judged['person'])}" if "person" in judged else ""
+    yield f"    {judged['verdict']}: {judged['reason']}{by}"
 
 
 def main() -> int:
@@ -103,11 +104,11 @@ def main() -> int:
     parser.add_argument("questions", nargs="+")
     parser.add_argument("--model", default="demo", help="a GGUF file; demo: the embedded model")
     options = parser.parse_args()
-    clerk = Clerk(ChatEnergyGuard.of(options.model, temperature=0, max_tokens=96))
+    clerk = Clerk(ChatEnergyGuard.of(options.model, RULES, temperature=0, max_tokens=64))
     for question in options.questions:
         print(question)
-        for message in clerk.answers(question):
-            print(*shown(message), sep="\n")
+        for message in clerk.answer(question):
+            print(*lines_of(message), sep="\n")
     return 0
 
 
