@@ -204,6 +204,12 @@ def test_nobody_is_asked_unless_that_is_wanted(run: Any) -> None:
     assert MARK not in repr(state)
 
 
+def test_without_a_checkpointer_nobody_can_answer_and_no_call_is_made(run: Any) -> None:
+    built = agent(model(RISKY), EnergyGuardMiddleware(ask_person=True), tools=[pay])
+    assert question(run(built))
+    assert paid == []
+
+
 def test_a_fallbacks_call_is_asked_about_too(run: Any) -> None:
     guard = EnergyGuardMiddleware(ask_person=True, fallback=model(RISKY, GOOD))
     saver = InMemorySaver()
@@ -257,15 +263,26 @@ def test_with_a_human_in_the_loop_behind_it_a_person_is_asked_once(run: Any) -> 
     assert paid == [MARK, "Bob"]
 
 
-def test_with_a_human_in_the_loop_before_it_a_person_is_asked_twice(run: Any) -> None:
-    guard = EnergyGuardMiddleware(ask_person=True)
-    human = HumanInTheLoopMiddleware({"pay": True})
-    saver = InMemorySaver()
-    built = agent(model(RISKY, GOOD), human, guard, tools=[pay], checkpointer=saver)
+def asked_twice(run: Any, *middleware: Any) -> Any:
+    """An agent in which a person has approved a call and is asked about it once more."""
+    built = agent(model(RISKY, GOOD), *middleware, tools=[pay], checkpointer=InMemorySaver())
     assert "energy_guard" in question(run(built))
     assert "energy_guard" not in question(run(built, decide(APPROVE)))
     assert paid == []
+    return built
+
+
+def test_with_a_human_in_the_loop_before_it_a_person_is_asked_twice(run: Any) -> None:
+    human = HumanInTheLoopMiddleware({"pay": True})
+    built = asked_twice(run, human, EnergyGuardMiddleware(ask_person=True))
     run(built, decide(APPROVE))
+    assert paid == [MARK]
+
+
+def test_with_a_human_asked_per_call_a_person_is_asked_twice(run: Any) -> None:
+    human = HumanInTheLoopMiddleware({"pay": True}, interrupt_mode="per_call")
+    built = asked_twice(run, EnergyGuardMiddleware(ask_person=True), human)
+    run(built, Command(resume=APPROVE))
     assert paid == [MARK]
 
 
