@@ -60,6 +60,15 @@ def test_the_chat_remembers_what_was_shown_and_only_that() -> None:
     assert answers[5] == "The capital of Italy is Rome.", "it follows on the first question"
 
 
+def test_the_agent_answers_in_words_what_needs_no_tool() -> None:
+    done = run("langchain_agent/agent.py", "What is the capital of France?")
+    assert done.returncode == 0, done.stderr
+    question, answer, verdict = done.stdout.splitlines()
+    assert question == "What is the capital of France?"
+    assert answer == "  The capital of France is Paris."
+    assert verdict.startswith("    accept: nll:max of the exact answer is ")
+
+
 def test_a_folder_answers_with_its_source() -> None:
     done = run("langchain_rag/rag.py", "When was the bridge repaired?")
     assert done.returncode == 0, done.stderr

@@ -19,7 +19,7 @@ LEAVES = {
     "huggingface_hub": ["energy_guard.backends"],
     "jsonschema": ["energy_guard.tool_schema"],
     "jinja2": ["energy_guard.backends", "energy_guard.report.page", "energy_guard.cli"],
-    "langchain": ["langchain_energy_guard.middleware"],
+    "langchain": ["langchain_energy_guard.middleware", "langchain_energy_guard.person"],
     "langchain_community": [],
     "langchain_core": ["langchain_energy_guard"],
     "langchain_huggingface": [],
@@ -101,7 +101,7 @@ LANGCHAIN_LAYERS = (
     ("answer_stream",),
     ("answer_run",),
     ("chat_model",),
-    ("guards_in_chain",),
+    ("graph_stream", "guards_in_chain", "person"),
     ("guarded",),
     ("middleware",),
 )

@@ -6,9 +6,10 @@ import asyncio
 import json
 from typing import Any
 
+import langchain.agents.middleware
 import pytest
+from agent_parts import AGAIN, BAD, CALL, GOOD, MARK, RISKY, RULES, agent, block, model, paid, pay
 from chat_llama import chat_llama
-from langchain.agents import create_agent
 from langchain.agents.middleware import (
     ModelFallbackMiddleware,
     ModelRetryMiddleware,
@@ -16,6 +17,7 @@ from langchain.agents.middleware import (
     SummarizationMiddleware,
 )
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_energy_guard import AnswerWithheldError, ChatEnergyGuard
@@ -27,20 +29,7 @@ from energy_guard import Policy
 from energy_guard.backends import Scripted
 from energy_guard.errors import ConfigError
 
-MARK = "Qzplk"
-BAD = [("It", 0.9), (" was", 0.9), (f" {MARK}", 0.01), (".", 0.9)]
-GOOD = [("Paris", 0.99)]
-RULES = Policy(detector="nll:max", warn=1.0, abstain=2.0)
-AGAIN = RULES.model_copy(update={"retries": 1})
-CALL = [('{"name": "pay", "arguments": {"to": "', 0.99), ("Bob", 0.99), ('"}}', 0.99)]
-RISKY = [CALL[0], (MARK, 0.01), CALL[2]]
-paid: list[str] = []
-
-
-def pay(to: str) -> str:
-    """Pay somebody."""
-    paid.append(to)
-    return f"paid {to}"
+REFUSAL: Any = getattr(langchain.agents.middleware, "ModelRefusalMiddleware", None)
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -56,18 +45,6 @@ def run(request: pytest.FixtureRequest) -> Any:
         return list(state["messages"])
 
     return invoke
-
-
-def model(*answers: Any, policy: Policy = RULES) -> ChatEnergyGuard:
-    return ChatEnergyGuard.of(Scripted.saying(*answers), policy)
-
-
-def agent(asked: Any, *middleware: Any, tools: Any = (), **options: Any) -> Any:
-    return create_agent(asked, list(tools), middleware=list(middleware), **options)
-
-
-def block(message: Any) -> Any:
-    return message.response_metadata["energy_guard"]
 
 
 def test_an_answer_that_is_shown_passes(run: Any) -> None:
@@ -154,33 +131,6 @@ def test_what_is_forgotten_is_the_whole_exchange() -> None:
     assert forgotten(messages[:2]) == []
 
 
-MODES = ["messages", "custom", "updates", "values", "debug"]
-
-
-@pytest.mark.parametrize("asynchronous", [False, True])
-def test_no_withheld_word_is_in_the_agents_streams(asynchronous: bool) -> None:
-    saver = InMemorySaver()
-    built = agent(model(BAD, BAD), EnergyGuardMiddleware(AGAIN), checkpointer=saver)
-    asked: Any = {"messages": [("user", "Who?")]}
-    config: Any = {"configurable": {"thread_id": "1"}}
-
-    async def told() -> list[Any]:
-        return [each async for each in built.astream(asked, config, stream_mode=MODES)]
-
-    streamed = asyncio.run(told()) if asynchronous else None
-    if streamed is None:
-        streamed = list(built.stream(asked, config, stream_mode=MODES))
-    assert MARK not in repr([streamed, saver.blobs, list(saver.list(None))])
-    shown = [chunk.content for mode, (chunk, *_) in _tuples(streamed, "messages")]
-    assert shown == [RULES.abstention_text]
-    events = [event["event"] for mode, event in streamed if mode == "custom"]
-    assert events.count("energy_guard_decision") == 2
-
-
-def _tuples(streamed: Any, wanted: str) -> list[Any]:
-    return [(mode, data) for mode, data in streamed if mode == wanted]
-
-
 class City(BaseModel):
     """A city."""
 
@@ -225,6 +175,24 @@ def test_inside_it_a_retry_of_what_is_withheld_is_judged(run: Any) -> None:
     assert said.content == "Paris"
 
 
+def test_before_it_fallbacks_and_retries_hear_of_no_withheld_answer(run: Any) -> None:
+    other = ModelFallbackMiddleware(model(GOOD))
+    again = ModelRetryMiddleware(max_retries=1, retry_on=(AnswerWithheldError,), initial_delay=0)
+    for outside in (other, again):
+        said = run(agent(model(BAD, GOOD), outside, EnergyGuardMiddleware()))[-1]
+        assert said.content == RULES.abstention_text
+
+
+@pytest.mark.skipif(REFUSAL is None, reason="langchain has ModelRefusalMiddleware from 1.5")
+def test_a_withheld_answer_is_no_refusal_to_the_agent(run: Any) -> None:
+    """Before the guard's middleware and behind it: the abstention is the answer all the same."""
+    asked = ChatEnergyGuard.of(Scripted.saying(BAD, BAD), RULES, refusal_block=True)
+    for middleware in ([REFUSAL(), EnergyGuardMiddleware()], [EnergyGuardMiddleware(), REFUSAL()]):
+        messages = run(agent(asked, *middleware))
+        assert messages[-1].content == RULES.abstention_text
+        assert MARK not in repr(messages)
+
+
 def test_addresses_are_taken_out_and_stay_nowhere(run: Any) -> None:
     says = [("Write to ", 0.99), ("bob@example.com", 0.99)]
     hides = PIIMiddleware("email", strategy="redact", apply_to_output=True)
@@ -248,6 +216,18 @@ def test_a_model_that_nobody_guards_is_refused(run: Any) -> None:
         run(built)
 
 
+class Tokens(BaseCallbackHandler):
+    """Hears every token that a model streams."""
+
+    run_inline = True
+
+    def __init__(self) -> None:
+        self.tokens: list[Any] = []
+
+    def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
+        self.tokens.append(token)
+
+
 @pytest.fixture(scope="module")
 def own() -> Any:
     chat = chat_llama()
@@ -259,17 +239,16 @@ def own() -> Any:
 def test_a_model_of_the_users_own_is_heard_by_nobody_before_it_is_judged(
     run: Any, own: Any
 ) -> None:
-    said = own.invoke("What is the capital of France?").content
+    asked = "What is the capital of France?"
+    said = own.invoke(asked).content
     strict = Policy(detector="nll:max", warn=0.0, abstain=0.0)
     lax = Policy(detector="nll:max", warn=98.0, abstain=99.0)
-    asked = {"messages": [("user", "What is the capital of France?")]}
-    shown = run(agent(own, EnergyGuardMiddleware(lax, model=own)), asked["messages"][0][1])[-1]
+    shown = run(agent(own, EnergyGuardMiddleware(lax, model=own)), asked)[-1]
     assert (shown.content, block(shown)["verdict"]) == (said, "accept")
-    built = agent(own, EnergyGuardMiddleware(strict, model=own), checkpointer=InMemorySaver())
-    config: Any = {"configurable": {"thread_id": "1"}}
-    streamed = list(built.stream(asked, config, stream_mode=MODES))
-    assert strict.abstention_text in repr(streamed)
-    assert said not in repr(streamed)
+    heard = Tokens()
+    withheld = agent(own, EnergyGuardMiddleware(strict, model=own))
+    assert run(withheld, asked, {"callbacks": [heard]})[-1].content == strict.abstention_text
+    assert heard.tokens == []
 
 
 @pytest.mark.model

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
+from langchain_core.messages.tool import tool_call
 from langchain_energy_guard import AnswerRetryError, AnswerWithheldError
+from langchain_energy_guard.tools import ToolCalls
 
 from energy_guard import Guard
 from energy_guard.backends import Scripted
@@ -19,12 +21,13 @@ from energy_guard.errors import EnergyGuardError
 
 def withheld() -> AnswerWithheldError:
     result = Guard(Scripted.saying([("Lyon", 0.01)])).ask("Which city?")
-    return AnswerWithheldError(result, structured=True)
+    calls = ToolCalls(calls=(tool_call(name="go", args={"to": "Lyon"}, id="1"),))
+    return AnswerWithheldError(result, structured=True, calls=calls)
 
 
 def retry() -> AnswerRetryError:
     again = Again(Changes(temperature=0.7, fresh_seed=True), "withheld")
-    return AnswerRetryError(withheld().result, again)
+    return AnswerRetryError(withheld().result, again, calls=withheld().calls)
 
 
 def fails(_: int) -> None:
@@ -44,6 +47,8 @@ def test_a_copy_of_an_error_says_the_same(
     assert (str(other), other.args, other.hint) == (str(error), error.args, error.hint)
     assert (other.partial, other.structured) == ("Lyon", error.structured)
     assert other.result.to_dict() == error.result.to_dict()
+    assert (len(other.calls.calls), other.calls) == (1, error.calls)
+    assert "Lyon" not in str(other)
     assert other.__notes__[-1] == "on Monday"
     if isinstance(error, AnswerRetryError):
         assert isinstance(other, AnswerRetryError)

@@ -19,6 +19,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tracers.base import BaseTracer
 from langchain_core.tracers.schemas import Run
 from langchain_energy_guard import AnswerWithheldError, ChatEnergyGuard, guarded
+from langchain_energy_guard.middleware import EnergyGuardMiddleware
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 
@@ -79,14 +80,20 @@ def graph_of(asked: ChatEnergyGuard, saver: InMemorySaver) -> Any:
     return graph.compile(checkpointer=saver)
 
 
-def in_graph(config: Any, agent: Callable[[ChatEnergyGuard, InMemorySaver], Any]) -> list[Any]:
+def in_graph(
+    config: Any, agent: Callable[[ChatEnergyGuard, InMemorySaver], Any], *answers: Any
+) -> list[Any]:
     saver = InMemorySaver()
     config = config | {"configurable": {"thread_id": "1"}}
     modes = ["messages", "custom", "updates", "values", "debug", "tasks", "checkpoints"]
-    app, asked = agent(model(), saver), {"messages": [("user", "Who?")]}
+    app, asked = agent(model(*answers), saver), {"messages": [("user", "Who?")]}
     told = list(app.stream(asked, config, stream_mode=modes))
     told += asyncio.run(_all(app.astream(asked, config, stream_mode=modes)))
     return [told, list(saver.list(None)), dict(saver.blobs), app.get_state(config)]
+
+
+def guarded_agent(asked: ChatEnergyGuard, saver: InMemorySaver) -> Any:
+    return create_agent(asked, [pay], middleware=[EnergyGuardMiddleware()], checkpointer=saver)
 
 
 PROMPT = ChatPromptTemplate.from_template("{q}")
@@ -123,6 +130,8 @@ WAYS: dict[str, Callable[[Any], Any]] = {
     ),
     "graph": lambda c: in_graph(c, graph_of),
     "agent": lambda c: in_graph(c, lambda asked, saver: create_agent(asked, checkpointer=saver)),
+    "agent with middleware": lambda c: in_graph(c, guarded_agent),
+    "agent's call with middleware": lambda c: in_graph(c, guarded_agent, CALL, CALL),
     "cache": lambda c: _cached(c),
 }
 

@@ -57,7 +57,7 @@ class AnswerMessage:
         # An abstention can stand for a call that nobody could make.
         structured = asked.structured or ((bool(calls) or passes) and not unusable)
         if not result.shown and (is_guarded() or (structured and not unusable)):
-            raise withheld_error(result, structured)
+            raise withheld_error(result, structured, calls)
         # The message says itself what is wrong with its calls.
         content = "" if unusable else result.text
         if calls and result.shown:

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, LLMResult
 
 from energy_guard import Policy, Profile
@@ -26,6 +26,7 @@ from langchain_energy_guard.engine_queue import Owner, running_here
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
 from langchain_energy_guard.event_origin import in_own_loop, last_origin, note_origin
 from langchain_energy_guard.metadata import KEY, Details, metadata
+from langchain_energy_guard.tools import ToolCalls
 from langchain_energy_guard.watched_model import WatchedModel
 from langchain_energy_guard.watched_run import RunDecision, WatchedRun, may_withhold
 
@@ -95,6 +96,15 @@ class _Handling:
             run.missed = error.message
             self._runs[run.run_id] = run
 
+    def _ending(self, run_id: UUID, chunk: Any) -> WatchedRun | None:
+        """Note a chunk of a stream; return its run if it is the last one."""
+        run = self._runs.get(run_id)
+        message = chunk.message if isinstance(chunk, ChatGenerationChunk) else None
+        if run is None or not isinstance(message, AIMessageChunk):
+            return None
+        run.hear(message)
+        return run if message.chunk_position == "last" else None
+
     def _drop(self, run_id: UUID) -> None:
         run = self._runs.pop(run_id, None)
         if run is not None:
@@ -107,13 +117,12 @@ class _Handling:
         if not engine_done:
             raise EngineError("the engine goes on although its answer has ended")
         new = run.decided is None
-        messages = [g.message for g in generations if isinstance(g, ChatGeneration)]
         with ExitStack() as failing:
             failing.callback(self._drop, run.run_id)
-            decided = run.decide(any(getattr(m, "tool_calls", None) for m in messages))
+            decided = run.decide(_called(run, generations))
             failing.pop_all()
         for generation in generations:
-            _write(generation, metadata(decided.result, details=self._details))
+            _write(generation, metadata(decided.result, decided.calls.details, self._details))
         if not new:
             return decided, []
         _log(decided)
@@ -167,8 +176,8 @@ class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
         self, token: str | list[Any], *, chunk: Any = None, run_id: UUID, **kwargs: Any
     ) -> None:
         """Decide with the last chunk of a stream, so that the verdict travels in it."""
-        run = self._runs.get(run_id)
-        if run is not None and _is_last(chunk):
+        run = self._ending(run_id, chunk)
+        if run is not None:
             self._finish(run, [chunk])
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
@@ -250,8 +259,8 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
         self, token: str | list[Any], *, chunk: Any = None, run_id: UUID, **kwargs: Any
     ) -> None:
         """Decide with the last chunk of a stream, so that the verdict travels in it."""
-        run = self._runs.get(run_id)
-        if run is not None and _is_last(chunk) and in_own_loop():
+        run = self._ending(run_id, chunk)
+        if run is not None and in_own_loop():
             await self._finish(run, [chunk])
 
     async def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
@@ -299,9 +308,15 @@ def _misused_error() -> ConfigError:
     )
 
 
-def _is_last(chunk: Any) -> bool:
-    message = chunk.message if isinstance(chunk, ChatGenerationChunk) else None
-    return getattr(message, "chunk_position", None) == "last"
+def _called(run: WatchedRun, generations: Sequence[Generation]) -> ToolCalls:
+    """What an answer calls, as LangChain reads it."""
+    messages = [g.message for g in generations if isinstance(g, ChatGeneration)]
+    if run.calling is not None:
+        messages = [run.calling]
+    return ToolCalls(
+        calls=tuple(call for m in messages for call in getattr(m, "tool_calls", ())),
+        invalid=tuple(call for m in messages for call in getattr(m, "invalid_tool_calls", ())),
+    )
 
 
 def _write(generation: Generation, block: dict[str, Any]) -> None:
@@ -343,7 +358,11 @@ def _conclude(run: WatchedRun, decided: RunDecision) -> None:
 
 def _error(decided: RunDecision) -> AnswerWithheldError | None:
     if isinstance(decided.move, Again):
-        return AnswerRetryError(decided.result, decided.move, structured=decided.structured)
+        return AnswerRetryError(
+            decided.result, decided.move, structured=decided.structured, calls=decided.calls
+        )
     if not decided.result.shown:
-        return AnswerWithheldError(decided.result, structured=decided.structured)
+        return AnswerWithheldError(
+            decided.result, structured=decided.structured, calls=decided.calls
+        )
     return None

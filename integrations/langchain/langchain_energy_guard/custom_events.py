@@ -19,6 +19,9 @@ from energy_guard import Result
 from energy_guard.decide import Again, Move
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
 
+PREFIX: Final = "energy_guard_"
+"""What the names of all of them begin with."""
+
 DECISION: Final = "energy_guard_decision"
 """An attempt was judged: every attempt has one, a retry that is demanded included."""
 

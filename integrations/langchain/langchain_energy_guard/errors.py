@@ -17,6 +17,7 @@ from energy_guard import Result
 from energy_guard.arguments import checked
 from energy_guard.decide import Again, Changes
 from energy_guard.errors import EnergyGuardError, PromptTooLongError
+from langchain_energy_guard.tools import ToolCalls
 
 if TYPE_CHECKING:
     _Refusal = exceptions.LangChainException
@@ -34,16 +35,25 @@ class AnswerWithheldError(EnergyGuardError, _Refusal):
     Its text has no words of the answer: errors are logged, and some are put into chats.
 
     structured: a tool call or structured output was expected, so that no text can stand for it.
+    calls: the calls of tools that the answer makes, for whoever asks a person about them.
     """
 
     @checked
-    def __init__(self, result: Result, *, structured: bool = False, hint: str = "") -> None:
+    def __init__(
+        self,
+        result: Result,
+        *,
+        structured: bool = False,
+        calls: ToolCalls | None = None,
+        hint: str = "",
+    ) -> None:
         super().__init__(
             f"the answer is withheld: {result.unquoted_reason}",
             hint or "Catch AnswerWithheldError, or put `guarded` around the chain.",
         )
         self.result = result
         self.structured = structured
+        self.calls = calls or ToolCalls()
 
     @property
     def partial(self) -> str:
@@ -55,10 +65,18 @@ class AnswerRetryError(AnswerWithheldError):
     """The policy wants another attempt; `again` says how, as data."""
 
     @checked
-    def __init__(self, result: Result, again: Again, *, structured: bool = False) -> None:
+    def __init__(
+        self,
+        result: Result,
+        again: Again,
+        *,
+        structured: bool = False,
+        calls: ToolCalls | None = None,
+    ) -> None:
         super().__init__(
             result,
             structured=structured,
+            calls=calls,
             hint="Put `guarded` around the chain: it carries the retries of the policy out.",
         )
         self.again = again

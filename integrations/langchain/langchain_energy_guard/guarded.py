@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, Literal, Self, TypeVar, get_args, get_type_hints
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForChainRun,
@@ -37,6 +38,9 @@ Output = TypeVar("Output")
 
 More = Callable[[Any, AnswerRetryError], Any]
 """From the chain's input and what was withheld to the input of the next attempt."""
+
+Instead = Callable[[Input, AnswerWithheldError], Output]
+"""From the chain's input and what is withheld to what is returned in its place."""
 
 
 @checked
@@ -85,7 +89,10 @@ def guarded(
         handler = EnergyGuardCallbackHandler(
             model, policy, detector=detector, locator=locator, profile=profile, details=details
         )
-    return Guarded(runnable, policy, handler, fallback, more, abstention, details)
+    made: Instead[Input, Output] | None = None
+    if abstention is not None:
+        made = _from_result(abstention)
+    return Guarded(runnable, policy, handler, fallback, more, made, details)
 
 
 class Guarded(Runnable[Input, Output]):
@@ -99,7 +106,7 @@ class Guarded(Runnable[Input, Output]):
         handler: EnergyGuardCallbackHandler | None,
         fallback: Runnable[Input, Output] | None,
         more: More | None,
-        abstention: Callable[[Result], Output] | None,
+        abstention: Instead[Input, Output] | None,
         details: Details,
     ) -> None:
         self.name = "guarded"
@@ -119,6 +126,12 @@ class Guarded(Runnable[Input, Output]):
                 EnergyGuardCallbackHandler(handler.watched, details=details),
                 AsyncEnergyGuardCallbackHandler(handler.watched, details=details),
             ]
+
+    def replacing(self, make: Instead[Input, Output]) -> Self:
+        """Return the same chain, with another abstention: it may depend on what was asked."""
+        other = copy.copy(self)
+        other._abstention = make
+        return other
 
     @property
     def InputType(self) -> type[Input]:  # noqa: N802
@@ -186,7 +199,7 @@ class Guarded(Runnable[Input, Output]):
                 break
             given = self._more(given, after.retry) if self._more else given
         if after.fallback is None:
-            return self._abstain(after.withheld)
+            return self._abstain(asked, after.withheld)
         inner = patch_config(config, callbacks=run_manager.get_child())
         return after.fallback.invoke(asked, inner)
 
@@ -216,7 +229,7 @@ class Guarded(Runnable[Input, Output]):
                 more = self._more(given, after.retry)
                 given = await more if inspect.isawaitable(more) else more
         if after.fallback is None:
-            return self._abstain(after.withheld)
+            return self._abstain(asked, after.withheld)
         inner = patch_config(config, callbacks=run_manager.get_child())
         return await after.fallback.ainvoke(asked, inner)
 
@@ -249,10 +262,10 @@ class Guarded(Runnable[Input, Output]):
         event = custom_events.ended(withheld, asks_fallback=self.fallback is not None)
         return _After(withheld, event, fallback=self.fallback)
 
-    def _abstain(self, error: AnswerWithheldError) -> Output:
+    def _abstain(self, asked: Input, error: AnswerWithheldError) -> Output:
         """What stands for the answer; raises the error if nothing can."""
         if self._abstention is not None:
-            return self._abstention(error.result)
+            return self._abstention(asked, error)
         kind = _kind(self.runnable)
         if error.structured or kind is None:
             raise error
@@ -313,6 +326,10 @@ def _with(
     for known in (callbacks.handlers, callbacks.inheritable_handlers):
         known[:0] = handlers
     return patch_config(config, callbacks=callbacks)
+
+
+def _from_result(make: Callable[[Result], Output]) -> Instead[Any, Output]:
+    return lambda _, error: make(error.result)
 
 
 def _no_fallback() -> ConfigError:

@@ -8,6 +8,7 @@ from energy_guard import Guard, Result
 from energy_guard.decide import Again
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
 from langchain_energy_guard.guarded_call import GuardedCall, current_run
+from langchain_energy_guard.tools import ToolCalls
 
 
 def guard_here(guard: Guard) -> Guard:
@@ -37,7 +38,7 @@ def deadline_here(timeout: float | None) -> float | None:
     return min(ends, default=None)
 
 
-def withheld_error(result: Result, structured: bool) -> AnswerWithheldError:
+def withheld_error(result: Result, structured: bool, calls: ToolCalls) -> AnswerWithheldError:
     """The error for a model that has its own Guard, whose retries are used up.
 
     Another attempt makes sense only with other input: with `more` passages, say.
@@ -46,5 +47,5 @@ def withheld_error(result: Result, structured: bool) -> AnswerWithheldError:
     if here.whole.asks_more:
         _, move = here.decide(here.call(), here.policy or result.policy, result.attempts)
         if isinstance(move, Again):
-            return AnswerRetryError(result, move, structured=structured)
-    return AnswerWithheldError(result, structured=structured)
+            return AnswerRetryError(result, move, structured=structured, calls=calls)
+    return AnswerWithheldError(result, structured=structured, calls=calls)

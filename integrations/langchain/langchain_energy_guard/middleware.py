@@ -4,27 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, RemoveMessage
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 
-from energy_guard import Policy, Profile, Result
+from energy_guard import Policy, Profile
 from energy_guard.arguments import Filled, checked
 from energy_guard.extras import needs_extra
+from langchain_energy_guard.errors import AnswerWithheldError
+from langchain_energy_guard.graph_stream import GuardEvents
 from langchain_energy_guard.guarded import guarded
 from langchain_energy_guard.metadata import KEY, Details, response_metadata
+from langchain_energy_guard.person import ASKED, Asked, GuardState, asked_of, decide
 
 with needs_extra("agents"):
     from langchain.agents.middleware import (
         AgentMiddleware,
+        ExtendedModelResponse,
         ModelRequest,
         ModelResponse,
         hook_config,
     )
+    from langgraph.constants import TAG_NOSTREAM
+    from langgraph.types import Command
 
-Answer = ModelResponse[Any] | AIMessage
+Answer = ModelResponse[Any] | AIMessage | ExtendedModelResponse[Any]
+
+_HELD: Final[RunnableConfig] = {"tags": [TAG_NOSTREAM]}
+"""LangGraph streams what the model's node returns, and nothing that a model says before that."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +44,15 @@ class _AgentCall:
     make: Callable[[ModelRequest[Any]], Any]
 
 
-class EnergyGuardMiddleware(AgentMiddleware[Any, Any, Any]):
+class EnergyGuardMiddleware(AgentMiddleware[GuardState, Any, Any]):
     """Judges every answer and every call of tools of an agent's model before the agent acts on it.
 
     model: the agent's own ChatLlamaCpp, HuggingFacePipeline or ChatHuggingFace, which is then
     watched (with detector, locator and profile as `Guard` takes them); without, the agent has a
     ChatEnergyGuard. policy: in the place of that one's. fallback: the model that is asked the same
-    if an answer is withheld in the end. details: how much of a result its message carries.
+    if an answer is withheld in the end. ask_person: a person decides on a call of tools that is
+    withheld, by an interrupt, for which the agent needs a checkpointer; the interrupt quotes the
+    call. details: how much of a result its message carries.
 
     What is withheld, a call of tools as well, becomes the fallback's answer, or the policy's
     abstention, with which the agent ends. The next time, the agent forgets that exchange: a model
@@ -49,6 +60,9 @@ class EnergyGuardMiddleware(AgentMiddleware[Any, Any, Any]):
 
     Raises what `guarded` raises, with the first call at the latest.
     """
+
+    state_schema = GuardState
+    transformers = (GuardEvents,)
 
     @checked
     def __init__(
@@ -60,33 +74,35 @@ class EnergyGuardMiddleware(AgentMiddleware[Any, Any, Any]):
         locator: Filled | None = None,
         profile: Profile | Literal["auto"] | None = "auto",
         fallback: BaseChatModel | None = None,
+        ask_person: bool = False,
         details: Details = "summary",
     ) -> None:
         super().__init__()
         self._watched = model
+        self._ask_person = ask_person
         self._details = details
-        self._guarded = guarded(
+        around = guarded(
             RunnableLambda(_asked, afunc=_aasked),
             policy,
             model=model,
             detector=detector,
             locator=locator,
             profile=profile,
-            fallback=None if fallback is None else _with_model(fallback),
-            abstention=self._abstained,
+            fallback=None if fallback is None else self._with_model(fallback),
             details=details,
         )
+        self._guarded = around.replacing(self._instead)
 
     def before_agent(self, state: Any, runtime: Any) -> dict[str, Any] | None:
         """Forget the exchanges of earlier turns whose answer was withheld."""
         gone = forgotten(state["messages"])
-        return {"messages": gone} if gone else None
+        return {"messages": gone, ASKED: None} if gone else None
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> Answer:
         """Let the model answer under the policy."""
-        answer: Answer = self._guarded.invoke(_AgentCall(self._held(request), handler))
+        answer: Answer = self._guarded.invoke(_AgentCall(self._held(request), handler), _HELD)
         return answer
 
     async def awrap_model_call(
@@ -95,25 +111,60 @@ class EnergyGuardMiddleware(AgentMiddleware[Any, Any, Any]):
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> Answer:
         """Let the model answer under the policy."""
-        answer: Answer = await self._guarded.ainvoke(_AgentCall(self._held(request), handler))
+        call = _AgentCall(self._held(request), handler)
+        answer: Answer = await self._guarded.ainvoke(call, _HELD)
         return answer
 
     @hook_config(can_jump_to=["end"])
     def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
-        """End the agent after an abstention, also one that waits for structured output."""
+        """End the agent after an abstention, or let a person decide on the calls behind it."""
         last = state["messages"][-1]
-        return {"jump_to": "end"} if is_withheld(last) else None
+        if not is_withheld(last):
+            return None
+        asked: Asked | None = state.get(ASKED)
+        if asked is None or asked["message_id"] != last.id:
+            return {"jump_to": "end"}
+        return {"messages": decide(asked, last), ASKED: None}
 
     def _held(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         """The request, with nobody hearing a model of the user's own before it is judged."""
         if self._watched is None:
             return request
-        silent = request.model.model_copy(update={"disable_streaming": True})
-        return request.override(model=silent)
+        silent = {"disable_streaming": True, "streaming": False}  # some models have the second
+        known = {name: silent[name] for name in silent.keys() & type(request.model).model_fields}
+        return request.override(model=request.model.model_copy(update=known))
 
-    def _abstained(self, result: Result) -> AIMessage:
-        text = result.policy.abstention_text
-        return AIMessage(text, response_metadata=response_metadata(result, details=self._details))
+    def _instead(self, call: _AgentCall, error: AnswerWithheldError) -> Answer:
+        """The abstention, with what a person is to be asked beside it, if anything is."""
+        result = error.result
+        message = AIMessage(
+            result.policy.abstention_text,
+            response_metadata=response_metadata(result, details=self._details),
+        )
+        asked = asked_of(error, call.request.tools) if self._ask_person else None
+        if asked is None:
+            return message
+        message.id = asked["message_id"]
+        return ExtendedModelResponse(
+            ModelResponse(result=[message]), Command(update={ASKED: asked})
+        )
+
+    def _with_model(self, model: BaseChatModel) -> RunnableLambda[_AgentCall, Any]:
+        """The same call, of the fallback; what that withholds is no answer either."""
+
+        def ask(call: _AgentCall) -> Any:
+            try:
+                return call.make(call.request.override(model=model))
+            except AnswerWithheldError as error:
+                return self._instead(call, error)
+
+        async def aask(call: _AgentCall) -> Any:
+            try:
+                return await call.make(call.request.override(model=model))
+            except AnswerWithheldError as error:
+                return self._instead(call, error)
+
+        return RunnableLambda(ask, afunc=aask)
 
 
 def is_withheld(message: BaseMessage) -> bool:
@@ -144,15 +195,3 @@ def _asked(call: _AgentCall) -> Any:
 
 async def _aasked(call: _AgentCall) -> Any:
     return await call.make(call.request)
-
-
-def _with_model(model: BaseChatModel) -> RunnableLambda[_AgentCall, Any]:
-    """The same call, of another model."""
-
-    def ask(call: _AgentCall) -> Any:
-        return call.make(call.request.override(model=model))
-
-    async def aask(call: _AgentCall) -> Any:
-        return await call.make(call.request.override(model=model))
-
-    return RunnableLambda(ask, afunc=aask)

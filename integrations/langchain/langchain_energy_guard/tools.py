@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.messages import InvalidToolCall, ToolCall
@@ -61,6 +61,34 @@ def read_calls(
         details=tuple(call.detail for call in read.calls),
         text=read.text,
     )
+
+
+def scored(called: ToolCalls, trace: Trace, scorer: Scorer, asked: Asked) -> ToolCalls:
+    """Return the calls that a user's own model says it makes, with their arguments' scores.
+
+    Args:
+        called: as LangChain has them.
+        trace: of what the model wrote.
+        scorer: gives every argument its score.
+        asked: what the answer is to.
+
+    Returns:
+        The same calls. Scores are null if the trace does not have just these calls as JSON.
+    """
+    names = {call["name"]: {"type": "object"} for call in called.calls}
+    read = core.read_calls(trace, names, scorer, False, asked).calls
+    if [(call.name, call.arguments) for call in read] == [_made(call) for call in called.calls]:
+        return replace(called, details=tuple(call.detail for call in read))
+    return replace(called, details=tuple(_unscored(call) for call in called.calls))
+
+
+def _made(call: ToolCall) -> tuple[str, dict[str, Any]]:
+    return call["name"], call["args"]
+
+
+def _unscored(call: ToolCall) -> dict[str, Any]:
+    scores = {name: {"score": None, "span": None} for name in call["args"]}
+    return {"name": call["name"], "arguments": scores}
 
 
 def _id() -> str:

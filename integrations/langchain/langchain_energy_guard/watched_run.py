@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+from langchain_core.messages import AIMessageChunk
+
 from energy_guard import Policy, Request, Result, Trace
 from energy_guard.backends import Backend
 from energy_guard.decide import Again, Attempt, Move
@@ -16,19 +18,26 @@ from energy_guard.judge import Judge
 from energy_guard.request import Finished, Partition, Token
 from energy_guard.running import Running, Window
 from energy_guard.score import Unscored
+from energy_guard.tools import NOT_MADE
 from energy_guard.trace import Step
 from langchain_energy_guard.engine_calls import CallChanges
 from langchain_energy_guard.engine_queue import EngineLease, Owner
 from langchain_energy_guard.guarded_call import ChainRun
+from langchain_energy_guard.tools import ToolCalls, scored
 
 
 @dataclass(frozen=True)
 class RunDecision:
-    """What follows from one run. structured: a tool call or structured output was expected."""
+    """What follows from one run.
+
+    structured: a tool call or structured output was expected. calls: those of the answer that the
+    result is about; none if that is an earlier attempt's.
+    """
 
     result: Result
     move: Move
     structured: bool
+    calls: ToolCalls
 
 
 def may_withhold(policy: Policy) -> bool:
@@ -55,6 +64,7 @@ class WatchedRun:
         self.judge = judge
         self.decided: RunDecision | None = None
         self.missed: str | None = None  # why nothing of it was heard
+        self.calling: AIMessageChunk | None = None  # of a stream, the chunks with calls of tools
         self._info = backend.info
         self._request = request
         self._chain_run = current
@@ -78,14 +88,25 @@ class WatchedRun:
         follow = self._step if needed or _one_by_one(engine) else None
         self.lease = EngineLease(run_id, engine, follow, changed, owner)
 
+    def hear(self, chunk: AIMessageChunk) -> None:
+        """Add a chunk of the stream to those before it, if it has a part of a call."""
+        if chunk.tool_call_chunks:
+            self.calling = chunk if self.calling is None else self.calling + chunk
+
     def engine_done(self) -> Future[None]:
         """Return what is done when the engine has done its work, so that `decide` can be called."""
         return self.lease.calls.idle()
 
-    def decide(self, calls_tool: bool) -> RunDecision:
-        """Judge what was generated, once; the engine is free afterwards."""
+    def decide(self, called: ToolCalls) -> RunDecision:
+        """Judge what was generated, once; the engine is free afterwards.
+
+        Args:
+            called: what the answer calls, as LangChain's message has it.
+        """
         if self.decided is None:
             self.lease.release()
+            if called.invalid and not called.calls:
+                self.judge = replace(self.judge, unusable=lambda _: NOT_MADE)
             if not self.lease.traces and may_withhold(self.judge.policy):
                 # A cache has withheld answers, too: `unscored` does not let them through.
                 hidden = self.judge.policy.model_copy(update={"unscored": "withhold"})
@@ -94,7 +115,11 @@ class WatchedRun:
             attempts, move = self._chain_run.decide(self._call, self.judge.policy, [attempt])
             final = self.judge.final(attempts) if isinstance(move, Again) else move
             result = self.judge.conclude(attempts, final, info=self._info, request=self._request)
-            self.decided = RunDecision(result, move, self._structured or calls_tool)
+            calls = ToolCalls()
+            if result.kept is attempt:
+                calls = scored(called, result.trace, self.judge.detector, attempt.asked)
+            structured = self._structured or bool(called.calls)
+            self.decided = RunDecision(result, move, structured, calls)
         return self.decided
 
     def _attempt(self, traces: Sequence[Trace]) -> Attempt:
