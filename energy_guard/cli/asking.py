@@ -32,7 +32,7 @@ def check_extra() -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class Measurements:
     """How many questions of each task: in all, for the baselines, and with a rule.
 
     probe: whether hidden states are wanted, too. wordings: how questions are put. grader: None if
@@ -47,7 +47,9 @@ class Wanted:
     grader: ModelGrader | None
 
 
-def ask_tasks(guard: Guard, wanted: Wanted, asked: Sequence[Question], folder: Folder) -> None:
+def ask_tasks(
+    guard: Guard, wanted: Measurements, asked: Sequence[Question], folder: Folder
+) -> None:
     """Ask what is not answered yet, and measure the baselines of what is not measured yet.
 
     Raises:

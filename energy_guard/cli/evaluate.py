@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 from rich.text import Text
 
-from energy_guard.cli.asking import Wanted, ask_tasks, check_extra, command
+from energy_guard.cli.asking import Measurements, ask_tasks, check_extra, command
 from energy_guard.cli.bundle import bundled
 from energy_guard.cli.data import DataOptions
 from energy_guard.cli.grader import GraderName, check_grader, opened_grader
@@ -131,7 +131,7 @@ def evaluate(
             )
             ask_tasks(
                 guard,
-                Wanted(
+                Measurements(
                     rows=rows,
                     baselines=baselines,
                     told=told,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from energy_guard.cli.asking import Wanted, ask_tasks, check_extra
+from energy_guard.cli.asking import Measurements, ask_tasks, check_extra
 from energy_guard.cli.bundle import bundled
 from energy_guard.cli.data import DataOptions
 from energy_guard.cli.evaluate import results_of
@@ -182,7 +182,7 @@ def _asked(
     folder.start(asking.resume)
     with held(folder.lock):
         guard = Guard(engine.open(), profile=None)
-        wanted = Wanted(
+        wanted = Measurements(
             rows=asking.rows, baselines=0, told=told, probe=False, wordings=wordings, grader=None
         )
         ask_tasks(guard, wanted, rows, folder)
