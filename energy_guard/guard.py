@@ -26,6 +26,7 @@ from energy_guard.release import Release
 from energy_guard.request import Message, Request, RequestOptions
 from energy_guard.result import Result
 from energy_guard.score import Scorer
+from energy_guard.telemetry import evaluated, traced
 
 Prompt = str | Sequence[Message] | Request
 """A question, the turns of a chat, or a complete request."""
@@ -212,7 +213,9 @@ class Guard:
             attempts = replayed(session, hearings, answers, fast=fast)
         for guard, request, attempt in zip(guards, asked, attempts, strict=True):
             move = guard.judge.final([attempt])
-            yield guard._concluded(request, [attempt], move, scoring=scoring)
+            result = guard._concluded(request, [attempt], move, scoring=scoring)
+            evaluated(result)
+            yield result
 
     def measure(self, prompt: Prompt, **options: Unpack[RequestOptions]) -> PromptSize:
         """Count how much of the context a prompt takes; its `room` is left for the answer.
@@ -275,20 +278,31 @@ class Guard:
         self,
         request: Request,
         *,
-        earlier: tuple[Attempt, ...] = (),
         held: Session | None = None,
         heard: bool = True,
         release: Release = "token",
     ) -> Generator[GuardEvent, None, None]:
-        """Yield the events of one question, to its `Done`.
+        """Yield the events of one question, to its `Done`; every question goes through here.
 
         Args:
             request: what is asked; its clock runs.
-            earlier: attempts of the guards that this one is the fallback of.
             held: a session in which the question is asked; a new one otherwise.
             heard: whether the texts are wanted.
             release: when they are yielded, see `stream`.
         """
+        events = self._answered(request, held=held, heard=heard, release=release)
+        return traced(events, request, self.backend.info, streamed=heard)
+
+    def _answered(
+        self,
+        request: Request,
+        *,
+        earlier: tuple[Attempt, ...] = (),
+        held: Session | None = None,
+        heard: bool,
+        release: Release,
+    ) -> Generator[GuardEvent, None, None]:
+        """Yield them; `earlier` attempts are those of guards that this one is the fallback of."""
         with nullcontext(held) if held else self.backend.session(request) as session:
             hearing = Hearing(self.judge, self.backend, session, request)
             attempts, move = yield from hearing.attempts(earlier, heard=heard, release=release)
@@ -311,7 +325,7 @@ class Guard:
         if fallback is None:
             raise ConfigError("the policy retries with a fallback and there is none")
         guard, request = fallback._prepared(request)
-        for event in guard._events(request, earlier=earlier, heard=heard, release=release):
+        for event in guard._answered(request, earlier=earlier, heard=heard, release=release):
             if isinstance(event, Done) and fallback.log is not self.log:
                 self._keep(request, event.result, fallback.judge.locator, "token-by-token")
             yield event

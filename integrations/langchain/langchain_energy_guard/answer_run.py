@@ -66,7 +66,7 @@ class AnswerRun:
         """
         with closing(self._events()) as events:
             for event in events:
-                for item in self._stream.feed(event):
+                for item in self._fed(event):
                     if isinstance(item, CustomEvent):
                         self._handlers.tell(item)
                     else:
@@ -76,7 +76,7 @@ class AnswerRun:
         """Yield what `chunks` yields; a task that is cancelled stops the engine."""
         async with aclosing(self._aevents()) as events:
             async for event in events:
-                for item in self._stream.feed(event):
+                for item in self._fed(event):
                     if isinstance(item, CustomEvent):
                         await self._handlers.atell(item)
                     else:
@@ -88,6 +88,11 @@ class AnswerRun:
         message.id = self._id
         info = {"finish_reason": message.response_metadata["finish_reason"]}
         return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)])
+
+    def _fed(self, event: GuardEvent) -> Iterator[AIMessageChunk | CustomEvent]:
+        if isinstance(event, Done):
+            self._handlers.conclude(event.result)
+        return self._stream.feed(event)
 
     def _events(self) -> Generator[GuardEvent, None, None]:
         with _overflow_told():

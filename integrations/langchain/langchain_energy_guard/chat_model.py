@@ -12,7 +12,11 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForLLMRun,
+    CallbackManager,
+    CallbackManagerForLLMRun,
+)
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -360,6 +364,8 @@ class ChatEnergyGuard(CountingChatModel):
         if not self._should_stream(async_api=async_api, **{**options, "stream": True}):
             return config, options  # LangChain calls `invoke` instead
         config["run_id"] = config.get("run_id") or uuid.uuid4()
+        # LangSmith's tracer may come from the environment: the run gets the one that is here.
+        config["callbacks"] = CallbackManager.configure(config.get("callbacks"))
         return config, options | {"run_handlers": RunHandlers.of_config(self, config)}
 
     def _should_stream(
