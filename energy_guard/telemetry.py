@@ -53,7 +53,7 @@ def verdict_attributes(result: Result) -> dict[str, Value]:
 def traced(
     events: Generator[GuardEvent, None, None], request: Request, info: ModelInfo, *, streamed: bool
 ) -> Generator[GuardEvent, None, None]:
-    """Yield the events of one question, while a span lasts from the first to the last of them.
+    """Begin the span of a question, and return its events: with the last of them the span ends.
 
     It is a child of the caller's span, and is never the current one itself: who reads the events
     goes on with a span of its own in between.
@@ -65,14 +65,7 @@ def traced(
         streamed: whether somebody hears the text while it is written.
     """
     span = _begun(request, info, streamed)
-    if span is None:
-        yield from events
-        return
-    with _Ending(span), closing(events):
-        for event in events:
-            if isinstance(event, Done):
-                _conclude(span, event.result)
-            yield event
+    return events if span is None else _followed(span, events)
 
 
 def evaluated(result: Result) -> None:
@@ -111,6 +104,16 @@ def caller_of(headers: Mapping[str, str]) -> Iterator[None]:
         yield
     finally:
         context.detach(token)
+
+
+def _followed(
+    span: Span, events: Generator[GuardEvent, None, None]
+) -> Generator[GuardEvent, None, None]:
+    with _Ending(span), closing(events):
+        for event in events:
+            if isinstance(event, Done):
+                _conclude(span, event.result)
+            yield event
 
 
 class _Ending:

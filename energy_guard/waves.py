@@ -1,0 +1,123 @@
+"""Questions that are asked at once: the first answers of all, then the retries of some, and so on.
+
+Knows nothing of guards. An engine that can writes the answers of a wave as one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+from energy_guard.attempts import Hearing, fed
+from energy_guard.backends import Backend, Session
+from energy_guard.decide import Again, Attempt, Move, next_move
+from energy_guard.errors import EnergyGuardError, EngineError, InputError
+from energy_guard.events import AttemptStarted, GuardEvent
+from energy_guard.judge import Judge
+from energy_guard.request import Request
+
+
+class Question:
+    """One of the questions that `ask_wave` asks, each with its own judge, deadline and cancel."""
+
+    def __init__(self, judge: Judge, backend: Backend, request: Request) -> None:
+        self.judge = judge
+        self.backend = backend
+        self.request = request
+        self.error: EnergyGuardError | None = None
+        self.told: list[GuardEvent] = []
+        self.made: list[Attempt] = []
+        self.move: Move | None = None
+
+    def attempts(self) -> Generator[GuardEvent, None, tuple[list[Attempt], Move]]:
+        """Yield what `Hearing.attempts` yields, without texts: the first event before the wave.
+
+        Raises:
+            EnergyGuardError: whatever this question failed of.
+        """
+        yield AttemptStarted(0)
+        if self.error is not None:
+            raise self.error
+        if self.move is None:
+            raise EngineError("the wave that this question was in broke off")
+        yield from self.told
+        return self.made, self.move
+
+
+class _Asked:
+    """A question while its wave is asked. request: what it asks next."""
+
+    def __init__(self, question: Question, session: Session) -> None:
+        self.question = question
+        self.hearing = Hearing(question.judge, question.backend, session, question.request)
+        self.request = question.request
+        self.running = self.hearing.follow(self.request, 0, heard=False)
+
+    def judged(self) -> bool:
+        """Judge what was written; return whether it is to be tried again, in the same session."""
+        question, hearing = self.question, self.hearing
+        question.made.append(hearing.assess(self.running))
+        question.move = next_move(question.judge.policy, question.made)
+        if not isinstance(question.move, Again):
+            return False
+        question.told.append(hearing.retracted(question.made, question.move, earlier=()))
+        if question.move.changes.fallback:
+            return False
+        self.request = hearing.retry(question.made, question.move)
+        number = len(question.made)
+        question.told.append(AttemptStarted(number))
+        self.running = hearing.follow(self.request, number, heard=False)
+        return True
+
+
+def ask_wave(questions: Sequence[Question]) -> None:
+    """Ask all of them in one session; what came of each is in it then.
+
+    Args:
+        questions: of one engine. One that cannot be asked does not keep the others from it.
+    """
+    if not questions:
+        return
+    try:
+        with questions[0].backend.session() as session:
+            _ask(questions, session)
+    except EnergyGuardError as error:  # before anything was asked, or of the engine: of all
+        for question in questions:
+            question.error = question.error or error
+
+
+def _ask(questions: Sequence[Question], session: Session) -> None:
+    asked: list[_Asked] = []
+    for question in questions:
+        try:
+            asked.append(_Asked(question, session))
+        except EnergyGuardError as error:
+            question.error = error
+    while asked:
+        again: list[_Asked] = []
+        for each in _written(asked, session):
+            try:
+                if each.judged():
+                    again.append(each)
+            except EnergyGuardError as error:
+                each.question.error = error
+        asked = again
+
+
+def _written(asked: Sequence[_Asked], session: Session) -> list[_Asked]:
+    """Let the engine write their next answers; return those of which there is one."""
+    try:
+        _write(asked, session)
+    except InputError as error:
+        # The engine has refused one before it began; none of the others is to miss its answer.
+        if len(asked) == 1:
+            asked[0].question.error = error
+            return []
+        return [each for one in asked for each in _written([one], session)]
+    return list(asked)
+
+
+def _write(asked: Sequence[_Asked], session: Session) -> None:
+    running = [each.running for each in asked]
+    steps = any(each.wants_steps for each in running)
+    for _ in fed(running, session.generate([each.request for each in running], steps=steps)):
+        pass  # nobody hears a text before the verdict
