@@ -89,6 +89,7 @@ LANGCHAIN_LAYERS = (
         "engine_calls",
         "errors",
         "event_origin",
+        "gathering",
         "judged_answers",
         "messages",
         "metadata",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 from spans import listening, told
 
-from energy_guard import Guard, Policy, load
+from energy_guard import Guard, Policy
 from energy_guard.backends import Backend, Scripted
 from energy_guard.errors import EngineError, InputError, PromptTooLongError
 from energy_guard.events import AttemptStarted, Done, Retracted, result_of
@@ -21,25 +20,6 @@ SURE, DOUBTFUL = [("so", 0.9)], [("no", 0.1)]
 RULES = Policy(detector="nll:max", warn=1.0, abstain=1.0)
 TWICE = RULES.model_copy(update={"retries": 1})
 QUESTIONS = ["who was that?", "why", "who was there, and for how long?", "x"]
-
-
-@pytest.fixture(scope="module")
-def batching(tiny_path: Path) -> Backend:
-    return load(tiny_path, "transformers", n_ctx=512, batch_size=4)
-
-
-@pytest.fixture
-def batches(batching: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many answers the model wrote at once, each time it was asked."""
-    sizes: list[int] = []
-    generate = batching.engine.generate
-
-    def counted(ids: Any, **options: Any) -> Any:
-        sizes.append(len(ids))
-        return generate(ids, **options)
-
-    monkeypatch.setattr(batching.engine, "generate", counted)
-    return sizes
 
 
 def asked(question: str, **options: Any) -> Request:

@@ -18,6 +18,7 @@ from langchain_energy_guard.answer_stream import AnswerStream, StreamingMode
 from langchain_energy_guard.chat_request import ChatRequest
 from langchain_energy_guard.custom_events import CustomEvent
 from langchain_energy_guard.errors import PromptOverflowError
+from langchain_energy_guard.gathering import asked_with_others
 from langchain_energy_guard.metadata import Carried
 from langchain_energy_guard.run_handlers import RunHandlers
 
@@ -52,6 +53,7 @@ class AnswerRun:
         self._handlers = handlers
         # Decisions on the attempts before the last one come with a stream alone.
         self._whole = whole and not guard.policy.retries
+        self._may_wait = whole
         mode = "hold" if whole else mode
         self._stream = AnswerStream(asked, guard.detector, handlers.run_id, mode, carried)
         # The same for the chunks and for the message: LangGraph shows it once then.
@@ -96,7 +98,10 @@ class AnswerRun:
 
     def _events(self) -> Generator[GuardEvent, None, None]:
         with _overflow_told():
-            if self._whole:
+            together = asked_with_others(self._guard, self._request) if self._may_wait else None
+            if together is not None:
+                yield from together
+            elif self._whole:
                 yield Done(self._guard.ask(self._request))
             else:
                 yield from self._guard.stream(self._request, release=self._stream.release)
