@@ -6,17 +6,13 @@ makes what comes back, with `answer_stream` and `answer_message`.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from langchain_core.callbacks import (
-    AsyncCallbackManagerForLLMRun,
-    CallbackManager,
-    CallbackManagerForLLMRun,
-)
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -42,7 +38,7 @@ from langchain_energy_guard.answer_run import AnswerRun
 from langchain_energy_guard.answer_stream import StreamingMode
 from langchain_energy_guard.cache_key import cache_key
 from langchain_energy_guard.chat_request import SAMPLING, chat_request
-from langchain_energy_guard.gathering import Gathering, one_call
+from langchain_energy_guard.gathering import in_waves, one_call
 from langchain_energy_guard.inside_guarded import guard_here
 from langchain_energy_guard.metadata import Carried, Details
 from langchain_energy_guard.middleware_calls import is_of_middleware, judge_for_call
@@ -296,20 +292,9 @@ class ChatEnergyGuard(CountingChatModel):
         Those that it cannot answer at once would only wait for each other in threads, and the last
         ones for too long.
         """
-        if not inputs:
-            return []
-        answers: list[AIMessage] = []
         configs = get_config_list(config, len(inputs))
-        at_once = self.guard.backend.at_once
-        size = min(at_once, configs[0].get("max_concurrency") or at_once)
-        for start in range(0, len(inputs), size):
-            part = slice(start, start + size)
-            together: Any = [{**each, "max_concurrency": size} for each in configs[part]]
-            with Gathering(len(together)).open() if size > 1 else nullcontext():
-                answers += super().batch(
-                    inputs[part], together, return_exceptions=return_exceptions, **kwargs
-                )
-        return answers
+        ask = partial(super().batch, return_exceptions=return_exceptions, **kwargs)
+        return in_waves(ask, inputs, configs, self.guard.backend.at_once)
 
     # Tools and structured output
 
@@ -384,10 +369,8 @@ class ChatEnergyGuard(CountingChatModel):
         config = ensure_config(config)
         if not self._should_stream(async_api=async_api, **{**options, "stream": True}):
             return config, options  # LangChain calls `invoke` instead
-        config["run_id"] = config.get("run_id") or uuid.uuid4()
-        # LangSmith's tracer may come from the environment: the run gets the one that is here.
-        config["callbacks"] = CallbackManager.configure(config.get("callbacks"))
-        return config, options | {"run_handlers": RunHandlers.of_config(self, config)}
+        config, handlers = RunHandlers.of_stream(self, config)
+        return config, options | {"run_handlers": handlers}
 
     def _should_stream(
         self,

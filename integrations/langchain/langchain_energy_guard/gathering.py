@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from langchain_core.runnables import RunnableConfig
 
 from energy_guard import Guard, Request
 from energy_guard.events import GuardEvent
 from energy_guard.waves import Question, ask_wave
+
+T = TypeVar("T")
 
 
 class Gathering:
@@ -64,6 +69,29 @@ class _Member:
 
 _open: ContextVar[Gathering | None] = ContextVar("energy_guard_gathering", default=None)
 _here: ContextVar[_Member | None] = ContextVar("energy_guard_member", default=None)
+
+
+def in_waves(
+    batch: Callable[[list[Any], Any], list[T]],
+    inputs: Sequence[Any],
+    configs: Sequence[RunnableConfig],
+    at_once: int,
+) -> list[T]:
+    """Call a model's batch in parts that its engine answers at once, and return all answers.
+
+    Args:
+        batch: takes inputs and configs, and makes `one_call` of each, in threads.
+        inputs: of the model.
+        configs: one an input; the `max_concurrency` of the first is kept to.
+        at_once: how many the engine answers at once.
+    """
+    size = min(at_once, (configs and configs[0].get("max_concurrency")) or at_once)
+    answers: list[T] = []
+    for start in range(0, len(inputs), size):
+        part = [{**each, "max_concurrency": size} for each in configs[start : start + size]]
+        with Gathering(len(part)).open() if size > 1 else nullcontext():
+            answers += batch(list(inputs[start : start + size]), part)
+    return answers
 
 
 @contextmanager

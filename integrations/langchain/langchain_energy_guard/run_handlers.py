@@ -44,10 +44,15 @@ class RunHandlers:
         return cls() if run is None else cls(run.handlers, run.run_id, run.tags, run.metadata)
 
     @classmethod
-    def of_config(cls, model: BaseChatModel, config: RunnableConfig) -> RunHandlers:
-        """Those of the run that a call with this config starts; its `run_id` is set."""
+    def of_stream(
+        cls, model: BaseChatModel, config: RunnableConfig
+    ) -> tuple[RunnableConfig, RunHandlers]:
+        """Return the config that a stream is to be called with, and the handlers of its run."""
+        run_id = config.get("run_id") or uuid.uuid4()
+        # LangSmith's tracer may come from the environment: the run gets the one that is here.
+        callbacks = CallbackManager.configure(config.get("callbacks"))
         manager = CallbackManager.configure(
-            config.get("callbacks"),
+            callbacks,
             model.callbacks,
             model.verbose,
             config.get("tags"),
@@ -55,7 +60,8 @@ class RunHandlers:
             config.get("metadata"),
             model.metadata,
         )
-        return cls(manager.handlers, config["run_id"], manager.tags, manager.metadata)
+        handlers = cls(manager.handlers, run_id, manager.tags, manager.metadata)
+        return {**config, "run_id": run_id, "callbacks": callbacks}, handlers
 
     def conclude(self, result: Result) -> None:
         """Put the verdict into the run's metadata and tags, in the tracers: LangSmith shows both.
