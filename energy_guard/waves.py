@@ -80,9 +80,9 @@ def ask_wave(questions: Sequence[Question]) -> None:
     try:
         with questions[0].backend.session() as session:
             _ask(questions, session)
-    except EnergyGuardError as error:  # before anything was asked, or of the engine: of all
+    except EngineError as error:  # nothing was asked
         for question in questions:
-            question.error = question.error or error
+            question.error = error
 
 
 def _ask(questions: Sequence[Question], session: Session) -> None:
@@ -109,11 +109,13 @@ def _written(asked: Sequence[_Asked], session: Session) -> list[_Asked]:
         _write(asked, session)
     except InputError as error:
         # The engine has refused one before it began; none of the others is to miss its answer.
-        if len(asked) == 1:
-            asked[0].question.error = error
-            return []
-        return [each for one in asked for each in _written([one], session)]
-    return list(asked)
+        if len(asked) > 1:
+            return [each for one in asked for each in _written([one], session)]
+        asked[0].question.error = error
+    except EnergyGuardError as error:  # of what the engine had written by then nothing is lost
+        for each in asked:
+            each.question.error = None if each.running.finished else error
+    return [each for each in asked if each.question.error is None]
 
 
 def _write(asked: Sequence[_Asked], session: Session) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from spans import listening, told
 
 from energy_guard import Guard, Policy
 from energy_guard.backends import Backend, Scripted
-from energy_guard.errors import EngineError, InputError, PromptTooLongError
+from energy_guard.errors import EngineBusyError, EngineError, InputError, PromptTooLongError
 from energy_guard.events import AttemptStarted, Done, Retracted, result_of
 from energy_guard.policy import EarlyStop
 from energy_guard.request import CancelToken, Request
@@ -163,6 +164,13 @@ def test_an_engine_that_fails_fails_all_of_a_wave() -> None:
     assert [type(error) for error in failed] == [EngineError, EngineError]
 
 
+def test_an_engine_that_fails_later_takes_no_answer_back() -> None:
+    guard = Guard(Scripted.saying(SURE, DOUBTFUL), TWICE, locator="whole")
+    first, second, third = wave(guard, "a?", "b?", "c?")
+    assert first.answer == "so"
+    assert [type(error) for error in (second, third)] == [EngineError, EngineError]
+
+
 def test_a_question_of_a_wave_that_broke_off_is_an_error() -> None:
     _, events = Guard(Scripted.saying(SURE), RULES).question("?")
     with pytest.raises(EngineError, match="broke off"):
@@ -180,6 +188,15 @@ def test_what_is_shared_is_for_questions_one_by_one() -> None:
     shared = [asked("a"), asked("b")]
     with pytest.raises(InputError, match="one by one"):
         list(Guard(Scripted.saying(SURE), RULES).ask_many(["a"], sharing=shared, at_once=2))
+
+
+def test_an_engine_that_is_in_use_is_an_error_of_each(
+    batching: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "_wait_s", 0.0)
+    with batching.session(), ThreadPoolExecutor(1) as other:
+        failed = other.submit(wave, Guard(batching, RULES), asked("why"), asked("x")).result()
+    assert [type(error) for error in failed] == [EngineBusyError, EngineBusyError]
 
 
 def test_no_questions_are_no_wave() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from energy_guard.asynchronous import at_engine
@@ -53,11 +54,10 @@ class Wave:
             EnergyGuardError: whatever this request failed of, and not another one.
         """
         cancel = CancelToken(request.cancel)
-        try:
+        with ExitStack() as failing:
+            failing.callback(self.leave)  # the others are not to wait for it
             asked = _Asked(*guard.question(replace(request, cancel=cancel)))
-        except EnergyGuardError:
-            self.leave()
-            raise
+            failing.pop_all()
         self._asked.append(asked)
         self._come()
         try:

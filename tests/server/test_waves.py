@@ -184,6 +184,20 @@ async def test_each_has_its_own_error(batching: Backend) -> None:
     assert isinstance(well, Result)
 
 
+async def test_nobody_waits_for_one_that_cannot_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    wave, whose, other = Wave(2), Guard(Scripted.saying(SURE), LAX), Guard(Scripted.saying(), LAX)
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ValueError
+
+    monkeypatch.setattr(other, "question", broken)
+    first = asyncio.create_task(wave.ask(whose, asked("a?")))
+    await asyncio.sleep(0)
+    with pytest.raises(ValueError):
+        await wave.ask(other, asked("b?"))
+    assert (await first).answer == "so"
+
+
 async def test_an_engine_that_fails_fails_all() -> None:
     wave, whose = Wave(2), Guard(Scripted.saying(), LAX)
     found = await asyncio.gather(
