@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, field
 
 from energy_guard.decide import Again
-from energy_guard.errors import EngineError
 from energy_guard.result import Result
 
 __all__ = ["AttemptStarted", "Done", "GuardEvent", "Retracted", "Text"]
@@ -59,11 +57,3 @@ class Done:
 
 
 GuardEvent = AttemptStarted | Text | Retracted | Done
-
-
-def result_of(events: Iterable[GuardEvent]) -> Result:
-    """Run the events of a question to their end, and return what comes last."""
-    *_, done = events
-    if not isinstance(done, Done):
-        raise EngineError("the stream ended without a result")
-    return done.result

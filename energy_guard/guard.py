@@ -17,7 +17,7 @@ from energy_guard.attempts import Hearing, replayed
 from energy_guard.backends import PromptSize, Session, load
 from energy_guard.decide import Again, Attempt, FinalMove, Move
 from energy_guard.errors import ConfigError, InputError, LogError
-from energy_guard.events import Done, GuardEvent, Retracted, result_of
+from energy_guard.events import Done, GuardEvent, Retracted
 from energy_guard.judge import Judge
 from energy_guard.log import Scoring, TraceLog
 from energy_guard.policy import Policy
@@ -28,7 +28,7 @@ from energy_guard.request import Request, RequestOptions
 from energy_guard.result import Result
 from energy_guard.score import Scorer
 from energy_guard.telemetry import evaluated, traced
-from energy_guard.waves import Question, ask_wave
+from energy_guard.waves import WaveQuestion, ask_wave, result_of
 
 
 class Guard:
@@ -190,7 +190,7 @@ class Guard:
 
     def question(
         self, prompt: Prompt, **options: Unpack[RequestOptions]
-    ) -> tuple[Question, Generator[GuardEvent, None, None]]:
+    ) -> tuple[WaveQuestion, Generator[GuardEvent, None, None]]:
         """Return a question that `ask_wave` asks together with others of the same engine.
 
         Its time runs from now on, while it waits for the others, too.
@@ -204,7 +204,7 @@ class Guard:
             been asked. Whatever it failed of is raised there.
         """
         guard, request = self._prepared(prompt, **options)
-        question = Question(guard.judge, self.backend, request)
+        question = WaveQuestion(guard.judge, self.backend, request)
         events = guard._of_wave(question)
         return question, traced(events, request, self.backend.info, streamed=False)
 
@@ -327,7 +327,7 @@ class Guard:
             attempts, move = yield from hearing.attempts(earlier, heard=heard, release=release)
         yield from self._ended(request, attempts, move, earlier, heard=heard, release=release)
 
-    def _of_wave(self, question: Question) -> Generator[GuardEvent, None, None]:
+    def _of_wave(self, question: WaveQuestion) -> Generator[GuardEvent, None, None]:
         """Yield the events of a question that is asked with others."""
         attempts, move = yield from question.attempts()
         yield from self._ended(question.request, attempts, move, heard=False, release="token")

@@ -5,18 +5,19 @@ Knows nothing of guards. An engine that can writes the answers of a wave as one 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 
 from energy_guard.attempts import Hearing, fed
 from energy_guard.backends import Backend, Session
 from energy_guard.decide import Again, Attempt, Move, next_move
 from energy_guard.errors import EnergyGuardError, EngineError, InputError
-from energy_guard.events import AttemptStarted, GuardEvent
+from energy_guard.events import AttemptStarted, Done, GuardEvent
 from energy_guard.judge import Judge
 from energy_guard.request import Request
+from energy_guard.result import Result
 
 
-class Question:
+class WaveQuestion:
     """One of the questions that `ask_wave` asks, each with its own judge, deadline and cancel."""
 
     def __init__(self, judge: Judge, backend: Backend, request: Request) -> None:
@@ -43,10 +44,10 @@ class Question:
         return self.made, self.move
 
 
-class _Asked:
+class _InWork:
     """A question while its wave is asked. request: what it asks next."""
 
-    def __init__(self, question: Question, session: Session) -> None:
+    def __init__(self, question: WaveQuestion, session: Session) -> None:
         self.question = question
         self.hearing = Hearing(question.judge, question.backend, session, question.request)
         self.request = question.request
@@ -69,7 +70,7 @@ class _Asked:
         return True
 
 
-def ask_wave(questions: Sequence[Question]) -> None:
+def ask_wave(questions: Sequence[WaveQuestion]) -> None:
     """Ask all of them in one session; what came of each is in it then.
 
     Args:
@@ -85,15 +86,23 @@ def ask_wave(questions: Sequence[Question]) -> None:
             question.error = error
 
 
-def _ask(questions: Sequence[Question], session: Session) -> None:
-    asked: list[_Asked] = []
+def result_of(events: Iterable[GuardEvent]) -> Result:
+    """Run the events of a question to their end, and return what comes last."""
+    *_, done = events
+    if not isinstance(done, Done):
+        raise EngineError("the stream ended without a result")
+    return done.result
+
+
+def _ask(questions: Sequence[WaveQuestion], session: Session) -> None:
+    asked: list[_InWork] = []
     for question in questions:
         try:
-            asked.append(_Asked(question, session))
+            asked.append(_InWork(question, session))
         except EnergyGuardError as error:
             question.error = error
     while asked:
-        again: list[_Asked] = []
+        again: list[_InWork] = []
         for each in _written(asked, session):
             try:
                 if each.judged():
@@ -103,7 +112,7 @@ def _ask(questions: Sequence[Question], session: Session) -> None:
         asked = again
 
 
-def _written(asked: Sequence[_Asked], session: Session) -> list[_Asked]:
+def _written(asked: Sequence[_InWork], session: Session) -> list[_InWork]:
     """Let the engine write their next answers; return those of which there is one."""
     try:
         _write(asked, session)
@@ -118,7 +127,7 @@ def _written(asked: Sequence[_Asked], session: Session) -> list[_Asked]:
     return [each for each in asked if each.question.error is None]
 
 
-def _write(asked: Sequence[_Asked], session: Session) -> None:
+def _write(asked: Sequence[_InWork], session: Session) -> None:
     running = [each.running for each in asked]
     steps = any(each.wants_steps for each in running)
     for _ in fed(running, session.generate([each.request for each in running], steps=steps)):

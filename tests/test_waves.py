@@ -12,10 +12,10 @@ from spans import listening, told
 from energy_guard import Guard, Policy
 from energy_guard.backends import Backend, Scripted
 from energy_guard.errors import EngineBusyError, EngineError, InputError, PromptTooLongError
-from energy_guard.events import AttemptStarted, Done, Retracted, result_of
+from energy_guard.events import AttemptStarted, Done, Retracted
 from energy_guard.policy import EarlyStop
 from energy_guard.request import CancelToken, Request
-from energy_guard.waves import ask_wave
+from energy_guard.waves import ask_wave, result_of
 
 SURE, DOUBTFUL = [("so", 0.9)], [("no", 0.1)]
 RULES = Policy(detector="nll:max", warn=1.0, abstain=1.0)

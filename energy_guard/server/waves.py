@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 
 from energy_guard.asynchronous import at_engine
 from energy_guard.errors import EnergyGuardError, EngineError
-from energy_guard.events import GuardEvent, result_of
+from energy_guard.events import GuardEvent
 from energy_guard.guard import Guard
 from energy_guard.request import CancelToken, Request
 from energy_guard.result import Result
-from energy_guard.waves import Question, ask_wave
+from energy_guard.waves import WaveQuestion, ask_wave, result_of
 
 
 @dataclass
-class _Asked:
+class _ClientQuestion:
     """A question of one client, and what came of it."""
 
-    question: Question
+    question: WaveQuestion
     events: Generator[GuardEvent, None, None]
     outcome: Result | EnergyGuardError | None = None
 
@@ -36,7 +36,7 @@ class Wave:
 
     def __init__(self, members: int) -> None:
         self._missing = members
-        self._asked: list[_Asked] = []
+        self._asked: list[_ClientQuestion] = []
         self._complete = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
 
@@ -56,7 +56,7 @@ class Wave:
         cancel = CancelToken(request.cancel)
         with ExitStack() as failing:
             failing.callback(self.leave)  # the others are not to wait for it
-            asked = _Asked(*guard.question(replace(request, cancel=cancel)))
+            asked = _ClientQuestion(*guard.question(replace(request, cancel=cancel)))
             failing.pop_all()
         self._asked.append(asked)
         self._come()

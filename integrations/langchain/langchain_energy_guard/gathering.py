@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableConfig
 
 from energy_guard import Guard, Request
 from energy_guard.events import GuardEvent
-from energy_guard.waves import Question, ask_wave
+from energy_guard.waves import WaveQuestion, ask_wave
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class Gathering:
 
     def __init__(self, members: int) -> None:
         self._missing = members
-        self._questions: list[Question] = []
+        self._questions: list[WaveQuestion] = []
         self._lock = threading.Lock()
         self._asked = threading.Event()
 
@@ -39,7 +39,7 @@ class Gathering:
         finally:
             _open.reset(token)
 
-    def come(self, question: Question | None) -> None:
+    def come(self, question: WaveQuestion | None) -> None:
         """Note what a member asks, or that it asks nothing; the last one asks for all."""
         with self._lock:
             self._missing -= 1
@@ -61,7 +61,7 @@ class _Member:
     def __init__(self, gathering: Gathering | None) -> None:
         self.waits_for = gathering
 
-    def come(self, question: Question | None) -> None:
+    def come(self, question: WaveQuestion | None) -> None:
         gathering, self.waits_for = self.waits_for, None
         if gathering is not None:
             gathering.come(question)
