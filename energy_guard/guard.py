@@ -172,8 +172,7 @@ class Guard:
             prompts: what is asked, each as in `ask`.
             sharing: requests that begin as all of these do: what they share is read once. Then
                 no outcome depends on what was asked before it. For questions one by one.
-            at_once: how many are asked together, see `question`; else one after the other, in
-                one session. The last digits of numbers may differ then.
+            at_once: how many are asked together. The last digits of numbers may differ then.
         """
         if at_once > 1:
             if sharing:
