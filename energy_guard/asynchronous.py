@@ -33,6 +33,17 @@ async def run(backend: Backend, request: Request, work: Callable[[Request], T]) 
     return result
 
 
+async def at_engine(backend: Backend, work: Callable[[], None]) -> None:
+    """Do the work in the engine's thread when it is its turn, to its end.
+
+    Args:
+        backend: whose thread does it.
+        work: knows itself when it is to stop. Context variables of the caller are seen by it.
+    """
+    future = _thread_of(backend).submit(copy_context().run, work)
+    await asyncio.wrap_future(future)
+
+
 async def iterate(
     backend: Backend, request: Request, start: Callable[[Request], Generator[T, None, None]]
 ) -> AsyncGenerator[T, None]:

@@ -14,15 +14,13 @@ from energy_guard.decide import Again, Attempt, Move, next_move
 from energy_guard.errors import PromptError
 from energy_guard.events import AttemptStarted, GuardEvent, Retracted, Text
 from energy_guard.judge import Judge
+from energy_guard.prompts import Answer
 from energy_guard.release import Release, SentenceRelease
 from energy_guard.request import Event, Finished, Request
-from energy_guard.result import Result, shows
+from energy_guard.result import shows
 from energy_guard.running import Running, Window
 from energy_guard.support import with_support
 from energy_guard.trace import INCOMPLETE
-
-Answer = str | Sequence[int]
-"""A text, or token ids."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Hearing:
             yield AttemptStarted(number)
             running = self.follow(request, number, heard=heard)
             events = self.session.generate([running.request], steps=running.wants_steps)
-            texts = _fed([running], events)
+            texts = fed([running], events)
             held = SentenceRelease(self.judge, self.request, running)
             yield from held.let_go(texts) if release == "sentence" else texts
             attempts.append(self.assess(running))
@@ -65,21 +63,38 @@ class Hearing:
                 if shows(move) and move.attempt == len(attempts) - 1:
                     yield from held.rest()
                 return attempts, move
-            judged = self._judged(attempts, earlier)
-            unquoted = f"withheld: {judged.unquoted_reason}"
-            yield Retracted(number, move.reason, unquoted=unquoted, again=move, judged=judged)
+            yield self.retracted(attempts, move, earlier=earlier)
             if move.changes.fallback:
                 return attempts, move
-            changes = move.changes.that_fit(self.request, attempts, measure=self.backend.measure)
-            request = changes.apply(self.request, attempts)
+            request = self.retry(attempts, move)
 
-    def _judged(self, attempts: Sequence[Attempt], earlier: Sequence[Attempt]) -> Result:
-        """What comes out of these attempts if there is no other one."""
-        final = self.judge.final(attempts)
-        info = self.backend.info
-        return self.judge.conclude(
+    def retracted(
+        self, attempts: Sequence[Attempt], move: Again, *, earlier: Sequence[Attempt]
+    ) -> Retracted:
+        """Return the event between an attempt and the next one.
+
+        Args:
+            attempts: those so far.
+            move: how the next one differs.
+            earlier: attempts of other guards, which tried before.
+        """
+        info, final = self.backend.info, self.judge.final(attempts)
+        judged = self.judge.conclude(
             attempts, final, info=info, earlier=earlier, request=self.request
         )
+        number = len(earlier) + len(attempts) - 1
+        unquoted = f"withheld: {judged.unquoted_reason}"
+        return Retracted(number, move.reason, unquoted=unquoted, again=move, judged=judged)
+
+    def retry(self, attempts: Sequence[Attempt], move: Again) -> Request:
+        """Return what the next attempt asks; feedback for which there is no room is left out.
+
+        Args:
+            attempts: those so far.
+            move: how the next one differs.
+        """
+        changes = move.changes.that_fit(self.request, attempts, measure=self.backend.measure)
+        return changes.apply(self.request, attempts)
 
     def follow(self, request: Request, number: int, *, heard: bool) -> Running:
         """Return what follows one attempt, with the policy's rule for running answers."""
@@ -137,19 +152,21 @@ def replayed(
     running = [hearing.follow(hearing.request, 0, heard=False) for hearing in hearings]
     pairs = [(each.request, answer) for each, answer in zip(running, answers, strict=True)]
     steps = any(each.wants_steps for each in running)
-    for _ in _fed(running, session.replay(pairs, fast=fast, steps=steps)):
+    for _ in fed(running, session.replay(pairs, fast=fast, steps=steps)):
         pass  # nobody hears a text that is known
     return [
         hearing.assess(each, given=True) for hearing, each in zip(hearings, running, strict=True)
     ]
 
 
-def _fed(
+def fed(
     running: Sequence[Running], events: Generator[Event, None, None]
 ) -> Generator[Text | Retracted, None, None]:
     """Give each event to the attempt that it is of; yield the texts that settle.
 
-    The events are closed with whoever listens, so that the engine stops there.
+    Args:
+        running: the attempts, by the number of their sequence.
+        events: of the engine. They are closed with whoever listens, so that it stops there.
     """
     with closing(events):
         for event in events:

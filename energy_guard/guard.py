@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import replace
-from typing import Annotated, Any, Literal, Unpack
+from itertools import islice
+from typing import Annotated, Literal, Unpack
 
 from pydantic import Field
 
 from energy_guard.arguments import Filled, Several, checked
 from energy_guard.asynchronous import iterate, run
-from energy_guard.attempts import Answer, Hearing, replayed
+from energy_guard.attempts import Hearing, replayed
 from energy_guard.backends import PromptSize, Session, load
-from energy_guard.decide import Again, Attempt, FinalMove
-from energy_guard.errors import ConfigError, EngineError, LogError
+from energy_guard.decide import Again, Attempt, FinalMove, Move
+from energy_guard.errors import ConfigError, InputError, LogError
 from energy_guard.events import Done, GuardEvent, Retracted
 from energy_guard.judge import Judge
 from energy_guard.log import Scoring, TraceLog
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
+from energy_guard.prompts import Answer, Prompt, answer_of, pair_of, request_of
 from energy_guard.release import Release
-from energy_guard.request import Message, Request, RequestOptions
+from energy_guard.request import Request, RequestOptions
 from energy_guard.result import Result
 from energy_guard.score import Scorer
-
-Prompt = str | Sequence[Message] | Request
-"""A question, the turns of a chat, or a complete request."""
+from energy_guard.telemetry import evaluated, traced
+from energy_guard.waves import WaveQuestion, ask_wave, result_of
 
 
 class Guard:
@@ -75,7 +75,7 @@ class Guard:
         )
         self.fallback = fallback
         self.log = log
-        self._check(self.judge)
+        self.judge.check_backend(self.backend)
         retry = self.policy.retry if self.policy.retries else ()
         if "fallback" in retry and fallback is None:
             raise ConfigError("the policy retries with a fallback", "Give the Guard a fallback.")
@@ -118,7 +118,7 @@ class Guard:
             options: settings of the request; they count more than those that it has already.
         """
         guard, request = self._prepared(prompt, **options)
-        return _result(guard._events(request, heard=False))
+        return result_of(guard._events(request, heard=False))
 
     @checked
     def stream(
@@ -144,7 +144,7 @@ class Guard:
         the engine stops within one token and is free when the call ends.
         """
         guard, request = self._prepared(prompt, **options)
-        return await run(self.backend, request, lambda r: _result(guard._events(r, heard=False)))
+        return await run(self.backend, request, lambda r: result_of(guard._events(r, heard=False)))
 
     @checked
     def astream(
@@ -160,22 +160,52 @@ class Guard:
 
     @checked
     def ask_many(
-        self, prompts: Annotated[Iterable[Prompt], Several], *, sharing: Sequence[Request] = ()
+        self,
+        prompts: Annotated[Iterable[Prompt], Several],
+        *,
+        sharing: Sequence[Request] = (),
+        at_once: Annotated[int, Field(ge=1)] = 1,
     ) -> Iterator[Result]:
-        """Ask one after the other in one session, and yield the outcomes in order.
+        """Ask many questions, and yield the outcomes in order.
 
         Args:
             prompts: what is asked, each as in `ask`.
             sharing: requests that begin as all of these do: what they share is read once. Then
-                no outcome depends on what was asked before it.
+                no outcome depends on what was asked before it. For questions one by one.
+            at_once: how many are asked together. The last digits of numbers may differ then.
         """
+        if at_once > 1:
+            if sharing:
+                raise InputError("what questions share is read once if they are asked one by one")
+            yield from self._ask_in_waves(iter(prompts), at_once)
+            return
         with self.backend.session() as session:
             beginning = session.beginning(sharing) if sharing else []
             for prompt in prompts:
                 if sharing:
                     session.rewind(beginning)
                 guard, request = self._prepared(prompt)
-                yield _result(guard._events(request, held=session, heard=False))
+                yield result_of(guard._events(request, held=session, heard=False))
+
+    def question(
+        self, prompt: Prompt, **options: Unpack[RequestOptions]
+    ) -> tuple[WaveQuestion, Generator[GuardEvent, None, None]]:
+        """Return a question that `ask_wave` asks together with others of the same engine.
+
+        Its time runs from now on, while it waits for the others, too.
+
+        Args:
+            prompt: as in `ask`.
+            options: as in `ask`.
+
+        Returns:
+            The question, and what `stream` yields of it, without texts: to be read when it has
+            been asked. Whatever it failed of is raised there.
+        """
+        guard, request = self._prepared(prompt, **options)
+        question = WaveQuestion(guard.judge, self.backend, request)
+        events = guard._of_wave(question)
+        return question, traced(events, request, self.backend.info, streamed=False)
 
     @checked
     def score(self, prompt: Prompt, answer: Answer, *, fast: bool = False) -> Result:
@@ -197,10 +227,10 @@ class Guard:
         scoring: Scoring = "fast" if fast else "token-by-token"
         asked, answers, guards = [], [], []
         for pair in pairs:
-            prompt, answer = _pair(pair)
-            request = self._timed(_request(prompt))
+            prompt, answer = pair_of(pair)
+            request = self.policy.timed(request_of(prompt))
             asked.append(request)
-            answers.append(_answer(answer))
+            answers.append(answer_of(answer))
             guards.append(self.for_request(request, scoring=scoring, alone=True))
         if not asked:
             return
@@ -212,7 +242,9 @@ class Guard:
             attempts = replayed(session, hearings, answers, fast=fast)
         for guard, request, attempt in zip(guards, asked, attempts, strict=True):
             move = guard.judge.final([attempt])
-            yield guard._concluded(request, [attempt], move, scoring=scoring)
+            result = guard._concluded(request, [attempt], move, scoring=scoring)
+            evaluated(result)
+            yield result
 
     def measure(self, prompt: Prompt, **options: Unpack[RequestOptions]) -> PromptSize:
         """Count how much of the context a prompt takes; its `room` is left for the answer.
@@ -220,7 +252,7 @@ class Guard:
         Raises:
             PromptError: if the prompt cannot be encoded at all.
         """
-        return self.backend.measure(_request(prompt, **options))
+        return self.backend.measure(request_of(prompt, **options))
 
     @checked
     def with_judge(self, judge: Judge) -> Guard:
@@ -233,7 +265,7 @@ class Guard:
             MismatchError: if its policy or profile belongs to another model.
             ConfigError: if its detector needs signals that the backend does not give.
         """
-        self._check(judge)
+        judge.check_backend(self.backend)
         other = copy(self)
         other.judge = judge
         return other
@@ -255,43 +287,67 @@ class Guard:
         )
         return self if judge is self.judge else self.with_judge(judge)
 
-    def _check(self, judge: Judge) -> None:
-        info = self.backend.info
-        judge.check_model(info)
-        judge.check_signals(self.backend.exact_signals, model=f"{info.name} ({info.backend})")
-        if judge.measures_support and not self.backend.replays:
-            raise ConfigError(
-                f"support by passages cannot be measured with {info.name} ({info.backend}), which "
-                "reads no answer that exists already",
-                "Leave support out, or load the model here.",
-            )
-
     def _prepared(self, prompt: Prompt, **options: Unpack[RequestOptions]) -> tuple[Guard, Request]:
         """Return the request, whose time runs from now on, and the guard for it."""
-        request = self._timed(_request(prompt, **options))
+        request = self.policy.timed(request_of(prompt, **options))
         return self.for_request(request), request
 
     def _events(
         self,
         request: Request,
         *,
-        earlier: tuple[Attempt, ...] = (),
         held: Session | None = None,
         heard: bool = True,
         release: Release = "token",
     ) -> Generator[GuardEvent, None, None]:
-        """Yield the events of one question, to its `Done`.
+        """Yield the events of one question, to its `Done`; every question goes through here.
 
         Args:
             request: what is asked; its clock runs.
-            earlier: attempts of the guards that this one is the fallback of.
             held: a session in which the question is asked; a new one otherwise.
             heard: whether the texts are wanted.
             release: when they are yielded, see `stream`.
         """
+        events = self._answered(request, held=held, heard=heard, release=release)
+        return traced(events, request, self.backend.info, streamed=heard)
+
+    def _answered(
+        self,
+        request: Request,
+        *,
+        earlier: tuple[Attempt, ...] = (),
+        held: Session | None = None,
+        heard: bool,
+        release: Release,
+    ) -> Generator[GuardEvent, None, None]:
+        """Yield them; `earlier` attempts are those of guards that this one is the fallback of."""
         with nullcontext(held) if held else self.backend.session(request) as session:
             hearing = Hearing(self.judge, self.backend, session, request)
             attempts, move = yield from hearing.attempts(earlier, heard=heard, release=release)
+        yield from self._ended(request, attempts, move, earlier, heard=heard, release=release)
+
+    def _of_wave(self, question: WaveQuestion) -> Generator[GuardEvent, None, None]:
+        """Yield the events of a question that is asked with others."""
+        attempts, move = yield from question.attempts()
+        yield from self._ended(question.request, attempts, move, heard=False, release="token")
+
+    def _ask_in_waves(self, prompts: Iterator[Prompt], size: int) -> Iterator[Result]:
+        while wave := [self.question(prompt) for prompt in islice(prompts, size)]:
+            ask_wave([question for question, _ in wave])
+            for _, events in wave:
+                yield result_of(events)
+
+    def _ended(
+        self,
+        request: Request,
+        attempts: Sequence[Attempt],
+        move: Move,
+        earlier: tuple[Attempt, ...] = (),
+        *,
+        heard: bool,
+        release: Release,
+    ) -> Generator[GuardEvent, None, None]:
+        """Yield the last events, those of the other guard if it is to be asked."""
         if isinstance(move, Again):
             yield from self._ask_fallback(
                 request, (*earlier, *attempts), heard=heard, release=release
@@ -311,7 +367,7 @@ class Guard:
         if fallback is None:
             raise ConfigError("the policy retries with a fallback and there is none")
         guard, request = fallback._prepared(request)
-        for event in guard._events(request, earlier=earlier, heard=heard, release=release):
+        for event in guard._answered(request, earlier=earlier, heard=heard, release=release):
             if isinstance(event, Done) and fallback.log is not self.log:
                 self._keep(request, event.result, fallback.judge.locator, "token-by-token")
             yield event
@@ -341,36 +397,3 @@ class Guard:
         except LogError as error:
             error.result = result  # it is not to be lost with its line
             raise
-
-    def _timed(self, request: Request) -> Request:
-        """Start the clock."""
-        if self.policy.deadline_s is None:
-            return request
-        deadline = time.monotonic() + self.policy.deadline_s
-        return replace(request, deadline=min(deadline, request.deadline or deadline))
-
-
-def _result(events: Iterable[GuardEvent]) -> Result:
-    """Run to the end, and return what comes last."""
-    *_, done = events
-    if not isinstance(done, Done):
-        raise EngineError("the stream ended without a result")
-    return done.result
-
-
-@checked
-def _pair(pair: Annotated[Sequence[Any], Field(min_length=2, max_length=2)]) -> tuple[Any, Any]:
-    prompt, answer = pair
-    return prompt, answer
-
-
-@checked
-def _answer(answer: Answer) -> Answer:
-    return answer
-
-
-@checked
-def _request(prompt: Prompt, **options: Unpack[RequestOptions]) -> Request:
-    if isinstance(prompt, Request):
-        return replace(prompt, **options)  # type: ignore[arg-type]  # lists become tuples in it
-    return Request.chat(prompt, **options)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final, Literal, Self
 
 from energy_guard.arguments import Filled, checked
-from energy_guard.backends.base import ModelInfo
+from energy_guard.backends.base import Backend, ModelInfo
 from energy_guard.backends.prompt import template_option
 from energy_guard.claims import exact_answer, score_answer
 from energy_guard.decide import Attempt, FinalMove, final_move
@@ -125,21 +125,32 @@ class Judge:
         if self.profile is not None:
             self.profile.check(model=info.fingerprint, backend=info.backend)
 
-    def check_signals(self, exact: frozenset[str], *, model: str) -> None:
-        """Raise ConfigError if the detector needs a signal that is not to be had.
+    def check_backend(self, backend: Backend) -> None:
+        """Check that a backend gives what is needed here.
 
         Args:
-            exact: the signals that the backend gives.
-            model: its name, for the error.
+            backend: the model that is to be judged, by whatever engine.
 
+        Raises:
+            MismatchError: if policy or profile belong to another model.
+            ConfigError: if the detector needs a signal that is not to be had, or support is to be
+                measured by what reads no answer that exists already.
         """
+        info, exact = backend.info, backend.exact_signals
+        self.check_model(info)
         missing = sorted(self.detector.needs - exact)
         if missing:
             raise ConfigError(
-                f"the detector {self.detector.name} needs {', '.join(missing)}, and {model} gives "
-                f"only {', '.join(sorted(exact))}",
+                f"the detector {self.detector.name} needs {', '.join(missing)}, and {info.name} "
+                f"({info.backend}) gives only {', '.join(sorted(exact))}",
                 "Use a detector such as nll:max, with its policy or profile, or load the model "
                 "here: a server shows no raw logits.",
+            )
+        if self.measures_support and not backend.replays:
+            raise ConfigError(
+                f"support by passages cannot be measured with {info.name} ({info.backend}), which "
+                "reads no answer that exists already",
+                "Leave support out, or load the model here.",
             )
 
     def for_asking(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -10,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from energy_guard.arguments import checked
 from energy_guard.config import Config, read_config
+from energy_guard.request import Request
 from energy_guard.score import Detector, Scorer
 
 Verdict = Literal["accept", "warn", "abstain", "unscored"]
@@ -154,6 +157,13 @@ class Policy(Rules):
         if self.on == "p_wrong" and not all(0 <= limit <= 1 for limit in limits):
             raise ValueError("thresholds on p_wrong lie between 0 and 1")
         return self
+
+    def timed(self, request: Request) -> Request:
+        """Return the request, whose time by this policy runs from now on."""
+        if self.deadline_s is None:
+            return request
+        deadline = time.monotonic() + self.deadline_s
+        return replace(request, deadline=min(deadline, request.deadline or deadline))
 
     @classmethod
     def read(cls, path: str | Path) -> Self:

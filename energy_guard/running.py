@@ -70,6 +70,11 @@ class Running:
             self._catch_up(Row(event.log_partition, event.row_mean, 0.0, 0.0))
 
     @property
+    def finished(self) -> bool:
+        """Whether the attempt is complete."""
+        return self._trace is not None
+
+    @property
     def trace(self) -> Trace:
         """The whole attempt; EngineError where it did not finish."""
         if self._trace is None:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -49,3 +50,23 @@ def demo_transformers() -> Backend:
 def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file of half a megabyte that writes random printable text."""
     return write_tiny_gguf(tmp_path_factory.mktemp("model") / "tiny.gguf")
+
+
+@pytest.fixture(scope="session")
+def batching(tiny_path: Path) -> Backend:
+    """The tiny model in transformers, four answers at once."""
+    return load(tiny_path, "transformers", n_ctx=512, batch_size=4)
+
+
+@pytest.fixture
+def batches(batching: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many answers the model wrote at once, each time it was asked."""
+    sizes: list[int] = []
+    generate = batching.engine.generate
+
+    def counted(ids: Any, **options: Any) -> Any:
+        sizes.append(len(ids))
+        return generate(ids, **options)
+
+    monkeypatch.setattr(batching.engine, "generate", counted)
+    return sizes

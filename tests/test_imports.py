@@ -29,6 +29,7 @@ LEAVES = {
     "pyarrow": ["energy_guard.questions.reading"],
     "safetensors": ["energy_guard.backends.transformers"],
     "openai": ["energy_guard.backends.remote"],
+    "opentelemetry": ["energy_guard.telemetry"],
     "prometheus_client": ["energy_guard.server"],
     "scipy": ["energy_guard.estimates", "energy_guard.calibrate", "energy_guard.cli"],
     "sklearn": [
@@ -55,7 +56,7 @@ LAYERS = (
     ("estimates",),
     ("trace",),
     ("request",),
-    ("backends",),
+    ("backends", "prompts"),
     ("neurons",),
     ("locate",),
     ("asked_features", "score", "shown", "tool_calls"),
@@ -68,9 +69,10 @@ LAYERS = (
     ("result",),
     ("events", "private"),
     ("log",),
-    ("judge", "running"),
+    ("judge", "running", "telemetry"),
     ("release",),
     ("asynchronous", "attempts"),
+    ("waves",),
     ("guard",),
     ("called", "conversation", "questions"),
     ("calibrate",),
@@ -87,6 +89,7 @@ LANGCHAIN_LAYERS = (
         "engine_calls",
         "errors",
         "event_origin",
+        "gathering",
         "judged_answers",
         "messages",
         "metadata",
@@ -169,7 +172,11 @@ def run(code: str) -> str:
     [
         ("energy_guard", "energy_guard.trace", set()),
         ("energy_guard.neurons", "energy_guard.neurons.fit", set()),
-        ("langchain_energy_guard", "langchain_energy_guard.chat_model", {"langchain_core"}),
+        (
+            "langchain_energy_guard",
+            "langchain_energy_guard.chat_model",
+            {"langchain_core", "opentelemetry"},  # LangSmith imports the latter if it is there
+        ),
     ],
 )
 def test_the_import_loads_nothing_heavy(package: str, part: str, allowed: set[str]) -> None:

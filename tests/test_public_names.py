@@ -91,11 +91,11 @@ def test_the_parameters_that_callers_name() -> None:
     ]
     assert parameters(load) == ["model", "backend", "engine_options"]
     assert parameters(capture)[:3] == ["engine", "on_step", "*"]
-    for ask in (Guard.ask, Guard.aask, Guard.measure):
+    for ask in (Guard.ask, Guard.aask, Guard.measure, Guard.question):
         assert parameters(ask) == ["self", "prompt", "options"]
     for stream in (Guard.stream, Guard.astream):
         assert parameters(stream) == ["self", "prompt", "*", "release", "options"]
-    assert parameters(Guard.ask_many) == ["self", "prompts", "*", "sharing"]
+    assert parameters(Guard.ask_many) == ["self", "prompts", "*", "sharing", "at_once"]
     assert parameters(Guard.score) == ["self", "prompt", "answer", "*", "fast"]
     assert parameters(Guard.score_many) == ["self", "pairs", "*", "fast"]
     assert parameters(Guard.with_judge) == ["self", "judge"]

@@ -174,6 +174,11 @@ class Backend(Protocol):
         """Whether it can read an answer that exists already."""
         return True
 
+    @property
+    def at_once(self) -> int:
+        """How many requests it answers as one batch, faster than one after the other."""
+        return 1
+
     def notes(self, request: Request) -> tuple[str, ...]:
         """Say, a sentence each, in what the prompt is not as it was asked for."""
         return ()

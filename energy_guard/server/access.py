@@ -1,4 +1,4 @@
-"""Who is let in, and how large a body may be, before anything is read of it."""
+"""Who is let in, how large a body may be, and whose trace it is, before anything is read of it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from energy_guard.server.errors import ApiError, error_response, invalid
 from energy_guard.server.page import PAGE_PATHS
 from energy_guard.server.schemas import Body
 from energy_guard.server.settings import ServerSettings
+from energy_guard.telemetry import caller_of
 
 B = TypeVar("B", bound=Body)
 
@@ -70,6 +71,21 @@ class Access:
             code="invalid_api_key",
             headers={"www-authenticate": "Bearer"},
         )
+
+
+class CallersTrace:
+    """Lets the spans of a request be children of the caller's, whose `traceparent` it has."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        with caller_of(Headers(scope=scope)):
+            await self._app(scope, receive, send)
 
 
 def is_loopback(name: str) -> bool:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from energy_guard.errors import EnergyGuardError
 from energy_guard.guard import Guard
 from energy_guard.request import Request
-from energy_guard.server.access import Access, read_body
+from energy_guard.server.access import Access, CallersTrace, read_body
 from energy_guard.server.answers import KEY, guard_object, verdict_headers, worst
 from energy_guard.server.asked import Wanted, turns_of, wanted_of_chat, wanted_of_text
 from energy_guard.server.errors import ApiError, error_response, failed, stopping
@@ -60,6 +60,7 @@ def create_app(guard: Guard, settings: ServerSettings) -> Starlette:
                 paths=[route.path for route in routes],
             ),
             Middleware(Access, settings=settings),
+            Middleware(CallersTrace),
         ],
         exception_handlers={
             EnergyGuardError: _told,

@@ -27,6 +27,7 @@ from energy_guard.server.responses import Envelope
 from energy_guard.server.settings import ServerSettings
 from energy_guard.server.signals import running_signals
 from energy_guard.server.waiting import QueuePlace, WaitingLine
+from energy_guard.server.waves import Wave
 from energy_guard.tools import CallsRule
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ class Service:
         self.settings = settings
         self.info = guard.backend.info  # the first look reads the whole file
         self.name = settings.model or self.info.name
-        self.line = WaitingLine(settings.max_waiting)
+        self.line = WaitingLine(settings.max_waiting, guard.backend.at_once)
         self.metrics = Metrics(lambda: len(self.line))
         self._jobs: set[ClientJob[Any]] = set()
 
@@ -53,9 +54,10 @@ class Service:
 
         async def work(place: QueuePlace) -> list[AnswerChoice]:
             async with self._turn(place, wanted.requests[0]):
-                return [await self._whole(request, wanted) for request in wanted.requests]
+                wave = place.take_wave()
+                return [await self._whole(request, wanted, wave) for request in wanted.requests]
 
-        return self._job(lambda _, place: work(place))
+        return self._job(lambda _, place: work(place), alike=_alike(wanted))
 
     def stream(self, wanted: Wanted) -> ClientJob[None]:
         """Begin to answer in chunks; ApiError if there is no place in the line."""
@@ -100,8 +102,10 @@ class Service:
         for job in self._jobs:
             job.cancel()
 
-    def _job(self, work: Callable[[Emit, QueuePlace], Coroutine[Any, Any, T]]) -> ClientJob[T]:
-        place = self.line.join()
+    def _job(
+        self, work: Callable[[Emit, QueuePlace], Coroutine[Any, Any, T]], alike: object = None
+    ) -> ClientJob[T]:
+        place = self.line.join(alike)
         job = ClientJob(lambda emit: work(emit, place), place)
         self._jobs.add(job)
         job.when_done(self._jobs.discard)
@@ -114,10 +118,14 @@ class Service:
         self.metrics.waited(time.monotonic() - began)
         yield
 
-    async def _whole(self, request: Request, wanted: Wanted) -> AnswerChoice:
+    async def _whole(
+        self, request: Request, wanted: Wanted, wave: Wave | None = None
+    ) -> AnswerChoice:
         began = time.monotonic()
         beginning = wanted.beginning
-        if beginning:
+        if wave is not None:
+            result = await wave.ask(self.guard, request)
+        elif beginning:
             guard = self.guard  # an answer with a beginning calls no tools
             result = await run(guard.backend, request, lambda asked: go_on(guard, asked, beginning))
         else:
@@ -178,3 +186,11 @@ class Service:
         backend, trace = self.guard.backend, result.trace
         found = await run(backend, request, lambda asked: alternatives(backend, asked, trace))
         return replace(choice, alternatives=found)
+
+
+def _alike(wanted: Wanted) -> object:
+    """What is equal for requests that can be answered as one batch; None if this one cannot."""
+    [first, *others] = wanted.requests
+    if others or wanted.tools or wanted.beginning:
+        return None
+    return replace(first.sampling, seed=None), first.max_tokens

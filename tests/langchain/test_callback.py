@@ -23,6 +23,8 @@ from langchain_energy_guard.callback import (
     EnergyGuardCallbackHandler,
 )
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
+from opentelemetry import trace
+from spans import events_of, listening
 
 from energy_guard import Guard, Policy
 from energy_guard.errors import ConfigError, EngineBusyError, InputError, MismatchError
@@ -80,6 +82,16 @@ def test_the_verdict_stands_in_the_message(chain: Any, model: Any) -> None:
     assert found["verdict"] == "accept"
     assert found["reason"]
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_the_verdict_is_an_evaluation_on_the_callers_span(chain: Any, model: Any) -> None:
+    spans = listening()
+    with trace.get_tracer("test").start_as_current_span("another instrumentation's"):
+        chain.invoke(SKY, watched(EnergyGuardCallbackHandler(model, SHOWS)))
+    [span] = spans.get_finished_spans()
+    [(name, evaluation)] = events_of(span)
+    assert name == "gen_ai.evaluation.result"
+    assert evaluation["gen_ai.evaluation.score.label"] == "accept"
 
 
 def test_the_numbers_are_those_of_a_guard(chain: Any, model: Any) -> None:

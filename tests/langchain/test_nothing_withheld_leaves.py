@@ -22,6 +22,7 @@ from langchain_energy_guard import AnswerWithheldError, ChatEnergyGuard, guarded
 from langchain_energy_guard.middleware import EnergyGuardMiddleware
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
+from spans import listening
 
 from energy_guard import Policy
 from energy_guard.backends import Scripted
@@ -158,12 +159,14 @@ def texts_of(thing: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_no_withheld_word_leaves(way: str, caplog: pytest.LogCaptureFixture) -> None:
-    traced = Traced()
+    traced, spans = Traced(), listening()
     with caplog.at_level(logging.DEBUG):
         left = WAYS[way]({"callbacks": [traced], "metadata": {"by": "a test"}})
+    told = [span.to_json() for span in spans.get_finished_spans()]
     assert left
     assert traced.kept
-    for text in texts_of([left, traced.kept, caplog.text]):
+    assert told
+    for text in texts_of([left, traced.kept, told, caplog.text]):
         assert MARK not in text
 
 

@@ -459,7 +459,7 @@ def test_an_answer_that_is_stopped_is_not_shown(open_page: Open) -> None:
         page.get_by_text("Stopped: an answer").wait_for()
         assert page.locator(".turn").count() == 0
         assert page.get_by_label("Your question").input_value() == "What is the capital of France?"
-        assert eventually(lambda: server.service.line._served is None)
+        assert eventually(lambda: not server.service.line._served)
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["before", "in between"])

@@ -49,7 +49,7 @@ def slow(*scripts: list[tuple[str, float]], **settings: Any) -> Any:
 
 
 def in_work(server: Served) -> bool:
-    return server.service.line._served is not None
+    return bool(server.service.line._served)
 
 
 def test_requests_are_answered_in_the_order_in_which_they_came() -> None:

@@ -248,7 +248,7 @@ def test_a_stream_that_waits_when_the_server_ends_is_told() -> None:
         ThreadPoolExecutor(2) as pool,
     ):
         first = pool.submit(ask, server)
-        assert eventually(lambda: server.service.line._served is not None)
+        assert eventually(lambda: server.service.line._served)
         second = pool.submit(ask, server)
         assert eventually(lambda: len(server.service.line) == 1)
         time.sleep(0.2)

@@ -110,6 +110,11 @@ class Transformers(Backend):
         """Whether the chat template speaks of tools."""
         return self._prompts.takes_tools
 
+    @property
+    def at_once(self) -> int:
+        """The size of its batches."""
+        return self._engine.batch_size
+
     def notes(self, request: Request) -> tuple[str, ...]:
         """Say in what the prompt is not as it was asked for; see `Backend.notes`."""
         return self._prompts.notes(request)

@@ -18,6 +18,7 @@ from langchain_energy_guard.answer_stream import AnswerStream, StreamingMode
 from langchain_energy_guard.chat_request import ChatRequest
 from langchain_energy_guard.custom_events import CustomEvent
 from langchain_energy_guard.errors import PromptOverflowError
+from langchain_energy_guard.gathering import asked_with_others
 from langchain_energy_guard.metadata import Carried
 from langchain_energy_guard.run_handlers import RunHandlers
 
@@ -52,6 +53,7 @@ class AnswerRun:
         self._handlers = handlers
         # Decisions on the attempts before the last one come with a stream alone.
         self._whole = whole and not guard.policy.retries
+        self._may_wait = whole
         mode = "hold" if whole else mode
         self._stream = AnswerStream(asked, guard.detector, handlers.run_id, mode, carried)
         # The same for the chunks and for the message: LangGraph shows it once then.
@@ -66,7 +68,7 @@ class AnswerRun:
         """
         with closing(self._events()) as events:
             for event in events:
-                for item in self._stream.feed(event):
+                for item in self._fed(event):
                     if isinstance(item, CustomEvent):
                         self._handlers.tell(item)
                     else:
@@ -76,7 +78,7 @@ class AnswerRun:
         """Yield what `chunks` yields; a task that is cancelled stops the engine."""
         async with aclosing(self._aevents()) as events:
             async for event in events:
-                for item in self._stream.feed(event):
+                for item in self._fed(event):
                     if isinstance(item, CustomEvent):
                         await self._handlers.atell(item)
                     else:
@@ -89,9 +91,17 @@ class AnswerRun:
         info = {"finish_reason": message.response_metadata["finish_reason"]}
         return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)])
 
+    def _fed(self, event: GuardEvent) -> Iterator[AIMessageChunk | CustomEvent]:
+        if isinstance(event, Done):
+            self._handlers.conclude(event.result)
+        return self._stream.feed(event)
+
     def _events(self) -> Generator[GuardEvent, None, None]:
         with _overflow_told():
-            if self._whole:
+            together = asked_with_others(self._guard, self._request) if self._may_wait else None
+            if together is not None:
+                yield from together
+            elif self._whole:
                 yield Done(self._guard.ask(self._request))
             else:
                 yield from self._guard.stream(self._request, release=self._stream.release)

@@ -20,6 +20,7 @@ from energy_guard.arguments import Filled, NotNegative, checked
 from energy_guard.backends.locks import DEFAULT_WAIT_S
 from energy_guard.decide import Again
 from energy_guard.errors import ConfigError, EngineBusyError, EngineError
+from energy_guard.telemetry import evaluated
 from langchain_energy_guard import custom_events
 from langchain_energy_guard.custom_events import CustomEvent
 from langchain_energy_guard.engine_queue import Owner, running_here
@@ -126,6 +127,7 @@ class _Handling:
         if not new:
             return decided, []
         _log(decided)
+        evaluated(decided.result)
         return decided, _events(decided, run.run_id)
 
 

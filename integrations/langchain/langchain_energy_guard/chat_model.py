@@ -6,10 +6,10 @@ makes what comes back, with `answer_stream` and `answer_message`.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -18,7 +18,7 @@ from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import ensure_config
+from langchain_core.runnables.config import ensure_config, get_config_list
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from energy_guard import Guard, Policy, Profile, load
@@ -38,6 +38,7 @@ from langchain_energy_guard.answer_run import AnswerRun
 from langchain_energy_guard.answer_stream import StreamingMode
 from langchain_energy_guard.cache_key import cache_key
 from langchain_energy_guard.chat_request import SAMPLING, chat_request
+from langchain_energy_guard.gathering import in_waves, one_call
 from langchain_energy_guard.inside_guarded import guard_here
 from langchain_energy_guard.metadata import Carried, Details
 from langchain_energy_guard.middleware_calls import is_of_middleware, judge_for_call
@@ -176,6 +177,18 @@ class ChatEnergyGuard(CountingChatModel):
 
     # In one call
 
+    def invoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """Ask, and return the answer or the abstention."""
+        with one_call():
+            return super().invoke(input, config, stop=stop, **kwargs)
+
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -274,17 +287,14 @@ class ChatEnergyGuard(CountingChatModel):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Ask one after the other: an engine answers one question at a time.
+        """Ask as many at once as the engine answers in a batch; llama.cpp answers one at a time.
 
-        In threads they would only wait for each other, and the last ones for too long.
+        Those that it cannot answer at once would only wait for each other in threads, and the last
+        ones for too long.
         """
-        one_by_one: RunnableConfig = {"max_concurrency": 1}
-        configs: Any = (
-            [{**one_by_one, **each} for each in config]
-            if isinstance(config, list)
-            else {**one_by_one, **(config or {})}
-        )
-        return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
+        configs = get_config_list(config, len(inputs))
+        ask = partial(super().batch, return_exceptions=return_exceptions, **kwargs)
+        return in_waves(ask, inputs, configs, self.guard.backend.at_once)
 
     # Tools and structured output
 
@@ -359,8 +369,8 @@ class ChatEnergyGuard(CountingChatModel):
         config = ensure_config(config)
         if not self._should_stream(async_api=async_api, **{**options, "stream": True}):
             return config, options  # LangChain calls `invoke` instead
-        config["run_id"] = config.get("run_id") or uuid.uuid4()
-        return config, options | {"run_handlers": RunHandlers.of_config(self, config)}
+        config, handlers = RunHandlers.of_stream(self, config)
+        return config, options | {"run_handlers": handlers}
 
     def _should_stream(
         self,

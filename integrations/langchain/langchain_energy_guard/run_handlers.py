@@ -1,4 +1,4 @@
-"""Custom events for the handlers of a run of ChatEnergyGuard itself.
+"""What the handlers of a run of ChatEnergyGuard itself are told: custom events, and the verdict.
 
 LangChain sends custom events from a run *around* the caller only. A model that is called without
 a chain has none, and in `stream` it is not even told its own run: that is made up for here.
@@ -20,7 +20,10 @@ from langchain_core.callbacks import (
 )
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 
+from energy_guard import Result
+from energy_guard.telemetry import verdict_attributes
 from langchain_energy_guard.custom_events import CustomEvent, to_graph
 
 
@@ -41,10 +44,15 @@ class RunHandlers:
         return cls() if run is None else cls(run.handlers, run.run_id, run.tags, run.metadata)
 
     @classmethod
-    def of_config(cls, model: BaseChatModel, config: RunnableConfig) -> RunHandlers:
-        """Those of the run that a call with this config starts; its `run_id` is set."""
+    def of_stream(
+        cls, model: BaseChatModel, config: RunnableConfig
+    ) -> tuple[RunnableConfig, RunHandlers]:
+        """Return the config that a stream is to be called with, and the handlers of its run."""
+        run_id = config.get("run_id") or uuid.uuid4()
+        # LangSmith's tracer may come from the environment: the run gets the one that is here.
+        callbacks = CallbackManager.configure(config.get("callbacks"))
         manager = CallbackManager.configure(
-            config.get("callbacks"),
+            callbacks,
             model.callbacks,
             model.verbose,
             config.get("tags"),
@@ -52,7 +60,25 @@ class RunHandlers:
             config.get("metadata"),
             model.metadata,
         )
-        return cls(manager.handlers, config["run_id"], manager.tags, manager.metadata)
+        handlers = cls(manager.handlers, run_id, manager.tags, manager.metadata)
+        return {**config, "run_id": run_id, "callbacks": callbacks}, handlers
+
+    def conclude(self, result: Result) -> None:
+        """Put the verdict into the run's metadata and tags, in the tracers: LangSmith shows both.
+
+        LangChain has no way to add them to a run that has begun, but a tracer sends its run when
+        that ends, with what is in it then.
+        """
+        verdict = verdict_attributes(result)
+        for handler in self.handlers:
+            if not isinstance(handler, BaseTracer | AsyncBaseTracer):
+                continue
+            run = handler.run_map.get(str(self.run_id))
+            if run is not None:
+                # New ones: those that are there belong to whoever called, and to other runs.
+                extra = run.extra or {}
+                run.extra = {**extra, "metadata": {**extra.get("metadata", {}), **verdict}}
+                run.tags = [*(run.tags or ()), f"energy_guard:{result.verdict}"]
 
     def tell(self, event: CustomEvent) -> None:
         """Call `on_custom_event` of every handler, and write into the graph's stream."""

@@ -1,0 +1,134 @@
+"""Questions that are asked at once: the first answers of all, then the retries of some, and so on.
+
+Knows nothing of guards. An engine that can writes the answers of a wave as one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+
+from energy_guard.attempts import Hearing, fed
+from energy_guard.backends import Backend, Session
+from energy_guard.decide import Again, Attempt, Move, next_move
+from energy_guard.errors import EnergyGuardError, EngineError, InputError
+from energy_guard.events import AttemptStarted, Done, GuardEvent
+from energy_guard.judge import Judge
+from energy_guard.request import Request
+from energy_guard.result import Result
+
+
+class WaveQuestion:
+    """One of the questions that `ask_wave` asks, each with its own judge, deadline and cancel."""
+
+    def __init__(self, judge: Judge, backend: Backend, request: Request) -> None:
+        self.judge = judge
+        self.backend = backend
+        self.request = request
+        self.error: EnergyGuardError | None = None
+        self.told: list[GuardEvent] = []
+        self.made: list[Attempt] = []
+        self.move: Move | None = None
+
+    def attempts(self) -> Generator[GuardEvent, None, tuple[list[Attempt], Move]]:
+        """Yield what `Hearing.attempts` yields, without texts: the first event before the wave.
+
+        Raises:
+            EnergyGuardError: whatever this question failed of.
+        """
+        yield AttemptStarted(0)
+        if self.error is not None:
+            raise self.error
+        if self.move is None:
+            raise EngineError("the wave that this question was in broke off")
+        yield from self.told
+        return self.made, self.move
+
+
+class _InWork:
+    """A question while its wave is asked. request: what it asks next."""
+
+    def __init__(self, question: WaveQuestion, session: Session) -> None:
+        self.question = question
+        self.hearing = Hearing(question.judge, question.backend, session, question.request)
+        self.request = question.request
+        self.running = self.hearing.follow(self.request, 0, heard=False)
+
+    def judged(self) -> bool:
+        """Judge what was written; return whether it is to be tried again, in the same session."""
+        question, hearing = self.question, self.hearing
+        question.made.append(hearing.assess(self.running))
+        question.move = next_move(question.judge.policy, question.made)
+        if not isinstance(question.move, Again):
+            return False
+        question.told.append(hearing.retracted(question.made, question.move, earlier=()))
+        if question.move.changes.fallback:
+            return False
+        self.request = hearing.retry(question.made, question.move)
+        number = len(question.made)
+        question.told.append(AttemptStarted(number))
+        self.running = hearing.follow(self.request, number, heard=False)
+        return True
+
+
+def ask_wave(questions: Sequence[WaveQuestion]) -> None:
+    """Ask all of them in one session; what came of each is in it then.
+
+    Args:
+        questions: of one engine. One that cannot be asked does not keep the others from it.
+    """
+    if not questions:
+        return
+    try:
+        with questions[0].backend.session() as session:
+            _ask(questions, session)
+    except EngineError as error:  # nothing was asked
+        for question in questions:
+            question.error = error
+
+
+def result_of(events: Iterable[GuardEvent]) -> Result:
+    """Run the events of a question to their end, and return what comes last."""
+    *_, done = events
+    if not isinstance(done, Done):
+        raise EngineError("the stream ended without a result")
+    return done.result
+
+
+def _ask(questions: Sequence[WaveQuestion], session: Session) -> None:
+    asked: list[_InWork] = []
+    for question in questions:
+        try:
+            asked.append(_InWork(question, session))
+        except EnergyGuardError as error:
+            question.error = error
+    while asked:
+        again: list[_InWork] = []
+        for each in _written(asked, session):
+            try:
+                if each.judged():
+                    again.append(each)
+            except EnergyGuardError as error:
+                each.question.error = error
+        asked = again
+
+
+def _written(asked: Sequence[_InWork], session: Session) -> list[_InWork]:
+    """Let the engine write their next answers; return those of which there is one."""
+    try:
+        _write(asked, session)
+    except InputError as error:
+        # The engine has refused one before it began; none of the others is to miss its answer.
+        if len(asked) > 1:
+            return [each for one in asked for each in _written([one], session)]
+        asked[0].question.error = error
+    except EnergyGuardError as error:  # of what the engine had written by then nothing is lost
+        for each in asked:
+            each.question.error = None if each.running.finished else error
+    return [each for each in asked if each.question.error is None]
+
+
+def _write(asked: Sequence[_InWork], session: Session) -> None:
+    running = [each.running for each in asked]
+    steps = any(each.wants_steps for each in running)
+    for _ in fed(running, session.generate([each.request for each in running], steps=steps)):
+        pass  # nobody hears a text before the verdict

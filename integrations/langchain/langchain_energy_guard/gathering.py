@@ -1,0 +1,121 @@
+"""The calls of one batch, which come in threads of their own, and are asked in one wave."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from langchain_core.runnables import RunnableConfig
+
+from energy_guard import Guard, Request
+from energy_guard.events import GuardEvent
+from energy_guard.waves import WaveQuestion, ask_wave
+
+T = TypeVar("T")
+
+
+class Gathering:
+    """Calls that wait for each other: when each has asked, or gone, the questions are asked.
+
+    members: how many calls there are. One goes without asking if its answer comes from a cache, if
+    it is streamed to somebody, or if it fails.
+    """
+
+    def __init__(self, members: int) -> None:
+        self._missing = members
+        self._questions: list[WaveQuestion] = []
+        self._lock = threading.Lock()
+        self._asked = threading.Event()
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Let the calls that are made inside be its members, in whatever threads they are."""
+        token = _open.set(self)
+        try:
+            yield
+        finally:
+            _open.reset(token)
+
+    def come(self, question: WaveQuestion | None) -> None:
+        """Note what a member asks, or that it asks nothing; the last one asks for all."""
+        with self._lock:
+            self._missing -= 1
+            if question is not None:
+                self._questions.append(question)
+            is_last = not self._missing
+        if is_last:
+            try:
+                ask_wave(self._questions)
+            finally:
+                self._asked.set()
+        elif question is not None:
+            self._asked.wait()
+
+
+class _Member:
+    """One call, until it has asked or gone."""
+
+    def __init__(self, gathering: Gathering | None) -> None:
+        self.waits_for = gathering
+
+    def come(self, question: WaveQuestion | None) -> None:
+        gathering, self.waits_for = self.waits_for, None
+        if gathering is not None:
+            gathering.come(question)
+
+
+_open: ContextVar[Gathering | None] = ContextVar("energy_guard_gathering", default=None)
+_here: ContextVar[_Member | None] = ContextVar("energy_guard_member", default=None)
+
+
+def in_waves(
+    batch: Callable[[list[Any], Any], list[T]],
+    inputs: Sequence[Any],
+    configs: Sequence[RunnableConfig],
+    at_once: int,
+) -> list[T]:
+    """Call a model's batch in parts that its engine answers at once, and return all answers.
+
+    Args:
+        batch: takes inputs and configs, and makes `one_call` of each, in threads.
+        inputs: of the model.
+        configs: one an input; the `max_concurrency` of the first is kept to.
+        at_once: how many the engine answers at once.
+    """
+    size = min(at_once, (configs and configs[0].get("max_concurrency")) or at_once)
+    answers: list[T] = []
+    for start in range(0, len(inputs), size):
+        part = [{**each, "max_concurrency": size} for each in configs[start : start + size]]
+        with Gathering(len(part)).open() if size > 1 else nullcontext():
+            answers += batch(list(inputs[start : start + size]), part)
+    return answers
+
+
+@contextmanager
+def one_call() -> Iterator[None]:
+    """Make one call of a model, as a member of the batch that it is in, if it is in one."""
+    member = _Member(_open.get())
+    tokens = _here.set(member), _open.set(None)  # calls inside are no members
+    try:
+        yield
+    finally:
+        _here.reset(tokens[0])
+        _open.reset(tokens[1])
+        member.come(None)
+
+
+def asked_with_others(guard: Guard, request: Request) -> Generator[GuardEvent, None, None] | None:
+    """Ask together with the other members; return the events, which are all there at once.
+
+    Returns:
+        None if this call is in no batch: it has to ask by itself.
+    """
+    member = _here.get()
+    if member is None or member.waits_for is None:
+        return None
+    question, events = guard.question(request)
+    member.come(question)
+    return events
