@@ -17,7 +17,7 @@ from langchain_energy_guard.errors import AnswerWithheldError
 from langchain_energy_guard.graph_stream import GuardEvents
 from langchain_energy_guard.guarded import guarded
 from langchain_energy_guard.metadata import KEY, Details, response_metadata
-from langchain_energy_guard.person import ASKED, Asked, GuardState, asked_of, decide
+from langchain_energy_guard.person import ASKED, CallsToDecide, GuardState, asked_of, decide
 
 with needs_extra("agents"):
     from langchain.agents.middleware import (
@@ -121,7 +121,7 @@ class EnergyGuardMiddleware(AgentMiddleware[GuardState, Any, Any]):
         last = state["messages"][-1]
         if not is_withheld(last):
             return None
-        asked: Asked | None = state.get(ASKED)
+        asked: CallsToDecide | None = state.get(ASKED)
         if asked is None or asked["message_id"] != last.id:
             return {"jump_to": "end"}
         return {"messages": decide(asked, last), ASKED: None}

@@ -40,7 +40,7 @@ ALLOWED: Final = ("approve", "edit", "reject")
 _ANSWER: Final = TypeAdapter(HITLResponse)
 
 
-class Asked(TypedDict):
+class CallsToDecide(TypedDict):
     """Calls that a person is to decide on.
 
     message_id: of the abstention that stands in their place. judged: the summary of the result, as
@@ -55,10 +55,10 @@ class Asked(TypedDict):
 class GuardState(AgentState[Any]):
     """The state of an agent, with what a person is asked, if anything is."""
 
-    energy_guard_asked: NotRequired[Annotated[Asked | None, PrivateStateAttr]]
+    energy_guard_asked: NotRequired[Annotated[CallsToDecide | None, PrivateStateAttr]]
 
 
-class Question(TypedDict):
+class PersonAsked(TypedDict):
     """What the interrupt carries: LangChain's HITLRequest, and what the guard knows.
 
     energy_guard: the summary of the result; its `tool_calls` has a score an argument, in the order
@@ -74,7 +74,7 @@ class Question(TypedDict):
 
 def asked_of(
     error: AnswerWithheldError, tools: Sequence[BaseTool | dict[str, Any]]
-) -> Asked | None:
+) -> CallsToDecide | None:
     """Return what a person is to decide on; None if there is no call that the agent could make.
 
     Args:
@@ -86,10 +86,10 @@ def asked_of(
     if not calls or not {call["name"] for call in calls} <= known:
         return None
     judged = metadata(error.result, error.calls.details)
-    return Asked(message_id=str(uuid4()), calls=calls, judged=judged)
+    return CallsToDecide(message_id=str(uuid4()), calls=calls, judged=judged)
 
 
-def decide(asked: Asked, abstention: AIMessage) -> list[BaseMessage]:
+def decide(asked: CallsToDecide, abstention: AIMessage) -> list[BaseMessage]:
     """Ask the person until there is a decision on every call; see `decided` for what comes of it.
 
     An answer that is none is asked for once more. LangGraph keeps every answer for good: if one
@@ -104,10 +104,10 @@ def decide(asked: Asked, abstention: AIMessage) -> list[BaseMessage]:
             put["problem"] = str(error)
 
 
-def question(asked: Asked) -> Question:
+def question(asked: CallsToDecide) -> PersonAsked:
     """Return what the interrupt carries."""
     calls, judged = asked["calls"], asked["judged"]
-    return Question(
+    return PersonAsked(
         action_requests=[
             ActionRequest(name=call["name"], args=call["args"], description=_told(call, judged, of))
             for call, of in zip(calls, judged["tool_calls"], strict=True)
@@ -120,7 +120,7 @@ def question(asked: Asked) -> Question:
     )
 
 
-def decided(asked: Asked, abstention: AIMessage, answer: object) -> list[BaseMessage]:
+def decided(asked: CallsToDecide, abstention: AIMessage, answer: object) -> list[BaseMessage]:
     """Return the messages in the place of the abstention: the calls, and what was rejected.
 
     Args:
