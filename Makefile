@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 # llama.cpp built for exactly this processor crashes on some virtual machines; AVX2 is as fast.
 export CMAKE_ARGS ?= -DGGML_NATIVE=OFF
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The tests start hundreds of programs: each would compile the whole package for itself.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test attack bench check clean
 
