@@ -11,10 +11,10 @@ import inspect
 import math
 import reprlib
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from types import UnionType
-from typing import Annotated, Any, Final, ParamSpec, TypeVar, Union, get_args, get_origin
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, ParamSpec, Self, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 from pydantic import (
@@ -80,15 +80,20 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     >>> half(3)
     1.5
     """
-    signature = inspect.signature(function)
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        bound = signature.bind(*args, **kwargs)
-        checks = _of_function(function)
-        for name in checks.keys() & bound.arguments.keys():
-            bound.arguments[name] = _fitting(name, bound.arguments[name], checks[name])
-        return function(*bound.args, **bound.kwargs)
+        in_order, by_name = _of_function(function)
+        given = [
+            check.fitting(value) if check else value
+            for check, value in zip(in_order, args, strict=False)
+        ]
+        named = {
+            name: by_name[name].fitting(value) if name in by_name else value
+            for name, value in kwargs.items()
+        }
+        # More or others than it has: what Python says of that is said by the function itself.
+        return function(*given, *args[len(given) :], **named)  # type: ignore[arg-type]
 
     return call
 
@@ -102,31 +107,73 @@ def check_fields(record: Any) -> None:
     kind: Any = type(record)
     for name, check in _of_record(kind).items():
         value = getattr(record, name)
-        fitting = _fitting(name, value, check)
+        fitting = check.fitting(value)
         if fitting is not value:
             object.__setattr__(record, name, fitting)
 
 
-@functools.cache
-def _of_function(function: Callable[..., object]) -> Mapping[str, TypeAdapter[Any]]:
-    hints = typing.get_type_hints(function, include_extras=True)
-    starred = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    return {
-        name: _check(hints[name])
-        for name, parameter in inspect.signature(function).parameters.items()
-        if name in hints and parameter.kind not in starred
-    }
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """What one argument may be; a value whose type is one of `kinds` may be any of that type."""
+
+    name: str
+    adapter: TypeAdapter[Any]
+    kinds: frozenset[type]
+
+    @classmethod
+    def of(cls, name: str, hint: Any) -> Self:
+        return cls(name, _adapter(hint), frozenset(_whole_types(hint)))
+
+    def fitting(self, value: Any) -> Any:
+        """The value, plain; InputError where the check does not allow it."""
+        # Most arguments: thousands an answer are looked at, and pydantic takes microseconds.
+        return value if type(value) in self.kinds else _fitting(self.name, value, self.adapter)
 
 
-@functools.cache
-def _of_record(record: Any) -> Mapping[str, TypeAdapter[Any]]:
-    hints = typing.get_type_hints(record, include_extras=True)
-    return {field.name: _check(hints[field.name]) for field in fields(record)}
-
-
-def _check(hint: Any) -> TypeAdapter[Any]:
+def _adapter(hint: Any) -> TypeAdapter[Any]:
     # In a tuple, as some types do not take the settings that a bare adapter is given.
     return TypeAdapter(tuple[_made_already(hint)], config=_STRICT)  # type: ignore[misc, arg-type]
+
+
+@functools.cache
+def _of_function(
+    function: Callable[..., object],
+) -> tuple[tuple[_Check | None, ...], Mapping[str, _Check]]:
+    """The checks of what is given in order, None where there is none, and of what is named."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    in_order: list[_Check | None] = []
+    by_name: dict[str, _Check] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        check = _Check.of(name, hints[name]) if name in hints else None
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            in_order.append(check)
+        if parameter.kind is not parameter.POSITIONAL_ONLY and check:
+            by_name[name] = check
+    return tuple(in_order), by_name
+
+
+@functools.cache
+def _of_record(record: Any) -> Mapping[str, _Check]:
+    hints = typing.get_type_hints(record, include_extras=True)
+    return {field.name: _Check.of(field.name, hints[field.name]) for field in fields(record)}
+
+
+def _whole_types(hint: Any) -> Iterator[type]:
+    """The types of which any value fits: no numbers with a fraction, which could be NaN."""
+    if get_origin(hint) in (Union, UnionType):
+        for part in get_args(hint):
+            yield from _whole_types(part)
+    elif isinstance(hint, type) and (hint in _WHOLE or _is_record(hint)):
+        yield hint
+
+
+_WHOLE: Final = (bool, bytes, int, str, NoneType)
+
+
+def _is_record(hint: type) -> bool:
+    return issubclass(hint, BaseModel) or is_dataclass(hint)
 
 
 def not_fitting(error: ValidationError) -> InputError:
@@ -140,7 +187,7 @@ def not_fitting(error: ValidationError) -> InputError:
 
 def _made_already(hint: Any) -> Any:
     """Allow records as they are alone, not dictionaries that one could be made from."""
-    if isinstance(hint, type) and (issubclass(hint, BaseModel) or is_dataclass(hint)):
+    if isinstance(hint, type) and _is_record(hint):
         return Annotated[Any, AfterValidator(functools.partial(_instance, hint))]
     if get_origin(hint) in (Union, UnionType):
         return Union[tuple(map(_made_already, get_args(hint)))]  # noqa: UP007
@@ -196,17 +243,21 @@ def _in_words(message: str) -> str:
 
 def _plain(value: Any) -> Any:
     """NumPy's numbers as Python's, alone or in a row, and any row but a tuple as a list."""
-    if isinstance(value, np.number | np.bool_):
+    if isinstance(value, _ROW):  # asked first, being most of what comes
+        row = tuple if isinstance(value, tuple) else list
+        return row(map(_plain, value)) if any(isinstance(v, np.integer) for v in value) else value
+    if isinstance(value, _NUMPY_NUMBER):
         return value.item()
     if isinstance(value, np.ndarray) and value.ndim == 1:
         return value.tolist()
     if isinstance(value, _NO_ROW) or not isinstance(value, Sequence):
         return value
-    row = tuple if isinstance(value, tuple) else list
-    if any(isinstance(v, np.integer) for v in value):
-        return row(map(_plain, value))
-    return value if isinstance(value, tuple | list) else row(value)
+    return _plain(list(value))
 
+
+_ROW: Final = (tuple, list)
+
+_NUMPY_NUMBER: Final = (np.number, np.bool_)
 
 _NO_ROW: Final = (str, bytes, bytearray, memoryview)
 """Sequences that are one thing."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import Final
 
@@ -43,6 +44,7 @@ def features(
     return np.array([_feature(trace, span, name, asked) for name in names], dtype=np.float64)
 
 
+@cache
 def check_name(name: str) -> None:
     """Raise ConfigError where there is no feature of this name."""
     part, _, rest = name.partition(".")

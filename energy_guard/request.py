@@ -333,6 +333,8 @@ _LISTS: Final = ("messages", "ids", "context", "choices", "stop", "tools")
 
 def _listed(value: object) -> object:
     """A tuple of what is any kind of list; whatever else it is, as it is."""
+    if value is None or type(value) is tuple:
+        return value
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         return value
     return tuple(value)

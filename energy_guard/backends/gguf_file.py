@@ -70,8 +70,8 @@ def is_gguf(path: Path) -> bool:
         return file.read(4) == _MAGIC
 
 
-def check_file(path: Path) -> None:
-    """Raise ModelFileError where `path` is missing, no GGUF file, or cut off."""
+def check_file(path: Path) -> GgufFacts:
+    """Return what its header says; ModelFileError for a path without a whole GGUF file."""
     if not path.is_file():
         raise ModelFileError(
             f"there is no model file at {path}",
@@ -82,7 +82,7 @@ def check_file(path: Path) -> None:
             f"{path} is not a GGUF file",
             "llama.cpp reads GGUF: look for a file that ends in .gguf (or convert the model).",
         )
-    read_facts(path)
+    return read_facts(path)
 
 
 @dataclass(frozen=True)

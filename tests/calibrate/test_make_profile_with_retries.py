@@ -34,7 +34,7 @@ from energy_guard.locate.span import NOTHING_ASKED
 from energy_guard.questions.answered import Answered, read_answers
 from energy_guard.questions.ask import collect
 from energy_guard.questions.rows import Question, read_rows
-from energy_guard.questions.wording import Wording, alike, request_of, sharing
+from energy_guard.questions.wording import WORDINGS, Wording, alike, request_of, sharing
 from energy_guard.request import Event
 from energy_guard.score import Detector, Score, Unscored
 from energy_guard.trace import Trace
@@ -109,24 +109,27 @@ class Asked:
         folder: Path,
         rules: Policy,
         detector: str | None,
+        *,
+        wording: Wording = WORDING,
     ) -> None:
-        self.backend, self.rules = backend, rules
+        self.backend, self.rules, self.wording = backend, rules, wording
         parts: list[list[Question]] = [[], []]
         for row in rows:
             parts[split_of(row.question, row.context) != "fit"].append(row)
         self.rows = parts[1]
         single = Guard(backend, detector=detector, locator="whole", profile=None)
-        self.fitted = collect(single, parts[0], path=folder / "fit.jsonl", wordings=alike(WORDING))
+        words = alike(wording)
+        self.fitted = collect(single, parts[0], path=folder / "fit.jsonl", wordings=words)
         self.asking = asking_profile(
             self.fitted,
             backend.info,
             locator="whole",
             policy=rules,
             detector=detector,
-            system_prompt="Be brief.",
+            system_prompt=wording.system,
         )
         under = Guard(backend, profile=self.asking)
-        self.chains = collect(under, self.rows, path=folder / "rest.jsonl", wordings=alike(WORDING))
+        self.chains = collect(under, self.rows, path=folder / "rest.jsonl", wordings=words)
 
     def make(self, wish: Wish | None = None, **options: Any) -> Made:
         rules = options.pop("rules", self.rules)
@@ -137,8 +140,8 @@ class Asked:
     def live(self, profile: Profile) -> Iterator[tuple[Answered, Any]]:
         """Ask the same questions under a finished profile, from the start."""
         guard = Guard(self.backend, profile=profile)
-        requests = [request_of(row, WORDING) for row in self.rows]
-        results = guard.ask_many(requests, sharing=sharing(WORDING))
+        requests = [request_of(row, self.wording) for row in self.rows]
+        results = guard.ask_many(requests, sharing=sharing(self.wording))
         yield from zip(self.chains, results, strict=True)
 
 
@@ -480,10 +483,16 @@ def test_the_embedded_model(
     quiz = Path(module.__file__).parent.parent / "data" / "quiz.jsonl"
     facts = [row for row in read_rows([quiz]) if row.task == "facts"]
     rows = [row for level in ("easy", "hard") for row in facts if level in row.id][25:95]
-    asked = Asked(demo, rows, tmp_path, policy(retries=1, retry=("resample",)), "nll:max")
+    rules = policy(retries=1, retry=("resample",))
+    wording = WORDINGS["free"]  # with examples it answers in a few words
+
+    def ask() -> Asked:
+        return Asked(demo, rows, tmp_path, rules, "nll:max", wording=wording)
+
+    asked = ask()
     profile = asked.make(Wish(target=0.6)).profile
     assert 0 < assert_same_retries(asked, profile) < len(asked.chains)
     lines = (tmp_path / "rest.jsonl").read_bytes().splitlines(keepends=True)
-    (tmp_path / "rest.jsonl").write_bytes(b"".join(lines[:7]) + lines[7][:50])
-    again = Asked(demo, rows, tmp_path, asked.rules, "nll:max")
-    assert again.make(Wish(target=0.6)).profile == profile
+    done, unfinished = lines[:-9], lines[-9]
+    (tmp_path / "rest.jsonl").write_bytes(b"".join(done) + unfinished[:50])
+    assert ask().make(Wish(target=0.6)).profile == profile

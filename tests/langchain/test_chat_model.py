@@ -101,13 +101,22 @@ def _v3(model: Any) -> BaseMessage:
     return stream.output  # type: ignore[no-any-return]
 
 
-@pytest.mark.model
-@pytest.mark.parametrize("mode", ["live", "hold"])
-@pytest.mark.parametrize("way", WAYS)
-def test_the_metadata_is_the_same_in_every_way(demo: LlamaCpp, way: str, mode: str) -> None:
-    model = ChatEnergyGuard.of(demo, SHOWING, max_tokens=24, streaming_mode=mode, details="full")
+@pytest.fixture(scope="module", params=["live", "hold"])
+def invoked(request: pytest.FixtureRequest, demo: LlamaCpp) -> tuple[Any, AIMessage]:
+    """A model, and what it answers when it is invoked."""
+    model = ChatEnergyGuard.of(
+        demo, SHOWING, max_tokens=24, streaming_mode=request.param, details="full"
+    )
     demo.engine.reset()  # a prefix in the cache changes the numbers a little
-    expected = model.invoke(QUESTION)
+    return model, model.invoke(QUESTION)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("way", WAYS)
+def test_the_metadata_is_the_same_in_every_way(
+    demo: LlamaCpp, invoked: tuple[Any, AIMessage], way: str
+) -> None:
+    model, expected = invoked
     demo.engine.reset()
     message = WAYS[way](model)
     assert message.text == expected.text

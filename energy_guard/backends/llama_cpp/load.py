@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.attributes import replaced
-from energy_guard.backends.gguf_file import check_file, is_first_shard, read_facts
+from energy_guard.backends.gguf_file import check_file, is_first_shard
 from energy_guard.backends.installed import missing
 from energy_guard.backends.llama_cpp.interrupts import held_back
 from energy_guard.backends.llama_cpp.logs import ERROR_LEVEL, listening
@@ -37,7 +37,7 @@ def load_llama(path: Path, **options: Any) -> Llama:
     ignored) or a context that the memory cannot hold, or ModelFileError with llama.cpp's own
     reason.
     """
-    check_file(path)
+    facts = check_file(path)
     if options.get("lora_path"):
         check_file(Path(options["lora_path"]))
     kind = _import_llama_cpp().Llama
@@ -60,7 +60,6 @@ def load_llama(path: Path, **options: Any) -> Llama:
     check_loads(path)
     if options.get("lora_path"):
         check_loads(path, Path(options["lora_path"]))
-    facts = read_facts(path)
     n_ctx = min(DEFAULT_N_CTX, facts.trained_context or DEFAULT_N_CTX)
     options = {"n_ctx": n_ctx, "verbose": False} | options
     check_fits(facts, options, gpu=supports_gpu_offload())

@@ -11,14 +11,28 @@ tensors only as it multiplies with them. That needs the weights, which are mappe
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
 
 _REFUSED = 3
 """Exit status if llama.cpp itself refuses the file: loading says why."""
 
 
-def _trial(path: str) -> int:
-    import llama_cpp
+def _bindings() -> Any:
+    """llama.cpp's functions alone: importing all of the package takes three times as long."""
+    found = find_spec("llama_cpp")
+    if found is None or found.submodule_search_locations is None:
+        raise ModuleNotFoundError("llama_cpp")
+    package = sys.modules["llama_cpp"] = ModuleType("llama_cpp")
+    package.__path__ = found.submodule_search_locations
+    from llama_cpp import llama_cpp
 
+    return llama_cpp
+
+
+def _trial(path: str) -> int:
+    llama_cpp = _bindings()
     params = llama_cpp.llama_model_default_params()
     params.n_gpu_layers = 0
     params.load_mode = 0  # LLAMA_LOAD_MODE_NONE, which older versions do not name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -63,16 +64,17 @@ def load_pair(source: str | Path, **options: Any) -> tuple[Any, Any]:
         with _Naming("configuration", source):
             config = transformers.AutoConfig.from_pretrained(source, **both)
         check_config(config, type(config).__name__.removesuffix("Config"))
-    with _Naming("tokenizer", source), _quiet():
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **both)
-        if gguf is not None and read_facts(gguf).pre_tokenizer in _SINGLE_DIGITS:
-            _split_digits(tokenizer)
-    with _Naming("model", source), _quiet():
-        model, found = transformers.AutoModelForCausalLM.from_pretrained(
-            source, output_loading_info=True, **options
-        )
-        if "device_map" not in options:
-            model.to(device or _best_device(torch))
+    with _parsed_once(gguf):
+        with _Naming("tokenizer", source), _quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source, **both)
+            if gguf is not None and read_facts(gguf).pre_tokenizer in _SINGLE_DIGITS:
+                _split_digits(tokenizer)
+        with _Naming("model", source), _quiet():
+            model, found = transformers.AutoModelForCausalLM.from_pretrained(
+                source, output_loading_info=True, **options
+            )
+            if "device_map" not in options:
+                model.to(device or _best_device(torch))
     if found["missing_keys"]:
         raise ModelFileError(
             f"{source} lacks weights of the model: {', '.join(sorted(found['missing_keys'])[:3])}",
@@ -163,6 +165,27 @@ def _best_device(torch: Any) -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+@contextmanager
+def _parsed_once(gguf_file: Path | None) -> Iterator[None]:
+    """What takes most of the time of loading a GGUF file is done once, and not again and again.
+
+    transformers parses the file for the tokenizer, for the configuration and for the weights, and
+    maps the names of tensors anew for each part of the model.
+    """
+    if gguf_file is None:
+        yield
+        return
+    try:
+        import gguf
+    except ImportError as error:
+        raise missing("transformers", f"gguf cannot be imported ({error})") from error
+    with (
+        replaced(gguf, "GGUFReader", cache(gguf.GGUFReader)),
+        replaced(gguf, "get_tensor_name_map", cache(gguf.get_tensor_name_map)),
+    ):
+        yield
 
 
 @contextmanager

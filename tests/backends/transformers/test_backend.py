@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -354,6 +355,21 @@ class TestLoading:
         request = Request.chat("hello", max_tokens=5)
         one, other = finished(backend.generate([request])), finished(mine.generate([request]))
         assert one.log_partition.tolist() == other.log_partition.tolist()
+
+    def test_a_gguf_file_is_parsed_once(
+        self, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        parsed: list[Any] = []
+
+        class Counting(gguf.GGUFReader):  # type: ignore[misc]
+            def __init__(self, path: Any) -> None:
+                parsed.append(path)
+                super().__init__(path)
+
+        monkeypatch.setattr(gguf, "GGUFReader", Counting)
+        load(tiny_path, "transformers")
+        assert len(parsed) == 1
+        assert gguf.GGUFReader is Counting, "it is left as it was found"
 
     def test_in_another_precision(self, directory: Path) -> None:
         backend = load(str(directory), dtype="bfloat16", device="cpu")
