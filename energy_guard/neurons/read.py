@@ -31,7 +31,7 @@ def read_contributions(
         EngineError: The engine fails, or a contribution is not finite.
 
     """
-    engine = _readable(backend)
+    engine = readable(backend)
     if isinstance(engine, LlamaCpp):
         return in_llama_cpp.read_contributions(engine, answers)
     return in_transformers.read_contributions(engine, answers)
@@ -44,11 +44,12 @@ def encoded_prompt(backend: Backend, answer: AnswerToRead) -> list[int]:
         InputError: The backend does not show neurons, or the answer cannot be read.
 
     """
-    prompt, _ = _readable(backend).encode(answer.request, answer.answer)
+    prompt, _ = readable(backend).encode(answer.request, answer.answer)
     return prompt
 
 
-def _readable(backend: Backend) -> LlamaCpp | Transformers:
+def readable(backend: Backend) -> LlamaCpp | Transformers:
+    """Return a backend that shows the neurons of its model; InputError for any other."""
     if isinstance(backend, LlamaCpp | Transformers):
         return backend
     raise InputError(

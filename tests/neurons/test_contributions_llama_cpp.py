@@ -182,7 +182,7 @@ def test_an_adapter_is_refused(tiny_path: Path, tmp_path: Path) -> None:
 def test_a_layer_that_is_not_shown_for_every_token_is_an_error(
     backend: LlamaCpp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contributions, "_LEAVING", "named_otherwise")
+    monkeypatch.setattr(contributions, "LEAVING", "named_otherwise")
     with pytest.raises(EngineError, match=r"layer 0 for every token \(0 of 22\)"):
         one(backend, to_read())
 

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from energy_guard.backends.llama_cpp import LlamaCpp
-from energy_guard.errors import EngineError, InputError
+from energy_guard.errors import EngineError
 from energy_guard.neurons.contributions import AnswerToRead, Contributions, Float32s
-from energy_guard.neurons.llama_cpp.column_norms import column_norms
+from energy_guard.neurons.llama_cpp.column_norms import column_norms, refuse_adapter
+from energy_guard.neurons.llama_cpp.nodes import ENTERING, LEAVING
 from energy_guard.neurons.llama_cpp.second_context import SecondContext
-
-_ENTERING: Final = ("ffn_swiglu", "ffn_geglu", "ffn_reglu")
-_LEAVING: Final = "ffn_out"
 
 
 def read_contributions(
@@ -36,11 +34,7 @@ def read_contributions(
 
     """
     llm = backend.engine
-    if llm.lora_path:
-        raise InputError(
-            "contributions are not read with an adapter (lora_path)",
-            "Merge the adapter into the model's file.",
-        )
+    refuse_adapter(llm)
     encoded = [backend.encode(answer.request, answer.answer) for answer in answers]
     if not encoded:
         return
@@ -62,8 +56,8 @@ class _NodeReducer:
     def __init__(self, norms: Float32s) -> None:
         self._norms = norms
         layers = range(len(norms))
-        self._entering = {f"{kind}-{layer}": layer for kind in _ENTERING for layer in layers}
-        self._leaving = {f"{_LEAVING}-{layer}": layer for layer in layers}
+        self._entering = {f"{kind}-{layer}": layer for kind in ENTERING for layer in layers}
+        self._leaving = {f"{LEAVING}-{layer}": layer for layer in layers}
         self.begin(np.zeros((2, 0), np.float32))
 
     @property
