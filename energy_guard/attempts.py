@@ -5,8 +5,8 @@ Answers that are written now and answers that exist already go the same way.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 from energy_guard.backends import Backend, Session
@@ -14,6 +14,7 @@ from energy_guard.decide import Again, Attempt, Move, next_move
 from energy_guard.errors import PromptError
 from energy_guard.events import AttemptStarted, GuardEvent, Retracted, Text
 from energy_guard.judge import Judge
+from energy_guard.neurons.watch import watched
 from energy_guard.prompts import Answer
 from energy_guard.release import Release, SentenceRelease
 from energy_guard.request import Event, Finished, Request
@@ -21,6 +22,27 @@ from energy_guard.result import shows
 from energy_guard.running import Running, Window
 from energy_guard.support import with_support
 from energy_guard.trace import INCOMPLETE
+
+
+@contextmanager
+def opened(backend: Backend, judge: Judge, request: Request | None = None) -> Iterator[Session]:
+    """Hold an engine, and look into it as far as the judge needs that.
+
+    Args:
+        backend: the engine.
+        judge: its neurons are watched.
+        request: waiting ends with it, see `Backend.session`.
+
+    Raises:
+        EngineBusyError: the engine stays in use.
+        EngineError: there is no memory for looking into it.
+    """
+    with backend.session(request) as session:
+        if judge.neurons is None:
+            yield session
+            return
+        with watched(backend, session, judge.neurons) as seen:
+            yield seen
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from pydantic import Field, field_validator, model_validator
 
 from energy_guard.arguments import checked
 from energy_guard.config import Config, read_config
+from energy_guard.neuron_detector import name_of
 from energy_guard.request import Request
-from energy_guard.score import Detector, Scorer
+from energy_guard.score import Scorer
 
 Verdict = Literal["accept", "warn", "abstain", "unscored"]
 """Final; a retry is a move, not a verdict."""
@@ -144,7 +145,7 @@ class Policy(Rules):
     @field_validator("detector")
     @classmethod
     def _known_detector(cls, value: str | None) -> str | None:
-        return None if value is None else Detector.parse(value).name
+        return None if value is None else name_of(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -45,6 +46,7 @@ from energy_guard.questions.wording import EACH_KIND, WORDINGS, Wordings, as_tol
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.report.page import evaluation_page
 from energy_guard.report.results import Results
+from energy_guard.score import Detector
 
 DEFAULT_OUT: Final = Path("evaluation")
 
@@ -98,6 +100,8 @@ def evaluate(
     JudgingOptions(
         detector=detector, locator=locator
     ).settings()  # checked before anything is loaded
+    if detector is not None:
+        Detector.parse(detector)  # a probe's neurons are not watched here
     check_grader(grader)
     tried = Profile.read(profile) if profile else None
     if from_traces is not None:
@@ -129,6 +133,8 @@ def evaluate(
                 profile=None,
                 support=support or (tried is not None and tried.scorer.needs_support),
             )
+            if tried is not None:
+                guard = guard.with_judge(replace(guard.judge, neurons=tried.neurons))
             ask_tasks(
                 guard,
                 Measurements(

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from neuron_probes import probe_of
 from tiny_models import byte_tokenizer, tiny_model
 
 from energy_guard.backends import Scripted
-from energy_guard.backends.base import ModelInfo
 from energy_guard.backends.transformers import Transformers
 from energy_guard.errors import InputError, MismatchError
-from energy_guard.neurons import AnswerToRead, Neuron, NeuronProbe, damped, read_contributions
-from energy_guard.neurons.probe import ProbeTraining, WeighedNeuron
+from energy_guard.neurons import AnswerToRead, Neuron, damped, read_contributions
+from energy_guard.neurons.probe import WeighedNeuron
 from energy_guard.request import Request
 
 CHOSEN = (Neuron(0, 3), Neuron(1, 95), Neuron(0, 40))
@@ -149,39 +149,24 @@ def test_a_neuron_that_there_is_not_is_refused(neuron: Neuron) -> None:
         pytest.fail("it was taken")
 
 
-def probe(info: ModelInfo, **changes: Any) -> NeuronProbe:
-    weighed = [WeighedNeuron(layer=n.layer, index=n.index, weight=1.0) for n in CHOSEN]
-    given: dict[str, Any] = {
-        "model": info.fingerprint,
-        "backend": info.backend,
-        "shape": (2, 96),
-        "neurons": (*weighed, WeighedNeuron(layer=0, index=7, weight=-2.0)),
-        "intercept": 0.0,
-        "training": ProbeTraining(
-            labelling="1-vs-1", n=40, n_wrong=20, questions=40, c=1.0, accuracy=0.7
-        ),
-    }
-    return NeuronProbe(**(given | changes))
-
-
 def test_of_a_probe_the_h_neurons_are_damped() -> None:
     backend = over(tiny_model())
-    with damped(backend, CHOSEN, 0):
+    with damped(backend, probe_of(backend.info).h_neurons, 0):
         expected = rows(backend.engine)
-    with damped(backend, probe(backend.info), 0):
+    with damped(backend, probe_of(backend.info), 0):
         assert torch.equal(rows(backend.engine), expected)
 
 
 def test_a_probe_without_h_neurons_damps_nothing_and_says_so() -> None:
     backend = over(tiny_model())
     negative = (WeighedNeuron(layer=0, index=7, weight=-2.0),)
-    given = probe(backend.info, neurons=negative)
+    given = probe_of(backend.info, neurons=negative)
     with pytest.raises(InputError, match="no neurons"), damped(backend, given, 0):
         pytest.fail("it was taken")
 
 
 def test_a_probe_of_another_model_is_refused() -> None:
-    other = probe(over(tiny_model(seed=1)).info)
+    other = probe_of(over(tiny_model(seed=1)).info)
     with (
         pytest.raises(MismatchError, match="made for the model"),
         damped(over(tiny_model()), other, 0),

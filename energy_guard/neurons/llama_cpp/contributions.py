@@ -16,7 +16,7 @@ from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.errors import EngineError
 from energy_guard.neurons.contributions import AnswerToRead, Contributions, Float32s
 from energy_guard.neurons.llama_cpp.column_norms import column_norms, refuse_adapter
-from energy_guard.neurons.llama_cpp.nodes import ENTERING, LEAVING
+from energy_guard.neurons.llama_cpp.nodes import ENTERING, LEAVING, names_of
 from energy_guard.neurons.llama_cpp.second_context import SecondContext
 
 
@@ -41,7 +41,7 @@ def read_contributions(
     with backend.session():
         reducer = _NodeReducer(column_norms(Path(llm.model_path)))
         size = max(len(prompt) + len(ids) for prompt, ids in encoded)
-        with SecondContext(llm, size, reducer.names, reducer.take) as context:
+        with SecondContext(llm, size, reducer) as context:
             for answer, (prompt, ids) in zip(answers, encoded, strict=True):
                 context.clear()
                 context.read(prompt, at=0, shown=False)
@@ -58,12 +58,8 @@ class _NodeReducer:
         layers = range(len(norms))
         self._entering = {f"{kind}-{layer}": layer for kind in ENTERING for layer in layers}
         self._leaving = {f"{LEAVING}-{layer}": layer for layer in layers}
+        self.names = names_of([*self._entering, *self._leaving])
         self.begin(np.zeros((2, 0), np.float32))
-
-    @property
-    def names(self) -> list[str]:
-        """The nodes that are needed."""
-        return [*self._entering, *self._leaving]
 
     def begin(self, shares: Float32s) -> None:
         """Expect the tokens of one answer, each with its share in the means, shape (2, tokens)."""

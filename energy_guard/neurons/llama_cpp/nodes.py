@@ -8,10 +8,10 @@ types of the weights.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -25,10 +25,35 @@ ENTERING: Final = ("ffn_swiglu", "ffn_geglu", "ffn_reglu")
 LEAVING: Final = "ffn_out"
 """The name of what it returns."""
 
+
+def names_of(names: Iterable[str]) -> dict[bytes, str]:
+    """Return names of nodes as `Shows` has them."""
+    return {name.encode(): name for name in names}
+
+
 Factors = Mapping[int, Float32s]
 """By what neurons are multiplied: for some layers, shape (neurons,)."""
 
 NO_FACTORS: Final[Factors] = MappingProxyType({})
+
+
+class Shows(Protocol):
+    """Whom nodes are shown to.
+
+    names: those of the nodes, such as `ffn_out-0`, by the bytes that llama.cpp calls them.
+    """
+
+    @property
+    def names(self) -> Mapping[bytes, str]:
+        """The nodes to show."""
+        ...
+
+    def take(self, name: str, values: Float32s, /) -> None:
+        """Take a node's values, shape (tokens, width): an array that stays valid.
+
+        What this raises is lost, and the rest of the graph with it: it must not raise.
+        """
+        ...
 
 
 class Nodes:
@@ -36,21 +61,16 @@ class Nodes:
 
     Whoever makes a context with it keeps it as long as that: llama.cpp holds a bare pointer.
 
-    Args:
-        names: The nodes to show, such as `ffn_out-0`.
-        take: Called with a node's name and its values, shape (tokens, width): an array that stays
-            valid. What it raises is lost, and the rest of the graph with it: it must not raise.
-
+    shows: whom nodes are shown to, None for nobody. factors: by what layers are scaled. Both can be
+    set between two decodes.
     """
 
-    def __init__(self, names: Collection[str], take: Callable[[str, Float32s], None]) -> None:
+    def __init__(self) -> None:
         from llama_cpp import llama_cpp as library
 
-        self.shown = False
+        self.shows: Shows | None = None
         self.factors = NO_FACTORS
         self.callback = library.ggml_backend_sched_eval_callback(self._seen)
-        self._shown = {name.encode(): name for name in names}
-        self._take = take
         self._scaled: set[int] = set()
         self._ggml = _ggml()
 
@@ -74,10 +94,11 @@ class Nodes:
 
     def _seen(self, tensor: int, asks: bool, _data: object) -> bool:
         """Before a node: whether it is wanted. After one that is: whether to go on."""
-        if not self.shown and not self.factors:
+        shows = self.shows
+        if shows is None and not self.factors:
             return not asks
         raw = self._ggml.ggml_get_name(tensor)
-        shown = self._shown.get(raw) if self.shown else None
+        shown = None if shows is None else shows.names.get(raw)
         layer = self._layer(raw) if self.factors else None
         if asks:
             return shown is not None or layer is not None
@@ -86,8 +107,8 @@ class Nodes:
             return True
         if layer is not None and (not len(values) or self._scale(tensor, values, layer)):
             self._scaled.add(layer)
-        if shown is not None and len(values):
-            self._take(shown, values)
+        if shows is not None and shown is not None and len(values):
+            shows.take(shown, values)
         return True
 
     def _layer(self, name: bytes) -> int | None:

@@ -6,14 +6,13 @@ damped are damped here, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from energy_guard.backends.llama_cpp.tap import check_open
 from energy_guard.errors import EngineError
-from energy_guard.neurons.contributions import Float32s
-from energy_guard.neurons.llama_cpp.nodes import Nodes
+from energy_guard.neurons.llama_cpp.nodes import Nodes, Shows
 from energy_guard.neurons.llama_cpp.stand_in import factors_of
 
 if TYPE_CHECKING:
@@ -32,17 +31,14 @@ class SecondContext:
     Args:
         llm: Whose model and settings are used; it must stay open.
         size: Tokens that it is to hold.
-        names: The nodes to show, such as `ffn_out-0`.
-        take: See `Nodes`.
+        shows: Whom nodes are shown to.
 
     """
 
-    def __init__(
-        self, llm: Llama, size: int, names: Collection[str], take: Callable[[str, Float32s], None]
-    ) -> None:
+    def __init__(self, llm: Llama, size: int, shows: Shows) -> None:
         self._llm = llm
         self._size = -(-size // _PAGE) * _PAGE
-        self._given = names, take
+        self._shows = shows
         self._context: Any = None
 
     def __enter__(self) -> Self:
@@ -52,7 +48,7 @@ class SecondContext:
         own = self._llm.context_params
         params = type(own).from_buffer_copy(own)
         params.n_ctx, params.n_batch, params.n_ubatch = self._size, _BATCH, _BATCH
-        self._nodes = Nodes(*self._given)
+        self._nodes = Nodes()
         params.cb_eval = self._nodes.callback
         self._context = library.llama_init_from_model(self._llm._model.model, params)
         if not self._context:
@@ -109,7 +105,8 @@ class SecondContext:
             batch.token[i], batch.pos[i] = token, at + i
             batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
             batch.logits[i] = shown
-        self._nodes.shown, self._nodes.factors = shown, factors_of(self._llm)
+        self._nodes.shows = self._shows if shown else None
+        self._nodes.factors = factors_of(self._llm)
         with self._nodes.decoding():
             status = library.llama_decode(self._context, batch)
             if status != 0:
