@@ -22,7 +22,7 @@ from energy_guard.locate import locator as locator_named
 from energy_guard.log import LogEntry, Scoring
 from energy_guard.neuron_detector import NeuronDetector, scorer_named
 from energy_guard.neurons.probe import NeuronProbe
-from energy_guard.policy import DEFAULT_DETECTOR, Policy
+from energy_guard.policy import DEFAULT_DETECTOR, Policy, check_damping
 from energy_guard.private import KeptScore, score_again
 from energy_guard.profile import Profile
 from energy_guard.profile.store import find
@@ -104,6 +104,7 @@ class Judge:
             neurons = profile.neurons or neurons
         if isinstance(parsed, NeuronDetector):
             neurons = parsed.probe
+        check_damping(policy, neurons)
         return cls(
             detector=parsed,
             locator=name,
@@ -119,6 +120,12 @@ class Judge:
     def measures_support(self) -> bool:
         """Whether answers over passages are read again, with these and without."""
         return self.support or self.detector.needs_support
+
+    @property
+    def chosen(self) -> str | NeuronProbe:
+        """The detector as `assemble` takes it."""
+        detector = self.detector
+        return detector.probe if isinstance(detector, NeuronDetector) else detector.name
 
     @property
     def p_wrong_from(self) -> PWrongFrom | None:

@@ -25,13 +25,14 @@ from energy_guard.cli.chosen_detector import chosen_detector, chosen_probe
 from energy_guard.decide import Attempt
 from energy_guard.energy import Row
 from energy_guard.errors import ConfigError, InputError, MismatchError
-from energy_guard.events import Done, Text
+from energy_guard.events import AttemptStarted, Done, Text
 from energy_guard.judge import Judge
 from energy_guard.locate import NotLocated, Span
 from energy_guard.log import TraceLog, read_log
 from energy_guard.neuron_detector import NeuronDetector, scorer_named
-from energy_guard.neurons import AnswerToRead, NeuronProbe, read_contributions
+from energy_guard.neurons import AnswerToRead, NeuronProbe, damped, read_contributions
 from energy_guard.neurons.llama_cpp import column_norms as norms_module
+from energy_guard.neurons.probe import WeighedNeuron
 from energy_guard.questions.answered import Answered
 from energy_guard.request import Finished, Request
 from energy_guard.result import Result
@@ -195,6 +196,88 @@ def test_the_command_line_takes_a_probe(tiny_path: Path, tmp_path: Path) -> None
     found = json.loads(done.stdout)
     assert (found["detector"], found["verdict"]) == (probe.name, "warn")
     assert isinstance(found["score"], float)
+
+
+def test_a_sentence_waits_also_if_unscored_answers_are_shown() -> None:
+    class Counted(Scripted):
+        written = 0
+
+        def _play(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+            for event in super()._play(*args, **kwargs):
+                self.written += hasattr(event, "step")
+                yield event
+
+    said = [(word, 0.9) for word in ("It", " is", " Paris", ".", " It", " lies", " far", ".")]
+    policy = Policy(unscored="show")
+    judge = Judge.assemble(policy, detector=PROBE, profile=None)
+    for unwatched, all_written in ((replace(judge, neurons=None), True), (None, False)):
+        backend = Counted.saying(said)
+        asking = Guard(backend, policy, detector="nll:max", profile=None)
+        asking = asking.with_judge(unwatched) if unwatched else asking
+        events = asking.stream("Which city?", release="sentence")
+        next(event for event in events if isinstance(event, Text))
+        assert (backend.written >= len(said)) == all_written
+        events.close()
+
+
+# Retries
+
+
+def retrying(backend: Backend, **changes: Any) -> Guard:
+    rules: dict[str, Any] = {"retries": 1, "retry": ("damp",), "retry_temperature": 1e-6}
+    policy = limits(backend, **(rules | {"abstain": -1e6} | changes))
+    return guard(backend, policy=policy)
+
+
+def test_a_retry_is_written_with_the_h_neurons_switched_off(backend: Backend) -> None:
+    question = replace(ended(backend), max_tokens=12, stop=())
+    with damped(backend, probe_of(backend.info), 0):
+        alone = guard(backend).ask(question)
+    result = retrying(backend, unscored="withhold").ask(question)
+    first, second = result.attempts
+    assert first.trace.text == guard(backend).ask(question).trace.text
+    assert second.trace.text == alone.trace.text
+    np.testing.assert_allclose(second.trace.token_logit, alone.trace.token_logit, atol=1e-4)
+    assert np.abs(second.trace.token_logit - first.trace.token_logit).max() > 0.01
+    name = probe_of(backend.info).name
+    kept = slice(0, 10)
+    np.testing.assert_allclose(
+        second.trace.extras[name][kept], alone.trace.extras[name][kept], rtol=1e-4
+    )
+    assert (second.trace.extras[name][kept] <= -0.5).all(), "only negative weights are left"
+
+
+def test_after_a_damped_retry_the_model_is_as_it_was(backend: Backend) -> None:
+    question = ended(backend)
+    asking = retrying(backend)
+    twice = list(asking.ask_many([question, question]))
+    ids = [[attempt.trace.ids.tolist() for attempt in result.attempts] for result in twice]
+    assert ids[0] == ids[1]
+    assert ids[0][0] == guard(backend).ask(question).trace.ids.tolist()
+
+
+def test_a_retry_that_nobody_waits_for_leaves_the_model_as_it_was(backend: Backend) -> None:
+    question = ended(backend)
+    before = guard(backend).ask(question).trace.token_logit
+    events = retrying(backend).stream(question)
+    for event in events:
+        if isinstance(event, AttemptStarted) and event.attempt == 1:
+            break
+    next(event for event in events if isinstance(event, Text))
+    events.close()
+    np.testing.assert_array_equal(guard(backend).ask(question).trace.token_logit, before)
+
+
+def test_without_a_probe_no_retry_damps(backend: Backend) -> None:
+    policy = Policy(detector="nll:max", abstain=1.0, retries=1, retry=("damp",))
+    with pytest.raises(ConfigError, match=r"there is no probe[\s\S]*neurons:FILE"):
+        guard(backend, detector="nll:max", policy=policy)
+    harmless = (WeighedNeuron(layer=0, index=1, weight=-1.0),)
+    probe = probe_of(backend.info, neurons=harmless)
+    policy = Policy(detector=probe.name, abstain=1.0, retries=1, retry=("damp",))
+    with pytest.raises(ConfigError, match="the probe has none"):
+        guard(backend, detector=probe, policy=policy)
+    guard(backend, detector=probe, policy=policy.model_copy(update={"retries": 0}))
 
 
 # Profiles

@@ -22,7 +22,7 @@ from energy_guard.calibrate.split import split_of
 from energy_guard.cli.bundle import bundled
 from energy_guard.cli.by_kind import by_kind, warnings
 from energy_guard.cli.calibrate_traffic import calibrate_on_traffic
-from energy_guard.cli.chosen_detector import chosen_detector, chosen_probe
+from energy_guard.cli.chosen_detector import chosen_detector, chosen_probe, watching
 from energy_guard.cli.data import DataOptions
 from energy_guard.cli.grader import GraderName, check_grader, opened_grader
 from energy_guard.cli.options import (
@@ -182,8 +182,7 @@ def calibrate(
         profile=None,
         support=support,
     )
-    if probe is not None:
-        guard = guard.with_judge(replace(guard.judge, neurons=probe))
+    guard = watching(guard, probe, rules)
     compared = path.with_name(f"{path.stem}.compared.jsonl")
     with (
         held(path.with_name(f"{path.stem}.lock")),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from energy_guard.errors import ConfigError, InputError
+from energy_guard.guard import Guard
 from energy_guard.neuron_detector import is_neurons, scorer_named
 from energy_guard.neurons import NeuronProbe
-from energy_guard.policy import Policy
+from energy_guard.policy import Policy, check_damping
 
 
 def chosen_detector(given: str | None, policy: Policy | None) -> str | None:
@@ -55,3 +57,23 @@ def chosen_probe(
             "Give them as DATA, or take the probe alone: --detector neurons:FILE.json.",
         )
     return NeuronProbe.read(neurons)
+
+
+def watching(guard: Guard, probe: NeuronProbe | None, policy: Policy | None) -> Guard:
+    """Return a guard that watches a probe's neurons, too, whatever its detector goes by.
+
+    Args:
+        guard: Over the probe's model.
+        probe: Whose neurons; None for no further ones.
+        policy: That the profile is to be of.
+
+    Raises:
+        ConfigError: The policy retries with neurons switched off, and none are known.
+        MismatchError: The probe is of another model.
+
+    """
+    if probe is not None:
+        guard = guard.with_judge(replace(guard.judge, neurons=probe))
+    if policy is not None:
+        check_damping(policy, guard.judge.neurons)
+    return guard

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from energy_guard.backends.base import Backend
+from energy_guard.backends.base import Backend, Session
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.neurons.contributions import Neuron, check_factor
 from energy_guard.neurons.llama_cpp import damping as in_llama_cpp
@@ -52,3 +52,28 @@ def damped(
     else:
         with in_transformers.damped(engine.engine, chosen, factor):
             yield
+
+
+@contextmanager
+def switched_off(backend: Backend, session: Session, probe: NeuronProbe) -> Iterator[None]:
+    """Switch the H-neurons of a probe off in a session until the block ends.
+
+    What was read before is read anew inside, and what is read inside is not used afterwards.
+
+    Args:
+        backend: llama.cpp or transformers.
+        session: Its session.
+        probe: Of this model, with H-neurons.
+
+    """
+    engine = readable(backend)
+    if isinstance(engine, LlamaCpp):
+        with in_llama_cpp.damped_while_held(engine.engine, probe.h_neurons, 0):
+            yield
+        return
+    with in_transformers.damped(engine.engine, probe.h_neurons, 0):
+        session.rewind([])
+        try:
+            yield
+        finally:
+            session.rewind([])
