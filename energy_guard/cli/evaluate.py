@@ -24,7 +24,7 @@ from energy_guard.cli.options import (
     Support,
 )
 from energy_guard.cli.screen import Console, say_json
-from energy_guard.errors import InputError
+from energy_guard.errors import ConfigError, InputError
 from energy_guard.evaluate.folder import (
     Folder,
     read_run,
@@ -36,6 +36,7 @@ from energy_guard.evaluate.label_figures import grader_name, label_figures
 from energy_guard.evaluate.summary import summarise
 from energy_guard.files import held, write_whole
 from energy_guard.guard import Guard
+from energy_guard.neurons.probe import NAMED
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
 from energy_guard.questions.answered import Answered
@@ -46,7 +47,6 @@ from energy_guard.questions.wording import EACH_KIND, WORDINGS, Wordings, as_tol
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.report.page import evaluation_page
 from energy_guard.report.results import Results
-from energy_guard.score import Detector
 
 DEFAULT_OUT: Final = Path("evaluation")
 
@@ -100,8 +100,11 @@ def evaluate(
     JudgingOptions(
         detector=detector, locator=locator
     ).settings()  # checked before anything is loaded
-    if detector is not None:
-        Detector.parse(detector)  # a probe's neurons are not watched here
+    if detector is not None and detector.startswith(NAMED):
+        raise ConfigError(
+            "eval watches no neurons for a detector",
+            "Make a profile of the probe (calibrate), and try that: --profile FILE.",
+        )
     check_grader(grader)
     tried = Profile.read(profile) if profile else None
     if from_traces is not None:

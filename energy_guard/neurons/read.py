@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from energy_guard.backends.base import Backend
 from energy_guard.backends.llama_cpp import LlamaCpp
@@ -10,7 +11,9 @@ from energy_guard.backends.transformers import Transformers
 from energy_guard.errors import InputError
 from energy_guard.neurons.contributions import AnswerToRead, Contributions
 from energy_guard.neurons.llama_cpp import contributions as in_llama_cpp
+from energy_guard.neurons.llama_cpp.column_norms import mlp_shape
 from energy_guard.neurons.transformers import contributions as in_transformers
+from energy_guard.neurons.transformers.gated import gated_mlps
 
 
 def read_contributions(
@@ -46,6 +49,19 @@ def encoded_prompt(backend: Backend, answer: AnswerToRead) -> list[int]:
     """
     prompt, _ = readable(backend).encode(answer.request, answer.answer)
     return prompt
+
+
+def neuron_shape(backend: Backend) -> tuple[int, int]:
+    """Return how many layers a model has, and neurons each.
+
+    Raises:
+        InputError: The backend does not show neurons, or the model has none of this kind.
+
+    """
+    engine = readable(backend)
+    if isinstance(engine, LlamaCpp):
+        return mlp_shape(Path(engine.engine.model_path))
+    return gated_mlps(engine.engine).shape
 
 
 def readable(backend: Backend) -> LlamaCpp | Transformers:

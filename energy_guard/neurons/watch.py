@@ -12,7 +12,7 @@ from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.neurons.llama_cpp.watch import watching_neurons
 from energy_guard.neurons.probe import NeuronProbe
 from energy_guard.neurons.read import readable
-from energy_guard.neurons.transformers.watch import NeuronWatch
+from energy_guard.neurons.transformers.watch import HookObserver
 
 
 @contextmanager
@@ -41,4 +41,4 @@ def watched(backend: Backend, session: Session, probe: NeuronProbe) -> Iterator[
         with watching_neurons(engine.engine, probe) as watch:
             yield replace(observable, observer=watch)
     else:
-        yield replace(observable, observer=NeuronWatch(engine.engine, probe))
+        yield replace(observable, observer=HookObserver(engine.engine, probe))

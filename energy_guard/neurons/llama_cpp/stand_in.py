@@ -34,7 +34,7 @@ def factors_of(llm: Llama) -> Factors:
     return _factors.get(llm, NO_FACTORS)
 
 
-class Watch(Shows, Protocol):
+class Onlooker(Shows, Protocol):
     """Who looks on while a Llama evaluates tokens."""
 
     def begins(self, position: int) -> bool:
@@ -43,7 +43,7 @@ class Watch(Shows, Protocol):
 
 
 @contextmanager
-def watched(llm: Llama, watch: Watch) -> Iterator[None]:
+def watched(llm: Llama, watch: Onlooker) -> Iterator[None]:
     """Let somebody look on until the block ends, in a context that stands in for the Llama's own.
 
     What that context holds is kept for the next time, so that a conversation is not read anew.
@@ -210,7 +210,7 @@ _NODES: Final = "_energy_guard_nodes"
 _idle: Final[weakref.WeakKeyDictionary[Llama, _Held]] = weakref.WeakKeyDictionary()
 """The context in which each Llama was watched last."""
 
-_watches: Final[weakref.WeakKeyDictionary[Llama, Watch]] = weakref.WeakKeyDictionary()
+_watches: Final[weakref.WeakKeyDictionary[Llama, Onlooker]] = weakref.WeakKeyDictionary()
 """Who looks on at each Llama, in all contexts that call back."""
 
 _factors: Final[weakref.WeakKeyDictionary[Llama, Factors]] = weakref.WeakKeyDictionary()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def watching_neurons(llm: Llama, probe: NeuronProbe) -> Iterator[NeuronWatch]:
+def watching_neurons(llm: Llama, probe: NeuronProbe) -> Iterator[NodeObserver]:
     """Watch the neurons of a probe on a Llama that is held, until the block ends.
 
     Raises:
@@ -37,12 +37,12 @@ def watching_neurons(llm: Llama, probe: NeuronProbe) -> Iterator[NeuronWatch]:
     norms = _norms.get(llm)
     if norms is None:
         norms = _norms[llm] = column_norms(Path(llm.model_path))
-    watch = NeuronWatch(probe, norms)
+    watch = NodeObserver(probe, norms)
     with watched(llm, watch):
         yield watch
 
 
-class NeuronWatch:
+class NodeObserver:
     """An observer that gives each token the log-odds of its own contributions.
 
     norms: the length of each column, shape (layers, neurons).
@@ -75,7 +75,7 @@ class NeuronWatch:
         return self._probe.with_log_odds(trace, np.array(log_odds, np.float64))
 
     def begins(self, position: int) -> bool:
-        """Tell whether the next decode is of the answer; see `Watch.begins`."""
+        """Tell whether the next decode is of the answer; see `Onlooker.begins`."""
         self._rows = dict.fromkeys(self._columns, position)
         self._waiting = None
         return position >= self._begin

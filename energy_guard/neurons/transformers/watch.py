@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class NeuronWatch:
+class HookObserver:
     """An observer that gives each token the log-odds of its own contributions.
 
     Raises MismatchError if the probe is of another shape, InputError for a model whose neurons
