@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from energy_guard.energy import Floats
 from energy_guard.neurons.contributions import Float32s
 from energy_guard.neurons.llama_cpp.column_norms import column_norms
 from energy_guard.neurons.llama_cpp.nodes import ENTERING, LEAVING, names_of
@@ -54,13 +55,16 @@ class NodeObserver:
         self._entering = {f"{kind}-{layer}": layer for kind in ENTERING for layer in self._columns}
         self._leaving = {f"{LEAVING}-{layer}": layer for layer in self._columns}
         self.names = names_of([*self._entering, *self._leaving])
-        self._forget()
+        self._begin = 0
+        self._sums: defaultdict[int, dict[int, float]] = defaultdict(dict)
+        self._rows = dict.fromkeys(self._columns, 0)
+        self._waiting: tuple[int, Floats] | None = None
 
     @contextmanager
     def watching(self, sequences: Sequence[int], begin: int) -> Iterator[None]:
         """Look on at one answer; see `Observer.watching`."""
-        self._forget()
-        self._sequence, self._begin = sequences[0], begin
+        self._begin = begin
+        self._sums.clear()
         yield
 
     def told(self, sequence: int, trace: Trace) -> Trace:
@@ -97,12 +101,6 @@ class NodeObserver:
         for at, part in enumerate(parts.tolist(), self._rows[layer]):
             self._sums[at][layer] = part
         self._rows[layer] += len(parts)
-
-    def _forget(self) -> None:
-        self._begin = 0
-        self._sums: defaultdict[int, dict[int, float]] = defaultdict(dict)
-        self._rows = dict.fromkeys(self._columns, 0)
-        self._waiting: tuple[int, np.ndarray] | None = None
 
 
 _norms: Final[weakref.WeakKeyDictionary[Llama, Float32s]] = weakref.WeakKeyDictionary()

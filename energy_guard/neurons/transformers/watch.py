@@ -135,7 +135,8 @@ def _pushes(
     h = output[:, skipped:].float()
     if module.bias is not None:  # no neuron's doing
         h = h - module.bias.float()
-    return (z @ weights.to(z.device)) / torch.linalg.vector_norm(h, dim=-1)
+    pushes: Tensor = (z @ weights.to(z.device)) / torch.linalg.vector_norm(h, dim=-1)
+    return pushes
 
 
 def _norms_of(model: PreTrainedModel) -> Float32s:
