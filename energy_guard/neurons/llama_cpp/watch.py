@@ -6,15 +6,13 @@ No pass of its own: the values are read as each token is evaluated, and reduced 
 from __future__ import annotations
 
 import weakref
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from energy_guard.energy import Floats
 from energy_guard.neurons.contributions import Float32s
 from energy_guard.neurons.llama_cpp.column_norms import column_norms
 from energy_guard.neurons.llama_cpp.nodes import ENTERING, LEAVING, names_of
@@ -56,51 +54,67 @@ class NodeObserver:
         self._leaving = {f"{LEAVING}-{layer}": layer for layer in self._columns}
         self.names = names_of([*self._entering, *self._leaving])
         self._begin = 0
-        self._sums: defaultdict[int, dict[int, float]] = defaultdict(dict)
-        self._rows = dict.fromkeys(self._columns, 0)
-        self._waiting: tuple[int, Floats] | None = None
+        self._read: dict[int, list[_Rows]] = {layer: [] for layer in self._columns}
+        self._next = dict.fromkeys(self._columns, 0)
+        self._waiting: tuple[int, Float32s] | None = None
 
     @contextmanager
     def watching(self, sequences: Sequence[int], begin: int) -> Iterator[None]:
         """Look on at one answer; see `Observer.watching`."""
         self._begin = begin
-        self._sums.clear()
+        for rows in self._read.values():
+            rows.clear()
         yield
 
     def told(self, sequence: int, trace: Trace) -> Trace:
         """Return the trace with the log-odds of its tokens; see `Observer.told`."""
-        positions = range(self._begin, self._begin + len(trace))
-        log_odds = [
-            self._probe.intercept + sum(self._sums[at].values())
-            if len(self._sums[at]) == len(self._columns)
-            else np.nan
-            for at in positions
-        ]
-        return self._probe.with_log_odds(trace, np.array(log_odds, np.float64))
+        log_odds = np.full(len(trace), self._probe.intercept)
+        for layer, (_, weights) in self._columns.items():
+            pushes = np.full(len(trace), np.nan)  # of a token that was not read
+            for first, z, lengths in self._read[layer]:
+                at = first - self._begin
+                fit = max(0, min(len(z), len(trace) - at))  # a draft model may have run ahead
+                with np.errstate(divide="ignore", invalid="ignore"):  # not finite: it is unscored
+                    pushes[at : at + fit] = (np.abs(z[:fit]) @ weights) / lengths[:fit]
+            log_odds += pushes
+        return self._probe.with_log_odds(trace, log_odds)
 
     def begins(self, position: int) -> bool:
         """Tell whether the next decode is of the answer; see `Onlooker.begins`."""
-        self._rows = dict.fromkeys(self._columns, position)
+        self._next = dict.fromkeys(self._columns, position)
         self._waiting = None
         return position >= self._begin
 
     def take(self, name: str, values: Float32s, /) -> None:
-        """Take a node: first what enters a layer's projection, then what leaves it."""
+        """Take a node: first what enters a layer's projection, then what leaves it.
+
+        The model waits meanwhile, so what can be worked out later is.
+        """
         if name in self._entering:
-            indices, weights = self._columns[self._entering[name]]
+            layer = self._entering[name]
+            indices, _ = self._columns[layer]
             if indices[-1] < values.shape[1]:
-                pushes = np.abs(values[:, indices]).astype(np.float64) @ weights
-                self._waiting = self._entering[name], pushes
+                self._waiting = layer, values[:, indices]
             return
         layer, waiting = self._leaving[name], self._waiting
         if waiting is None or waiting[0] != layer or len(waiting[1]) != len(values):
             return  # it is missed in the end
+        lengths = np.sqrt(np.einsum("ij,ij->i", values, values))
+        self._read[layer].append(_Rows(self._next[layer], waiting[1], lengths))
+        self._next[layer] += len(values)
         self._waiting = None
-        with np.errstate(divide="ignore", invalid="ignore"):
-            parts = waiting[1] / np.linalg.norm(values, axis=1)
-        for at, part in enumerate(parts.tolist(), self._rows[layer]):
-            self._sums[at][layer] = part
-        self._rows[layer] += len(parts)
+
+
+class _Rows(NamedTuple):
+    """What was read of a layer in one go, for some tokens from the position `first` on.
+
+    z: of the probe's neurons, shape (tokens, neurons). lengths: of what the layer wrote, shape
+    (tokens,).
+    """
+
+    first: int
+    z: Float32s
+    lengths: Float32s
 
 
 _norms: Final[weakref.WeakKeyDictionary[Llama, Float32s]] = weakref.WeakKeyDictionary()
