@@ -257,7 +257,7 @@ def test_nothing_keeps_the_engine_alive_afterwards(tiny_path: Path) -> None:
 def test_layers_that_are_not_shown_are_an_error_and_not_undamped(
     backend: LlamaCpp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nodes, "_ENTERING_NAMES", frozenset({b"named_otherwise"}))
+    monkeypatch.setattr(nodes, "ENTERING", ("named_otherwise",))
     with (
         pytest.raises(EngineError, match="layer 0, so it was not scaled"),
         damped(backend, CHOSEN, 0),

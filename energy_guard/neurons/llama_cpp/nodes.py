@@ -71,8 +71,11 @@ class Nodes:
         self.shows: Shows | None = None
         self.factors = NO_FACTORS
         self.callback = library.ggml_backend_sched_eval_callback(self._seen)
+        self._shown: Mapping[bytes, str] = {}
+        self._layers: Mapping[bytes, int] = {}
         self._scaled: set[int] = set()
         self._ggml = _ggml()
+        self._name_of = self._ggml.ggml_get_name
 
     @contextmanager
     def decoding(self) -> Iterator[None]:
@@ -82,6 +85,8 @@ class Nodes:
             EngineError: A layer that is to be scaled was not seen, so that it was not.
 
         """
+        self._shown = {} if self.shows is None else self.shows.names
+        self._layers = {f"{kind}-{at}".encode(): at for at in self.factors for kind in ENTERING}
         self._scaled.clear()
         with held_back():
             yield
@@ -94,12 +99,10 @@ class Nodes:
 
     def _seen(self, tensor: int, asks: bool, _data: object) -> bool:
         """Before a node: whether it is wanted. After one that is: whether to go on."""
-        shows = self.shows
-        if shows is None and not self.factors:
+        if not self._shown and not self._layers:
             return not asks
-        raw = self._ggml.ggml_get_name(tensor)
-        shown = None if shows is None else shows.names.get(raw)
-        layer = self._layer(raw) if self.factors else None
+        raw = self._name_of(tensor)
+        shown, layer = self._shown.get(raw), self._layers.get(raw)
         if asks:
             return shown is not None or layer is not None
         values = self._values(tensor)
@@ -107,16 +110,9 @@ class Nodes:
             return True
         if layer is not None and (not len(values) or self._scale(tensor, values, layer)):
             self._scaled.add(layer)
-        if shows is not None and shown is not None and len(values):
-            shows.take(shown, values)
+        if self.shows is not None and shown is not None and len(values):
+            self.shows.take(shown, values)
         return True
-
-    def _layer(self, name: bytes) -> int | None:
-        """The layer to scale if this is what its projection takes."""
-        kind, _, number = name.partition(b"-")
-        if kind not in _ENTERING_NAMES or not number.isdigit():
-            return None
-        return int(number) if int(number) in self.factors else None
 
     def _scale(self, tensor: int, values: Float32s, layer: int) -> bool:
         factors = self.factors[layer]
@@ -139,9 +135,6 @@ class Nodes:
         place = values.__array_interface__["data"][0]
         self._ggml.ggml_backend_tensor_get(tensor, place, 0, values.nbytes)
         return values
-
-
-_ENTERING_NAMES: Final = frozenset(kind.encode() for kind in ENTERING)
 
 
 def _ggml() -> Any:
