@@ -213,3 +213,14 @@ def test_a_conversation_is_not_read_anew_in_each_session(tiny_path: Path) -> Non
         assert backend.engine.n_tokens == 0, "its own context has nothing in it"
     assert held > len(PROMPT)
     backend.engine.close()
+
+
+def test_a_sliding_window_is_watched_at_the_right_tokens() -> None:
+    """Its cache forgets what has left the window, and counts on."""
+    model = tiny_model("gemma3_text", num_key_value_heads=2, head_dim=16, sliding_window=24)
+    backend = Transformers(model, byte_tokenizer())
+    probe = probe_of(backend.info)
+    with backend.session() as session, watched(backend, session, probe) as seen:
+        [trace] = traces(seen.replay([(REQUEST, list(ANSWER))]))
+    wanted = expected(backend, probe, REQUEST, list(ANSWER))
+    np.testing.assert_allclose(trace.extras[probe.name], wanted, rtol=1e-4, atol=1e-5)
