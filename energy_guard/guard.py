@@ -176,7 +176,7 @@ class Guard:
                 no outcome depends on what was asked before it. For questions one by one.
             at_once: how many are asked together. The last digits of numbers may differ then.
         """
-        if at_once > 1 and self.judge.neurons is None:  # neurons are watched one by one
+        if at_once > 1:
             if sharing:
                 raise InputError("what questions share is read once if they are asked one by one")
             yield from self._ask_in_waves(iter(prompts), at_once)

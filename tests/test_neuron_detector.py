@@ -95,10 +95,11 @@ def test_every_way_of_asking_gives_the_same_score(backend: Backend) -> None:
     *_, done = asking.stream(question)
     assert isinstance(done, Done)
     [many] = asking.ask_many([question])
+    waved = list(asking.ask_many([question, question], at_once=2))
     ids = result.trace.ids[: result.trace.content_end].tolist()
     replayed = asking.score(question, ids)
     assert result.score is not None
-    for other in (done.result, many, replayed):
+    for other in (done.result, many, replayed, *waved):
         assert other.score == pytest.approx(result.score, rel=1e-5)
 
 
@@ -254,6 +255,10 @@ def test_after_a_damped_retry_the_model_is_as_it_was(backend: Backend) -> None:
     ids = [[attempt.trace.ids.tolist() for attempt in result.attempts] for result in twice]
     assert ids[0] == ids[1]
     assert ids[0][0] == guard(backend).ask(question).trace.ids.tolist()
+    for result in asking.ask_many([question, question], at_once=2):
+        assert [attempt.trace.ids.tolist() for attempt in result.attempts] == ids[0]
+        name = probe_of(backend.info).name
+        assert (result.attempts[1].trace.extras[name][:8] <= -0.5).all(), "it was damped"
 
 
 def test_a_retry_that_nobody_waits_for_leaves_the_model_as_it_was(backend: Backend) -> None:
