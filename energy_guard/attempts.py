@@ -5,15 +5,17 @@ Answers that are written now and answers that exist already go the same way.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from energy_guard.backends import Backend, Session
-from energy_guard.decide import Again, Attempt, Move, next_move
-from energy_guard.errors import PromptError
+from energy_guard.decide import Again, Attempt, Changes, Move, next_move
+from energy_guard.errors import ConfigError, PromptError
 from energy_guard.events import AttemptStarted, GuardEvent, Retracted, Text
 from energy_guard.judge import Judge
+from energy_guard.neurons.damping import switched_off
+from energy_guard.neurons.watch import watched
 from energy_guard.prompts import Answer
 from energy_guard.release import Release, SentenceRelease
 from energy_guard.request import Event, Finished, Request
@@ -21,6 +23,27 @@ from energy_guard.result import shows
 from energy_guard.running import Running, Window
 from energy_guard.support import with_support
 from energy_guard.trace import INCOMPLETE
+
+
+@contextmanager
+def opened(backend: Backend, judge: Judge, request: Request | None = None) -> Iterator[Session]:
+    """Hold an engine, and look into it as far as the judge needs that.
+
+    Args:
+        backend: the engine.
+        judge: its neurons are watched.
+        request: waiting ends with it, see `Backend.session`.
+
+    Raises:
+        EngineBusyError: the engine stays in use.
+        EngineError: there is no memory for looking into it.
+    """
+    with backend.session(request) as session:
+        if judge.neurons is None:
+            yield session
+            return
+        with watched(backend, session, judge.neurons) as seen:
+            yield seen
 
 
 @dataclass(frozen=True)
@@ -48,7 +71,7 @@ class Hearing:
             release: when text is let go.
         """
         attempts: list[Attempt] = []
-        request = self.request
+        request, changes = self.request, Changes()
         while True:
             number = len(earlier) + len(attempts)
             yield AttemptStarted(number)
@@ -56,7 +79,8 @@ class Hearing:
             events = self.session.generate([running.request], steps=running.wants_steps)
             texts = fed([running], events)
             held = SentenceRelease(self.judge, self.request, running)
-            yield from held.let_go(texts) if release == "sentence" else texts
+            with self.damped(changes):
+                yield from held.let_go(texts) if release == "sentence" else texts
             attempts.append(self.assess(running))
             move = next_move(self.judge.policy, attempts)
             if not isinstance(move, Again):
@@ -66,7 +90,15 @@ class Hearing:
             yield self.retracted(attempts, move, earlier=earlier)
             if move.changes.fallback:
                 return attempts, move
-            request = self.retry(attempts, move)
+            request, changes = self.retry(attempts, move), move.changes
+
+    def damped(self, changes: Changes) -> AbstractContextManager[None]:
+        """Return what an attempt with these changes is written in."""
+        if not changes.damp:
+            return nullcontext()
+        if self.judge.neurons is None:
+            raise ConfigError("a retry switches H-neurons off, and the judge has no probe")
+        return switched_off(self.backend, self.session, self.judge.neurons)
 
     def retracted(
         self, attempts: Sequence[Attempt], move: Again, *, earlier: Sequence[Attempt]

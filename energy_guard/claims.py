@@ -98,6 +98,8 @@ def _score_of_all(
     if isinstance(located, Span):
         words = doubted(trace, located) if words is None else words
         return _worst(scorer, trace, [located, *passed_values(trace)], words, asked)
+    if scorer.needs_exact:
+        return no_span(located)
     whole = span_of(trace, [(0, len(trace.text))])
     if not isinstance(whole, Span) or not shown_text(trace.text, trace.reasoning_open).strip():
         return no_span(located)

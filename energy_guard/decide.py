@@ -58,6 +58,7 @@ class Changes:
     """What a retry does differently, as data; None or False leaves a setting as it is.
 
     feedback: what to tell the model about its last answer. fallback: ask the second guard.
+    damp: switch the probe's H-neurons off while the model writes.
 
     >>> Changes(temperature=0.7).apply(Request.chat("Why?"), attempts=()).sampling.temperature
     0.7
@@ -68,6 +69,7 @@ class Changes:
     fresh_seed: bool = False
     feedback: str | None = None
     fallback: bool = False
+    damp: bool = False
 
     def apply(self, request: Request, attempts: Sequence[Attempt]) -> Request:
         """Return the request of the retry: the first request with these changes.
@@ -251,7 +253,8 @@ def _changes(policy: Policy, attempts: Sequence[Attempt]) -> Changes:
     if kind == "fallback":
         return Changes(fallback=True)
     feedback = _feedback(policy, attempts[-1]) if kind == "feedback" else None
-    return Changes(policy.retry_temperature, fresh_seed=True, feedback=feedback)
+    damp = kind == "damp"
+    return Changes(policy.retry_temperature, fresh_seed=True, feedback=feedback, damp=damp)
 
 
 def _feedback(policy: Policy, attempt: Attempt) -> str | None:

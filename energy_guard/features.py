@@ -2,7 +2,8 @@
 
 A feature is named by what it is made of: `span.nll:max` is a signal pooled over the located
 tokens, `span.log_nll:max` the logarithm of that, `answer.entropy:first` one over all content
-tokens, and `PLAIN`, `ASKED` and `SUPPORT` list the others. Each comes from one trace, its span and
+tokens, `PLAIN`, `ASKED` and `SUPPORT` list others, and the name of a probe on neurons is the mean
+of its log-odds over the located tokens. Each comes from one trace, its span and
 what was asked; nothing here knows another answer.
 """
 
@@ -21,6 +22,7 @@ from energy_guard.energy import Floats
 from energy_guard.errors import ConfigError
 from energy_guard.locate import Asked, Span
 from energy_guard.locate.span import NOTHING_ASKED
+from energy_guard.neuron_detector import is_neurons, mean_log_odds
 from energy_guard.score import POOLINGS, usual_side
 from energy_guard.support_features import SUPPORT, support_feature
 from energy_guard.trace import SIGNALS, Trace
@@ -95,7 +97,7 @@ def difference(name: str, *, more: bool) -> str:
 
 
 def _is_pooled(name: str) -> bool:
-    return name not in PLAIN and name not in ASKED and name not in SUPPORT
+    return not (name in PLAIN or name in ASKED or name in SUPPORT or is_neurons(name))
 
 
 def _signal(name: str) -> str:
@@ -111,6 +113,8 @@ def _feature(trace: Trace, span: Span, name: str, asked: Asked) -> float:
         return asked_feature(name, span, asked)
     if name in SUPPORT:
         return support_feature(name, trace, span, asked)
+    if is_neurons(name):
+        return mean_log_odds(trace, name, span.tokens)
     part, _, rest = name.partition(".")
     signal, _, pooling = rest.partition(":")
     values = trace.signal(_signal(name))

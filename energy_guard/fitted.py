@@ -22,6 +22,7 @@ from energy_guard.errors import NormalisedRowsError
 from energy_guard.features import check_name, difference, features, signals_of
 from energy_guard.locate import Asked, Located, Span
 from energy_guard.locate.span import NOTHING_ASKED
+from energy_guard.neuron_detector import UNWATCHED, is_neurons
 from energy_guard.score import Score, Unlike, Unscored, misplaced, no_span
 from energy_guard.support_features import SUPPORT
 from energy_guard.trace import SCHEMA, Step, Trace
@@ -145,6 +146,11 @@ class FittedDetector(Config):
         return any(name in SUPPORT for name in self.names)
 
     @property
+    def needs_exact(self) -> bool:
+        """Whether one of its features is a probe's, which was fitted to exact answers."""
+        return any(is_neurons(name) for name in self.names)
+
+    @property
     def per_token(self) -> bool:
         """Its log-odds are no signal of a token."""
         return False
@@ -175,6 +181,8 @@ class FittedDetector(Config):
                 return Unscored("how far the passages support the answer was not measured")
             if missing in ASKED or missing in SUPPORT:
                 return Unscored("what was asked is not known, and this detector needs it")
+            if is_neurons(missing):
+                return Unscored(UNWATCHED)
             return Unscored(f"{missing} is missing for this answer")
         shown = trace.signal(self.signal)[list(located.tokens)]
         tokens = tuple(shown.tolist())

@@ -13,13 +13,14 @@ from pydantic import Field
 
 from energy_guard.arguments import Filled, Several, checked
 from energy_guard.asynchronous import iterate, run
-from energy_guard.attempts import Hearing, replayed
+from energy_guard.attempts import Hearing, opened, replayed
 from energy_guard.backends import PromptSize, Session, load
 from energy_guard.decide import Again, Attempt, FinalMove, Move
 from energy_guard.errors import ConfigError, InputError, LogError
 from energy_guard.events import Done, GuardEvent, Retracted
 from energy_guard.judge import Judge
 from energy_guard.log import Scoring, TraceLog
+from energy_guard.neurons.probe import NeuronProbe
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
 from energy_guard.prompts import Answer, Prompt, answer_of, pair_of, request_of
@@ -34,7 +35,8 @@ from energy_guard.waves import WaveQuestion, ask_wave, result_of
 class Guard:
     """A model with a guard over it.
 
-    backend: anything that `load` takes. detector: as `Detector.parse` reads it. locator: as
+    backend: anything that `load` takes. detector: as `Detector.parse` reads it, or a probe on this
+    model's neurons, as itself or as `neurons:FILE.json`. locator: as
     `energy_guard.locate.locator` reads it. policy: the profile's, or hand-set thresholds, unless
     given. profile: turns scores into P(wrong); the one that was made for this model is found
     by itself if no detector, locator or thresholds on scores are given; None uses none.
@@ -57,7 +59,7 @@ class Guard:
         backend: object,
         policy: Policy | None = None,
         *,
-        detector: Filled | None = None,
+        detector: Filled | NeuronProbe | None = None,
         locator: Filled | None = None,
         profile: Profile | Literal["auto"] | None = "auto",
         fallback: Guard | None = None,
@@ -179,7 +181,7 @@ class Guard:
                 raise InputError("what questions share is read once if they are asked one by one")
             yield from self._ask_in_waves(iter(prompts), at_once)
             return
-        with self.backend.session() as session:
+        with opened(self.backend, self.judge) as session:
             beginning = session.beginning(sharing) if sharing else []
             for prompt in prompts:
                 if sharing:
@@ -234,7 +236,7 @@ class Guard:
             guards.append(self.for_request(request, scoring=scoring, alone=True))
         if not asked:
             return
-        with self.backend.session(asked[0]) as session:
+        with opened(self.backend, self.judge, asked[0]) as session:
             hearings = [
                 Hearing(guard.judge, self.backend, session, request)
                 for guard, request in zip(guards, asked, strict=True)
@@ -321,7 +323,7 @@ class Guard:
         release: Release,
     ) -> Generator[GuardEvent, None, None]:
         """Yield them; `earlier` attempts are those of guards that this one is the fallback of."""
-        with nullcontext(held) if held else self.backend.session(request) as session:
+        with nullcontext(held) if held else opened(self.backend, self.judge, request) as session:
             hearing = Hearing(self.judge, self.backend, session, request)
             attempts, move = yield from hearing.attempts(earlier, heard=heard, release=release)
         yield from self._ended(request, attempts, move, earlier, heard=heard, release=release)

@@ -20,14 +20,16 @@ from energy_guard.errors import ConfigError, MismatchError
 from energy_guard.locate import Asked, Located, Locator, NotLocated, Span, sentences
 from energy_guard.locate import locator as locator_named
 from energy_guard.log import LogEntry, Scoring
-from energy_guard.policy import DEFAULT_DETECTOR, Policy
+from energy_guard.neuron_detector import NeuronDetector, scorer_named
+from energy_guard.neurons.probe import NeuronProbe
+from energy_guard.policy import DEFAULT_DETECTOR, Policy, check_damping
 from energy_guard.private import KeptScore, score_again
 from energy_guard.profile import Profile
 from energy_guard.profile.store import find
 from energy_guard.request import Request
 from energy_guard.result import PWrongFrom, Result, conclude, shows
 from energy_guard.running import Window
-from energy_guard.score import Detector, Score, Scorer, Unscored
+from energy_guard.score import Score, Scorer, Unscored
 from energy_guard.support_features import support_of
 from energy_guard.trace import INCOMPLETE, Trace
 
@@ -37,8 +39,9 @@ class Judge:
     """A detector, a locator, a policy and perhaps a profile that fit together.
 
     found: the profile was not asked for, so that it can be done without. support: whether somebody
-    wants to know how far answers rest on their passages. notes: what whoever reads a result should
-    know. unusable: says why nobody may act on an answer, and None of any other.
+    wants to know how far answers rest on their passages. neurons: of which probe they are to be
+    watched while answers are written. notes: what whoever reads a result should know. unusable:
+    says why nobody may act on an answer, and None of any other.
 
     >>> Judge.assemble(detector="entropy:mean").policy.warn is None
     True
@@ -51,6 +54,7 @@ class Judge:
     profile: Profile | None
     found: bool = False
     support: bool = False
+    neurons: NeuronProbe | None = None
     notes: tuple[str, ...] = ()
     unusable: Callable[[Trace], str | None] | None = None
 
@@ -60,18 +64,19 @@ class Judge:
         cls,
         policy: Policy | None = None,
         *,
-        detector: Filled | None = None,
+        detector: Filled | NeuronProbe | None = None,
         locator: Filled | None = None,
         profile: Profile | Literal["auto"] | None = None,
         info: ModelInfo | None = None,
         support: bool = False,
+        neurons: NeuronProbe | None = None,
     ) -> Self:
         """Fill in what is not given, from the profile, the policy or the defaults.
 
         profile: auto takes the one that was made for the model `info`, if there is one, unless
         other rules are given. support: whether the support by passages is to be measured, also if
-        the detector does without. Raises ConfigError for unknown names, MismatchError where the
-        parts do not fit.
+        the detector does without. neurons: a probe whose neurons are to be watched, likewise.
+        Raises ConfigError for unknown names, MismatchError where the parts do not fit.
         """
         found = profile == "auto" and policy is None
         if profile == "auto":
@@ -81,7 +86,9 @@ class Judge:
             parsed = profile.scorer
         else:
             chosen = detector or (policy and policy.detector) or DEFAULT_DETECTOR
-            parsed = Detector.parse(chosen)
+            parsed = (
+                NeuronDetector(chosen) if isinstance(chosen, NeuronProbe) else scorer_named(chosen)
+            )
         name = locator or (profile.locator if profile else "automatic")
         policy = policy or (profile.policy() if profile else Policy.default(parsed))
         if policy.on == "p_wrong" and profile is None:
@@ -94,6 +101,10 @@ class Judge:
         if profile is not None:
             profile.check(detector=parsed.name, locator=name)
             profile.check_policy(policy)
+            neurons = profile.neurons or neurons
+        if isinstance(parsed, NeuronDetector):
+            neurons = parsed.probe
+        check_damping(policy, neurons)
         return cls(
             detector=parsed,
             locator=name,
@@ -102,6 +113,7 @@ class Judge:
             profile=profile,
             found=found,
             support=support,
+            neurons=neurons,
         )
 
     @property
@@ -110,12 +122,18 @@ class Judge:
         return self.support or self.detector.needs_support
 
     @property
+    def chosen(self) -> str | NeuronProbe:
+        """The detector as `assemble` takes it."""
+        detector = self.detector
+        return detector.probe if isinstance(detector, NeuronDetector) else detector.name
+
+    @property
     def p_wrong_from(self) -> PWrongFrom | None:
         """What P(wrong) comes from; None without a profile."""
         return self.profile.p_wrong_from if self.profile else None
 
     def check_model(self, info: ModelInfo) -> None:
-        """Raise MismatchError where policy or profile belong to another model."""
+        """Raise MismatchError where policy, profile or neurons belong to another model."""
         if self.policy.model is not None and self.policy.model != info.fingerprint:
             raise MismatchError(
                 f"the policy belongs to the model {self.policy.model}, "
@@ -124,6 +142,8 @@ class Judge:
             )
         if self.profile is not None:
             self.profile.check(model=info.fingerprint, backend=info.backend)
+        if self.neurons is not None:
+            self.neurons.check(info)
 
     def check_backend(self, backend: Backend) -> None:
         """Check that a backend gives what is needed here.

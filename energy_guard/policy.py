@@ -12,14 +12,18 @@ from pydantic import Field, field_validator, model_validator
 
 from energy_guard.arguments import checked
 from energy_guard.config import Config, read_config
+from energy_guard.errors import ConfigError
+from energy_guard.neuron_detector import name_of
+from energy_guard.neurons.probe import NeuronProbe
 from energy_guard.request import Request
-from energy_guard.score import Detector, Scorer
+from energy_guard.score import Scorer
 
 Verdict = Literal["accept", "warn", "abstain", "unscored"]
 """Final; a retry is a move, not a verdict."""
 
-RetryKind = Literal["resample", "feedback", "fallback"]
-"""A fresh seed; a fresh seed after telling the model which part was weak; another model."""
+RetryKind = Literal["resample", "feedback", "fallback", "damp"]
+"""A fresh seed; a fresh seed after telling the model which part was weak; another model; a fresh
+seed with the H-neurons of the guard's probe switched off."""
 
 Unjudged = Literal["withhold", "show"]
 
@@ -144,7 +148,7 @@ class Policy(Rules):
     @field_validator("detector")
     @classmethod
     def _known_detector(cls, value: str | None) -> str | None:
-        return None if value is None else Detector.parse(value).name
+        return None if value is None else name_of(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -179,6 +183,22 @@ class Policy(Rules):
         """
         limits: dict[str, Any] = _HAND_SET.get(detector.name, {})
         return cls(detector=detector.name, **limits)
+
+
+def check_damping(policy: Policy, neurons: NeuronProbe | None) -> None:
+    """Raise ConfigError for a policy that retries with damped neurons if none can be damped.
+
+    Args:
+        policy: The policy.
+        neurons: The probe that whoever goes by it has.
+
+    """
+    if policy.retries and "damp" in policy.retry and not (neurons and neurons.h_neurons):
+        why = "the probe has none (no positive weight)" if neurons else "there is no probe"
+        raise ConfigError(
+            f"the policy retries with H-neurons switched off, and {why}",
+            'Give a probe as detector (neurons:FILE.json), or leave "damp" out of retry.',
+        )
 
 
 DEFAULT_DETECTOR: Final = "nll:max"

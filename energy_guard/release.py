@@ -38,8 +38,10 @@ class SentenceRelease:
         self._let_go = 0
         self._judged = 0
         self._may_end = False
-        # How far passages support an answer is known when it has ended: till then all is held.
-        self._held = judge.detector.needs_support and without_passages(request) is not None
+        # What passages do for an answer, and what neurons contribute, is known when it has ended:
+        # till then all is held.
+        supported = judge.detector.needs_support and without_passages(request) is not None
+        self._held = supported or judge.detector.needs_exact
 
     def let_go(self, texts: Iterable[Text | Retracted]) -> Iterator[Text | Retracted]:
         """Yield the texts whose sentences may be shown, while the model writes on."""

@@ -79,6 +79,11 @@ class Scorer(Protocol):
         """Whether it gives no score to an answer over passages if their support is not measured."""
         ...
 
+    @property
+    def needs_exact(self) -> bool:
+        """Whether it gives no score to an answer in which no exact answer was found."""
+        ...
+
     def score(
         self, trace: Trace, located: Located, asked: Asked = NOTHING_ASKED
     ) -> Score | Unscored:
@@ -212,6 +217,11 @@ class Detector:
     @property
     def needs_support(self) -> bool:
         """A signal of live decoding knows of no passages."""
+        return False
+
+    @property
+    def needs_exact(self) -> bool:
+        """All tokens have the signal."""
         return False
 
     def score(

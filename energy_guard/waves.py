@@ -6,10 +6,11 @@ Knows nothing of guards. An engine that can writes the answers of a wave as one 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import ExitStack
 
-from energy_guard.attempts import Hearing, fed
+from energy_guard.attempts import Hearing, fed, opened
 from energy_guard.backends import Backend, Session
-from energy_guard.decide import Again, Attempt, Move, next_move
+from energy_guard.decide import Again, Attempt, Changes, Move, next_move
 from energy_guard.errors import EnergyGuardError, EngineError, InputError
 from energy_guard.events import AttemptStarted, Done, GuardEvent
 from energy_guard.judge import Judge
@@ -50,7 +51,7 @@ class _InWork:
     def __init__(self, question: WaveQuestion, session: Session) -> None:
         self.question = question
         self.hearing = Hearing(question.judge, question.backend, session, question.request)
-        self.request = question.request
+        self.request, self.changes = question.request, Changes()
         self.running = self.hearing.follow(self.request, 0, heard=False)
 
     def judged(self) -> bool:
@@ -64,6 +65,7 @@ class _InWork:
         if question.move.changes.fallback:
             return False
         self.request = hearing.retry(question.made, question.move)
+        self.changes = question.move.changes
         number = len(question.made)
         question.told.append(AttemptStarted(number))
         self.running = hearing.follow(self.request, number, heard=False)
@@ -76,14 +78,16 @@ def ask_wave(questions: Sequence[WaveQuestion]) -> None:
     Args:
         questions: of one engine. One that cannot be asked does not keep the others from it.
     """
-    if not questions:
-        return
-    try:
-        with questions[0].backend.session() as session:
-            _ask(questions, session)
-    except EngineError as error:  # nothing was asked
-        for question in questions:
-            question.error = error
+    together = [question for question in questions if question.judge.neurons is None]
+    # Neurons are watched, and damped, while a single question is asked.
+    alone = [[question] for question in questions if question.judge.neurons is not None]
+    for group in [together, *alone] if together else alone:
+        try:
+            with opened(group[0].backend, group[0].judge) as session:
+                _ask(group, session)
+        except EngineError as error:  # nothing was asked
+            for question in group:
+                question.error = error
 
 
 def result_of(events: Iterable[GuardEvent]) -> Result:
@@ -130,5 +134,8 @@ def _written(asked: Sequence[_InWork], session: Session) -> list[_InWork]:
 def _write(asked: Sequence[_InWork], session: Session) -> None:
     running = [each.running for each in asked]
     steps = any(each.wants_steps for each in running)
-    for _ in fed(running, session.generate([each.request for each in running], steps=steps)):
-        pass  # nobody hears a text before the verdict
+    with ExitStack() as stack:
+        for each in asked:
+            stack.enter_context(each.hearing.damped(each.changes))
+        for _ in fed(running, session.generate([each.request for each in running], steps=steps)):
+            pass  # nobody hears a text before the verdict

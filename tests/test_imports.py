@@ -61,7 +61,7 @@ LAYERS = (
     ("neurons",),
     ("locate",),
     ("asked_features", "score", "shown", "tool_calls"),
-    ("support_features",),
+    ("neuron_detector", "support_features"),
     ("features", "support", "tools"),
     ("claims", "fitted"),
     ("policy",),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import KW_ONLY, dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from energy_guard.request import Event, Finished, Request
+from energy_guard.trace import Trace
 
 EngineValue = bool | int | float | str | None
 
@@ -136,6 +137,39 @@ class Session(Protocol):
     def piece_of(self, token: int) -> bytes:
         """Return the bytes that a token stands for; none for a control token."""
         ...
+
+
+class Observer(Protocol):
+    """Looks into a model while it writes or reads answers; a session is given one."""
+
+    def watching(self, sequences: Sequence[int], begin: int) -> AbstractContextManager[None]:
+        """Look on until the block ends, which is in the thread that runs the model.
+
+        Args:
+            sequences: Numbers of the answers that are written or read together, in order.
+            begin: How many tokens stand before the first one of each, padding included.
+
+        """
+        ...
+
+    def told(self, sequence: int, trace: Trace) -> Trace:
+        """Return the trace of an answer with what was seen of it."""
+        ...
+
+
+def watching(
+    observer: Observer | None, sequences: Sequence[int], begin: int
+) -> AbstractContextManager[None]:
+    """Let somebody look on, if there is one; see `Observer.watching`."""
+    return nullcontext() if observer is None else observer.watching(sequences, begin)
+
+
+def told(events: Iterable[Event], observer: Observer | None) -> Iterator[Event]:
+    """Put what was seen into the traces; without an observer they stay as they are."""
+    for event in events:
+        if isinstance(event, Finished) and observer is not None:
+            event = replace(event, trace=observer.told(event.sequence, event.trace))
+        yield event
 
 
 def heard(events: Iterable[Event], steps: bool) -> Iterator[Event]:

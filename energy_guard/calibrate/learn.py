@@ -22,10 +22,12 @@ from energy_guard.errors import InputError
 from energy_guard.features import features
 from energy_guard.fitted import FittedDetector, Term
 from energy_guard.locate import Span
+from energy_guard.neuron_detector import scorer_named
+from energy_guard.neurons.probe import NeuronProbe
 from energy_guard.profile import Calibration
 from energy_guard.profile.other_models import other_models
 from energy_guard.questions.answered import Answered
-from energy_guard.score import Detector, Score, Scorer
+from energy_guard.score import Score, Scorer
 from energy_guard.support_features import SUPPORT
 
 FEWEST: Final = 20
@@ -55,18 +57,20 @@ def learn_here(
     detector: str | None,
     promised: bool,
     support: bool = False,
+    neurons: NeuronProbe | None = None,
 ) -> Learnt:
     """Fit a detector and its P(wrong) to answers to questions like those that will come.
 
     Args:
         unscored: Answers by the split of their question.
-        detector: A single signal, instead of one that is fitted.
+        detector: A single signal or a probe, instead of one that is fitted.
         promised: Whether the certifying questions are kept for a promise.
         support: Whether the support by passages was measured.
+        neurons: A probe whose neurons were watched.
 
     """
     scorer = knowing(
-        scorer_for(unscored["fit"], detector, support=support),
+        scorer_for(unscored["fit"], detector, support=support, neurons=neurons),
         [*unscored["fit"], *to_learn_from(unscored, promised=promised)],
     )
     parts = {name: [a.scored_by(scorer) for a in part] for name, part in unscored.items()}
@@ -151,19 +155,23 @@ def calibrated(pairs: Sequence[tuple[Answered, Score]], seen: Sequence[Score]) -
 
 
 def scorer_for(
-    answers: Sequence[Answered], detector: str | None = None, *, support: bool = False
+    answers: Sequence[Answered],
+    detector: str | None = None,
+    *,
+    support: bool = False,
+    neurons: NeuronProbe | None = None,
 ) -> Scorer:
     """Return the named detector, or one that is fitted to these answers.
 
     With support it begins with no weight on that: of other models' answers it told nothing that
-    their other numbers do not tell.
+    their other numbers do not tell. So it does with neurons, which other models do not have.
     """
     if detector is not None:
-        return Detector.parse(detector)
+        return scorer_named(detector)
     prior = other_models().fitted
-    if support:
-        terms = (Term(feature=name, centre=0, scale=1, weight=0) for name in SUPPORT)
-        prior = prior.model_copy(update={"terms": (*prior.terms, *terms)})
+    more = [*(SUPPORT if support else ()), *([neurons.name] if neurons else [])]
+    terms = (Term(feature=name, centre=0, scale=1, weight=0) for name in more)
+    prior = prior.model_copy(update={"terms": (*prior.terms, *terms)})
     whole = _featured(answers, prior)
     wrong = [a.wrong for a, _ in whole]
     need(wrong.count(False), wrong.count(True), what="fit a detector")

@@ -29,6 +29,8 @@ from energy_guard.estimates.estimate import Measured
 from energy_guard.estimates.ranking import auroc
 from energy_guard.fitted import FittedDetector
 from energy_guard.locate import NothingToCheck, Span
+from energy_guard.neuron_detector import NeuronDetector
+from energy_guard.neurons.probe import NeuronProbe
 from energy_guard.profile import Calibration, Certificate, Profile, ProfileTraining
 from energy_guard.questions.answered import Answered
 from energy_guard.questions.unsure import sure
@@ -89,14 +91,15 @@ def make_profile(
     earlier: Sequence[Certificate] = (),
     quiz: bool = False,
     support: bool = False,
+    neurons: NeuronProbe | None = None,
 ) -> Made:
     """Make a profile for live, single answers (no retries) from graded ones.
 
-    detector: a single signal, instead of one that is fitted here. mode: whether a chat
+    detector: a single signal or a probe, instead of one that is fitted here. mode: whether a chat
     template was applied. earlier: certificates that were made with these questions before, each
     a look. quiz: whether they are the built-in quiz's, which stand for other people's questions:
     see `learn_from_quiz`. support: whether the support by passages was measured, so that a
-    detector that is fitted may go by it.
+    detector that is fitted may go by it. neurons: a probe that was watched, likewise.
 
     Answers whose grade is unsure are counted and left out.
 
@@ -105,10 +108,12 @@ def make_profile(
     wish = wish or Wish()
     promised = wish.max_risk is not None
     unscored = in_splits(sure(answers))
-    if quiz and detector is None:
+    if quiz and detector is None and neurons is None:
         learnt = learn_from_quiz(unscored, promised=promised)
     else:
-        learnt = learn_here(unscored, detector=detector, promised=promised, support=support)
+        learnt = learn_here(
+            unscored, detector=detector, promised=promised, support=support, neurons=neurons
+        )
     parts = learnt.parts
     profile = profile_with(
         learnt.scorer,
@@ -117,6 +122,7 @@ def make_profile(
         elsewhere=learnt.harder,
         info=info,
         locator=locator,
+        neurons=neurons,
         mode=mode,
         system_prompt=system_prompt,
         sampling=sampling,
@@ -159,10 +165,11 @@ def profile_with(
     *,
     info: ModelInfo,
     locator: str,
+    neurons: NeuronProbe | None = None,
     mode: Literal["chat", "raw"] = "chat",
     **other: Any,
 ) -> Profile:
-    """Return a profile of a model. other: further fields of `Profile`."""
+    """Return a profile of a model. neurons: what a fitted scorer goes by. other: further fields."""
     return Profile(
         model=info.fingerprint,
         backend=info.backend,
@@ -170,6 +177,7 @@ def profile_with(
         mode=mode,
         detector=scorer.name,
         fitted=scorer if isinstance(scorer, FittedDetector) else None,
+        neurons=scorer.probe if isinstance(scorer, NeuronDetector) else neurons,
         locator=locator,
         calibration=calibration,
         judged="every claim",

@@ -37,6 +37,7 @@ from energy_guard.calibrate.split import Split
 from energy_guard.decide import as_run
 from energy_guard.errors import ConfigError
 from energy_guard.fitted import FittedDetector
+from energy_guard.neurons.probe import NeuronProbe
 from energy_guard.policy import Policy
 from energy_guard.profile import Certificate, Profile
 from energy_guard.questions.answered import Answered
@@ -75,13 +76,14 @@ def asking_profile(
     system_prompt: str | None = None,
     sampling: Sampling | None = None,
     support: bool = False,
+    neurons: NeuronProbe | None = None,
 ) -> Profile:
     """Return the profile to ask under: its policy tries again as often as it may.
 
     answers: single ones, to questions of the split `fit`, which the detector is fitted to.
-    support: whether the support by passages was measured.
+    support: whether the support by passages was measured. neurons: a probe that was watched.
     """
-    scorer = scorer_for(answers, detector, support=support)
+    scorer = scorer_for(answers, detector, support=support, neurons=neurons)
     return profile_with(
         scorer,
         calibrated(scored([a.scored_by(scorer) for a in answers]), ()).model_copy(
@@ -89,6 +91,7 @@ def asking_profile(
         ),
         info=info,
         locator=locator,
+        neurons=neurons,
         warn=0.0,
         abstain=0.0,
         **policy.rules,

@@ -12,6 +12,7 @@ from energy_guard.backends.llama_cpp import speed as llama_cpp
 from energy_guard.backends.speed import Comparison, Run, retry_ratios
 from energy_guard.backends.transformers import Transformers
 from energy_guard.backends.transformers import speed as transformers
+from energy_guard.cli.bench_neurons import watching_neurons
 from energy_guard.cli.options import EngineOptions
 from energy_guard.guard import Guard
 
@@ -64,13 +65,16 @@ class LlamaCppBench:
         self.name = self._engine.info.name
 
     def comparisons(self) -> Sequence[Comparison]:
-        """One answer; and, in rounds of its own, the way there was.
+        """One answer; with its neurons watched; and, in rounds of its own, the way there was.
 
         It sweeps the caches, and whoever came next would pay for that.
         """
         keeps_all = _opened(LlamaCpp, self._options, logits_all=True)
+        guarding = llama_cpp.guarding(self._engine, Guard(self._engine).ask, self._tokens)
+        request, bare = llama_cpp.request_of(self._tokens), guarding.bare
         return (
-            llama_cpp.guarding(self._engine, Guard(self._engine).ask, self._tokens),
+            guarding,
+            *watching_neurons(self._engine, request, (bare, guarding.ways[bare])),
             llama_cpp.keeping_rows(self._engine, keeps_all, self._tokens),
         )
 
@@ -106,8 +110,12 @@ class TransformersBench:
     def comparisons(self) -> Sequence[Comparison]:
         """One answer, several, and what `generate` itself has for whoever wants rows."""
         engine, tokens = self._engine, self._tokens
+        one = transformers.one_answer(engine, lambda backend: Guard(backend).ask, tokens)
+        (request,) = transformers.requests_of(1, tokens)
+        ended = transformers.of_length(engine, tokens)
         return (
-            transformers.one_answer(engine, lambda backend: Guard(backend).ask, tokens),
+            one,
+            *watching_neurons(ended, request, (one.bare, one.ways[one.bare])),
             transformers.batch(engine, tokens),
             transformers.keeping_rows(engine, tokens),
         )

@@ -22,6 +22,7 @@ from energy_guard.calibrate.split import split_of
 from energy_guard.cli.bundle import bundled
 from energy_guard.cli.by_kind import by_kind, warnings
 from energy_guard.cli.calibrate_traffic import calibrate_on_traffic
+from energy_guard.cli.chosen_detector import chosen_detector, chosen_probe, watching
 from energy_guard.cli.data import DataOptions
 from energy_guard.cli.grader import GraderName, check_grader, opened_grader
 from energy_guard.cli.options import (
@@ -57,7 +58,6 @@ from energy_guard.questions.unsure import list_unsure
 from energy_guard.questions.wording import SYSTEM, Wordings, as_told, fits_context, in_chat
 from energy_guard.report.labels import label_lines
 from energy_guard.request import Sampling
-from energy_guard.score import Detector
 
 
 @bundled()
@@ -85,6 +85,10 @@ def calibrate(
     detector: DetectorName = None,
     locator: LocatorName = None,
     support: Support = False,
+    neurons: Annotated[
+        Path | None,
+        typer.Option(help="A probe's file: the detector that is fitted may go by it, too."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where to put the profile; where it is found by itself.")
     ] = None,
@@ -127,6 +131,7 @@ def calibrate(
             "--shots": shots or None,
             "--grader": grader,
             "--support": support or None,
+            "--neurons": neurons,
         }
         _refuse([name for name, value in unused.items() if value is not None], "--unlabelled")
         calibrate_on_traffic(
@@ -153,7 +158,8 @@ def calibrate(
     check_grader(grader)
     wish = Wish(max_risk, confidence, target)
     rules = Policy.read(policy) if policy else None
-    detector = _detector(detector, rules)
+    detector = chosen_detector(detector, rules)
+    probe = chosen_probe(neurons, detector, asks_quiz=not data)
     if rules is not None:
         check_policy(rules, wish)
     wordings = as_told(system, shots, otherwise=in_chat())
@@ -176,6 +182,7 @@ def calibrate(
         profile=None,
         support=support,
     )
+    guard = watching(guard, probe, rules)
     compared = path.with_name(f"{path.stem}.compared.jsonl")
     with (
         held(path.with_name(f"{path.stem}.lock")),
@@ -193,6 +200,7 @@ def calibrate(
                 earlier=earlier,
                 quiz=not data,
                 support=support,
+                neurons=probe,
                 **asker.asked_in,
             )
         else:
@@ -217,17 +225,6 @@ def _refuse(given: list[str], beside: str) -> None:
         raise ConfigError(
             f"{', '.join(given)} and {beside} do not go together", "Leave one of them out."
         )
-
-
-def _detector(given: str | None, policy: Policy | None) -> str | None:
-    """The single signal to use; None where one is to be fitted."""
-    named = policy.detector if policy else None
-    if given is None:
-        return named
-    name = Detector.parse(given).name
-    if named not in (None, name):
-        raise ConfigError(f"--detector {name} is not the policy's, {named}", "Give one.")
-    return name
 
 
 def _check_fitting(backend: Backend, detector: str | None) -> None:
@@ -335,6 +332,7 @@ def _as_it_runs(
         policy=policy,
         detector=detector,
         support=guard.judge.measures_support,
+        neurons=None if detector else guard.judge.neurons,
         **asker.asked_in,
     )
     under = Guard(asker.backend, profile=asking)

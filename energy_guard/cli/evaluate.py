@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -23,7 +24,7 @@ from energy_guard.cli.options import (
     Support,
 )
 from energy_guard.cli.screen import Console, say_json
-from energy_guard.errors import InputError
+from energy_guard.errors import ConfigError, InputError
 from energy_guard.evaluate.folder import (
     Folder,
     read_run,
@@ -35,6 +36,7 @@ from energy_guard.evaluate.label_figures import grader_name, label_figures
 from energy_guard.evaluate.summary import summarise
 from energy_guard.files import held, write_whole
 from energy_guard.guard import Guard
+from energy_guard.neurons.probe import NAMED
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
 from energy_guard.questions.answered import Answered
@@ -98,6 +100,11 @@ def evaluate(
     JudgingOptions(
         detector=detector, locator=locator
     ).settings()  # checked before anything is loaded
+    if detector is not None and detector.startswith(NAMED):
+        raise ConfigError(
+            "eval watches no neurons for a detector",
+            "Make a profile of the probe (calibrate), and try that: --profile FILE.",
+        )
     check_grader(grader)
     tried = Profile.read(profile) if profile else None
     if from_traces is not None:
@@ -129,6 +136,8 @@ def evaluate(
                 profile=None,
                 support=support or (tried is not None and tried.scorer.needs_support),
             )
+            if tried is not None:
+                guard = guard.with_judge(replace(guard.judge, neurons=tried.neurons))
             ask_tasks(
                 guard,
                 Measurements(

@@ -18,10 +18,10 @@ from energy_guard.errors import ConfigError, LogError, PromptError
 from energy_guard.locate import LOCATORS
 from energy_guard.locate import locator as locator_named
 from energy_guard.log import TraceLog
+from energy_guard.neuron_detector import scorer_named
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
 from energy_guard.request import MAX_SEED, RequestOptions, Sampling, check_template_variables
-from energy_guard.score import Detector
 
 Model = Annotated[
     str,
@@ -59,7 +59,11 @@ TemplateVariable = Annotated[
 ]
 NThreads = Annotated[int | None, typer.Option(help="Threads while generating.", min=1, max=512)]
 DetectorName = Annotated[
-    str | None, typer.Option("--detector", help="signal:pooling, such as spilled_energy:max.")
+    str | None,
+    typer.Option(
+        "--detector",
+        help="signal:pooling, such as spilled_energy:max, or neurons:FILE.json for a probe.",
+    ),
 ]
 LocatorName = Annotated[str | None, typer.Option("--locator", help=f"{', '.join(LOCATORS)}.")]
 PolicyFile = Annotated[str | None, typer.Option("--policy", help="TOML or JSON file.")]
@@ -216,7 +220,7 @@ class JudgingOptions:
     def settings(self) -> dict[str, Any]:
         """Read and check a Guard's settings, before any time is spent on loading a model."""
         if self.detector is not None:
-            Detector.parse(self.detector)
+            scorer_named(self.detector)
         if self.locator is not None:
             locator_named(self.locator)
         return {

@@ -1,10 +1,10 @@
 """The white-box tier: single neurons of a model, what they contribute and what they tell."""
 
 from energy_guard.neurons.contributions import AnswerToRead, Contributions, Neuron
+from energy_guard.neurons.damping import damped
 from energy_guard.neurons.fit import FoundNeurons, LabelledContributions, find_neurons, fit_probe
 from energy_guard.neurons.probe import NeuronProbe
 from energy_guard.neurons.read import read_contributions
-from energy_guard.neurons.transformers.damping import damped
 
 __all__ = [
     "AnswerToRead",

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from energy_guard.backends.base import ModelInfo
 from energy_guard.config import Config, read_config
+from energy_guard.energy import Floats
 from energy_guard.errors import ConfigError, MismatchError
 from energy_guard.files import write_whole
-from energy_guard.neurons.contributions import Contributions, Neuron
-from energy_guard.trace import SCHEMA
+from energy_guard.neurons.contributions import Contributions, Float32s, Neuron
+from energy_guard.trace import SCHEMA, Trace
+
+NAMED: Final = "neurons:"
+"""How the names of probes begin."""
 
 Labelling = Literal["1-vs-1", "3-vs-1"]
 """What a probe is fitted to tell apart. 1-vs-1: the exact answers of wrong and of right answers.
@@ -103,6 +111,13 @@ class NeuronProbe(Config):
             ) from error
 
     @property
+    def name(self) -> str:
+        """`neurons:` and a digest of the model and the numbers: what detectors are called by."""
+        numbers = [[n.layer, n.index, n.weight] for n in self.neurons]
+        text = json.dumps([self.model, self.backend, self.shape, numbers, self.intercept])
+        return f"{NAMED}{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    @property
     def h_neurons(self) -> tuple[Neuron, ...]:
         """The neurons with a positive weight, the heaviest first."""
         positive = [neuron for neuron in self.neurons if neuron.weight > 0]
@@ -129,6 +144,37 @@ class NeuronProbe(Config):
                 "Neurons of one model mean nothing in another: find those of this one.",
             )
 
+    def columns(self, norms: Float32s) -> dict[int, tuple[npt.NDArray[np.int64], Floats]]:
+        """Return what makes a token's log-odds from activations, for each layer of the probe.
+
+        Args:
+            norms: The length of each neuron's column, shape (layers, neurons).
+
+        Returns:
+            By layer the neurons' indices, in order, and by what |z| / ‖h‖ of each is multiplied.
+
+        Raises:
+            MismatchError: The columns are of a model of another shape.
+
+        """
+        self._check_shape(norms)
+        layers: dict[int, list[WeighedNeuron]] = {}
+        for neuron in sorted(self.neurons, key=lambda n: (n.layer, n.index)):
+            layers.setdefault(neuron.layer, []).append(neuron)
+        found = {}
+        for layer, neurons in layers.items():
+            indices = np.array([n.index for n in neurons])
+            weights = np.array([n.weight for n in neurons])
+            found[layer] = indices, weights * norms[layer, indices].astype(np.float64)
+        return found
+
+    def with_log_odds(self, trace: Trace, values: Floats) -> Trace:
+        """Return a trace with the log-odds of each token alone, shape (T,), under the probe's name.
+
+        Their mean over the exact answer is `log_odds` of the answer.
+        """
+        return replace(trace, extras={**trace.extras, self.name: values})
+
     def log_odds(self, contributions: Contributions) -> float:
         """Return the log-odds of "wrong" for one answer; above 0 means rather wrong.
 
@@ -137,12 +183,15 @@ class NeuronProbe(Config):
 
         """
         values = contributions.exact
+        self._check_shape(values)
+        picked = values[[n.layer for n in self.neurons], [n.index for n in self.neurons]]
+        weights = np.array([n.weight for n in self.neurons])
+        return float(picked.astype(np.float64) @ weights + self.intercept)
+
+    def _check_shape(self, values: Float32s) -> None:
         if values.shape != self.shape:
             raise MismatchError(
                 f"the probe is of {self.shape[0]} layers of {self.shape[1]} neurons, and these are "
                 f"contributions of {values.shape[0]} layers of {values.shape[1]}",
                 "Read them with the model that the probe was made for.",
             )
-        picked = values[[n.layer for n in self.neurons], [n.index for n in self.neurons]]
-        weights = np.array([n.weight for n in self.neurons])
-        return float(picked.astype(np.float64) @ weights + self.intercept)

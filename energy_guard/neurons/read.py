@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from energy_guard.backends.base import Backend
 from energy_guard.backends.llama_cpp import LlamaCpp
@@ -10,7 +11,9 @@ from energy_guard.backends.transformers import Transformers
 from energy_guard.errors import InputError
 from energy_guard.neurons.contributions import AnswerToRead, Contributions
 from energy_guard.neurons.llama_cpp import contributions as in_llama_cpp
+from energy_guard.neurons.llama_cpp.column_norms import mlp_shape
 from energy_guard.neurons.transformers import contributions as in_transformers
+from energy_guard.neurons.transformers.gated import gated_mlps
 
 
 def read_contributions(
@@ -31,7 +34,7 @@ def read_contributions(
         EngineError: The engine fails, or a contribution is not finite.
 
     """
-    engine = _readable(backend)
+    engine = readable(backend)
     if isinstance(engine, LlamaCpp):
         return in_llama_cpp.read_contributions(engine, answers)
     return in_transformers.read_contributions(engine, answers)
@@ -44,11 +47,25 @@ def encoded_prompt(backend: Backend, answer: AnswerToRead) -> list[int]:
         InputError: The backend does not show neurons, or the answer cannot be read.
 
     """
-    prompt, _ = _readable(backend).encode(answer.request, answer.answer)
+    prompt, _ = readable(backend).encode(answer.request, answer.answer)
     return prompt
 
 
-def _readable(backend: Backend) -> LlamaCpp | Transformers:
+def neuron_shape(backend: Backend) -> tuple[int, int]:
+    """Return how many layers a model has, and neurons each.
+
+    Raises:
+        InputError: The backend does not show neurons, or the model has none of this kind.
+
+    """
+    engine = readable(backend)
+    if isinstance(engine, LlamaCpp):
+        return mlp_shape(Path(engine.engine.model_path))
+    return gated_mlps(engine.engine).shape
+
+
+def readable(backend: Backend) -> LlamaCpp | Transformers:
+    """Return a backend that shows the neurons of its model; InputError for any other."""
     if isinstance(backend, LlamaCpp | Transformers):
         return backend
     raise InputError(

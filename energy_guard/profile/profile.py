@@ -25,6 +25,8 @@ from energy_guard.config import Config, read_config
 from energy_guard.errors import ConfigError, MismatchError
 from energy_guard.estimates.estimate import Estimate
 from energy_guard.fitted import FittedDetector
+from energy_guard.neuron_detector import NeuronDetector, is_neurons, name_of
+from energy_guard.neurons.probe import NeuronProbe
 from energy_guard.policy import Policy, Rules, differences
 from energy_guard.profile.calibration import Calibration
 from energy_guard.profile.certificate import Certificate
@@ -77,8 +79,9 @@ class Profile(Rules):
     said. Promises depend on unscored and nothing_to_check without retries, too.
     judged: what P(wrong) was calibrated on, every claim of an answer or its exact answer alone.
     whole_answer: the calibration of answers that were not located; None: they have no P(wrong).
-    fitted: the detector itself, where `detector` names a fitted one. warn, abstain: the
-    thresholds on P(wrong) that it was made for. certificates: every look at certifying rows, also
+    fitted: the detector itself, where `detector` names a fitted one. neurons: the probe that the
+    detector is, or that one of its features comes from. warn, abstain: the thresholds on P(wrong)
+    that it was made for. certificates: every look at certifying rows, also
     those that came to nothing. p_wrong_from: what its level comes from, labelled answers, those of
     `other models`, or, for `traffic`, unlabelled ones, of which traffic tells more. elsewhere: by
     how much all log-odds of being wrong were raised because the questions that will come are harder
@@ -101,6 +104,7 @@ class Profile(Rules):
     sampling: Sampling | None = None
     engine: dict[str, EngineValue] | None = None
     fitted: FittedDetector | None = None
+    neurons: NeuronProbe | None = None
     calibration: Calibration
     judged: Literal["every claim", "exact answer"] = "exact answer"
     whole_answer: Calibration | None = None
@@ -115,13 +119,17 @@ class Profile(Rules):
     @field_validator("detector")
     @classmethod
     def _known_detector(cls, value: str) -> str:
-        return value if value.startswith("fitted:") else Detector.parse(value).name
+        return value if value.startswith("fitted:") else name_of(value)
 
     @model_validator(mode="after")
     def _has_its_detector(self) -> Self:
         named = self.fitted.name if self.fitted else None
         if named != (self.detector if self.detector.startswith("fitted:") else None):
             raise ValueError(f"detector {self.detector!r} and fitted {named!r} are not the same")
+        names = self.fitted.names if self.fitted else (self.detector,)
+        probes, given = {name for name in names if is_neurons(name)}, self.neurons
+        if probes != ({given.name} if given else set()):
+            raise ValueError(f"neurons {given and given.name!r} are not those of the detector")
         return self
 
     @model_validator(mode="after")
@@ -144,6 +152,8 @@ class Profile(Rules):
     @property
     def scorer(self) -> Scorer:
         """The detector."""
+        if self.fitted is None and self.neurons is not None:
+            return NeuronDetector(self.neurons)
         return self.fitted or Detector.parse(self.detector)
 
     @property
@@ -286,6 +296,7 @@ class Profile(Rules):
 
 _AS_BEFORE: Final = (
     *(("judged", "exact answer"), ("whole_answer", None)),
+    ("neurons", None),
     *(("p_wrong_from", "profile"), ("traffic", None), ("elsewhere", 0.0)),
 )
 """What older files do not say: a profile that has nothing else to say is written as they are."""

@@ -89,6 +89,7 @@ def made_with(
         "grader": _told(grader),
         **({"rule": rule} if rule else {}),
         **({"support": True} if guard.judge.measures_support else {}),
+        **({"neurons": guard.judge.neurons.name} if guard.judge.neurons else {}),
     }
 
 

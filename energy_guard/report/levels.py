@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
+from energy_guard.neuron_detector import is_neurons
 from energy_guard.score import Detector, worst
 from energy_guard.text import joined_glyphs
 
@@ -49,7 +50,9 @@ def coloured(result: Mapping[str, Any]) -> list[Piece]:
     tokens, thresholds = result["tokens"], result["thresholds"]
     # What a fitted detector's P(wrong) rests on is no signal of a token: the nll is shown.
     name = result["detector"] if thresholds["on"] == "score" else "nll:max"
-    detector = Detector.parse(name)
+    # Nor are a probe's log-odds those of a token.
+    of_tokens = not is_neurons(name)
+    detector = Detector.parse(name if of_tokens else "nll:max")
 
     def risk(token: Mapping[str, Any]) -> float | None:
         value = token[detector.signal]
@@ -60,7 +63,10 @@ def coloured(result: Mapping[str, Any]) -> list[Piece]:
     for indices, text in joined_glyphs((i, token["text"]) for i, token in enumerate(content)):
         nll = worst(tokens[i]["nll"] for i in indices)
         level = token_level(
-            detector.per_token, thresholds, nll, worst(risk(tokens[i]) for i in indices)
+            detector.per_token and of_tokens,
+            thresholds,
+            nll,
+            worst(risk(tokens[i]) for i in indices),
         )
         pieces.append(Piece(indices, text, level))
     return pieces

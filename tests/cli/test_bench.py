@@ -16,6 +16,7 @@ from energy_guard.request import Finished
 PROGRAM = str(Path(sys.executable).with_name("energy-guard"))
 LLAMA_CPP = {
     "one answer": {"bare Llama.generate", "inside capture", "Guard.ask"},
+    "neurons": {"bare Llama.generate", "Guard.ask", "Guard.ask, every layer watched"},
     "keeping the rows": {"bare Llama.generate", "logits_all, logprobs=1"},
 }
 TRANSFORMERS = {
@@ -23,6 +24,7 @@ TRANSFORMERS = {
         *("bare generate", "inside capture", "streamed"),
         *("Guard.ask", "Guard.ask, cut off"),
     },
+    "neurons": {"bare generate", "Guard.ask", "Guard.ask, every layer watched"},
     "8 answers at once": {"bare generate", "inside capture", "guarded"},
     "keeping the rows": {"bare generate", "output_logits=True", "output_scores=True"},
 }

@@ -24,6 +24,7 @@ from energy_guard.neurons import AnswerToRead, Contributions, read_contributions
 from energy_guard.neurons.llama_cpp import column_norms as norms_module
 from energy_guard.neurons.llama_cpp import contributions, second_context
 from energy_guard.neurons.llama_cpp.column_norms import column_norms
+from energy_guard.neurons.llama_cpp.nodes import names_of
 from energy_guard.neurons.llama_cpp.second_context import SecondContext
 from energy_guard.request import Request
 
@@ -81,6 +82,14 @@ def test_contributions_are_those_of_transformers_on_the_same_weights(
     assert not alike(neighbour, expected, 0.1), "off by one is seen"
 
 
+class Kept:
+    """Keeps what it is shown."""
+
+    def __init__(self, names: list[str], kept: dict[str, Array]) -> None:
+        self.names = names_of(names)
+        self.take = kept.__setitem__
+
+
 def silu(x: Array) -> Array:
     return x / (1 + np.exp(-x))
 
@@ -103,7 +112,7 @@ def test_contributions_are_those_of_weights_and_activations(
     tensors = {tensor.name: tensor.data for tensor in gguf.GGUFReader(path).tensors}
     normed: dict[str, Array] = {}
     names = [f"ffn_norm-{layer}" for layer in range(LAYERS)]
-    with SecondContext(backend.engine, 64, names, normed.__setitem__) as context:
+    with SecondContext(backend.engine, 64, Kept(names, normed)) as context:
         context.read(PROMPT, at=0, shown=False)
         context.read(ANSWER, at=len(PROMPT), shown=True)
     for layer, name in enumerate(names):
@@ -182,7 +191,7 @@ def test_an_adapter_is_refused(tiny_path: Path, tmp_path: Path) -> None:
 def test_a_layer_that_is_not_shown_for_every_token_is_an_error(
     backend: LlamaCpp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contributions, "_LEAVING", "named_otherwise")
+    monkeypatch.setattr(contributions, "LEAVING", "named_otherwise")
     with pytest.raises(EngineError, match=r"layer 0 for every token \(0 of 22\)"):
         one(backend, to_read())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.backends.base import Backend, ModelInfo, Pair, PromptSize, Session, heard
+from energy_guard.backends.base import (
+    Backend,
+    ModelInfo,
+    Observer,
+    Pair,
+    PromptSize,
+    Session,
+    heard,
+    told,
+    watching,
+)
 from energy_guard.backends.constraint import Matcher
 from energy_guard.backends.gguf_file import check_file, fingerprint
 from energy_guard.backends.llama_cpp.capture import StopToken
@@ -254,6 +264,7 @@ class LlamaCpp(Backend):
 @dataclass(frozen=True, slots=True)
 class _Session:
     backend: LlamaCpp
+    observer: Observer | None = None
 
     def generate(
         self, requests: Sequence[Request], *, private: bool = False, steps: bool = True
@@ -261,7 +272,8 @@ class _Session:
         backend = self.backend
         jobs = [(backend._encode(request), backend._matcher(request)) for request in requests]
         for number, (request, (prompt, matcher)) in enumerate(zip(requests, jobs, strict=True)):
-            yield from heard(backend._run(number, request, prompt, matcher, private), steps)
+            events = backend._run(number, request, prompt, matcher, private)
+            yield from self._observed(events, number, prompt, steps, private=private)
 
     def replay(
         self, pairs: Sequence[Pair], *, fast: bool = False, steps: bool = True
@@ -270,7 +282,21 @@ class _Session:
         batch = min(_FAST_BATCH, backend.engine.n_batch) if fast else 1
         encoded = [backend.encode(*pair) for pair in pairs]
         for number, ((request, _), (prompt, ids)) in enumerate(zip(pairs, encoded, strict=True)):
-            yield from heard(backend._replay(number, request, prompt, ids, batch), steps)
+            events = backend._replay(number, request, prompt, ids, batch)
+            yield from self._observed(events, number, prompt, steps)
+
+    def _observed(
+        self,
+        events: Generator[Event, None, None],
+        number: int,
+        prompt: list[int],
+        steps: bool,
+        *,
+        private: bool = False,
+    ) -> Generator[Event, None, None]:
+        observer = None if private else self.observer
+        with watching(observer, [number], len(prompt)), closing(events):
+            yield from heard(told(events, observer), steps)
 
     def beginning(self, requests: Sequence[Request]) -> list[int]:
         return self.backend._prompts.beginning(requests)

@@ -40,6 +40,16 @@ class BatchRun:
         self._jobs = [job for job in jobs if not job.recorder.interrupted(job.request)]
         self._interrupted = [job for job in jobs if job.recorder.reason is not None]
 
+    @property
+    def sequences(self) -> list[int]:
+        """The numbers of the answers that are worth beginning, in the order of their rows."""
+        return [job.recorder.number for job in self._jobs]
+
+    @property
+    def width(self) -> int:
+        """The length of the prompts, padding included."""
+        return max((len(job.prompt) for job in self._jobs), default=0)
+
     def live(self, emit: Emit[list[Event]]) -> None:
         """Let the model write, or read given answers as if it wrote them."""
         following = self._following(emit)
@@ -105,7 +115,7 @@ class BatchRun:
 
         engine, jobs = self._engine, self._jobs
         model: Any = self._model  # modules say of every attribute that it may be a tensor
-        width = max(len(job.prompt) for job in jobs)
+        width = self.width
         padding = [width - len(job.prompt) for job in jobs]
         fill = self._fill
         ids = [[fill] * pad + job.prompt for pad, job in zip(padding, jobs, strict=True)]

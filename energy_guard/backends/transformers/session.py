@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.backends.base import Pair
+from energy_guard.backends.base import Observer, Pair, told, watching
 from energy_guard.backends.transformers.engine import Engine
 from energy_guard.backends.transformers.prefix import Prefix, row_after
 from energy_guard.backends.transformers.run import BatchRun
@@ -21,11 +21,13 @@ from energy_guard.request import Event, Finished, Request
 class TransformersSession:
     """The model, held: what `Backend.session` gives.
 
-    prefix: what the last answer left in the cache, for a prompt that begins the same.
+    prefix: what the last answer left in the cache, for a prompt that begins the same. observer:
+    looks on while answers are written or read.
     """
 
     engine: Engine
     prefix: Prefix | None = None
+    observer: Observer | None = None
 
     def generate(
         self, requests: Sequence[Request], *, private: bool = False, steps: bool = True
@@ -35,7 +37,8 @@ class TransformersSession:
         for batch in self.engine.batches(jobs):
             run = BatchRun(self.engine, batch, private, self.prefix)
             self.prefix = None  # it is used up, also where the run fails
-            yield from _events(run.live, steps)
+            observer = None if private else self.observer
+            yield from told(_events(_watched(run, run.live, observer), steps), observer)
             self.prefix = run.prefix
 
     def replay(
@@ -45,7 +48,8 @@ class TransformersSession:
         jobs = [self.engine.job(i, *pair) for i, pair in enumerate(pairs)]
         for batch in self.engine.batches(jobs):
             run = BatchRun(self.engine, batch, private=True)
-            yield from _events(run.fast if fast else run.live, steps)
+            work = _watched(run, run.fast if fast else run.live, self.observer)
+            yield from told(_events(work, steps), self.observer)
 
     def beginning(self, requests: Sequence[Request]) -> list[int]:
         """Return the tokens that all begin with; see `Session.beginning`."""
@@ -81,7 +85,20 @@ class TransformersSession:
         return self.engine.vocabulary.piece(token)
 
 
-def _events(work: Callable[[Emit[list[Event]]], None], steps: bool) -> Generator[Event, None, None]:
+Work = Callable[[Emit[list[Event]]], None]
+
+
+def _watched(run: BatchRun, work: Work, observer: Observer | None) -> Work:
+    """The work of a run with somebody looking on, in the thread that does it."""
+
+    def watched(emit: Emit[list[Event]]) -> None:
+        with watching(observer, run.sequences, run.width):
+            work(emit)
+
+    return watched
+
+
+def _events(work: Work, steps: bool) -> Generator[Event, None, None]:
     """The events that the work emits, one by one.
 
     Handing them over between two threads disturbs those that multiply matrices: up to a third

@@ -8,7 +8,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from platformdirs import user_cache_path
@@ -18,6 +18,9 @@ from energy_guard.errors import InputError, ModelFileError
 from energy_guard.extras import needs_extra
 from energy_guard.files import write_whole
 from energy_guard.neurons.contributions import Float32s
+
+if TYPE_CHECKING:
+    from llama_cpp import Llama
 
 _PART: Final = re.compile(r"blk\.(\d+)\.(ffn_.+)")
 _NEEDED: Final = frozenset({"ffn_gate.weight", "ffn_up.weight", "ffn_down.weight"})
@@ -52,7 +55,33 @@ def column_norms(path: Path) -> Float32s:
     return found
 
 
+def mlp_shape(path: Path) -> tuple[int, int]:
+    """Return how many layers a model has, and neurons each; nothing is unpacked.
+
+    Raises:
+        InputError: The model has no gated MLPs.
+        ModelFileError: The file cannot be read.
+
+    """
+    downs = _downs(path)
+    return len(downs), downs[0][1].shape[0]
+
+
+def refuse_adapter(llm: Llama) -> None:
+    """Raise InputError for a Llama with an adapter: the file does not have its columns."""
+    if llm.lora_path:
+        raise InputError(
+            "neurons cannot be read or damped with an adapter (lora_path)",
+            "Merge the adapter into the model's file.",
+        )
+
+
 def _measured(path: Path) -> Float32s:
+    return np.stack([_norms(*down) for down in _downs(path)])
+
+
+def _downs(path: Path) -> list[tuple[Path, GgufTensor]]:
+    """The `ffn_down` of each layer, and the file that it is in."""
     layers: dict[int, dict[str, tuple[Path, GgufTensor]]] = defaultdict(dict)
     for part in shards(path):
         for tensor in read_tensors(part):
@@ -66,7 +95,7 @@ def _measured(path: Path) -> Float32s:
         raise InputError(
             f"the layers of {path} have from {widths[0]} to {widths[-1]} neurons", _WHAT_FITS
         )
-    return np.stack([_norms(*down) for down in downs])
+    return downs
 
 
 def _check_kind(path: Path, layers: Mapping[int, Mapping[str, object]]) -> None:

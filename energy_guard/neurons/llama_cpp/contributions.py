@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from energy_guard.backends.llama_cpp import LlamaCpp
-from energy_guard.errors import EngineError, InputError
+from energy_guard.errors import EngineError
 from energy_guard.neurons.contributions import AnswerToRead, Contributions, Float32s
-from energy_guard.neurons.llama_cpp.column_norms import column_norms
+from energy_guard.neurons.llama_cpp.column_norms import column_norms, refuse_adapter
+from energy_guard.neurons.llama_cpp.nodes import ENTERING, LEAVING, names_of
 from energy_guard.neurons.llama_cpp.second_context import SecondContext
-
-_ENTERING: Final = ("ffn_swiglu", "ffn_geglu", "ffn_reglu")
-_LEAVING: Final = "ffn_out"
 
 
 def read_contributions(
@@ -36,18 +34,14 @@ def read_contributions(
 
     """
     llm = backend.engine
-    if llm.lora_path:
-        raise InputError(
-            "contributions are not read with an adapter (lora_path)",
-            "Merge the adapter into the model's file.",
-        )
+    refuse_adapter(llm)
     encoded = [backend.encode(answer.request, answer.answer) for answer in answers]
     if not encoded:
         return
     with backend.session():
         reducer = _NodeReducer(column_norms(Path(llm.model_path)))
         size = max(len(prompt) + len(ids) for prompt, ids in encoded)
-        with SecondContext(llm, size, reducer.names, reducer.take) as context:
+        with SecondContext(llm, size, reducer) as context:
             for answer, (prompt, ids) in zip(answers, encoded, strict=True):
                 context.clear()
                 context.read(prompt, at=0, shown=False)
@@ -62,14 +56,10 @@ class _NodeReducer:
     def __init__(self, norms: Float32s) -> None:
         self._norms = norms
         layers = range(len(norms))
-        self._entering = {f"{kind}-{layer}": layer for kind in _ENTERING for layer in layers}
-        self._leaving = {f"{_LEAVING}-{layer}": layer for layer in layers}
+        self._entering = {f"{kind}-{layer}": layer for kind in ENTERING for layer in layers}
+        self._leaving = {f"{LEAVING}-{layer}": layer for layer in layers}
+        self.names = names_of([*self._entering, *self._leaving])
         self.begin(np.zeros((2, 0), np.float32))
-
-    @property
-    def names(self) -> list[str]:
-        """The nodes that are needed."""
-        return [*self._entering, *self._leaving]
 
     def begin(self, shares: Float32s) -> None:
         """Expect the tokens of one answer, each with its share in the means, shape (2, tokens)."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from energy_guard.neurons.contributions import Neuron, check_factor, check_neurons
+from energy_guard.neurons.contributions import Neuron, check_neurons
 from energy_guard.neurons.transformers.gated import gated_mlps
 
 if TYPE_CHECKING:
@@ -16,27 +16,22 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def damped(model: PreTrainedModel, neurons: Iterable[Neuron], factor: float) -> Iterator[None]:
-    """Multiply what the down projections take from these neurons, until the block ends.
-
-    Whatever runs the model meanwhile has them damped: generation, capture and scoring, of any
-    thread. A key-value cache that was filled before does not know of it: begin anew inside. What
-    a profile promises was measured without. Blocks may stand inside each other: factors multiply.
+def damped(model: PreTrainedModel, neurons: Sequence[Neuron], factor: float) -> Iterator[None]:
+    """Multiply what the down projections take; see `energy_guard.neurons.damped`.
 
     Args:
         model: Left as it was, bit for bit, also after an exception.
-        neurons: Which ones; each counts once, however often it is given.
-        factor: From 0, which switches them off, to 3; 1 changes nothing.
+        neurons: Which ones, each once.
+        factor: From 0 to 3.
 
     Raises:
-        InputError: The factor or a neuron is out of range, or the model has no gated MLPs.
+        InputError: A neuron is out of range, or the model has no gated MLPs.
 
     """
-    check_factor(factor)
-    mlps, chosen = gated_mlps(model), sorted(set(neurons))
-    check_neurons(chosen, mlps.shape)
+    mlps = gated_mlps(model)
+    check_neurons(neurons, mlps.shape)
     columns: dict[int, list[int]] = defaultdict(list)
-    for neuron in chosen:
+    for neuron in neurons:
         columns[neuron.layer].append(neuron.index)
     with ExitStack() as stack:
         for layer, indices in columns.items() if factor != 1 else ():

@@ -15,7 +15,7 @@ from uuid import UUID
 from energy_guard import Policy
 from energy_guard.backends import ModelInfo
 from energy_guard.decide import Again, Attempt, Changes, Move, final_move, next_move
-from energy_guard.errors import MismatchError
+from energy_guard.errors import ConfigError, MismatchError
 from energy_guard.judge import Judge
 from langchain_energy_guard.errors import AnswerWithheldError
 from langchain_energy_guard.judged_answers import JudgedAnswers
@@ -50,11 +50,16 @@ class GuardedCall:
         return math.inf if policy.deadline_s is None else self.began + policy.deadline_s
 
     def check_more(self, judge: Judge, policy: Policy) -> None:
-        """Raise MismatchError if a retry gets other input, and a profile is to judge it.
+        """Raise an error if a retry gets other input and a profile is to judge it, or is to damp.
 
         A profile knows what comes out of one question, or of asking the same again: of several
         questions, the least risky answer is right more or less often than its P(wrong) says.
         """
+        if self.asks_more and policy.retries and "damp" in policy.retry:
+            raise ConfigError(
+                "a retry with other input (more) damps no neurons",
+                'Leave out `more`, or "damp" in the policy\'s retry.',
+            )
         if self.asks_more and policy.retries and judge.profile is not None:
             raise MismatchError(
                 "a retry with other input (more) has no P(wrong): no profile is made from such",
@@ -167,7 +172,7 @@ class ChainRun:
             judge = judge.for_asking(mode)
             other = Judge.assemble(
                 self.policy,
-                detector=judge.detector.name,
+                detector=judge.chosen,
                 locator=judge.locator,
                 profile=judge.profile,
             )

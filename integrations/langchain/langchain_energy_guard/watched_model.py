@@ -11,7 +11,7 @@ from langchain_core.messages import BaseMessage
 
 from energy_guard import Message, Policy, Profile, Request, load
 from energy_guard.backends import Backend
-from energy_guard.errors import InputError
+from energy_guard.errors import ConfigError, InputError
 from energy_guard.judge import Judge
 from energy_guard.request import RequestOptions, Role, Sampling
 from langchain_energy_guard.engine_queue import Owner
@@ -43,6 +43,11 @@ class WatchedModel:
             policy, detector=detector, locator=locator, profile=profile, info=self.backend.info
         )
         self.judge.check_model(self.backend.info)
+        if self.judge.neurons is not None:
+            raise ConfigError(
+                "neurons of a model that LangChain runs itself are not watched",
+                "Take a ChatEnergyGuard, or a detector or profile without a probe.",
+            )
         self._model = _Described.of(model)
 
     def start(

@@ -1,0 +1,121 @@
+"""What a probe's neurons contribute to answers while llama.cpp writes them.
+
+No pass of its own: the values are read as each token is evaluated, and reduced to one number.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from energy_guard.neurons.contributions import Float32s
+from energy_guard.neurons.llama_cpp.column_norms import column_norms
+from energy_guard.neurons.llama_cpp.nodes import ENTERING, LEAVING, names_of
+from energy_guard.neurons.llama_cpp.stand_in import watched
+from energy_guard.neurons.probe import NeuronProbe
+from energy_guard.trace import Trace
+
+if TYPE_CHECKING:
+    from llama_cpp import Llama
+
+
+@contextmanager
+def watching_neurons(llm: Llama, probe: NeuronProbe) -> Iterator[NodeObserver]:
+    """Watch the neurons of a probe on a Llama that is held, until the block ends.
+
+    Raises:
+        MismatchError: The probe is of another shape.
+        EngineError: There is no memory for a second context.
+
+    """
+    norms = _norms.get(llm)
+    if norms is None:
+        norms = _norms[llm] = column_norms(Path(llm.model_path))
+    watch = NodeObserver(probe, norms)
+    with watched(llm, watch):
+        yield watch
+
+
+class NodeObserver:
+    """An observer that gives each token the log-odds of its own contributions.
+
+    norms: the length of each column, shape (layers, neurons).
+    """
+
+    def __init__(self, probe: NeuronProbe, norms: Float32s) -> None:
+        self._probe = probe
+        self._columns = probe.columns(norms)
+        self._entering = {f"{kind}-{layer}": layer for kind in ENTERING for layer in self._columns}
+        self._leaving = {f"{LEAVING}-{layer}": layer for layer in self._columns}
+        self.names = names_of([*self._entering, *self._leaving])
+        self._begin = 0
+        self._read: dict[int, list[_Rows]] = {layer: [] for layer in self._columns}
+        self._next = dict.fromkeys(self._columns, 0)
+        self._waiting: tuple[int, Float32s] | None = None
+
+    @contextmanager
+    def watching(self, sequences: Sequence[int], begin: int) -> Iterator[None]:
+        """Look on at one answer; see `Observer.watching`."""
+        self._begin = begin
+        for rows in self._read.values():
+            rows.clear()
+        yield
+
+    def told(self, sequence: int, trace: Trace) -> Trace:
+        """Return the trace with the log-odds of its tokens; see `Observer.told`."""
+        log_odds = np.full(len(trace), self._probe.intercept)
+        for layer, (_, weights) in self._columns.items():
+            pushes = np.full(len(trace), np.nan)  # of a token that was not read
+            for first, z, lengths in self._read[layer]:
+                at = first - self._begin
+                fit = max(0, min(len(z), len(trace) - at))  # a draft model may have run ahead
+                with np.errstate(divide="ignore", invalid="ignore"):  # not finite: it is unscored
+                    pushes[at : at + fit] = (np.abs(z[:fit]) @ weights) / lengths[:fit]
+            log_odds += pushes
+        return self._probe.with_log_odds(trace, log_odds)
+
+    def begins(self, position: int) -> bool:
+        """Tell whether the next decode is of the answer; see `Onlooker.begins`."""
+        self._next = dict.fromkeys(self._columns, position)
+        self._waiting = None
+        return position >= self._begin
+
+    def take(self, name: str, values: Float32s, /) -> None:
+        """Take a node: first what enters a layer's projection, then what leaves it.
+
+        The model waits meanwhile, so what can be worked out later is.
+        """
+        if name in self._entering:
+            layer = self._entering[name]
+            indices, _ = self._columns[layer]
+            if indices[-1] < values.shape[1]:
+                self._waiting = layer, values[:, indices]
+            return
+        layer, waiting = self._leaving[name], self._waiting
+        if waiting is None or waiting[0] != layer or len(waiting[1]) != len(values):
+            return  # it is missed in the end
+        lengths = np.sqrt(np.einsum("ij,ij->i", values, values))
+        self._read[layer].append(_Rows(self._next[layer], waiting[1], lengths))
+        self._next[layer] += len(values)
+        self._waiting = None
+
+
+class _Rows(NamedTuple):
+    """What was read of a layer in one go, for some tokens from the position `first` on.
+
+    z: of the probe's neurons, shape (tokens, neurons). lengths: of what the layer wrote, shape
+    (tokens,).
+    """
+
+    first: int
+    z: Float32s
+    lengths: Float32s
+
+
+_norms: Final[weakref.WeakKeyDictionary[Llama, Float32s]] = weakref.WeakKeyDictionary()
+"""The column norms of models that were watched."""
