@@ -162,6 +162,7 @@ class Policy(Rules):
             raise ValueError("thresholds on p_wrong lie between 0 and 1")
         return self
 
+    @checked
     def timed(self, request: Request) -> Request:
         """Return the request, whose time by this policy runs from now on."""
         if self.deadline_s is None:

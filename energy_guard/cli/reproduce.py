@@ -114,7 +114,7 @@ def abstention(
 
 
 @reproduce.command()
-@bundled()
+@bundled(without=("served_model",))
 def arithmetic(
     *,
     engine: EngineOptions,

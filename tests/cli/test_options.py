@@ -31,6 +31,7 @@ ENGINE = (
 HERE = ENGINE.replace(" --served-model", "")
 SAMPLING = "--max-tokens --temperature --seed --stop"
 DATA = "--column --separator"
+REPRODUCE = "-n --out --resume --from-traces --system --shots"
 JUDGING = "--detector --locator --policy --profile --support"
 
 OPTIONS = {
@@ -49,6 +50,9 @@ OPTIONS = {
     "label": "answers --second-pass --report --labeller",
     "doctor": f"{HERE} --json",
     "neurons find": f"data {HERE} {DATA} -n --samples --out --resume --json",
+    "reproduce spilled-energy": f"data {ENGINE} {DATA} {REPRODUCE} --json",
+    "reproduce abstention": f"data {ENGINE} {DATA} {REPRODUCE} --told --json",
+    "reproduce arithmetic": f"{HERE} -n --digits --out --resume --shots --json",
     "bench": f"{HERE.replace('--n-ctx ', '')} --pairs --tokens --json",
 }
 
