@@ -14,6 +14,7 @@ from langchain_energy_guard.errors import PromptOverflowError
 
 from energy_guard import Guard, Policy
 from energy_guard.backends import Backend, Scripted
+from energy_guard.errors import InputError
 
 QUESTIONS = ["who was that?", "why", "who was there, and for how long?", "x"]
 LAX = Policy(detector="nll:max", warn=9.0, unscored="show")
@@ -134,6 +135,11 @@ def test_an_engine_without_batches_is_asked_one_after_the_other() -> None:
     scripted = Scripted.saying([("a", 0.9)], [("b", 0.9)], [("c", 0.9)])
     found = ChatEnergyGuard.of(scripted, LAX).batch(["1?", "2?", "3?"])
     assert [m.content for m in found] == ["a", "b", "c"]
+
+
+def test_no_answer_is_lost_where_nobody_may_be_asked(batching: Backend) -> None:
+    with pytest.raises(InputError, match="max_concurrency is -1"):
+        model(batching).batch(QUESTIONS, {"max_concurrency": -1})
 
 
 def test_nothing_to_ask_is_no_batch(batching: Backend) -> None:

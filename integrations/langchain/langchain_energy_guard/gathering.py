@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from langchain_core.runnables import RunnableConfig
 
 from energy_guard import Guard, Request
+from energy_guard.errors import InputError
 from energy_guard.events import GuardEvent
 from energy_guard.waves import WaveQuestion, ask_wave
 
@@ -84,8 +85,13 @@ def in_waves(
         inputs: of the model.
         configs: one an input; the `max_concurrency` of the first is kept to.
         at_once: how many the engine answers at once.
+
+    Raises:
+        InputError: if nobody may be asked by `max_concurrency`.
     """
     size = min(at_once, (configs and configs[0].get("max_concurrency")) or at_once)
+    if size < 1:
+        raise InputError(f"max_concurrency is {size}", "Give a number from 1 on, or leave it out.")
     answers: list[T] = []
     for start in range(0, len(inputs), size):
         part = [{**each, "max_concurrency": size} for each in configs[start : start + size]]
