@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from energy_guard.attempts import Hearing, fed, opened
 from energy_guard.backends import Backend, Session
@@ -14,8 +15,9 @@ from energy_guard.decide import Again, Attempt, Changes, Move, next_move
 from energy_guard.errors import EnergyGuardError, EngineError, InputError
 from energy_guard.events import AttemptStarted, Done, GuardEvent
 from energy_guard.judge import Judge
-from energy_guard.request import Request
+from energy_guard.request import CancelToken, Request
 from energy_guard.result import Result
+from energy_guard.trace import FinishReason
 
 
 class WaveQuestion:
@@ -72,6 +74,18 @@ class _InWork:
         return True
 
 
+class _NobodyWaits(CancelToken):
+    """Cancelled as soon as all of some requests are cancelled or out of time."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        super().__init__()
+        self._requests = requests
+
+    @property
+    def reason(self) -> FinishReason | None:
+        return "cancelled" if all(each.interrupted for each in self._requests) else None
+
+
 def ask_wave(questions: Sequence[WaveQuestion]) -> None:
     """Ask all of them in one session; what came of each is in it then.
 
@@ -82,8 +96,10 @@ def ask_wave(questions: Sequence[WaveQuestion]) -> None:
     # Neurons are watched, and damped, while a single question is asked.
     alone = [[question] for question in questions if question.judge.neurons is not None]
     for group in [together, *alone] if together else alone:
+        requests = [question.request for question in group]
+        waiting = replace(requests[0], cancel=_NobodyWaits(requests), deadline=None)
         try:
-            with opened(group[0].backend, group[0].judge) as session:
+            with opened(group[0].backend, group[0].judge, waiting) as session:
                 _ask(group, session)
         except EngineError as error:  # nothing was asked
             for question in group:

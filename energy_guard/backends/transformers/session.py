@@ -106,8 +106,10 @@ def _events(work: Work, steps: bool) -> Generator[Event, None, None]:
     """
     if not steps:
         ended = Kept[Event](lambda event: isinstance(event, Finished))
-        work(ended)
-        yield from ended.items
+        try:
+            work(ended)
+        finally:  # what has ended before the model fails is as good as ever
+            yield from ended.items
         return
     handed = stepwise(work)
     try:
