@@ -5,9 +5,10 @@ Knows nothing of guards. An engine that can writes the answers of a wave as one 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import islice
 
 from energy_guard.attempts import Hearing, fed, opened
 from energy_guard.backends import Backend, Session
@@ -106,12 +107,52 @@ def ask_wave(questions: Sequence[WaveQuestion]) -> None:
                 question.error = error
 
 
+def results_in_waves(
+    joined: Iterator[tuple[WaveQuestion, Iterable[GuardEvent]]], size: int
+) -> Iterator[Result]:
+    """Ask questions of one engine in waves of a size; yield the results in order.
+
+    Args:
+        joined: each question with its events, see `Guard.question`.
+        size: how many are asked at once.
+
+    Raises:
+        EnergyGuardError: whatever a question failed of, when it is its turn.
+    """
+    refused: EnergyGuardError | None = None
+    while refused is None:
+        wave = []
+        try:
+            for question in islice(joined, size):
+                wave.append(question)  # what came before an error is kept
+        except EnergyGuardError as error:
+            refused = error
+        if not wave:
+            break
+        ask_wave([question for question, _ in wave])
+        # All of them at once, so that logs and spans have them, whoever still listens.
+        for outcome in [outcome_of(events) for _, events in wave]:
+            if isinstance(outcome, EnergyGuardError):
+                raise outcome
+            yield outcome
+    if refused is not None:
+        raise refused
+
+
 def result_of(events: Iterable[GuardEvent]) -> Result:
     """Run the events of a question to their end, and return what comes last."""
     *_, done = events
     if not isinstance(done, Done):
         raise EngineError("the stream ended without a result")
     return done.result
+
+
+def outcome_of(events: Iterable[GuardEvent]) -> Result | EnergyGuardError:
+    """Run the events of a question to their end; return the result, or what it failed of."""
+    try:
+        return result_of(events)
+    except EnergyGuardError as error:
+        return error
 
 
 def _ask(questions: Sequence[WaveQuestion], session: Session) -> None:

@@ -70,6 +70,22 @@ def test_waves_are_asked_as_they_are_wanted() -> None:
         next(results)
 
 
+def test_what_was_answered_in_a_wave_is_told_whoever_goes_on_listening() -> None:
+    spans, guard = listening(), Guard(Scripted.saying(SURE, SURE, SURE), RULES)
+    results = guard.ask_many(["a?", "b?", "c?"], at_once=3)
+    next(results)
+    results.close()  # type: ignore[attr-defined]  # it is a generator
+    assert len(spans.get_finished_spans()) == 3
+
+
+def test_what_is_no_question_keeps_none_before_it_from_its_answer() -> None:
+    prompts: list[Any] = ["a?", "b?", 5, "c?"]
+    results = Guard(Scripted.saying(SURE, SURE), RULES).ask_many(prompts, at_once=4)
+    assert [next(results).answer, next(results).answer] == ["so", "so"]
+    with pytest.raises(InputError):
+        next(results)
+
+
 def test_who_is_tried_again_is_in_a_later_wave(batching: Backend, batches: list[int]) -> None:
     free = Guard(batching, Policy(detector="nll:max", warn=0.0), locator="whole")
     scores = [free.ask(asked(question)).score or 0.0 for question in QUESTIONS]

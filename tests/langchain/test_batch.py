@@ -165,7 +165,7 @@ class AsksAnother(BaseCallbackHandler):
         self.other = ChatEnergyGuard.of(Scripted.saying([("other", 0.9)]), LAX)
         self.heard: list[Any] = []
 
-    def on_chat_model_start(self, _: Any, messages: Any, **__: Any) -> None:
+    def on_chat_model_start(self, serialized: Any, messages: Any, **_: Any) -> None:
         if messages[0][0].content == self.word:
             self.heard.append(self.other.generate([messages[0]]).generations[0][0].text)
 

@@ -116,7 +116,7 @@ def in_waves(
     members = _Members(model)
     answers: list[AIMessage] = []
     for start in range(0, len(inputs), size):
-        part = [{**each, "max_concurrency": size} for each in configs[start : start + size]]
+        part: Any = [{**each, "max_concurrency": size} for each in configs[start : start + size]]
         with Gathering(len(part), backend).open() if size > 1 else nullcontext():
             answers += members.batch(list(inputs[start : start + size]), part, **options)
     return answers
