@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Seque
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import replace
-from itertools import islice
 from typing import Annotated, Literal, Unpack
 
 from pydantic import Field
@@ -29,7 +28,7 @@ from energy_guard.request import Request, RequestOptions
 from energy_guard.result import Result
 from energy_guard.score import Scorer
 from energy_guard.telemetry import evaluated, traced
-from energy_guard.waves import WaveQuestion, ask_wave, result_of
+from energy_guard.waves import WaveQuestion, result_of, results_in_waves
 
 
 class Guard:
@@ -179,7 +178,7 @@ class Guard:
         if at_once > 1:
             if sharing:
                 raise InputError("what questions share is read once if they are asked one by one")
-            yield from self._ask_in_waves(iter(prompts), at_once)
+            yield from results_in_waves(map(self.question, prompts), at_once)
             return
         with opened(self.backend, self.judge) as session:
             beginning = session.beginning(sharing) if sharing else []
@@ -332,12 +331,6 @@ class Guard:
         """Yield the events of a question that is asked with others."""
         attempts, move = yield from question.attempts()
         yield from self._ended(question.request, attempts, move, heard=False, release="token")
-
-    def _ask_in_waves(self, prompts: Iterator[Prompt], size: int) -> Iterator[Result]:
-        while wave := [self.question(prompt) for prompt in islice(prompts, size)]:
-            ask_wave([question for question, _ in wave])
-            for _, events in wave:
-                yield result_of(events)
 
     def _ended(
         self,

@@ -5,8 +5,10 @@ Knows nothing of guards. An engine that can writes the answers of a wave as one 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from itertools import islice
 
 from energy_guard.attempts import Hearing, fed, opened
 from energy_guard.backends import Backend, Session
@@ -14,8 +16,9 @@ from energy_guard.decide import Again, Attempt, Changes, Move, next_move
 from energy_guard.errors import EnergyGuardError, EngineError, InputError
 from energy_guard.events import AttemptStarted, Done, GuardEvent
 from energy_guard.judge import Judge
-from energy_guard.request import Request
+from energy_guard.request import CancelToken, Request
 from energy_guard.result import Result
+from energy_guard.trace import FinishReason
 
 
 class WaveQuestion:
@@ -72,6 +75,18 @@ class _InWork:
         return True
 
 
+class _NobodyWaits(CancelToken):
+    """Cancelled as soon as all of some requests are cancelled or out of time."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        super().__init__()
+        self._requests = requests
+
+    @property
+    def reason(self) -> FinishReason | None:
+        return "cancelled" if all(each.interrupted for each in self._requests) else None
+
+
 def ask_wave(questions: Sequence[WaveQuestion]) -> None:
     """Ask all of them in one session; what came of each is in it then.
 
@@ -82,12 +97,46 @@ def ask_wave(questions: Sequence[WaveQuestion]) -> None:
     # Neurons are watched, and damped, while a single question is asked.
     alone = [[question] for question in questions if question.judge.neurons is not None]
     for group in [together, *alone] if together else alone:
+        requests = [question.request for question in group]
+        waiting = replace(requests[0], cancel=_NobodyWaits(requests), deadline=None)
         try:
-            with opened(group[0].backend, group[0].judge) as session:
+            with opened(group[0].backend, group[0].judge, waiting) as session:
                 _ask(group, session)
         except EngineError as error:  # nothing was asked
             for question in group:
                 question.error = error
+
+
+def results_in_waves(
+    joined: Iterator[tuple[WaveQuestion, Iterable[GuardEvent]]], size: int
+) -> Iterator[Result]:
+    """Ask questions of one engine in waves of a size; yield the results in order.
+
+    Args:
+        joined: each question with its events, see `Guard.question`.
+        size: how many are asked at once.
+
+    Raises:
+        EnergyGuardError: whatever a question failed of, when it is its turn.
+    """
+    refused: EnergyGuardError | None = None
+    while refused is None:
+        wave = []
+        try:
+            for question in islice(joined, size):
+                wave.append(question)  # what came before an error is kept
+        except EnergyGuardError as error:
+            refused = error
+        if not wave:
+            break
+        ask_wave([question for question, _ in wave])
+        # All of them at once, so that logs and spans have them, whoever still listens.
+        for outcome in [outcome_of(events) for _, events in wave]:
+            if isinstance(outcome, EnergyGuardError):
+                raise outcome
+            yield outcome
+    if refused is not None:
+        raise refused
 
 
 def result_of(events: Iterable[GuardEvent]) -> Result:
@@ -96,6 +145,14 @@ def result_of(events: Iterable[GuardEvent]) -> Result:
     if not isinstance(done, Done):
         raise EngineError("the stream ended without a result")
     return done.result
+
+
+def outcome_of(events: Iterable[GuardEvent]) -> Result | EnergyGuardError:
+    """Run the events of a question to their end; return the result, or what it failed of."""
+    try:
+        return result_of(events)
+    except EnergyGuardError as error:
+        return error
 
 
 def _ask(questions: Sequence[WaveQuestion], session: Session) -> None:

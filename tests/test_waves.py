@@ -70,6 +70,22 @@ def test_waves_are_asked_as_they_are_wanted() -> None:
         next(results)
 
 
+def test_what_was_answered_in_a_wave_is_told_whoever_goes_on_listening() -> None:
+    spans, guard = listening(), Guard(Scripted.saying(SURE, SURE, SURE), RULES)
+    results = guard.ask_many(["a?", "b?", "c?"], at_once=3)
+    next(results)
+    results.close()  # type: ignore[attr-defined]  # it is a generator
+    assert len(spans.get_finished_spans()) == 3
+
+
+def test_what_is_no_question_keeps_none_before_it_from_its_answer() -> None:
+    prompts: list[Any] = ["a?", "b?", 5, "c?"]
+    results = Guard(Scripted.saying(SURE, SURE), RULES).ask_many(prompts, at_once=4)
+    assert [next(results).answer, next(results).answer] == ["so", "so"]
+    with pytest.raises(InputError):
+        next(results)
+
+
 def test_who_is_tried_again_is_in_a_later_wave(batching: Backend, batches: list[int]) -> None:
     free = Guard(batching, Policy(detector="nll:max", warn=0.0), locator="whole")
     scores = [free.ask(asked(question)).score or 0.0 for question in QUESTIONS]
@@ -171,6 +187,25 @@ def test_an_engine_that_fails_later_takes_no_answer_back() -> None:
     assert [type(error) for error in (second, third)] == [EngineError, EngineError]
 
 
+def test_a_model_that_fails_in_a_batch_takes_no_answer_back_that_had_ended(
+    batching: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, calls = batching.engine.forward, []
+
+    def failing(*args: Any, **options: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 16:
+            raise RuntimeError
+        return forward(*args, **options)
+
+    guard = Guard(batching, Policy(detector="nll:max", warn=9.0), locator="whole")
+    lengths = [len(guard.ask(asked(question)).trace) for question in QUESTIONS]
+    monkeypatch.setattr(batching.engine, "forward", failing)
+    for found, length in zip(wave(guard, *map(asked, QUESTIONS)), lengths, strict=True):
+        assert isinstance(found, EngineError) if length > 15 else len(found.trace) == length
+    assert min(lengths) < 15 < max(lengths)
+
+
 def test_a_question_of_a_wave_that_broke_off_is_an_error() -> None:
     _, events = Guard(Scripted.saying(SURE), RULES).question("?")
     with pytest.raises(EngineError, match="broke off"):
@@ -197,6 +232,30 @@ def test_an_engine_that_is_in_use_is_an_error_of_each(
     with batching.session(), ThreadPoolExecutor(1) as other:
         failed = other.submit(wave, Guard(batching, RULES), asked("why"), asked("x")).result()
     assert [type(error) for error in failed] == [EngineBusyError, EngineBusyError]
+
+
+@pytest.mark.parametrize("why", ["deadline", "cancel"])
+def test_a_wave_that_nobody_waits_for_does_not_wait_for_the_engine(why: str) -> None:
+    backend, gone = Scripted.saying(SURE, SURE), CancelToken()
+    gone.cancel()
+    over: dict[str, Any] = {"cancel": gone} if why == "cancel" else {"deadline": 0.0}
+    began = time.monotonic()
+    with backend.session(), ThreadPoolExecutor(1) as other:
+        asks = other.submit(wave, Guard(backend, RULES), asked("a", **over), asked("b", **over))
+        assert [type(error) for error in asks.result()] == [EngineBusyError, EngineBusyError]
+    assert time.monotonic() - began < 60, "as long as a call waits for an engine"
+
+
+def test_a_wave_waits_for_the_engine_as_long_as_one_of_it_does() -> None:
+    backend = Scripted.saying(SURE, SURE)
+    with ThreadPoolExecutor(1) as other:
+        with backend.session():
+            late = asked("a", deadline=time.monotonic() + 0.01)
+            asks = other.submit(wave, Guard(backend, RULES), late, asked("b"))
+            time.sleep(0.2)
+            assert not asks.done()
+        first, second = asks.result()
+    assert (first.trace.finish_reason, second.answer) == ("deadline", "so")
 
 
 def test_no_questions_are_no_wave() -> None:

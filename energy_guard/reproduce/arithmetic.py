@@ -78,4 +78,11 @@ def _risk(traces: Sequence[Trace], signal: str, pooling: str) -> Floats:
     """What grows with risk, of each result, shape (n,); NaN where the signal is missing."""
     sign = -1 if usual_side(signal) == "low" else 1
     pool = POOLINGS[pooling]
-    return np.array([sign * pool(t.signal(signal)[: t.content_end]) for t in traces])
+    return np.array([sign * pool(t.signal(signal)[_result(t)]) for t in traces])
+
+
+def _result(trace: Trace) -> slice:
+    """The tokens of the result, without a blank before it that has a token of its own."""
+    pieces = trace.pieces[: trace.content_end]
+    blank = next((at for at, piece in enumerate(pieces) if piece.strip()), 0)
+    return slice(blank, trace.content_end)

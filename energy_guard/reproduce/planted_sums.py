@@ -63,7 +63,8 @@ def planted_sums(n: int, digits: Sequence[int] = DIGITS) -> list[PlantedSum]:
     A wrong result is too large or too small with equal chance, and has as many digits as the right
     one, so that its length says nothing.
     """
-    return [_planted(size, number) for number in range(n) for size in digits]
+    sizes = dict.fromkeys(digits)  # a sum that counts twice says nothing more
+    return [_planted(size, number) for number in range(n) for size in sizes]
 
 
 def _planted(digits: int, number: int) -> PlantedSum:

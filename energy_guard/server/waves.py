@@ -16,7 +16,7 @@ from energy_guard.events import GuardEvent
 from energy_guard.guard import Guard
 from energy_guard.request import CancelToken, Request
 from energy_guard.result import Result
-from energy_guard.waves import WaveQuestion, ask_wave, result_of
+from energy_guard.waves import WaveQuestion, ask_wave, outcome_of
 
 
 @dataclass
@@ -89,7 +89,4 @@ class Wave:
     def _ask_in_thread(self) -> None:
         ask_wave([each.question for each in self._asked])
         for each in self._asked:
-            try:
-                each.outcome = result_of(each.events)  # which asks a fallback, and writes the log
-            except EnergyGuardError as error:
-                each.outcome = error
+            each.outcome = outcome_of(each.events)  # which asks a fallback, and writes the log

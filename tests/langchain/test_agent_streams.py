@@ -86,6 +86,13 @@ def test_no_stream_delivers_what_is_withheld(way: str, held: str) -> None:
     assert MARK not in repr([told, saver.blobs, list(saver.list(None))])
 
 
+def test_a_guarded_fallback_is_held_as_well_whatever_its_streaming_mode() -> None:
+    built = agent(model(BAD), EnergyGuardMiddleware(fallback=streaming("live")))
+    told = asyncio.run(_all(built.astream_events(ASKED, version="v2")))
+    assert RULES.abstention_text in repr(told)
+    assert MARK not in repr(told)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_what_is_shown_comes_once(way: str) -> None:
     paid.clear()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tracers.base import BaseTracer
 from langchain_energy_guard import ChatEnergyGuard
@@ -14,6 +16,7 @@ from langchain_energy_guard.errors import PromptOverflowError
 
 from energy_guard import Guard, Policy
 from energy_guard.backends import Backend, Scripted
+from energy_guard.errors import InputError
 
 QUESTIONS = ["who was that?", "why", "who was there, and for how long?", "x"]
 LAX = Policy(detector="nll:max", warn=9.0, unscored="show")
@@ -134,6 +137,52 @@ def test_an_engine_without_batches_is_asked_one_after_the_other() -> None:
     scripted = Scripted.saying([("a", 0.9)], [("b", 0.9)], [("c", 0.9)])
     found = ChatEnergyGuard.of(scripted, LAX).batch(["1?", "2?", "3?"])
     assert [m.content for m in found] == ["a", "b", "c"]
+
+
+class Canned(ChatEnergyGuard):
+    """Answers a greeting without its model."""
+
+    def invoke(self, input: Any, config: Any = None, **options: Any) -> AIMessage:
+        return AIMessage("Hi.") if input == "hi" else super().invoke(input, config, **options)
+
+
+def test_nobody_waits_for_a_call_that_asks_no_model(batching: Backend, batches: list[int]) -> None:
+    asked = Canned(guard=model(batching).guard, max_tokens=30, stop=ENDS)
+    waits = ThreadPoolExecutor(1)
+    found = waits.submit(asked.batch, ["why", "hi", "x"]).result(timeout=60)
+    waits.shutdown()
+    assert [m.content for m in found] == [asked.invoke(q).content for q in ("why", "hi", "x")]
+    assert batches[0] == 2
+
+
+class AsksAnother(BaseCallbackHandler):
+    """Asks another engine when a question with its word is asked."""
+
+    raise_error = True
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+        self.other = ChatEnergyGuard.of(Scripted.saying([("other", 0.9)]), LAX)
+        self.heard: list[Any] = []
+
+    def on_chat_model_start(self, serialized: Any, messages: Any, **_: Any) -> None:
+        if messages[0][0].content == self.word:
+            self.heard.append(self.other.generate([messages[0]]).generations[0][0].text)
+
+
+def test_a_call_of_another_engine_inside_is_in_no_wave(
+    batching: Backend, batches: list[int]
+) -> None:
+    asked, asks = model(batching), AsksAnother("why")
+    found = asked.batch(["why", "x"], {"callbacks": [asks]})
+    assert batches == [2]
+    assert asks.heard == ["other"]
+    assert [m.content for m in found] == [asked.invoke(q).content for q in ("why", "x")]
+
+
+def test_no_answer_is_lost_where_nobody_may_be_asked(batching: Backend) -> None:
+    with pytest.raises(InputError, match="max_concurrency is -1"):
+        model(batching).batch(QUESTIONS, {"max_concurrency": -1})
 
 
 def test_nothing_to_ask_is_no_batch(batching: Backend) -> None:

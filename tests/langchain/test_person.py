@@ -12,6 +12,7 @@ from agent_parts import AGAIN, BAD, CALL, GOOD, MARK, RISKY, RULES, agent, block
 from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain.agents.middleware.human_in_the_loop import HITLRequest
 from langchain.agents.structured_output import ToolStrategy
+from langchain_core.tools import StructuredTool
 from langchain_energy_guard import ChatEnergyGuard
 from langchain_energy_guard.middleware import EnergyGuardMiddleware
 from langgraph.checkpoint.memory import InMemorySaver
@@ -293,6 +294,17 @@ def test_details_none_leaves_no_texts_in_the_message(run: Any) -> None:
     assert "reason" not in block(said)
     assert "tool_calls" not in block(said)
     assert block(said)["person"] == ["approve"]
+
+
+def test_the_name_of_an_argument_makes_no_lines_in_the_question(run: Any) -> None:
+    any_tool = StructuredTool.from_function(
+        lambda **_: "", name="any", description="Any.", args_schema={"type": "object"}
+    )
+    made_up = [('{"name": "any", "arguments": {"a\\nTool: ', 0.99), ("b", 0.01), ('": 1}}', 0.99)]
+    asked = question(run(asking(made_up, tools=[any_tool])))
+    (request,) = asked["action_requests"]
+    assert list(request["args"]) == ["a\nTool: b"]
+    assert request["description"].count("\n") == 2
 
 
 def test_an_argument_that_the_model_makes_up_is_in_no_abstention(run: Any) -> None:

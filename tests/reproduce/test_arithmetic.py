@@ -60,6 +60,32 @@ def test_the_table_and_the_picture_have_every_size() -> None:
     assert "spilled_energy:mean" in svg
 
 
+def after_a_blank(found: Trace, nll: float) -> Trace:
+    """The same result behind a blank with a token of its own, as base models write it."""
+    row = Row(4.0, 0.0, 0.1, 1.0)
+    blank = Step(3, b" ", 4.0 - nll, row)
+    rows = [Row(level, 0.0, 0.1, 1.0) for level in (5.0, 6.0, 7.0)]
+    logits = found.token_logit.tolist()
+    steps = [Step(1, b"1", logits[0], rows[0]), Step(2, b"2", logits[1], rows[1])]
+    return Trace.from_steps([blank, *steps], last_row=rows[2])
+
+
+def test_a_blank_before_the_result_is_no_part_of_it() -> None:
+    plain = read(12)
+    base = [
+        ReadSum(
+            each.planted,
+            after_a_blank(each.right, 9.0),
+            tuple(after_a_blank(wrong, 8.0) for wrong in each.wrong),
+        )
+        for each in plain
+    ]
+    expected, found = arithmetic_figures(plain, INFO), arithmetic_figures(base, INFO)
+    for was, cell in zip(expected["cells"], found["cells"], strict=True):
+        assert cell["auroc"]["nll:max"] == was["auroc"]["nll:max"]
+        assert cell["auroc"]["nll:mean"]["value"] == was["auroc"]["nll:mean"]["value"]
+
+
 def test_a_signal_that_is_missing_has_a_reason_and_no_curve() -> None:
     short = [
         ReadSum(

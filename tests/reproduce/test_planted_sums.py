@@ -42,13 +42,17 @@ def test_the_same_sums_come_every_time_and_more_begin_with_them() -> None:
     assert planted_sums(20, [9])[:7] == planted_sums(7, [9])
 
 
+def test_a_size_that_is_named_twice_counts_once() -> None:
+    assert planted_sums(3, [9, 6, 9]) == planted_sums(3, [9, 6])
+
+
 def test_each_result_is_read_as_the_whole_answer(tiny: Backend, tmp_path: Path) -> None:
     [read] = read_sums(tiny, planted_sums(1, [9]), path=tmp_path / "s.jsonl", wordings=WORDINGS)
     texts = [trace.text for trace in (read.right, *read.wrong)]
     assert texts == [str(n) for n in (read.planted.right, *read.planted.wrong)]
     question = Question("1", "sums", read.planted.question, ())
     request = request_of(question, WORDINGS["calculation"])
-    *_, alone = tiny.replay([(request, texts[2])])
+    *_, alone = tiny.replay(request, texts[2])
     for signal in ("spilled_energy", "marginal_energy", "nll"):
         expected = alone.trace.signal(signal)  # type: ignore[union-attr]
         assert np.isfinite(expected[: len(texts[2])]).all()

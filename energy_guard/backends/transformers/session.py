@@ -14,6 +14,7 @@ from energy_guard.backends.transformers.engine import Engine
 from energy_guard.backends.transformers.prefix import Prefix, row_after
 from energy_guard.backends.transformers.run import BatchRun
 from energy_guard.backends.worker import Emit, Kept, stepwise
+from energy_guard.errors import EngineError
 from energy_guard.request import Event, Finished, Request
 
 
@@ -106,7 +107,11 @@ def _events(work: Work, steps: bool) -> Generator[Event, None, None]:
     """
     if not steps:
         ended = Kept[Event](lambda event: isinstance(event, Finished))
-        work(ended)
+        try:
+            work(ended)
+        except EngineError:  # what has ended before the model fails is as good as ever
+            yield from ended.items
+            raise
         yield from ended.items
         return
     handed = stepwise(work)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from functools import partial
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -38,7 +37,7 @@ from langchain_energy_guard.answer_run import AnswerRun
 from langchain_energy_guard.answer_stream import StreamingMode
 from langchain_energy_guard.cache_key import cache_key
 from langchain_energy_guard.chat_request import SAMPLING, chat_request
-from langchain_energy_guard.gathering import in_waves, one_call
+from langchain_energy_guard.gathering import in_waves
 from langchain_energy_guard.inside_guarded import guard_here
 from langchain_energy_guard.metadata import Carried, Details
 from langchain_energy_guard.middleware_calls import is_of_middleware, judge_for_call
@@ -177,18 +176,6 @@ class ChatEnergyGuard(CountingChatModel):
 
     # In one call
 
-    def invoke(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> AIMessage:
-        """Ask, and return the answer or the abstention."""
-        with one_call():
-            return super().invoke(input, config, stop=stop, **kwargs)
-
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -293,8 +280,8 @@ class ChatEnergyGuard(CountingChatModel):
         ones for too long.
         """
         configs = get_config_list(config, len(inputs))
-        ask = partial(super().batch, return_exceptions=return_exceptions, **kwargs)
-        return in_waves(ask, inputs, configs, self.guard.backend.at_once)
+        options = {"return_exceptions": return_exceptions, **kwargs}
+        return in_waves(self, self.guard.backend, inputs, configs, **options)
 
     # Tools and structured output
 

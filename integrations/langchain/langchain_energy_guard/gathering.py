@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any
 
-from langchain_core.runnables import RunnableConfig
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable, RunnableConfig
 
 from energy_guard import Guard, Request
+from energy_guard.backends import Backend
+from energy_guard.errors import InputError
 from energy_guard.events import GuardEvent
 from energy_guard.waves import WaveQuestion, ask_wave
-
-T = TypeVar("T")
 
 
 class Gathering:
     """Calls that wait for each other: when each has asked, or gone, the questions are asked.
 
     members: how many calls there are. One goes without asking if its answer comes from a cache, if
-    it is streamed to somebody, or if it fails.
+    it is streamed to somebody, or if it fails. backend: the engine of all.
     """
 
-    def __init__(self, members: int) -> None:
+    def __init__(self, members: int, backend: Backend) -> None:
+        self.backend = backend
         self._missing = members
         self._questions: list[WaveQuestion] = []
         self._lock = threading.Lock()
@@ -71,50 +73,63 @@ _open: ContextVar[Gathering | None] = ContextVar("energy_guard_gathering", defau
 _here: ContextVar[_Member | None] = ContextVar("energy_guard_member", default=None)
 
 
+class _Members(Runnable[Any, AIMessage]):
+    """A model whose calls are members of the batch that they are in, whatever its `invoke` does."""
+
+    def __init__(self, model: Runnable[Any, AIMessage]) -> None:
+        self._model = model
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
+        member = _Member(_open.get())
+        tokens = _here.set(member), _open.set(None)  # calls inside are no further members
+        try:
+            return self._model.invoke(input, config, **kwargs)
+        finally:
+            _here.reset(tokens[0])
+            _open.reset(tokens[1])
+            member.come(None)
+
+
 def in_waves(
-    batch: Callable[[list[Any], Any], list[T]],
+    model: Runnable[Any, AIMessage],
+    backend: Backend,
     inputs: Sequence[Any],
     configs: Sequence[RunnableConfig],
-    at_once: int,
-) -> list[T]:
-    """Call a model's batch in parts that its engine answers at once, and return all answers.
+    **options: Any,
+) -> list[AIMessage]:
+    """Call a model in parts that its engine answers at once, and return all answers.
 
     Args:
-        batch: takes inputs and configs, and makes `one_call` of each, in threads.
+        model: the one to call, in threads.
+        backend: its engine.
         inputs: of the model.
         configs: one an input; the `max_concurrency` of the first is kept to.
-        at_once: how many the engine answers at once.
+        options: of `Runnable.batch`, and of the model's calls.
+
+    Raises:
+        InputError: if nobody may be asked by `max_concurrency`.
     """
+    at_once = backend.at_once
     size = min(at_once, (configs and configs[0].get("max_concurrency")) or at_once)
-    answers: list[T] = []
+    if size < 1:
+        raise InputError(f"max_concurrency is {size}", "Give a number from 1 on, or leave it out.")
+    members = _Members(model)
+    answers: list[AIMessage] = []
     for start in range(0, len(inputs), size):
-        part = [{**each, "max_concurrency": size} for each in configs[start : start + size]]
-        with Gathering(len(part)).open() if size > 1 else nullcontext():
-            answers += batch(list(inputs[start : start + size]), part)
+        part: Any = [{**each, "max_concurrency": size} for each in configs[start : start + size]]
+        with Gathering(len(part), backend).open() if size > 1 else nullcontext():
+            answers += members.batch(list(inputs[start : start + size]), part, **options)
     return answers
-
-
-@contextmanager
-def one_call() -> Iterator[None]:
-    """Make one call of a model, as a member of the batch that it is in, if it is in one."""
-    member = _Member(_open.get())
-    tokens = _here.set(member), _open.set(None)  # calls inside are no members
-    try:
-        yield
-    finally:
-        _here.reset(tokens[0])
-        _open.reset(tokens[1])
-        member.come(None)
 
 
 def asked_with_others(guard: Guard, request: Request) -> Generator[GuardEvent, None, None] | None:
     """Ask together with the other members; return the events, which are all there at once.
 
     Returns:
-        None if this call is in no batch: it has to ask by itself.
+        None if this call is in no batch of this engine: it has to ask by itself.
     """
     member = _here.get()
-    if member is None or member.waits_for is None:
+    if member is None or member.waits_for is None or member.waits_for.backend is not guard.backend:
         return None
     question, events = guard.question(request)
     member.come(question)

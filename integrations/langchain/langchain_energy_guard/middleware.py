@@ -13,6 +13,7 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from energy_guard import Policy, Profile
 from energy_guard.arguments import Filled, checked
 from energy_guard.extras import needs_extra
+from langchain_energy_guard.chat_model import ChatEnergyGuard
 from langchain_energy_guard.errors import AnswerWithheldError
 from langchain_energy_guard.graph_stream import GuardEvents
 from langchain_energy_guard.guarded import guarded
@@ -88,7 +89,7 @@ class EnergyGuardMiddleware(AgentMiddleware[GuardState, Any, Any]):
             detector=detector,
             locator=locator,
             profile=profile,
-            fallback=None if fallback is None else self._with_model(fallback),
+            fallback=None if fallback is None else self._with_model(_holding(fallback)),
             details=details,
         )
         self._guarded = around.replacing(self._instead)
@@ -165,6 +166,13 @@ class EnergyGuardMiddleware(AgentMiddleware[GuardState, Any, Any]):
                 return self._instead(call, error)
 
         return RunnableLambda(ask, afunc=aask)
+
+
+def _holding(model: BaseChatModel) -> BaseChatModel:
+    """The model, with nobody hearing it before its verdict if it has one."""
+    if not isinstance(model, ChatEnergyGuard):
+        return model
+    return model.model_copy(update={"streaming_mode": "hold"})
 
 
 def is_withheld(message: BaseMessage) -> bool:

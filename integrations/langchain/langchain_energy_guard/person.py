@@ -183,5 +183,6 @@ def _told(call: ToolCall, judged: dict[str, Any], scored: dict[str, Any]) -> str
     for name, value in call["args"].items():
         score = scored["arguments"][name]["score"]
         risk = "could not be scored" if score is None else f"score {score:.2f}"
-        lines.append(f"{name}: {json.dumps(value, ensure_ascii=False)} ({risk})")
+        written = json.dumps(name, ensure_ascii=False)[1:-1]  # a name makes no lines of its own
+        lines.append(f"{written}: {json.dumps(value, ensure_ascii=False)} ({risk})")
     return "\n".join(lines)
