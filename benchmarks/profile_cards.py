@@ -27,6 +27,7 @@ from energy_guard.calibrate.detector import FEATURES
 from energy_guard.calibrate.split import split_of
 from energy_guard.claims import score_answer
 from energy_guard.energy import Bools, Floats
+from energy_guard.errors import InputError
 from energy_guard.estimates.calibration_quality import brier_skill
 from energy_guard.estimates.estimate import proportion
 from energy_guard.estimates.ranking import auroc
@@ -109,6 +110,8 @@ def on_quiz(answers: Iterable[Answered], profile: Profile) -> tuple[Group, list[
             p = profile.p_wrong(score)
             found.append((answered.wrong, np.nan if p is None else p, single.value))
             kinds.append(answered.task)
+    if not found:
+        raise InputError("no answer to the quiz can be judged", "Give the file that belongs to it.")
     wrong, p_wrong, singles = (np.array(each) for each in zip(*found, strict=True))
     return Group(wrong, p_wrong, singles), kinds
 
