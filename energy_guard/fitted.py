@@ -20,10 +20,10 @@ from energy_guard.config import Config, read_config
 from energy_guard.energy import Floats, Row
 from energy_guard.errors import NormalisedRowsError
 from energy_guard.features import check_name, difference, features, signals_of
-from energy_guard.locate import Asked, Located, Span
+from energy_guard.locate import Asked, Located
 from energy_guard.locate.span import NOTHING_ASKED
 from energy_guard.neuron_detector import UNWATCHED, is_neurons
-from energy_guard.score import Score, Unlike, Unscored, misplaced, no_span
+from energy_guard.score import Score, Unlike, Unscored, to_score
 from energy_guard.support_features import SUPPORT
 from energy_guard.trace import SCHEMA, Step, Trace
 
@@ -164,15 +164,14 @@ class FittedDetector(Config):
         self, trace: Trace, located: Located, asked: Asked = NOTHING_ASKED
     ) -> Score | Unscored:
         """Score a span of a trace; Unscored where anything that it needs is missing."""
-        if not isinstance(located, Span):
-            return no_span(located)
-        if (wrong := misplaced(trace, located)) is not None:
-            return wrong
+        span = to_score(trace, located)
+        if isinstance(span, Unscored):
+            return span
         content = [n for n in self.names if n.startswith("answer.") or n == "span.share"]
         if content and trace.content_end == 0:
             return Unscored(f"{content[0]} is of the whole text, and the trace has none")
         try:
-            values = features(trace, located, self.names, asked)
+            values = features(trace, span, self.names, asked)
         except NormalisedRowsError as error:
             return Unscored(error.message)
         if not np.all(np.isfinite(values)):
@@ -184,9 +183,9 @@ class FittedDetector(Config):
             if is_neurons(missing):
                 return Unscored(UNWATCHED)
             return Unscored(f"{missing} is missing for this answer")
-        shown = trace.signal(self.signal)[list(located.tokens)]
+        shown = trace.signal(self.signal)[list(span.tokens)]
         tokens = tuple(shown.tolist())
-        return Score(float(self.log_odds(values)), self, located, tokens, self._unlike(values))
+        return Score(float(self.log_odds(values)), self, span, tokens, self._unlike(values))
 
     def log_odds(self, values: Floats) -> Floats:
         """Return the sum for features in the order of `names`, shape (…, names) → (…)."""

@@ -14,10 +14,10 @@ from typing import Final
 
 from energy_guard.energy import Row
 from energy_guard.errors import ConfigError
-from energy_guard.locate import Asked, Located, Span
+from energy_guard.locate import Asked, Located
 from energy_guard.locate.span import NOTHING_ASKED
 from energy_guard.neurons.probe import NAMED, NeuronProbe
-from energy_guard.score import Detector, Score, Scorer, Unscored, misplaced, no_span
+from energy_guard.score import Detector, Score, Scorer, Unscored, to_score
 from energy_guard.trace import Step, Trace
 
 UNWATCHED: Final = "what neurons contribute was not measured for a token of the answer"
@@ -68,15 +68,14 @@ class NeuronDetector:
         self, trace: Trace, located: Located, asked: Asked = NOTHING_ASKED
     ) -> Score | Unscored:
         """Score a span of a trace, whatever was asked; Unscored if it was not watched."""
-        if not isinstance(located, Span):
-            return no_span(located)
-        if (wrong := misplaced(trace, located)) is not None:
-            return wrong
-        value = mean_log_odds(trace, self.name, located.tokens)
+        span = to_score(trace, located)
+        if isinstance(span, Unscored):
+            return span
+        value = mean_log_odds(trace, self.name, span.tokens)
         if not math.isfinite(value):
             return Unscored(UNWATCHED)
-        shown = trace.signal(self.signal)[list(located.tokens)]
-        return Score(value, self, located, tuple(shown.tolist()))
+        shown = trace.signal(self.signal)[list(span.tokens)]
+        return Score(value, self, span, tuple(shown.tolist()))
 
     def risk(self, value: float) -> float:
         """The nll grows with risk as it is."""

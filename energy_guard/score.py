@@ -228,23 +228,22 @@ class Detector:
         self, trace: Trace, located: Located, asked: Asked = NOTHING_ASKED
     ) -> Score | Unscored:
         """Score a span of a trace, whatever was asked; Unscored if a number of it is missing."""
-        if not isinstance(located, Span):
-            return no_span(located)
-        if (wrong := misplaced(trace, located)) is not None:
-            return wrong
+        span = to_score(trace, located)
+        if isinstance(span, Unscored):
+            return span
         try:
-            values = trace.signal(self.signal)[list(located.tokens)]
+            values = trace.signal(self.signal)[list(span.tokens)]
         except NormalisedRowsError as error:
             return Unscored(error.message)
         if not np.all(np.isfinite(values)):
             return Unscored(f"{self.signal} is missing for a token of the answer")
-        if self.signal in _BLIND and _is_forced(trace, located):
+        if self.signal in _BLIND and _is_forced(trace, span):
             return Unscored(
                 f"the model did not choose all words of this itself, and {self.signal} says "
                 "nothing of words that were forced on it"
             )
         pooled = POOLINGS[self.pooling](values)
-        return Score(self.risk(pooled), self, located, tuple(values.tolist()))
+        return Score(self.risk(pooled), self, span, tuple(values.tolist()))
 
     def risk(self, value: float) -> float:
         """Turn a value of the signal so that it grows with risk."""
@@ -272,11 +271,13 @@ def no_span(located: NotLocated | NothingToCheck) -> Unscored:
     return Unscored(f"no answer found: {located.reason}")
 
 
-def misplaced(trace: Trace, span: Span) -> Unscored | None:
-    """Why a span cannot be one of this trace; None if it can."""
-    tokens = span.tokens
+def to_score(trace: Trace, located: Located) -> Span | Unscored:
+    """Return the span that a score is to be of; or why there is none that is one of this trace."""
+    if not isinstance(located, Span):
+        return no_span(located)
+    tokens = located.tokens
     if tokens and tokens[0] >= 0 and all(map(lt, tokens, tokens[1:])) and tokens[-1] < len(trace):
-        return None
+        return located
     return Unscored("the span's tokens are not tokens of the trace, in order")
 
 

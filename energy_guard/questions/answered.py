@@ -220,6 +220,35 @@ def begun(path: Path) -> bool:
     return first.endswith(b"\n") or not part
 
 
+def go_on(
+    file: JsonLines, made_with: Mapping[str, Any], settings: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Begin a file, or yield what an earlier run with the same settings left in it.
+
+    Args:
+        file: Its first line says how it was made, the others are yielded with their numbers.
+        made_with: What every line depends on.
+        settings: What may be another one then, in words, for the error.
+
+    Raises:
+        InputError: The file was made otherwise, or is damaged.
+        LogError: It cannot be written.
+
+    """
+    head = {"made_with": dict(made_with), "schema": SCHEMA}
+    if not begun(file.path):
+        file.rewrite([head])
+        return
+    objects = file.objects()
+    _, found = next(objects, (1, {}))
+    if found != head:
+        raise InputError(
+            f"{file.path} was made by another model or with {settings}", "Give another --out."
+        )
+    yield from objects
+    file.drop_cut_end()
+
+
 _BEGINNING: Final = b'{"made_with": {'
 
 

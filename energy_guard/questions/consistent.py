@@ -22,13 +22,13 @@ from energy_guard.files import JsonLines
 from energy_guard.locate import Asked, Located, NotLocated, Span, automatic
 from energy_guard.neurons.contributions import AnswerToRead
 from energy_guard.profile.other_models import other_models
-from energy_guard.questions.answered import begun
+from energy_guard.questions.answered import go_on
 from energy_guard.questions.grade import Outcome, grade_row
 from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import WORDINGS, kind_of, request_of, sharing
 from energy_guard.request import MAX_SEED, Finished, Request, Sampling
 from energy_guard.score import Detector, Score, Scorer
-from energy_guard.trace import INCOMPLETE, SCHEMA, Trace
+from energy_guard.trace import INCOMPLETE, Trace
 
 SAMPLES: Final = 10
 SAMPLING: Final = Sampling(temperature=1.0, top_k=50, top_p=0.9, min_p=0.0)
@@ -232,22 +232,10 @@ def _made_with(backend: Backend, samples: int) -> dict[str, Any]:
 
 def _begun(file: JsonLines, made_with: Mapping[str, Any]) -> dict[str, SampledQuestion]:
     """Begin a file, or read what an earlier run with the same settings left in it."""
-    head = {"made_with": dict(made_with), "schema": SCHEMA}
-    if not begun(file.path):
-        file.rewrite([head])
-        return {}
-    objects = file.objects()
-    _, found = next(objects, (1, {}))
-    if found != head:
-        raise InputError(
-            f"{file.path} was made by another model or with other settings",
-            "Give another --out.",
-        )
     done = {}
-    for number, data in objects:
+    for number, data in go_on(file, made_with, "other settings"):
         try:
             done[str(data.get("id"))] = SampledQuestion(**data)
         except InputError as error:
             raise file.wrong(number, error.message) from error
-    file.drop_cut_end()
     return done

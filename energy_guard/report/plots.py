@@ -42,26 +42,9 @@ def auroc_plot(results: Results) -> str:
     names = [*best, "fitted in domain", "fitted out of domain"]
     with _drawn((7.2, 1.2 + 0.42 * len(tasks))) as (axes, out):
         for at, (name, colour) in enumerate(zip(names, _COLOURS, strict=False)):
-            points = [_with_ends(of["auroc"].get(name)) for of in tasks.values()]
-            known = [(row + 0.16 * (at - 1.5), *ends) for row, ends in enumerate(points) if ends]
-            axes.errorbar(
-                [value for _, value, _, _ in known],
-                [row for row, _, _, _ in known],
-                xerr=[
-                    [value - low for _, value, low, _ in known],
-                    [high - value for _, value, _, high in known],
-                ],
-                fmt="o",
-                markersize=3.5,
-                linewidth=1,
-                color=colour,
-                label=name,
-            )
-        axes.axvline(0.5, color=_GREY, linewidth=0.8, linestyle=":")
-        axes.set_yticks(range(len(tasks)), list(tasks))
-        axes.set_ylim(len(tasks) - 0.5, -0.5)
-        axes.set_xlabel("AUROC (95 % interval)")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+            found = [of["auroc"].get(name) for of in tasks.values()]
+            _dots(axes, found, name, colour=colour, shift=0.16 * (at - 1.5))
+        _aurocs_by_row(axes, list(tasks), "AUROC (95 % interval)")
     return out[0]
 
 
@@ -188,28 +171,42 @@ def localising_plot(figures: SpilledEnergyFigures) -> str:
             ([each["exact_mean"] for each in signals], _BLUE, "exact answer", -0.15),
             ([each["whole_mean"] for each in signals], _ORANGE, "whole answer", 0.15),
         ):
-            points = [_with_ends(mean) for mean in means]
-            known = [(row + shift, *ends) for row, ends in enumerate(points) if ends]
-            axes.errorbar(
-                [value for _, value, _, _ in known],
-                [row for row, _, _, _ in known],
-                xerr=[
-                    [value - low for _, value, low, _ in known],
-                    [high - value for _, value, _, high in known],
-                ],
-                fmt="o",
-                markersize=3,
-                linewidth=1,
-                color=colour,
-                label=label,
-            )
-        axes.axvline(0.5, color=_GREY, linewidth=0.8, linestyle=":")
+            _dots(axes, means, label, colour=colour, shift=shift)
         names = [f"{each['signal']}:{each['pooling']}" for each in signals]
-        axes.set_yticks(range(len(names)), names, fontsize=7)
-        axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_xlabel(f"mean AUROC over {len(figures['counted'])} tasks (95 % interval)")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+        what = f"mean AUROC over {len(figures['counted'])} tasks (95 % interval)"
+        _aurocs_by_row(axes, names, what)
+        axes.tick_params(axis="y", labelsize=7)
     return out[0]
+
+
+def _dots(
+    axes: Axes, found: Sequence[Number | None], label: str, *, colour: str, shift: float
+) -> None:
+    """A dot with its interval in each row that has a number; shift: of all of them, in rows."""
+    points = [_with_ends(each) for each in found]
+    known = [(row + shift, *ends) for row, ends in enumerate(points) if ends]
+    axes.errorbar(
+        [value for _, value, _, _ in known],
+        [row for row, _, _, _ in known],
+        xerr=[
+            [value - low for _, value, low, _ in known],
+            [high - value for _, value, _, high in known],
+        ],
+        fmt="o",
+        markersize=3.5,
+        linewidth=1,
+        color=colour,
+        label=label,
+    )
+
+
+def _aurocs_by_row(axes: Axes, names: Sequence[str], what: str) -> None:
+    """Name the rows, from above, and what the dots are; a line stands where nothing is told."""
+    axes.axvline(0.5, color=_GREY, linewidth=0.8, linestyle=":")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlabel(what)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
 
 def _with_ends(measured: Number | None) -> tuple[float, float, float] | None:

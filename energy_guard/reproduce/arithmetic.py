@@ -12,19 +12,12 @@ from energy_guard.energy import Floats
 from energy_guard.evaluate.figures import measured, roc
 from energy_guard.evaluate.paired_auroc import aurocs
 from energy_guard.report.reproduced import ArithmeticCell, ArithmeticFigures
+from energy_guard.reproduce.energies import ENERGIES
 from energy_guard.reproduce.planted_sums import OFFSETS, ReadSum
 from energy_guard.score import POOLINGS, usual_side
 from energy_guard.trace import SCHEMA, Trace
 
-SIGNALS: Final = (
-    "spilled_energy",
-    "marginal_energy",
-    "logit_energy",
-    "centred_spilled_energy",
-    "centred_marginal_energy",
-    "centred_logit_energy",
-    "nll",
-)
+SIGNALS: Final = (*ENERGIES, "nll")
 PAPERS: Final = "mean"
 """The pooling of the paper: the mean over the result's tokens."""
 

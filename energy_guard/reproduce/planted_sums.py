@@ -18,11 +18,11 @@ from energy_guard.backends import Backend
 from energy_guard.backends.base import Session
 from energy_guard.errors import InputError
 from energy_guard.files import JsonLines
-from energy_guard.questions.answered import begun
+from energy_guard.questions.answered import go_on
 from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import Wordings, kind_of, name_of, request_of
 from energy_guard.request import Finished
-from energy_guard.trace import SCHEMA, Trace
+from energy_guard.trace import Trace
 
 Offsets = tuple[int, int]
 """By how much a wrong result is off: at least and at most."""
@@ -113,6 +113,11 @@ def read_sums(
                 file.append({"id": planted.id, "traces": stored})
                 done[planted.id] = traces
             right, *wrong = done[planted.id]
+            results = [trace.text.strip() for trace in (right, *wrong)]
+            if results != [str(result) for result in (planted.right, *planted.wrong)]:
+                raise InputError(
+                    f"{path} has other results of the sum {planted.id}", "Give another --out."
+                )
             found.append(ReadSum(planted, right, tuple(wrong)))
             on_read()
     return found
@@ -131,19 +136,8 @@ def _traces(session: Session, planted: PlantedSum, wordings: Wordings) -> Iterat
 
 def _begun(file: JsonLines, backend: Backend, wordings: Wordings) -> dict[str, list[Trace]]:
     """Begin a file, or read what an earlier run left in it."""
-    head = {"made_with": _made_with(backend, wordings), "schema": SCHEMA}
-    if not begun(file.path):
-        file.rewrite([head])
-        return {}
-    objects = file.objects()
-    _, found = next(objects, (1, {}))
-    if found != head:
-        raise InputError(
-            f"{file.path} was made by another model or with another wording",
-            "Give another --out.",
-        )
     done = {}
-    for number, data in objects:
+    for number, data in go_on(file, _made_with(backend, wordings), "another wording"):
         try:
             traces = [Trace.from_json(json.dumps(each)) for each in data["traces"]]
         except (InputError, KeyError, TypeError) as error:
@@ -151,7 +145,6 @@ def _begun(file: JsonLines, backend: Backend, wordings: Wordings) -> dict[str, l
         if len(traces) != len(OFFSETS) + 1:
             raise file.wrong(number, f"{len(traces)} results are here, not {len(OFFSETS) + 1}")
         done[str(data.get("id"))] = traces
-    file.drop_cut_end()
     return done
 
 

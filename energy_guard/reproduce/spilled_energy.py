@@ -14,20 +14,11 @@ from energy_guard.questions.answered import Answered
 from energy_guard.questions.unsure import sure
 from energy_guard.questions.wording import EACH_KIND
 from energy_guard.report.reproduced import PooledSignal, SpilledEnergyFigures
+from energy_guard.reproduce.energies import ENERGIES
 from energy_guard.score import usual_side
 from energy_guard.trace import SCHEMA
 
-SIGNALS: Final = (
-    "spilled_energy",
-    "scaled_spilled_energy",
-    "marginal_energy",
-    "logit_energy",
-    "centred_spilled_energy",
-    "centred_marginal_energy",
-    "centred_logit_energy",
-    "nll",
-    "entropy",
-)
+SIGNALS: Final = (*ENERGIES, "nll", "entropy")
 POOLED: Final = ("max", "min", "mean", "last", "sum")
 _SINGLES: Final = tuple(f"{signal}:{pooling}" for signal in SIGNALS for pooling in POOLED)
 _PARTS: Final = ("span", "answer")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,12 @@ def test_a_damaged_line_is_named(tiny: Backend, tmp_path: Path, damage: object) 
     path.write_text(path.read_text().splitlines()[0] + "\n" + json.dumps(damage) + "\n")
     with pytest.raises(InputError, match="line 2"):
         read_sums(tiny, planted_sums(1, [6]), path=path, wordings=WORDINGS)
+
+
+def test_sums_of_another_version_are_not_taken_for_these(tiny: Backend, tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    [planted] = planted_sums(1, [6])
+    read_sums(tiny, [planted], path=path, wordings=WORDINGS)
+    other = replace(planted, right=planted.right + 1)
+    with pytest.raises(InputError, match="has other results of the sum 6-0"):
+        read_sums(tiny, [other], path=path, wordings=WORDINGS)
