@@ -32,6 +32,7 @@ class Kind:
     title: in the table. count: cases of a whole run. open: called once a process, with the
     shared folder; what it returns makes the cases. prepare: called once a run, before the first
     process, to put into that folder what takes long to make. limit_s: seconds for one case.
+    limit_mib: memory of one process while it tries.
     """
 
     title: str
@@ -39,6 +40,7 @@ class Kind:
     open: Callable[[Path], Make]
     prepare: Callable[[Path], object] = lambda _folder: None
     limit_s: float = 20.0
+    limit_mib: int = 2048
 
 
 def short(text: object, limit: int = 300) -> str:

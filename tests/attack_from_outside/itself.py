@@ -14,6 +14,10 @@ from energy_guard.errors import ConfigError
 from .case import Case, Kind, Make
 
 
+_LIMIT_MIB: Final = 512
+"""Soon reached: a busy machine takes seconds to hand out gigabytes."""
+
+
 def _refuses() -> None:
     raise ConfigError("no", "Ask otherwise.")
 
@@ -31,9 +35,9 @@ def _hangs() -> None:
 
 
 def _grows() -> None:
-    held = bytearray(3 * 2**30)
-    held[:: 2**12] = b"x" * len(held[:: 2**12])
+    held = b"x" * (_LIMIT_MIB * 2**20)
     time.sleep(60)
+    del held
 
 
 CASES: Final = {
@@ -55,4 +59,4 @@ def open_cases(_folder: Path) -> Make:
     return make
 
 
-KIND: Final = Kind("the attackers", len(CASES), open_cases, limit_s=5)
+KIND: Final = Kind("the attackers", len(CASES), open_cases, limit_s=5, limit_mib=_LIMIT_MIB)

@@ -22,7 +22,6 @@ from .kinds import WITH_ITSELF
 _START_S: Final = 180.0
 """For a process to begin: imports on a busy machine."""
 
-_MOST_MIB: Final = 2048
 _LOOK_S: Final = 0.2
 _BATCH: Final = 100
 """Cases of one process: what it leaves behind is not taken along for ever."""
@@ -117,7 +116,7 @@ class _Tries:
                 start_new_session=True,
             )
         trying: tuple[int, str] | None = None
-        watched = _Watched(worker, _START_S)
+        watched = _Watched(worker, _START_S, self._kind.limit_mib)
         try:
             for line in watched.lines():
                 report = json.loads(line)
@@ -146,10 +145,11 @@ class _TooMuchError(Exception):
 
 @dataclass
 class _Watched:
-    """A worker that may be silent for so many seconds."""
+    """A worker that may be silent for so many seconds, and hold so much memory."""
 
     worker: subprocess.Popen[bytes]
     limit: float
+    most_mib: int
 
     def lines(self) -> Iterator[bytes]:
         """Yield what it reports; _TooMuchError when it is silent for too long, or grows."""
@@ -167,7 +167,7 @@ class _Watched:
             elif time.monotonic() - begun > self.limit:
                 raise _TooMuchError(f"no end after {self.limit:g} s")
             largest = max(map(_mib, _tree(self.worker.pid)), default=0)
-            if largest > _MOST_MIB:
+            if largest > self.most_mib:
                 raise _TooMuchError(f"{largest} MiB of memory")
 
 
