@@ -30,7 +30,7 @@ class LateRow:
         """Compute its numbers, whatever comes of it: who asks for them gets the error."""
         try:
             self._outcome = reducer.reduce(row)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             self._outcome = error
         self._being_computed.release()
 

@@ -179,14 +179,14 @@ def _install(llm: Llama, taps: list[RowTap]) -> None:
             row = current_row(llm, position - llm.n_tokens - 1)
         except ValueError as error:  # the next lines of llama.cpp would read where nothing is
             raise overtaken() from error
-        reduced = [None if tap.behind else tap.reducer.reduce(row) for tap in taps]
+        looking = [*taps]
+        waited = {tap: tap.reducer.reduce(row) for tap in looking if not tap.behind}
         context = llm.input_ids[:position].tobytes()
         token: int = original(*args, **kwargs)
-        for tap, numbers in zip(taps, reduced, strict=True):
+        for tap in looking:
             logit, likely = tap.reducer.token_logit(row, token), tap.likeliest(row)
-            if tap.behind:  # last: from here on the thread wants to run, and the engine is to go on
-                numbers = tap.behind.start(row)
-            assert numbers is not None
+            # Last: from here on the thread wants to run, and the engine is to go on.
+            numbers = tap.behind.start(row) if tap.behind else waited[tap]
             tap.seen = _Seen(token, logit, numbers, likely, context)
         return token
 

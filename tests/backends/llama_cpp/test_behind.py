@@ -1,4 +1,4 @@
-"""Rows that are reduced while the engine decodes the next token: the same numbers, and no others."""
+"""Rows that are reduced while the engine decodes the next token: the same numbers."""
 
 from __future__ import annotations
 
