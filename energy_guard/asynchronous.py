@@ -33,15 +33,14 @@ async def run(backend: Backend, request: Request, work: Callable[[Request], T]) 
     return result
 
 
-async def at_engine(backend: Backend, work: Callable[[], None]) -> None:
-    """Do the work in the engine's thread when it is its turn, to its end.
+def in_thread_of(backend: Backend, work: Callable[[], None]) -> Future[None]:
+    """Have the work done in the engine's thread when it is its turn, to its end.
 
     Args:
         backend: whose thread does it.
         work: knows itself when it is to stop. Context variables of the caller are seen by it.
     """
-    future = _thread_of(backend).submit(copy_context().run, work)
-    await asyncio.wrap_future(future)
+    return _thread_of(backend).submit(copy_context().run, work)
 
 
 async def iterate(
@@ -75,7 +74,7 @@ async def iterate(
         loop.call_soon_threadsafe(items.put_nowait, _END)
         loop.call_soon_threadsafe(ended.set)
 
-    future = _thread_of(backend).submit(copy_context().run, work)
+    future = in_thread_of(backend, work)
     future.add_done_callback(end)
     late = None
     if request.deadline is not None:

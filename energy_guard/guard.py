@@ -191,7 +191,7 @@ class Guard:
     def question(
         self, prompt: Prompt, **options: Unpack[RequestOptions]
     ) -> tuple[WaveQuestion, Generator[GuardEvent, None, None]]:
-        """Return a question that `ask_wave` asks together with others of the same engine.
+        """Return a question that `in_waves` asks together with others of the same engine.
 
         Its time runs from now on, while it waits for the others, too.
 
@@ -204,7 +204,8 @@ class Guard:
             been asked. Whatever it failed of is raised there.
         """
         guard, request = self._prepared(prompt, **options)
-        question = WaveQuestion(guard.judge, self.backend, request)
+        fallback = None if self.fallback is None else self.fallback.backend
+        question = WaveQuestion(guard.judge, self.backend, request, fallback)
         events = guard._of_wave(question)
         return question, traced(events, request, self.backend.info, streamed=False)
 

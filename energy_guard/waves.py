@@ -22,16 +22,30 @@ from energy_guard.trace import FinishReason
 
 
 class WaveQuestion:
-    """One of the questions that `ask_wave` asks, each with its own judge, deadline and cancel."""
+    """One of the questions that are asked in waves, each with its own judge, deadline and cancel.
 
-    def __init__(self, judge: Judge, backend: Backend, request: Request) -> None:
+    asks, changes: what it asks next, and how that differs from what was asked first. fallback: the
+    engine that is asked if the policy says so.
+    """
+
+    def __init__(
+        self, judge: Judge, backend: Backend, request: Request, fallback: Backend | None = None
+    ) -> None:
         self.judge = judge
         self.backend = backend
         self.request = request
+        self.fallback = fallback
+        self.asks = request
+        self.changes = Changes()
         self.error: EnergyGuardError | None = None
         self.told: list[GuardEvent] = []
         self.made: list[Attempt] = []
         self.move: Move | None = None
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether it is settled here, and another guard is to be asked."""
+        return self.error is None and isinstance(self.move, Again)
 
     def attempts(self) -> Generator[GuardEvent, None, tuple[list[Attempt], Move]]:
         """Yield what `Hearing.attempts` yields, without texts: the first event before the wave.
@@ -49,29 +63,25 @@ class WaveQuestion:
 
 
 class _InWork:
-    """A question while its wave is asked. request: what it asks next."""
+    """A question while a wave is asked."""
 
     def __init__(self, question: WaveQuestion, session: Session) -> None:
         self.question = question
         self.hearing = Hearing(question.judge, question.backend, session, question.request)
-        self.request, self.changes = question.request, Changes()
-        self.running = self.hearing.follow(self.request, 0, heard=False)
+        self.running = self.hearing.follow(question.asks, len(question.made), heard=False)
 
     def judged(self) -> bool:
-        """Judge what was written; return whether it is to be tried again, in the same session."""
+        """Judge what was written; return whether it is to be tried again, with the same engine."""
         question, hearing = self.question, self.hearing
         question.made.append(hearing.assess(self.running))
-        question.move = next_move(question.judge.policy, question.made)
-        if not isinstance(question.move, Again):
+        question.move = move = next_move(question.judge.policy, question.made)
+        if not isinstance(move, Again):
             return False
-        question.told.append(hearing.retracted(question.made, question.move, earlier=()))
-        if question.move.changes.fallback:
+        question.told.append(hearing.retracted(question.made, move, earlier=()))
+        if move.changes.fallback:
             return False
-        self.request = hearing.retry(question.made, question.move)
-        self.changes = question.move.changes
-        number = len(question.made)
-        question.told.append(AttemptStarted(number))
-        self.running = hearing.follow(self.request, number, heard=False)
+        question.asks, question.changes = hearing.retry(question.made, move), move.changes
+        question.told.append(AttemptStarted(len(question.made)))
         return True
 
 
@@ -87,30 +97,33 @@ class _NobodyWaits(CancelToken):
         return "cancelled" if all(each.interrupted for each in self._requests) else None
 
 
-def ask_wave(questions: Sequence[WaveQuestion]) -> None:
-    """Ask all of them in one session; what came of each is in it then.
+def in_waves(questions: Sequence[WaveQuestion]) -> Iterator[list[WaveQuestion]]:
+    """Ask all of them at once, then at once those that are to be tried again, and so on.
 
     Args:
         questions: of one engine. One that cannot be asked does not keep the others from it.
+
+    Yields:
+        After each wave those that it has settled. The engine is free then, whatever is done with
+        them.
     """
     together = [question for question in questions if question.judge.neurons is None]
     # Neurons are watched, and damped, while a single question is asked.
     alone = [[question] for question in questions if question.judge.neurons is not None]
-    for group in [together, *alone] if together else alone:
-        requests = [question.request for question in group]
-        waiting = replace(requests[0], cancel=_NobodyWaits(requests), deadline=None)
-        try:
-            with opened(group[0].backend, group[0].judge, waiting) as session:
-                _ask(group, session)
-        except EngineError as error:  # nothing was asked
-            for question in group:
-                question.error = error
+    for asked in [together, *alone] if together else alone:
+        while asked:
+            again = _ask(asked)
+            yield [question for question in asked if question not in again]
+            asked = again
 
 
 def results_in_waves(
     joined: Iterator[tuple[WaveQuestion, Iterable[GuardEvent]]], size: int
 ) -> Iterator[Result]:
     """Ask questions of one engine in waves of a size; yield the results in order.
+
+    A result is yielded when it is settled with all those before it. Then other guards are asked
+    for those whose policy says so.
 
     Args:
         joined: each question with its events, see `Guard.question`.
@@ -121,20 +134,15 @@ def results_in_waves(
     """
     refused: EnergyGuardError | None = None
     while refused is None:
-        wave = []
+        asked = dict[WaveQuestion, Iterable[GuardEvent]]()
         try:
-            for question in islice(joined, size):
-                wave.append(question)  # what came before an error is kept
+            for question, events in islice(joined, size):
+                asked[question] = events  # what came before an error is kept
         except EnergyGuardError as error:
             refused = error
-        if not wave:
+        if not asked:
             break
-        ask_wave([question for question, _ in wave])
-        # All of them at once, so that logs and spans have them, whoever still listens.
-        for outcome in [outcome_of(events) for _, events in wave]:
-            if isinstance(outcome, EnergyGuardError):
-                raise outcome
-            yield outcome
+        yield from _in_order(asked)
     if refused is not None:
         raise refused
 
@@ -147,30 +155,62 @@ def result_of(events: Iterable[GuardEvent]) -> Result:
     return done.result
 
 
-def outcome_of(events: Iterable[GuardEvent]) -> Result | EnergyGuardError:
-    """Run the events of a question to their end; return the result, or what it failed of."""
+def _in_order(asked: dict[WaveQuestion, Iterable[GuardEvent]]) -> Iterator[Result]:
+    outcomes = dict[WaveQuestion, Result | EnergyGuardError]()
+    waiting = list(asked)
+    for settled in in_waves(waiting):
+        # All of them at once, so that logs and spans have them, whoever still listens.
+        for question in settled:
+            if not question.falls_back:
+                outcomes[question] = _outcome_of(asked[question])
+        while waiting and waiting[0] in outcomes:
+            yield _told(outcomes[waiting.pop(0)])
+    outcomes |= {each: _outcome_of(asked[each]) for each in waiting if each not in outcomes}
+    for question in waiting:
+        yield _told(outcomes[question])
+
+
+def _outcome_of(events: Iterable[GuardEvent]) -> Result | EnergyGuardError:
     try:
         return result_of(events)
     except EnergyGuardError as error:
         return error
 
 
-def _ask(questions: Sequence[WaveQuestion], session: Session) -> None:
-    asked: list[_InWork] = []
+def _told(outcome: Result | EnergyGuardError) -> Result:
+    if isinstance(outcome, EnergyGuardError):
+        raise outcome
+    return outcome
+
+
+def _ask(questions: Sequence[WaveQuestion]) -> list[WaveQuestion]:
+    """Ask them in one session; return those that are to be tried again."""
+    requests = [question.asks for question in questions]
+    waiting = replace(requests[0], cancel=_NobodyWaits(requests), deadline=None)
+    again: list[WaveQuestion] = []
+    try:
+        with opened(questions[0].backend, questions[0].judge, waiting) as session:
+            for each in _written(_begun(questions, session), session):
+                try:
+                    if each.judged():
+                        again.append(each.question)
+                except EnergyGuardError as error:
+                    each.question.error = error
+    except EngineError as error:  # nothing was asked
+        for question in questions:
+            question.error = error
+        return []
+    return again
+
+
+def _begun(questions: Sequence[WaveQuestion], session: Session) -> list[_InWork]:
+    begun: list[_InWork] = []
     for question in questions:
         try:
-            asked.append(_InWork(question, session))
+            begun.append(_InWork(question, session))
         except EnergyGuardError as error:
             question.error = error
-    while asked:
-        again: list[_InWork] = []
-        for each in _written(asked, session):
-            try:
-                if each.judged():
-                    again.append(each)
-            except EnergyGuardError as error:
-                each.question.error = error
-        asked = again
+    return begun
 
 
 def _written(asked: Sequence[_InWork], session: Session) -> list[_InWork]:
@@ -193,6 +233,6 @@ def _write(asked: Sequence[_InWork], session: Session) -> None:
     steps = any(each.wants_steps for each in running)
     with ExitStack() as stack:
         for each in asked:
-            stack.enter_context(each.hearing.damped(each.changes))
+            stack.enter_context(each.hearing.damped(each.question.changes))
         for _ in fed(running, session.generate([each.request for each in running], steps=steps)):
             pass  # nobody hears a text before the verdict

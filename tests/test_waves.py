@@ -15,7 +15,7 @@ from energy_guard.errors import EngineBusyError, EngineError, InputError, Prompt
 from energy_guard.events import AttemptStarted, Done, Retracted
 from energy_guard.policy import EarlyStop
 from energy_guard.request import CancelToken, Request
-from energy_guard.waves import ask_wave, result_of
+from energy_guard.waves import in_waves, result_of
 
 SURE, DOUBTFUL = [("so", 0.9)], [("no", 0.1)]
 RULES = Policy(detector="nll:max", warn=1.0, abstain=1.0)
@@ -31,7 +31,8 @@ def asked(question: str, **options: Any) -> Request:
 def wave(guard: Guard, *prompts: Any) -> list[Any]:
     """The result of each question, or its error."""
     joined = [guard.question(prompt) for prompt in prompts]
-    ask_wave([question for question, _ in joined])
+    for _ in in_waves([question for question, _ in joined]):
+        pass
     found: list[Any] = []
     for _, events in joined:
         try:
@@ -108,19 +109,37 @@ def test_retries_are_told_as_in_a_stream() -> None:
 
     scripts = [DOUBTFUL, SURE]
     question, events = Guard(Scripted.saying(*scripts), TWICE, locator="whole").question("?")
-    ask_wave([question])
+    assert list(in_waves([question])) == [[], [question]]
     streamed = Guard(Scripted.saying(*scripts), TWICE, locator="whole").stream("?")
     assert kinds(events) == kinds(streamed)
 
 
+FALLS_BACK = TWICE.model_copy(update={"retry": ("fallback",)})
+
+
 def test_a_fallback_is_asked_after_the_wave() -> None:
-    policy = TWICE.model_copy(update={"retry": ("fallback",)})
     other = Guard(Scripted.saying(SURE), RULES)
     first, second = wave(
-        Guard(Scripted.saying(SURE, DOUBTFUL), policy, locator="whole", fallback=other), "a?", "b?"
+        Guard(Scripted.saying(SURE, DOUBTFUL), FALLS_BACK, locator="whole", fallback=other),
+        *("a?", "b?"),
     )
     assert (len(first.attempts), first.answer) == (1, "so")
     assert (len(second.attempts), second.answer) == (2, "so")
+
+
+def test_a_result_does_not_wait_for_the_retries_of_later_questions() -> None:
+    backend = Scripted.saying(SURE, DOUBTFUL, [("between", 0.9)], SURE)
+    results = Guard(backend, TWICE, locator="whole").ask_many(["a?", "b?"], at_once=2)
+    assert next(results).answer == "so"
+    assert Guard(backend, RULES).ask("now?").answer == "between", "the retry was asked before"
+    assert (last := next(results)).answer == "so"
+    assert len(last.attempts) == 2
+
+
+def test_results_come_in_order_though_an_earlier_one_asks_another_guard() -> None:
+    other = Scripted.saying([("else", 0.9)])
+    guard = Guard(Scripted.saying(DOUBTFUL, SURE), FALLS_BACK, fallback=Guard(other, RULES))
+    assert [r.answer for r in guard.ask_many(["a?", "b?"], at_once=2)] == ["else", "so"]
 
 
 def test_a_prompt_that_is_too_long_keeps_no_other_from_its_answer(batching: Backend) -> None:
@@ -259,5 +278,5 @@ def test_a_wave_waits_for_the_engine_as_long_as_one_of_it_does() -> None:
 
 
 def test_no_questions_are_no_wave() -> None:
-    ask_wave([])
+    assert list(in_waves([])) == []
     assert list(Guard(Scripted.saying(), RULES).ask_many([], at_once=4)) == []

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.text import Text
@@ -43,11 +43,18 @@ Data = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Go on in that folder.")]
 
 
+ROWS: Final = 300
+TOLD: Final = 100
+"""What is asked unless `-n` and `--told` say otherwise."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskingOptions:
     """What is asked how, and where it is kept."""
 
-    rows: Annotated[int, typer.Option("-n", help="Questions of each task.", min=1)] = 300
+    rows: Annotated[
+        int | None, typer.Option("-n", help=f"Questions of each task; {ROWS}.", min=1)
+    ] = None
     out: Annotated[Path, typer.Option(help="Folder for everything.")] = Path("reproduced")
     resume: Resume = False
     from_traces: Annotated[
@@ -97,8 +104,9 @@ def abstention(
     reading: DataOptions,
     asking: AskingOptions,
     told: Annotated[
-        int, typer.Option(help="Questions of each task to ask with the target's rule.", min=0)
-    ] = 100,
+        int | None,
+        typer.Option(help=f"Questions of each task to ask with the target's rule; {TOLD}.", min=0),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare always answering, the model told the rule, the guard, and an oracle.
@@ -164,14 +172,26 @@ def _asked(
     reading: DataOptions,
     asking: AskingOptions,
     *,
-    told: int = 0,
+    told: int | None = 0,
 ) -> tuple[Folder, Folder]:
     """The folder for what is written, and the one with answers: asked now, or there already."""
     check_extra()
     folder = Folder(asking.out)
     if asking.from_traces is not None:
-        if data or asking.shots or asking.resume or asking.system is not None:
-            raise InputError("--from-traces asks no questions: it goes with no data file")
+        about_asking = {
+            "a data file": data,
+            "-n": asking.rows,
+            "--told": told,
+            "--shots": asking.shots,
+            "--system": asking.system is not None,
+            "--resume": asking.resume,
+        }
+        given = [name for name, value in about_asking.items() if value]
+        if given:
+            raise InputError(
+                f"--from-traces asks no questions, and {', '.join(given)} would be passed over",
+                "Leave it out: all answers in the folder are taken.",
+            )
         return folder, Folder(asking.from_traces)
     if not data:
         raise InputError(
@@ -183,7 +203,12 @@ def _asked(
     with held(folder.lock):
         guard = Guard(engine.open(), profile=None)
         wanted = Measurements(
-            rows=asking.rows, baselines=0, told=told, probe=False, wordings=wordings, grader=None
+            rows=ROWS if asking.rows is None else asking.rows,
+            baselines=0,
+            told=TOLD if told is None else told,
+            probe=False,
+            wordings=wordings,
+            grader=None,
         )
         ask_tasks(guard, wanted, rows, folder)
     return folder, folder

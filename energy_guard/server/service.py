@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from energy_guard.errors import EngineError
 from energy_guard.events import Done, Retracted, Text
 from energy_guard.guard import Guard
 from energy_guard.release import Release
-from energy_guard.request import Request
+from energy_guard.request import CancelToken, Request
 from energy_guard.result import Result
 from energy_guard.server.alternatives import alternatives
 from energy_guard.server.answers import AnswerChoice
@@ -27,8 +27,8 @@ from energy_guard.server.responses import Envelope
 from energy_guard.server.settings import ServerSettings
 from energy_guard.server.signals import running_signals
 from energy_guard.server.waiting import QueuePlace, WaitingLine
-from energy_guard.server.waves import Wave
 from energy_guard.tools import CallsRule
+from energy_guard.waves import result_of
 
 T = TypeVar("T")
 
@@ -54,10 +54,9 @@ class Service:
 
         async def work(place: QueuePlace) -> list[AnswerChoice]:
             async with self._turn(place, wanted.requests[0]):
-                wave = place.take_wave()
-                return [await self._whole(request, wanted, wave) for request in wanted.requests]
+                return [choice async for choice in self._choices(wanted, place)]
 
-        return self._job(lambda _, place: work(place), alike=_alike(wanted))
+        return self._job(lambda _, place: work(place), wanted)
 
     def stream(self, wanted: Wanted) -> ClientJob[None]:
         """Begin to answer in chunks; ApiError if there is no place in the line."""
@@ -66,14 +65,11 @@ class Service:
 
         async def work(emit: Emit, place: QueuePlace) -> None:
             async with self._turn(place, wanted.requests[0]):
-                choices = [
-                    await choose(index, request, envelope, emit)
-                    for index, request in enumerate(wanted.requests)
-                ]
+                choices = await choose(envelope, place, emit)
             if wanted.usage:
                 emit(envelope.counted(choices))
 
-        return self._job(work)
+        return self._job(work, wanted)
 
     def score(self, request: Request, answer: str, *, fast: bool = False) -> ClientJob[Result]:
         """Begin to judge an answer that exists; ApiError if there is no place in the line."""
@@ -86,10 +82,9 @@ class Service:
                     request,
                     lambda asked: self.guard.score(asked, answer, fast=fast),
                 )
-                self.metrics.answered(result, time.monotonic() - began)
-                return result
+                return self._counted(result, began)
 
-        return self._job(lambda _, place: work(place))
+        return self._job(lambda _, place: work(place), None)
 
     def stop(self) -> None:
         """Refuse who comes and who waits; who is served has a while to end."""
@@ -103,9 +98,10 @@ class Service:
             job.cancel()
 
     def _job(
-        self, work: Callable[[Emit, QueuePlace], Coroutine[Any, Any, T]], alike: object = None
+        self, work: Callable[[Emit, QueuePlace], Coroutine[Any, Any, T]], wanted: Wanted | None
     ) -> ClientJob[T]:
-        place = self.line.join(alike)
+        alike, answers = (None, 1) if wanted is None else (_alike(wanted), len(wanted.requests))
+        place = self.line.join(alike, answers)
         job = ClientJob(lambda emit: work(emit, place), place)
         self._jobs.add(job)
         job.when_done(self._jobs.discard)
@@ -118,34 +114,60 @@ class Service:
         self.metrics.waited(time.monotonic() - began)
         yield
 
-    async def _whole(
-        self, request: Request, wanted: Wanted, wave: Wave | None = None
-    ) -> AnswerChoice:
-        began = time.monotonic()
-        beginning = wanted.beginning
-        if wave is not None:
-            result = await wave.ask(self.guard, request)
-        elif beginning:
-            guard = self.guard  # an answer with a beginning calls no tools
-            result = await run(guard.backend, request, lambda asked: go_on(guard, asked, beginning))
-        else:
-            # OpenAI's form has no place for a call that is not to be made.
-            rule = CallsRule(wanted.tools, wanted.forced, every=True)
-            result = await with_calls(self.guard, rule).aask(request)
-        return await self._choice(result, request, wanted, began)
+    async def _choices(self, wanted: Wanted, place: QueuePlace) -> AsyncIterator[AnswerChoice]:
+        """Yield the answers in order, each as soon as it is there."""
+        results = self._singly(wanted) if place.wave is None else self._together(wanted, place)
+        async with aclosing(results):
+            for request in wanted.requests:
+                yield await self._choice(await anext(results), request, wanted)
 
-    async def _held(
-        self, index: int, request: Request, envelope: Envelope, emit: Emit
-    ) -> AnswerChoice:
-        choice = await self._whole(request, envelope.wanted)
-        emit(envelope.first(index))
-        for part in envelope.pieces(index, choice):
-            emit(part)
-        for part in envelope.last(index, choice, tokens=False):
-            emit(part)
-        return choice
+    async def _singly(self, wanted: Wanted) -> AsyncGenerator[Result, None]:
+        guard, beginning = self.guard, wanted.beginning
+        # OpenAI's form has no place for a call that is not to be made.
+        calling = with_calls(guard, CallsRule(wanted.tools, wanted.forced, every=True))
+        for request in wanted.requests:
+            began = time.monotonic()
+            if beginning:  # such an answer calls no tools
+                result = await run(
+                    guard.backend, request, lambda asked: go_on(guard, asked, beginning)
+                )
+            else:
+                result = await calling.aask(request)
+            yield self._counted(result, began)
 
-    async def _live(
+    async def _together(self, wanted: Wanted, place: QueuePlace) -> AsyncGenerator[Result, None]:
+        """Yield what its wave tells; if nobody listens, the work on these answers alone ends."""
+        began, cancel = time.monotonic(), CancelToken()
+        requests = [replace(request, cancel=cancel) for request in wanted.requests]
+        try:
+            for told in place.ask([self.guard.question(request) for request in requests]):
+                yield self._counted(result_of(await asyncio.wrap_future(told)), began)
+        finally:
+            cancel.cancel()
+
+    def _counted(self, result: Result, began: float) -> Result:
+        self.metrics.answered(result, time.monotonic() - began)
+        return result
+
+    async def _held(self, envelope: Envelope, place: QueuePlace, emit: Emit) -> list[AnswerChoice]:
+        choices: list[AnswerChoice] = []
+        async for choice in self._choices(envelope.wanted, place):
+            index = len(choices)
+            emit(envelope.first(index))
+            for part in envelope.pieces(index, choice):
+                emit(part)
+            for part in envelope.last(index, choice, tokens=False):
+                emit(part)
+            choices.append(choice)
+        return choices
+
+    async def _live(self, envelope: Envelope, _: QueuePlace, emit: Emit) -> list[AnswerChoice]:
+        return [
+            await self._live_one(index, request, envelope, emit)
+            for index, request in enumerate(envelope.wanted.requests)
+        ]
+
+    async def _live_one(
         self, index: int, request: Request, envelope: Envelope, emit: Emit
     ) -> AnswerChoice:
         began = time.monotonic()
@@ -169,15 +191,12 @@ class Service:
                     result = event.result
         if result is None:
             raise EngineError("the stream ended without a result")
-        choice = await self._choice(result, request, envelope.wanted, began)
+        choice = await self._choice(self._counted(result, began), request, envelope.wanted)
         for part in envelope.last(index, choice, tokens=True):
             emit(part)
         return choice
 
-    async def _choice(
-        self, result: Result, request: Request, wanted: Wanted, began: float
-    ) -> AnswerChoice:
-        self.metrics.answered(result, time.monotonic() - began)
+    async def _choice(self, result: Result, request: Request, wanted: Wanted) -> AnswerChoice:
         # An answer with a beginning was judged as one that exists already.
         judge = self.guard.for_request(request, alone=bool(wanted.beginning)).judge
         choice = AnswerChoice.of(result, wanted, judge.detector)
@@ -190,7 +209,7 @@ class Service:
 
 def _alike(wanted: Wanted) -> object:
     """What is equal for requests that can be answered as one batch; None if this one cannot."""
-    [first, *others] = wanted.requests
-    if others or wanted.tools or wanted.beginning:
+    if wanted.tools or wanted.beginning or wanted.stream not in (None, "hold"):
         return None
+    first = wanted.requests[0]
     return replace(first.sampling, seed=None), first.max_tokens

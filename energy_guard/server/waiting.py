@@ -9,23 +9,32 @@ import asyncio
 import math
 import time
 from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from energy_guard.errors import EngineBusyError
+from energy_guard.events import GuardEvent
+from energy_guard.gathering import Gathering, Told
 from energy_guard.server.errors import stopping, too_many
-from energy_guard.server.waves import Wave
+from energy_guard.waves import WaveQuestion
+
+_COME_BACK_WITHIN_S: Final = 60.0
+"""The longest time that OpenAI's client waits because a server says so."""
 
 
 class QueuePlace:
     """One request's place in the line.
 
     position: how many are before it when it comes. alike: equal to that of requests that can be
-    answered together with it; None if none can.
+    answered together with it; None if none can. answers: how many it wants. wave: with whom it is
+    asked; None if its answers are written one by one.
     """
 
-    def __init__(self, line: WaitingLine, position: int, alike: object) -> None:
+    def __init__(self, line: WaitingLine, position: int, alike: object, answers: int) -> None:
         self.position = position
         self.alike = alike
-        self.wave: Wave | None = None
+        self.answers = answers
+        self.wave: Gathering | None = None
         self.turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.began: float | None = None
         self._line = line
@@ -49,24 +58,22 @@ class QueuePlace:
             ) from error
         self.began = time.monotonic()
 
-    def take_wave(self) -> Wave | None:
-        """Return the wave in which this request is to be asked; None if that is to be alone."""
+    def ask(self, joined: Sequence[tuple[WaveQuestion, Iterable[GuardEvent]]]) -> list[Told]:
+        """Ask in the wave that this request is in, once; see `Gathering.come`."""
         wave, self.wave = self.wave, None
-        return wave
+        return [] if wave is None else wave.come(joined)
 
     def leave(self) -> None:
         """Give the place up, whether its turn has come or not; the next one is served."""
-        wave = self.take_wave()
-        if wave is not None:
-            wave.leave()  # it has not asked
+        self.ask([])  # whoever is in a wave with it does not wait for it
         self._line.left(self)
 
 
 class WaitingLine:
     """The requests of a server: some are answered, the others wait.
 
-    limit: how many may wait. at_once: how many are answered together if they are alike. Nobody is
-    overtaken: they are those that come next.
+    limit: how many may wait. at_once: how many answers are written together for requests that are
+    alike. Nobody is overtaken: they are those that come next.
     """
 
     def __init__(self, limit: int, at_once: int = 1) -> None:
@@ -76,6 +83,7 @@ class WaitingLine:
         self._waiting: deque[QueuePlace] = deque()
         self._closed = False
         self._usual_s = 1.0
+        self._last_comes_back = 0.0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -85,11 +93,12 @@ class WaitingLine:
         """Whether nobody is let in any more."""
         return self._closed
 
-    def join(self, alike: object = None) -> QueuePlace:
+    def join(self, alike: object = None, answers: int = 1) -> QueuePlace:
         """Take the last place.
 
         Args:
             alike: see `QueuePlace`.
+            answers: see `QueuePlace`.
 
         Raises:
             ApiError: if there is no place, or the line is closed.
@@ -97,8 +106,8 @@ class WaitingLine:
         if self._closed:
             raise stopping()
         if self._served and len(self._waiting) >= self._limit:
-            raise too_many(len(self._waiting), max(1, math.ceil(self._usual_s)))
-        place = QueuePlace(self, len(self._waiting) + len(self._served), alike)
+            raise too_many(len(self._waiting), self._comes_back_s())
+        place = QueuePlace(self, len(self._waiting) + len(self._served), alike, answers)
         self._waiting.append(place)
         self._serve_next()
         return place
@@ -122,6 +131,18 @@ class WaitingLine:
                 place.turn.set_exception(stopping())
         self._waiting.clear()
 
+    def _comes_back_s(self) -> int:
+        """In how many seconds one that is refused is to come again: one after the other.
+
+        All at once would be refused again. They come at the pace of the answers, and within the
+        time that clients are ready to wait.
+        """
+        now = time.monotonic()
+        self._last_comes_back = max(self._last_comes_back, now) + self._usual_s / self._at_once
+        if self._last_comes_back - now > _COME_BACK_WITHIN_S:
+            self._last_comes_back = now + min(self._usual_s, _COME_BACK_WITHIN_S)
+        return math.ceil(self._last_comes_back - now)
+
     def _serve_next(self) -> None:
         if self._served:
             return
@@ -129,14 +150,21 @@ class WaitingLine:
             following = self._waiting.popleft()
             if not following.turn.done():  # else it was cancelled, and will leave by itself
                 self._served.add(following)
-        wave = Wave(len(self._served)) if len(self._served) > 1 else None
+        wave = Gathering(len(self._served)) if self._asks_at_once() else None
         for place in self._served:
             place.wave = wave
             place.turn.set_result(None)
 
+    def _asks_at_once(self) -> bool:
+        """Whether those that are about to be served want several answers, and may have a batch."""
+        alike = all(place.alike is not None for place in self._served)
+        answers = sum(place.answers for place in self._served)
+        return alike and min(answers, self._at_once) > 1
+
     def _fits(self, place: QueuePlace) -> bool:
         """Whether it is served with those that are about to be."""
-        alike = [served.alike for served in self._served]
-        return not alike or (
-            len(alike) < self._at_once and place.alike is not None and place.alike == alike[0]
-        )
+        if not self._served:
+            return True
+        first = next(iter(self._served))
+        answers = sum(served.answers for served in self._served) + place.answers
+        return place.alike is not None and place.alike == first.alike and answers <= self._at_once

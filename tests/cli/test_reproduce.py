@@ -76,4 +76,6 @@ def test_what_cannot_be_asked_says_what_to_give(tmp_path: Path) -> None:
     assert "nothing to ask" in refused("spilled-energy", "--out", tmp_path / "a")
     both = refused("abstention", tmp_path / "q.jsonl", "--from-traces", tmp_path)
     assert "--from-traces asks no questions" in both
+    counted = refused("abstention", "--from-traces", tmp_path, "-n", "9", "--told", "5")
+    assert "-n, --told would be passed over" in counted
     assert not (tmp_path / "a").exists()

@@ -36,6 +36,22 @@ def test_a_batch_is_one_wave_in_order(batching: Backend, batches: list[int]) -> 
     assert all(m.response_metadata["energy_guard"]["verdict"] == "accept" for m in together)
 
 
+async def test_from_an_event_loop_a_batch_is_one_wave_as_well(
+    batching: Backend, batches: list[int]
+) -> None:
+    asked = model(batching)
+    together = await asked.abatch([*QUESTIONS, "why"])
+    assert batches == [4, 1]
+    assert [m.content for m in together[:4]] == [m.content for m in asked.batch(QUESTIONS)]
+
+
+async def test_an_error_in_a_batch_of_tasks_is_returned_in_its_place(batching: Backend) -> None:
+    asked = model(batching)
+    found: list[Any] = await asked.abatch(["why", "long " * 500, "x"], return_exceptions=True)
+    assert [found[0].content, found[2].content] == [asked.invoke(q).content for q in ("why", "x")]
+    assert isinstance(found[1], PromptOverflowError)
+
+
 def test_a_long_batch_is_several_waves(batching: Backend, batches: list[int]) -> None:
     assert len(model(batching).batch(QUESTIONS + QUESTIONS[:2])) == 6
     assert batches == [4, 2]

@@ -387,6 +387,23 @@ def test_history_outlasts_the_page_until_it_is_cleared(open_page: Open) -> None:
         assert page.locator(".turn").count() == 0
 
 
+def test_two_pages_at_once_overwrite_nothing_of_each_other(open_page: Open) -> None:
+    with open_page(SURE, SURE, LYON_WHOLE, SURE, SURE) as (page, server):
+        ask(page, "One?")
+        other = page.context.new_page()
+        other.goto(server.url)
+        ask(page, "Two?")
+        ask(other, "Three?")
+        for each in (page, other):
+            each.reload()
+            assert each.locator(".turn h2").all_inner_texts() == ["One?", "Two?", "Three?"]
+        page.get_by_role("button", name="Clear").click()
+        ask(other, "Four?")
+        ask(page, "Five?")
+        page.reload()
+        assert page.locator(".turn h2").all_inner_texts() == ["Four?", "Five?"]
+
+
 @pytest.mark.parametrize(
     "refusal",
     [
@@ -405,21 +422,25 @@ def test_history_is_in_memory_if_the_browser_stores_nothing(open_page: Open, ref
 
 
 OTHER_FORM = {
+    "id": "1",
+    "asked": "2026-01-01",
     "question": "?",
     "answer": {"text": "!", "pieces": [], "guard": {"verdict": "accept", "thresholds": None}},
 }
 
 
 @pytest.mark.parametrize(
-    "stored",
-    ["{", '{"a": 1}', '[{"question": 1}]', '[{"question": "?"}]', json.dumps([OTHER_FORM])],
+    "stored", ["{", "[1]", '{"question": 1}', '{"question": "?"}', json.dumps(OTHER_FORM)]
 )
-def test_a_history_that_cannot_be_read_is_an_empty_one(open_page: Open, stored: str) -> None:
-    with open_page(SURE) as (page, _):
-        page.evaluate("(text) => localStorage.setItem('energy-guard.turns', text)", stored)
-        page.reload()
+def test_a_turn_that_cannot_be_read_is_left_out(open_page: Open, stored: str) -> None:
+    with open_page(SURE, SURE) as (page, _):
         ask(page)
+        page.evaluate("(text) => localStorage.setItem('energy-guard.turn.1', text)", stored)
+        page.reload()
         assert page.locator(".turn").count() == 1
+        ask(page)
+        page.get_by_role("button", name="Clear").click()
+        assert page.evaluate("() => localStorage.length") == 0
 
 
 def test_the_key_is_asked_for_and_kept_in_memory_alone(open_page: Open) -> None:

@@ -131,6 +131,24 @@ def test_a_deadline_that_passes_while_the_engine_is_in_use_is_told() -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (503, "busy")
 
 
+def test_those_who_are_refused_come_back_one_after_the_other() -> None:
+    async def scene() -> list[int]:
+        line, told = WaitingLine(limit=1), []
+        places = [line.join(), line.join()]
+        for _ in range(125):
+            with pytest.raises(ApiError) as full:
+                line.join()
+            told.append(int(full.value.headers["retry-after"]))
+        for place in places:
+            place.leave()
+        return told
+
+    told = asyncio.run(scene())
+    assert told[:3] == [1, 2, 3], "an answer takes a second until one has been timed"
+    assert set(told) == set(range(1, 61)), "no client waits longer than a minute"
+    assert max(map(told.count, told)) <= 3
+
+
 def test_a_line_serves_refuses_and_forgets() -> None:
     async def scene() -> None:
         line = WaitingLine(limit=2)

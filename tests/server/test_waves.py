@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,17 +14,17 @@ import pytest
 from served import LAX, Served, eventually, served
 from spans import listening
 
-from energy_guard import Guard, Policy
-from energy_guard.backends import Backend, Scripted
-from energy_guard.errors import EngineError, PromptTooLongError
-from energy_guard.request import Request
-from energy_guard.result import Result
+from energy_guard import Guard
+from energy_guard.backends import Backend
+from energy_guard.log import TraceLog
+from energy_guard.request import Request, Sampling
+from energy_guard.server.asked import Wanted
+from energy_guard.server.service import Service
+from energy_guard.server.settings import ServerSettings
 from energy_guard.server.waiting import QueuePlace, WaitingLine
-from energy_guard.server.waves import Wave
 
 QUESTIONS = ["who was that?", "why", "who was there, and for how long?", "x"]
 FIELDS: dict[str, Any] = {"max_tokens": 30, "stop": ["^x", "*_", "eI"]}  # 3 to 17 tokens
-SURE = [("so", 0.9)]
 
 
 def guard(backend: Backend) -> Guard:
@@ -77,7 +79,29 @@ def test_nobody_is_overtaken_and_only_what_is_alike_goes_together(
     with served(guard(batching)) as server:
         responses = behind_each_other(server, bodies)
     assert [each.status_code for each in responses] == [200] * 7
-    assert batches == [1, 2, 1, 1, 1, 1, 1]
+    assert batches == [1, 2, 1, 3, 1], "the choices of one request are a batch as well"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_choices_of_one_request_are_one_batch(
+    batching: Backend, batches: list[int], stream: bool
+) -> None:
+    with served(guard(batching)) as server:
+        told = server.chat("why", n=3, temperature=0.8, seed=4, stream=stream, **FIELDS)
+    assert batches == [3]
+    alone = [
+        guard(batching).ask(asked("why", sampling=Sampling(temperature=0.8, seed=seed))).answer
+        for seed in (4, 5, 6)
+    ]
+    if stream:
+        chunks = [json.loads(line[6:]) for line in told.text.splitlines() if line[:7] == "data: {"]
+        found = ["", "", ""]
+        for chunk in chunks:
+            for choice in chunk["choices"]:
+                found[choice["index"]] += choice["delta"].get("content") or ""
+    else:
+        found = [choice["message"]["content"] for choice in told.json()["choices"]]
+    assert found == alone
 
 
 def test_a_refused_request_is_refused_alone(batching: Backend) -> None:
@@ -111,107 +135,40 @@ def test_each_request_of_a_batch_is_in_its_own_callers_trace(batching: Backend) 
     assert sorted(found) == [7, 8, 9]
 
 
-# The wave itself
+def wanted(question: str, **options: Any) -> Wanted:
+    return Wanted(requests=(asked(question, **options),), chat=True)
 
 
-async def test_all_are_asked_when_the_last_has_come() -> None:
-    wave, whose = Wave(2), Guard(Scripted.saying(SURE, SURE), LAX)
-    first = asyncio.create_task(wave.ask(whose, asked("a?")))
-    await asyncio.sleep(0.01)
-    assert not first.done()
-    second = await wave.ask(whose, asked("b?"))
-    assert [(await first).answer, second.answer] == ["so", "so"]
-
-
-async def test_nobody_waits_for_one_that_has_gone() -> None:
-    wave, whose = Wave(2), Guard(Scripted.saying(SURE), LAX)
-    first = asyncio.create_task(wave.ask(whose, asked("a?")))
-    await asyncio.sleep(0)
-    wave.leave()
-    assert (await first).answer == "so"
-
-
-async def test_a_wave_that_all_have_left_asks_nothing() -> None:
-    wave = Wave(2)
-    wave.leave()
-    wave.leave()
+async def nobody_leaves() -> Any:
+    await asyncio.Event().wait()
 
 
 async def test_one_that_goes_meanwhile_is_stopped_and_the_others_get_their_answers(
-    batching: Any, monkeypatch: pytest.MonkeyPatch
+    batching: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    forward, calls = batching.engine.forward, []
+    forward, calls, rows = batching.engine.forward, [], []
 
-    def slow(*args: Any, **options: Any) -> Any:
+    def slow(ids: Any, *args: Any, **options: Any) -> Any:
         calls.append(None)
+        rows.append(len(ids))
         time.sleep(0.02)
-        return forward(*args, **options)
+        return forward(ids, *args, **options)
 
+    log = TraceLog(tmp_path / "log.jsonl")
+    service = Service(Guard(batching, LAX, locator="whole", log=log), ServerSettings())
+    first, going, staying = map(
+        service.answers, map(wanted, ("x", "why", "who was there, and when?"))
+    )
+    await first.whole(nobody_leaves)
     monkeypatch.setattr(batching.engine, "forward", slow)
-    wave = Wave(2)
-    going = asyncio.create_task(wave.ask(guard(batching), asked("why")))
-    staying = asyncio.create_task(wave.ask(guard(batching), asked("who was there, and when?")))
     while len(calls) < 3:
         await asyncio.sleep(0.005)
     going.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await going
-    assert not staying.done(), "it went at once"
-    assert (await staying).shown
-    gone = wave._asked[0].outcome
-    assert isinstance(gone, Result)
-    assert gone.trace.finish_reason == "cancelled"
-    assert len(gone.trace) < 10
-
-
-async def test_each_has_its_own_deadline(batching: Backend) -> None:
-    wave = Wave(2)
-    late, well = await asyncio.gather(
-        wave.ask(guard(batching), asked("why", deadline=time.monotonic())),
-        wave.ask(guard(batching), asked("x")),
-    )
-    assert (late.trace.finish_reason, well.trace.finish_reason) == ("deadline", "stop")
-
-
-async def test_each_has_its_own_error(batching: Backend) -> None:
-    wave = Wave(2)
-    failed, well = await asyncio.gather(
-        wave.ask(guard(batching), asked("long " * 500)),
-        wave.ask(guard(batching), asked("x")),
-        return_exceptions=True,
-    )
-    assert isinstance(failed, PromptTooLongError)
-    assert isinstance(well, Result)
-
-
-async def test_nobody_waits_for_one_that_cannot_ask(monkeypatch: pytest.MonkeyPatch) -> None:
-    wave, whose, other = Wave(2), Guard(Scripted.saying(SURE), LAX), Guard(Scripted.saying(), LAX)
-
-    def broken(*_: Any, **__: Any) -> Any:
-        raise ValueError
-
-    monkeypatch.setattr(other, "question", broken)
-    first = asyncio.create_task(wave.ask(whose, asked("a?")))
-    await asyncio.sleep(0)
-    with pytest.raises(ValueError):
-        await wave.ask(other, asked("b?"))
-    assert (await first).answer == "so"
-
-
-async def test_an_engine_that_fails_fails_all() -> None:
-    wave, whose = Wave(2), Guard(Scripted.saying(), LAX)
-    found = await asyncio.gather(
-        wave.ask(whose, asked("a?")), wave.ask(whose, asked("b?")), return_exceptions=True
-    )
-    assert [type(each) for each in found] == [EngineError, EngineError]
-
-
-async def test_who_is_tried_again_is_asked_again() -> None:
-    policy = Policy(detector="nll:max", warn=1.0, abstain=1.0, retries=1)
-    whose = Guard(Scripted.saying([("no", 0.1)], SURE, SURE), policy, locator="whole")
-    wave = Wave(2)
-    first, second = await asyncio.gather(wave.ask(whose, asked("a?")), wave.ask(whose, asked("b?")))
-    assert (len(first.attempts), len(second.attempts)) == (2, 1)
+    [choice] = await staying.whole(nobody_leaves)
+    assert choice.result.shown
+    results = [json.loads(line)["result"] for line in log.path.read_text().splitlines()]
+    ends = {result["finish_reason"]: len(result["tokens"]) for result in results}
+    assert ends["cancelled"] < 10
 
 
 # The line
@@ -232,6 +189,16 @@ async def test_the_line_lets_those_in_that_are_alike_up_to_the_size_of_a_batch()
     assert not places[3].turn.done()
     places[2].leave()
     assert turns(places) == [True] * 5
+
+
+async def test_the_answers_of_a_request_count() -> None:
+    line = WaitingLine(9, at_once=4)
+    places = [line.join("a", answers) for answers in (1, 2, 2, 9, 1)]
+    for number, together in ((0, 1), (1, 3), (3, 4), (4, 5)):
+        assert turns(places) == [True] * together + [False] * (5 - together)
+        assert (places[number].wave is None) == (number in (0, 4)), "one answer needs no wave"
+        for place in places[number:together]:
+            place.leave()
 
 
 async def test_whoever_cannot_go_with_others_goes_alone() -> None:

@@ -34,7 +34,7 @@ async function ask(question) {
     byId("question").focus();
     return;
   }
-  turns.list.push({ question, asked: new Date().toISOString(), answer });
+  turns.add(question, answer);
   views.push(view);
   settle();
   view.element.scrollIntoView({ block: "nearest" }); // it has grown above the question
@@ -51,7 +51,7 @@ async function goOn(beginning, redraw) {
   view.restart();
   view.element.focus();
   const answer = await answered(view, messages, { temperature: drawn, energy_guard: told });
-  if (answer !== null) turns.list[last] = { ...turns.list[last], answer };
+  if (answer !== null) turns.change(last, answer);
   settle();
 }
 
@@ -136,7 +136,7 @@ function tell(error) {
   }
 }
 
-/** Bring the screen in line with the turns, and keep them. */
+/** Bring the screen in line with the turns. */
 function settle() {
   const last = turns.list.length - 1;
   const newest = turns.list[last]?.answer;
@@ -147,7 +147,6 @@ function settle() {
     views[at].show(answer, limits, at === last ? goOn : null);
   });
   judgeAll();
-  turns.keep();
   historyHint();
   if (newest) say(`Answer: ${newest.guard.verdict}, ${riskText(newest.guard)}. ${newest.text}`);
 }

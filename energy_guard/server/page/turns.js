@@ -1,7 +1,7 @@
 // Questions with their answers, kept by this browser alone. Of an answer that is withheld the
 // server sends no word and no token, so there is none here.
 
-const PLACE = "energy-guard.turns";
+const PLACE = "energy-guard.turn.";
 
 /** The turns so far. `stored`: whether they outlast this page. */
 export class Turns {
@@ -12,34 +12,48 @@ export class Turns {
     this.#load();
   }
 
-  #load() {
-    let found = null;
-    try {
-      found = JSON.parse(this.storage?.getItem(PLACE) ?? "[]");
-    } catch (error) {
-      if (error instanceof SyntaxError) return; // not ours, or cut off: the next turn replaces it
-      this.stored = false;
-    }
-    if (Array.isArray(found) && found.every(isTurn)) this.list = found;
+  add(question, answer) {
+    const id = crypto.getRandomValues(new Uint32Array(3)).join("-");
+    this.list.push({ id, question, asked: new Date().toISOString(), answer });
+    this.#keep(this.list.length - 1);
   }
 
-  keep() {
+  change(at, answer) {
+    this.list[at] = { ...this.list[at], answer };
+    this.#keep(at);
+  }
+
+  clear() {
+    this.list = [];
+    try {
+      this.#places().forEach((place) => this.storage.removeItem(place));
+    } catch {
+      this.stored = false;
+    }
+  }
+
+  #load() {
+    try {
+      this.list = this.#places().map((place) => read(this.storage.getItem(place))).filter(isTurn);
+    } catch {
+      this.stored = false;
+    }
+    this.list.sort((one, other) => (one.asked < other.asked ? -1 : 1));
+  }
+
+  /** Each turn has a place of its own: pages that are open at once overwrite nothing of others. */
+  #keep(at) {
     if (!this.storage) return;
     try {
-      this.storage.setItem(PLACE, JSON.stringify(this.list));
+      this.storage.setItem(PLACE + this.list[at].id, JSON.stringify(this.list[at]));
       this.stored = true;
     } catch {
       this.stored = false; // full, or refused: memory still has them
     }
   }
 
-  clear() {
-    this.list = [];
-    try {
-      this.storage?.removeItem(PLACE);
-    } catch {
-      this.stored = false;
-    }
+  #places() {
+    return Object.keys(this.storage ?? {}).filter((key) => key.startsWith(PLACE));
   }
 
   /** The messages of a chat that goes on with a question after the first `count` turns. */
@@ -69,10 +83,20 @@ export function storageOrNone() {
   }
 }
 
+function read(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null; // not ours, or cut off
+  }
+}
+
 function isTurn(turn) {
   const answer = turn?.answer;
   return (
-    typeof turn?.question === "string" &&
+    typeof turn?.id === "string" &&
+    typeof turn.asked === "string" &&
+    typeof turn.question === "string" &&
     typeof answer?.text === "string" &&
     typeof answer.guard?.verdict === "string" &&
     typeof answer.guard.thresholds?.on === "string" &&

@@ -18,7 +18,7 @@ from langchain_energy_guard.answer_stream import AnswerStream, StreamingMode
 from langchain_energy_guard.chat_request import ChatRequest
 from langchain_energy_guard.custom_events import CustomEvent
 from langchain_energy_guard.errors import PromptOverflowError
-from langchain_energy_guard.gathering import asked_with_others
+from langchain_energy_guard.gathering import aasked_with_others, asked_with_others
 from langchain_energy_guard.metadata import Carried
 from langchain_energy_guard.run_handlers import RunHandlers
 
@@ -108,6 +108,12 @@ class AnswerRun:
 
     async def _aevents(self) -> AsyncGenerator[GuardEvent, None]:
         with _overflow_told():
+            if self._may_wait:
+                together = await aasked_with_others(self._guard, self._request)
+                if together is not None:
+                    for each in together:
+                        yield each
+                    return
             if self._whole:
                 yield Done(await self._guard.aask(self._request))
                 return

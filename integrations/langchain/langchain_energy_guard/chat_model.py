@@ -37,7 +37,7 @@ from langchain_energy_guard.answer_run import AnswerRun
 from langchain_energy_guard.answer_stream import StreamingMode
 from langchain_energy_guard.cache_key import cache_key
 from langchain_energy_guard.chat_request import SAMPLING, chat_request
-from langchain_energy_guard.gathering import in_waves
+from langchain_energy_guard.gathering import abatched, batched
 from langchain_energy_guard.inside_guarded import guard_here
 from langchain_energy_guard.metadata import Carried, Details
 from langchain_energy_guard.middleware_calls import is_of_middleware, judge_for_call
@@ -281,7 +281,20 @@ class ChatEnergyGuard(CountingChatModel):
         """
         configs = get_config_list(config, len(inputs))
         options = {"return_exceptions": return_exceptions, **kwargs}
-        return in_waves(self, self.guard.backend, inputs, configs, **options)
+        return batched(self, self.guard.backend, inputs, configs, **options)
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Ask as `batch` does, from an event loop."""
+        configs = get_config_list(config, len(inputs))
+        options = {"return_exceptions": return_exceptions, **kwargs}
+        return await abatched(self, self.guard.backend, inputs, configs, **options)
 
     # Tools and structured output
 

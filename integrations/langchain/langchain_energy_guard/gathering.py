@@ -1,11 +1,12 @@
-"""The calls of one batch, which come in threads of their own, and are asked in one wave."""
+"""The calls of one batch, which come in threads or tasks of their own, and are asked in waves."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.messages import AIMessage
@@ -15,62 +16,37 @@ from energy_guard import Guard, Request
 from energy_guard.backends import Backend
 from energy_guard.errors import InputError
 from energy_guard.events import GuardEvent
-from energy_guard.waves import WaveQuestion, ask_wave
+from energy_guard.gathering import Gathering, Told
+from energy_guard.request import CancelToken
 
 
-class Gathering:
-    """Calls that wait for each other: when each has asked, or gone, the questions are asked.
+@dataclass
+class _Member:
+    """One call, until it has asked or gone.
 
-    members: how many calls there are. One goes without asking if its answer comes from a cache, if
-    it is streamed to somebody, or if it fails. backend: the engine of all.
+    It goes without asking if its answer comes from a cache, if it is streamed to somebody, or if it
+    fails.
     """
 
-    def __init__(self, members: int, backend: Backend) -> None:
-        self.backend = backend
-        self._missing = members
-        self._questions: list[WaveQuestion] = []
-        self._lock = threading.Lock()
-        self._asked = threading.Event()
+    gathering: Gathering | None
+    backend: Backend | None
 
-    @contextmanager
-    def open(self) -> Iterator[None]:
-        """Let the calls that are made inside be its members, in whatever threads they are."""
-        token = _open.set(self)
-        try:
-            yield
-        finally:
-            _open.reset(token)
+    def come(self, guard: Guard, request: Request) -> Told | None:
+        """Ask with the others; None if this call is in no batch of this engine any more."""
+        if self.gathering is None or self.backend is not guard.backend:
+            return None
+        joined = [guard.question(request)]
+        gathering, self.gathering = self.gathering, None
+        return gathering.come(joined)[0]
 
-    def come(self, question: WaveQuestion | None) -> None:
-        """Note what a member asks, or that it asks nothing; the last one asks for all."""
-        with self._lock:
-            self._missing -= 1
-            if question is not None:
-                self._questions.append(question)
-            is_last = not self._missing
-        if is_last:
-            try:
-                ask_wave(self._questions)
-            finally:
-                self._asked.set()
-        elif question is not None:
-            self._asked.wait()
+    def leave(self) -> None:
+        if self.gathering is not None:
+            self.gathering.come([])
 
 
-class _Member:
-    """One call, until it has asked or gone."""
-
-    def __init__(self, gathering: Gathering | None) -> None:
-        self.waits_for = gathering
-
-    def come(self, question: WaveQuestion | None) -> None:
-        gathering, self.waits_for = self.waits_for, None
-        if gathering is not None:
-            gathering.come(question)
-
-
-_open: ContextVar[Gathering | None] = ContextVar("energy_guard_gathering", default=None)
-_here: ContextVar[_Member | None] = ContextVar("energy_guard_member", default=None)
+_NOBODY = _Member(None, None)
+_open: ContextVar[tuple[Gathering, Backend] | None] = ContextVar("energy_guard_batch", default=None)
+_here: ContextVar[_Member] = ContextVar("energy_guard_member", default=_NOBODY)
 
 
 class _Members(Runnable[Any, AIMessage]):
@@ -80,17 +56,17 @@ class _Members(Runnable[Any, AIMessage]):
         self._model = model
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
-        member = _Member(_open.get())
-        tokens = _here.set(member), _open.set(None)  # calls inside are no further members
-        try:
+        with _member():
             return self._model.invoke(input, config, **kwargs)
-        finally:
-            _here.reset(tokens[0])
-            _open.reset(tokens[1])
-            member.come(None)
+
+    async def ainvoke(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AIMessage:
+        with _member():
+            return await self._model.ainvoke(input, config, **kwargs)
 
 
-def in_waves(
+def batched(
     model: Runnable[Any, AIMessage],
     backend: Backend,
     inputs: Sequence[Any],
@@ -109,28 +85,80 @@ def in_waves(
     Raises:
         InputError: if nobody may be asked by `max_concurrency`.
     """
-    at_once = backend.at_once
-    size = min(at_once, (configs and configs[0].get("max_concurrency")) or at_once)
-    if size < 1:
-        raise InputError(f"max_concurrency is {size}", "Give a number from 1 on, or leave it out.")
-    members = _Members(model)
     answers: list[AIMessage] = []
-    for start in range(0, len(inputs), size):
-        part: Any = [{**each, "max_concurrency": size} for each in configs[start : start + size]]
-        with Gathering(len(part), backend).open() if size > 1 else nullcontext():
-            answers += members.batch(list(inputs[start : start + size]), part, **options)
+    for part, config in _parts(backend, inputs, configs):
+        with _batch(part, backend):
+            answers += _Members(model).batch(part, config, **options)
     return answers
 
 
-def asked_with_others(guard: Guard, request: Request) -> Generator[GuardEvent, None, None] | None:
-    """Ask together with the other members; return the events, which are all there at once.
+async def abatched(
+    model: Runnable[Any, AIMessage],
+    backend: Backend,
+    inputs: Sequence[Any],
+    configs: Sequence[RunnableConfig],
+    **options: Any,
+) -> list[AIMessage]:
+    """Call a model as `batched` does, in tasks."""
+    answers: list[AIMessage] = []
+    for part, config in _parts(backend, inputs, configs):
+        with _batch(part, backend):
+            answers += await _Members(model).abatch(part, config, **options)
+    return answers
+
+
+def asked_with_others(guard: Guard, request: Request) -> list[GuardEvent] | None:
+    """Ask together with the other members; return all events.
 
     Returns:
         None if this call is in no batch of this engine: it has to ask by itself.
     """
-    member = _here.get()
-    if member is None or member.waits_for is None or member.waits_for.backend is not guard.backend:
-        return None
-    question, events = guard.question(request)
-    member.come(question)
-    return events
+    told = _here.get().come(guard, request)
+    return None if told is None else told.result()
+
+
+async def aasked_with_others(guard: Guard, request: Request) -> list[GuardEvent] | None:
+    """Ask as `asked_with_others` does; a task that is cancelled stops its own answer alone."""
+    cancel = CancelToken(request.cancel)
+    told = _here.get().come(guard, replace(request, cancel=cancel))
+    try:
+        return None if told is None else await asyncio.wrap_future(told)
+    finally:
+        cancel.cancel()
+
+
+def _parts(
+    backend: Backend, inputs: Sequence[Any], configs: Sequence[RunnableConfig]
+) -> Iterator[tuple[list[Any], Any]]:
+    """The inputs by parts that are asked at once, with their configs."""
+    at_once = backend.at_once
+    size = min(at_once, (configs and configs[0].get("max_concurrency")) or at_once)
+    if size < 1:
+        raise InputError(f"max_concurrency is {size}", "Give a number from 1 on, or leave it out.")
+    for start in range(0, len(inputs), size):
+        config = [{**each, "max_concurrency": size} for each in configs[start : start + size]]
+        yield list(inputs[start : start + size]), config
+
+
+@contextmanager
+def _batch(part: Sequence[Any], backend: Backend) -> Iterator[None]:
+    """Let the calls that are made inside be its members, in whatever threads or tasks they are."""
+    token = _open.set((Gathering(len(part)), backend) if len(part) > 1 else None)
+    try:
+        yield
+    finally:
+        _open.reset(token)
+
+
+@contextmanager
+def _member() -> Iterator[None]:
+    """Be a member of the batch that is open here; calls inside are no further ones."""
+    batch = _open.get()
+    member = _NOBODY if batch is None else _Member(*batch)
+    tokens = _here.set(member), _open.set(None)
+    try:
+        yield
+    finally:
+        _here.reset(tokens[0])
+        _open.reset(tokens[1])
+        member.leave()

@@ -1,0 +1,118 @@
+"""Callers that ask as one: each is told when its own question is settled."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from energy_guard import Guard, Policy
+from energy_guard.backends import Scripted
+from energy_guard.backends.scripted import Script
+from energy_guard.errors import EngineError
+from energy_guard.gathering import Gathering
+from energy_guard.request import Event, Request
+from energy_guard.waves import result_of
+
+SURE, DOUBTFUL = [("so", 0.9)], [("no", 0.1)]
+RULES = Policy(detector="nll:max", warn=1.0, abstain=1.0)
+TWICE = RULES.model_copy(update={"retries": 1})
+FALLS_BACK = TWICE.model_copy(update={"retry": ("fallback",)})
+
+
+class Held(Scripted):
+    """Writes an answer that follows so many others when it is let go, and not before."""
+
+    after = 0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.go = threading.Event()
+
+    def _play(self, number: int, request: Request, script: Script) -> Generator[Event, None, None]:
+        if self.after == 0:
+            assert self.go.wait(20)
+        self.after -= 1
+        yield from super()._play(number, request, script)
+
+
+def held(after: int, *scripts: Sequence[tuple[str, float]]) -> Held:
+    backend = Held.saying(*scripts)
+    backend.after = after
+    return backend
+
+
+def answer(told: Future[Any]) -> str:
+    return result_of(told.result(20)).answer
+
+
+def test_who_is_settled_does_not_wait_for_the_retries_of_others() -> None:
+    backend = held(2, SURE, DOUBTFUL, [("again", 0.9)])
+    guard, gathering = Guard(backend, TWICE, locator="whole"), Gathering(2)
+    [first] = gathering.come([guard.question("a?")])
+    [second] = gathering.come([guard.question("b?")])
+    assert answer(first) == "so"
+    assert not second.done()
+    backend.go.set()
+    assert answer(second) == "again"
+
+
+@pytest.mark.parametrize("busy", ["the engine", "the fallback"])
+def test_retries_and_another_guard_do_not_wait_for_each_other(busy: str) -> None:
+    """The first question asks another guard, the second one the same engine again."""
+    other = held(0 if busy == "the fallback" else 1, [("else", 0.9)])
+    backend = held(-1 if busy == "the fallback" else 2, DOUBTFUL, DOUBTFUL, [("again", 0.9)])
+    falls = Guard(backend, FALLS_BACK, locator="whole", fallback=Guard(other, RULES))
+    again, gathering = Guard(backend, TWICE, locator="whole"), Gathering(1)
+    first, second = gathering.come([falls.question("a?"), again.question("b?")])
+    if busy == "the fallback":
+        assert answer(second) == "again"
+        assert not first.done()
+    else:
+        assert answer(first) == "else"
+        assert not second.done()
+    other.go.set()
+    backend.go.set()
+    assert (answer(first), answer(second)) == ("else", "again")
+
+
+def test_another_guard_over_the_same_engine_comes_after_the_waves() -> None:
+    backend = Scripted.saying(DOUBTFUL, DOUBTFUL, [("again", 0.9)], [("else", 0.9)])
+    falls = Guard(backend, FALLS_BACK, locator="whole", fallback=Guard(backend, RULES))
+    again = Guard(backend, TWICE, locator="whole")
+    first, second = Gathering(1).come([falls.question("a?"), again.question("b?")])
+    assert (answer(first), answer(second)) == ("else", "again")
+
+
+def test_nobody_waits_for_one_that_has_gone_and_all_that_went_ask_nothing() -> None:
+    guard, gathering = Guard(Scripted.saying(SURE), RULES), Gathering(2)
+    [told] = gathering.come([guard.question("a?")])
+    assert gathering.come([]) == []
+    assert answer(told) == "so"
+    assert Gathering(1).come([]) == []
+
+
+def test_a_mistake_in_the_middle_is_told_to_all_who_still_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guard, other = (Guard(Scripted.saying(SURE, SURE), RULES) for _ in range(2))
+    guard.backend = other.backend
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(other, "_concluded", broken)
+    first, second = Gathering(1).come([guard.question("a?"), other.question("b?")])
+    assert answer(first) == "so"
+    with pytest.raises(ZeroDivisionError):
+        second.result(20)
+
+
+def test_an_engine_that_fails_is_told_to_all() -> None:
+    guard = Guard(Scripted.saying(), RULES)
+    for told in Gathering(1).come([guard.question("a?"), guard.question("b?")]):
+        with pytest.raises(EngineError):
+            told.result(20)
