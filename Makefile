@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The tests start hundreds of programs: each would compile the whole package for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test attack bench check clean
+.PHONY: demo test attack bench check docs clean
 
 demo: $(VENV)/.installed-demo
 	@$(BIN)/energy-guard demo
@@ -33,13 +33,20 @@ check: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/mypy examples/*.py examples/langchain_agent examples/langchain_chat examples/langchain_rag
 
+# The documentation as a site, in site/; warnings are errors. In an environment of its own: what
+# builds a site needs no engine, and a page is made from the commands without one.
+docs:
+	@$(MAKE) --no-print-directory VENV=$(VENV)-docs $(VENV)-docs/.installed-docs
+	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --quiet
+	@echo "The site is in site/; begin with site/index.html."
+
 $(VENV)/.installed-%: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV). The first time llama.cpp is built: about five minutes."
+	@echo "Installing into $(VENV).$(if $(filter docs,$*),, The first time llama.cpp is built: about five minutes.)"
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
 	@# Its bounds on transformers are older than what is tested here; it works all the same.
 	@if [ $* = test ]; then $(BIN)/python -m pip install --quiet --no-deps langchain-huggingface==1.2.3; fi
 	@touch $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-docs site

@@ -1,4 +1,4 @@
-"""README's lines on LangChain do what it says."""
+"""The first lines on LangChain's page do what it says."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from langchain_energy_guard import ChatEnergyGuard
 
 from energy_guard.backends import Scripted
 
-README = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
-SECTION = README.split("## In LangChain")[1]
+PAGE = Path(__file__).parents[2].joinpath("docs", "langchain.md").read_text("utf-8")
+SECTION = PAGE.split("## In short")[1]
 CODE, PRINTED = re.findall(r"```(?:python|text)\n(.*?)```", SECTION, re.DOTALL)[:2]
 
 
 @pytest.mark.model
-def test_the_readme_prints_what_its_code_prints(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_prints_what_its_code_prints(capsys: pytest.CaptureFixture[str]) -> None:
     exec(CODE, {})
     printed = capsys.readouterr().out
     number = r"\d\.\d\d(?=,)"  # of P(wrong): processors differ in the last digits
