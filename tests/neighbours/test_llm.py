@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import llm
 import llm_energy_guard
 import pytest
@@ -15,6 +16,7 @@ from llm.plugins import load_plugins, pm
 from llm_energy_guard.model import EnergyGuardModel
 
 from energy_guard.backends import Backend, Scripted
+from energy_guard.errors import ConfigError
 
 KNOWN, UNKNOWN = "What is the chemical symbol for gold?", "Who won the 1987 Tour de France?"
 ABSTENTION = "I am not sure enough to answer that."
@@ -80,10 +82,22 @@ def test_no_text_stands_for_an_object_that_is_withheld() -> None:
     assert "Lyon" not in str(raised.value)
 
 
-def test_models_are_added_by_name(registered: EnergyGuardModel, tmp_path: Path) -> None:
+def test_models_are_added_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_USER_PATH", str(tmp_path))
+    group = click.Group()
+    llm_energy_guard.register_commands(group)
     file = tmp_path / "mine.gguf"
     file.touch()
-    run("energy-guard", "add", "mine", str(file))
-    run("energy-guard", "add", "qwen", "owner/name:*Q4_K_M.gguf")
-    stored = json.loads((tmp_path / "energy-guard.json").read_text("utf-8"))
-    assert stored == {"mine": str(file.resolve()), "qwen": "owner/name:*Q4_K_M.gguf"}
+    for name, model in (("mine", str(file)), ("qwen", "owner/name:*Q4_K_M.gguf")):
+        done = CliRunner().invoke(group, ["energy-guard", "add", name, model])
+        assert done.exit_code == 0, done.output
+    models: list[EnergyGuardModel] = []
+    llm_energy_guard.register_models(models.append)
+    assert [model.model_id for model in models] == [
+        "energy-guard/demo",
+        "energy-guard/mine",
+        "energy-guard/qwen",
+    ]
+    (tmp_path / "energy-guard.json").write_text("[1]")
+    with pytest.raises(ConfigError, match=r"energy-guard\.json is no object"):
+        llm_energy_guard.register_models(models.append)
