@@ -17,8 +17,7 @@ import energy_guard
 
 NEIGHBOURS = (llm_energy_guard, pydantic_ai_energy_guard)
 PACKAGES = [
-    Path(package.__file__).parent
-    for package in (energy_guard, langchain_energy_guard, *NEIGHBOURS)
+    Path(package.__file__).parent for package in (energy_guard, langchain_energy_guard, *NEIGHBOURS)
 ]
 LEAVES = {
     "accelerate": ["energy_guard.backends.transformers"],

@@ -118,6 +118,7 @@ def weather(city: str) -> str:
     return f"rain in {city}"
 
 
+@pytest.mark.model
 async def test_what_the_model_cannot_do_is_said(demo: Backend) -> None:
     tools = Agent(lax(demo), output_type=NativeOutput(City))
     tools.tool_plain(weather)
