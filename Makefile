@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The tests start hundreds of programs: each would compile the whole package for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test attack bench check docs clean
+.PHONY: demo test attack bench check check-all coverage docs release-check clean
 
 demo: $(VENV)/.installed-demo
 	@$(BIN)/energy-guard demo
@@ -40,6 +40,28 @@ docs:
 	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --quiet
 	@echo "The site is in site/; begin with site/index.html."
 
+# What .ci/run leaves out, as it takes an hour or needs more: the newest and the oldest versions, a
+# browser, notebooks, attacks. Each prints what it found; all of them run, and one failure is enough.
+check-all: $(VENV)/.installed-test
+	@status=0; \
+	for check in "VENV=$(VENV) .ci/langchain-newest" .ci/oldest .ci/release-check \
+	    "$(BIN)/playwright install chromium" \
+	    "$(BIN)/python -m pytest -q tests/server/test_page_in_browser.py tests/test_notebooks.py" \
+	    "$(MAKE) attack"; do \
+	  echo "== $$check"; env $$check || status=1; \
+	done; exit $$status
+
+# Which lines the tests run, of every package that is shipped; programs that they start count, too.
+coverage: $(VENV)/.installed-test
+	$(BIN)/python -m coverage erase
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -q $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+# Everything that a release has to be: see the file. It leaves the packages in dist/.
+release-check:
+	@.ci/release-check
+
 $(VENV)/.installed-%: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV).$(if $(filter docs,$*),, The first time llama.cpp is built: about five minutes.)"
@@ -49,4 +71,4 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-docs site
+	rm -rf $(VENV) $(VENV)-docs dist site
