@@ -6,9 +6,8 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
-from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from energy_guard import Guard, Request
@@ -16,6 +15,10 @@ from energy_guard.backends import Backend
 from energy_guard.errors import InputError
 from energy_guard.events import GuardEvent
 from energy_guard.waves import WaveQuestion, ask_wave
+
+
+Input = TypeVar("Input")
+Output = TypeVar("Output")
 
 
 class Gathering:
@@ -61,50 +64,59 @@ class _Member:
     """One call, until it has asked or gone."""
 
     def __init__(self, gathering: Gathering | None) -> None:
-        self.waits_for = gathering
+        self._gathering = gathering
+        self._lock = threading.Lock()
 
-    def come(self, question: WaveQuestion | None) -> None:
-        gathering, self.waits_for = self.waits_for, None
-        if gathering is not None:
-            gathering.come(question)
+    def leave(self, backend: Backend | None = None) -> Gathering | None:
+        """Return who waits for this call, once: from then on it asks by itself.
+
+        A chain may ask in several threads; backend: the engine that is asked, if any is.
+        """
+        with self._lock:
+            gathering = self._gathering
+            if gathering is None or (backend is not None and backend is not gathering.backend):
+                return None
+            self._gathering = None
+            return gathering
 
 
 _open: ContextVar[Gathering | None] = ContextVar("energy_guard_gathering", default=None)
 _here: ContextVar[_Member | None] = ContextVar("energy_guard_member", default=None)
 
 
-class _Members(Runnable[Any, AIMessage]):
-    """A model whose calls are members of the batch that they are in, whatever its `invoke` does."""
+class _Members(Runnable[Input, Output]):
+    """A model or chain whose calls are members of their batch, whatever its `invoke` does."""
 
-    def __init__(self, model: Runnable[Any, AIMessage]) -> None:
-        self._model = model
+    def __init__(self, called: Runnable[Input, Output]) -> None:
+        self._called = called
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
+    def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
         member = _Member(_open.get())
         tokens = _here.set(member), _open.set(None)  # calls inside are no further members
         try:
-            return self._model.invoke(input, config, **kwargs)
+            return self._called.invoke(input, config, **kwargs)
         finally:
             _here.reset(tokens[0])
             _open.reset(tokens[1])
-            member.come(None)
+            if gathering := member.leave():
+                gathering.come(None)
 
 
 def in_waves(
-    model: Runnable[Any, AIMessage],
+    called: Runnable[Input, Output],
     backend: Backend,
-    inputs: Sequence[Any],
+    inputs: Sequence[Input],
     configs: Sequence[RunnableConfig],
     **options: Any,
-) -> list[AIMessage]:
-    """Call a model in parts that its engine answers at once, and return all answers.
+) -> list[Output]:
+    """Call a model or chain in parts that its engine answers at once, and return all answers.
 
     Args:
-        model: the one to call, in threads.
-        backend: its engine.
-        inputs: of the model.
+        called: what to call, in threads.
+        backend: the engine that it asks.
+        inputs: of the calls.
         configs: one an input; the `max_concurrency` of the first is kept to.
-        options: of `Runnable.batch`, and of the model's calls.
+        options: of `Runnable.batch`, and of the calls.
 
     Raises:
         InputError: if nobody may be asked by `max_concurrency`.
@@ -113,8 +125,8 @@ def in_waves(
     size = min(at_once, (configs and configs[0].get("max_concurrency")) or at_once)
     if size < 1:
         raise InputError(f"max_concurrency is {size}", "Give a number from 1 on, or leave it out.")
-    members = _Members(model)
-    answers: list[AIMessage] = []
+    members = _Members(called)
+    answers: list[Output] = []
     for start in range(0, len(inputs), size):
         part: Any = [{**each, "max_concurrency": size} for each in configs[start : start + size]]
         with Gathering(len(part), backend).open() if size > 1 else nullcontext():
@@ -129,8 +141,12 @@ def asked_with_others(guard: Guard, request: Request) -> Generator[GuardEvent, N
         None if this call is in no batch of this engine: it has to ask by itself.
     """
     member = _here.get()
-    if member is None or member.waits_for is None or member.waits_for.backend is not guard.backend:
+    gathering = member.leave(guard.backend) if member else None
+    if gathering is None:
         return None
-    question, events = guard.question(request)
-    member.come(question)
+    question = None
+    try:
+        question, events = guard.question(request)
+    finally:
+        gathering.come(question)
     return events

@@ -16,7 +16,7 @@ from langchain_core.callbacks import (
 )
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import patch_config
+from langchain_core.runnables.config import get_config_list, patch_config
 
 from energy_guard import Policy, Profile, Result
 from energy_guard.arguments import Filled, checked
@@ -26,10 +26,12 @@ from langchain_energy_guard.callback import (
     AsyncEnergyGuardCallbackHandler,
     EnergyGuardCallbackHandler,
 )
+from langchain_energy_guard.chat_model import ChatEnergyGuard
 from langchain_energy_guard.custom_events import CustomEvent
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
+from langchain_energy_guard.gathering import in_waves
 from langchain_energy_guard.guarded_call import GuardedCall
-from langchain_energy_guard.guards_in_chain import guard_is_seen
+from langchain_energy_guard.guards_in_chain import guards_seen
 from langchain_energy_guard.judged_answers import JudgedAnswers
 from langchain_energy_guard.metadata import Details, response_metadata
 
@@ -153,6 +155,26 @@ class Guarded(Runnable[Input, Output]):
         """Run the chain as `invoke` does."""
         return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
 
+    def batch(
+        self,
+        inputs: list[Input],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Output]:
+        """Run the chain for several inputs, at once.
+
+        Those runs that ask a ChatEnergyGuard in the chain whose engine answers in batches ask it
+        together, see `ChatEnergyGuard.batch`; what they ask it later on, each asks by itself.
+        """
+        guards = guards_seen(self.runnable)
+        engines = [each.guard.backend for each in guards if isinstance(each, ChatEnergyGuard)]
+        options = {"return_exceptions": return_exceptions, **kwargs}
+        if not engines or engines[0].at_once == 1:
+            return super().batch(inputs, config, **options)
+        return in_waves(self, engines[0], inputs, get_config_list(config, len(inputs)), **options)
+
     def _invoke(
         self,
         asked: Input,
@@ -244,7 +266,7 @@ class Guarded(Runnable[Input, Output]):
         dropped = answers.dropped()
         if dropped is not None:
             raise dropped
-        guarded_here = self._handlers or guard_is_seen(self.runnable)
+        guarded_here = self._handlers or any(True for _ in guards_seen(self.runnable))
         if not answers.any_judged and (answers.any_model or not guarded_here):
             raise ConfigError(
                 "nobody judged what this chain returns: no guarded model answered in it",
