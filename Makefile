@@ -31,7 +31,7 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy examples/*.py examples/langchain_agent examples/langchain_chat examples/langchain_rag
+	$(BIN)/mypy examples/*.py examples/langchain_agent examples/langchain_chat examples/langchain_rag examples/langchain_server
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
