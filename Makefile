@@ -31,7 +31,7 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy examples/*.py examples/langchain_agent examples/langchain_chat examples/langchain_rag
+	$(BIN)/mypy examples/*.py examples/langchain_agent examples/langchain_chat examples/langchain_rag examples/langchain_server
 
 # The documentation as a site, in site/; warnings are errors. In an environment of its own: what
 # builds a site needs no engine, and a page is made from the commands without one.

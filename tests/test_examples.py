@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,6 @@ from pathlib import Path
 import pytest
 from langchain_core.messages import HumanMessage
 from langchain_energy_guard.messages import passages_of
-
-from energy_guard import Profile
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
@@ -93,38 +92,42 @@ def test_a_folder_that_does_not_hold_the_answer(question: str, reason: str) -> N
     assert verdict.startswith(reason)
 
 
-def test_measuring_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
-    passage = "The mill on Bell Street was built in 1822 by Jonas Reed. It has {} stones."
+def test_measuring_counts_what_is_shown(tmp_path: Path) -> None:
     rows = [
         {
-            "id": f"{kind}-{number}",
             "question": question,
-            "context": passage.format(number),
-            "answers": [answer],
-            "answerable": kind == "held",
+            "source": source,
+            "answers": answers,
+            "answerable": bool(answers),
         }
-        for number in range(2, 8)
-        for kind, question, answer in (
-            ("held", "Who built the mill on Bell Street?", "Jonas Reed"),
-            ("not", "Who painted the mill on Bell Street?", "unanswerable"),
+        for question, source, answers in (
+            ("When was the bridge repaired?", "bridge.txt", ["1904"]),
+            ("What is the phone number of the museum?", "museum.txt", []),
+            ("Which team won the football match?", "museum.txt", []),
         )
     ]
-    questions = tmp_path / "mills.jsonl"
+    questions, out = tmp_path / "questions.jsonl", tmp_path / "answers.jsonl"
     questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    args = ("langchain_rag/measure.py", str(questions), "--out", str(tmp_path / "out"))
-    done = run(*args)
+    args = ("--questions", str(questions), "--out", str(out))
+    done = run("langchain_rag/measure.py", *args)
     assert done.returncode == 0, done.stderr
-    assert "8 test questions" in done.stdout
-    assert "| all answers: no guard | 8 |" in done.stdout
-    assert "8 of 8 verdicts the same" in done.stdout
-    profile = Profile.read(tmp_path / "out" / "profile.json")
-    assert profile.calibration.n == 4
+    held, silent = done.stdout.splitlines()[2:]
+    assert held == "| answer in the files | 1 | 1 | 1 | 1 (2% to 100%) | 1 (2% to 100%) |"
+    assert silent == "| no answer there | 2 | 1 | 0 | 0 (0% to 84%) | 0 (0% to 84%) |"
+    answers = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [each["shown"] for each in answers] == [True, False, False]
 
-    answers = tmp_path / "out" / "answers.jsonl"
-    whole = answers.read_text().splitlines(keepends=True)
-    answers.write_text("".join(whole[:-3]))
-    assert run(*args).stdout == done.stdout
-    assert answers.read_text().splitlines(keepends=True) == whole
+
+def test_half_of_the_questions_to_the_folder_have_their_answer_there() -> None:
+    lines = (EXAMPLES / "langchain_rag/questions.jsonl").read_text("utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["answerable"] for row in rows] == [True] * 30 + [False] * 30
+    assert len({row["question"] for row in rows}) == 60
+    for row in rows:
+        text = (EXAMPLES / "langchain_rag/passages" / row["source"]).read_text("utf-8")
+        words = f" {re.sub(r'[^a-z0-9]+', ' ', text.lower())} "
+        wanted = row["answers"][0] if row["answerable"] else row["missing"]
+        assert (f" {wanted.lower()} " in words) == row["answerable"], row
 
 
 def test_passages_are_told_apart_from_the_question() -> None:

@@ -1,184 +1,84 @@
-"""What the guard does for question answering over passages: precision with and without it.
+"""What the guard shows of questions to a folder, half of which its files do not answer.
 
-    python examples/langchain_rag/measure.py squad2.jsonl --out measured
+    python examples/langchain_rag/measure.py --model MODEL --profile PROFILE --out answers.jsonl
 
-Asks every labelled question with its passage (can be interrupted: the same command goes on),
-calibrates a profile on the first third, in a fixed random order, and measures on the others.
+Each is asked once, with the passage that is found for it. What the model wrote is in the file of
+--out, that which is withheld included.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
+import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import numpy as np
-from langchain_core.documents import Document
 from langchain_energy_guard import ChatEnergyGuard
-from rag import WORDING, messages_of
+from rag import MAX_TOKENS, PASSAGES, Folder, messages_of
 
-from energy_guard import Guard, Profile, load
-from energy_guard.calibrate.learn import knowing
-from energy_guard.calibrate.make_profile import profile_with
-from energy_guard.calibrate.probability import fit_calibration
-from energy_guard.energy import Floats, Ints
-from energy_guard.estimates.bootstrap import Sample, interval
-from energy_guard.estimates.estimate import Measured, NotDefined, proportion
-from energy_guard.profile.other_models import other_models
-from energy_guard.profile.store import store
-from energy_guard.questions.answered import Answered
-from energy_guard.questions.ask import collect
-from energy_guard.questions.rows import Question, read_rows
-from energy_guard.request import Sampling
-from energy_guard.score import Detector, Score, Scorer
+from energy_guard import Guard, Profile
+from energy_guard.estimates.estimate import NotDefined, proportion
+from energy_guard.questions.grade import grade
 
-COVERAGE: Final = 0.2
-AGAIN: Final = 20
-"""Test questions that are asked once more, through LangChain."""
+QUESTIONS: Final = Path(__file__).with_name("questions.jsonl")
+"""60 of them, one a line: question, source (the file that it is about), answerable and answers;
+missing: a word that the file would have, did it hold the answer.
+"""
 
 
 def main() -> int:
-    """Ask, calibrate, measure; print the table as Markdown."""
+    """Ask all of them, and print the table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("questions", type=Path, help="JSON lines: id, question, context, answers")
-    parser.add_argument("--out", type=Path, required=True, help="folder for answers and profile")
     parser.add_argument("--model", default="demo", help="a GGUF file; demo: the embedded model")
-    parser.add_argument("--n-threads", type=int, default=1)
+    parser.add_argument("--profile", type=Path, help="that of the model, unless given")
+    parser.add_argument("--folder", type=Path, default=PASSAGES)
+    parser.add_argument("--questions", type=Path, default=QUESTIONS)
+    parser.add_argument("--out", type=Path, required=True, help="where to keep the answers")
     given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    backend = load(given.model, n_threads=given.n_threads, n_threads_batch=given.n_threads)
-    rows = read_rows([given.questions])
-    # The shipped detector was fitted on answers to 80 of squad2's questions, among 2,874 in all.
-    random.Random(0).shuffle(rows)  # noqa: S311
-    answers = collect(Guard(backend, profile=None), rows, path=given.out / "answers.jsonl")
-    third = len(rows) // 3
-    profile = calibrated(answers[:third], Guard(backend, profile=None))
-    store(profile, given.out / "profile.json")
-    table(answers[third:], profile, {answered.context for answered in answers[:third]})
-    model = ChatEnergyGuard.of(backend, profile=profile, max_tokens=WORDING.max_tokens)
-    ask_again(rows[third : third + AGAIN], answers[third:], model, profile)
+    guard = Guard(given.model, profile=Profile.read(given.profile) if given.profile else "auto")
+    model = ChatEnergyGuard(guard=guard, max_tokens=MAX_TOKENS, details="full")
+    folder = Folder.read(given.folder)
+    rows = [json.loads(line) for line in given.questions.read_text("utf-8").splitlines()]
+    answers = [row | answered(row, model, folder) for row in rows]
+    given.out.write_text("".join(f"{json.dumps(each)}\n" for each in answers), "utf-8")
+    table(answers)
     return 0
 
 
-def calibrated(answers: Sequence[Answered], guard: Guard) -> Profile:
-    """Calibrate the shipped detector as it is; its threshold shows a fifth of these answers.
-
-    A few dozen right answers are too few to move its weights.
-    """
-    detector = knowing(other_models().fitted, answers)
-    scored = [(a, s) for a in answers if isinstance(s := _score(a, detector), Score)]
-    scores = [score.value for _, score in scored]
-    lengths = [len(score.span.tokens) for _, score in scored]
-    fitted = fit_calibration(scores, [answered.wrong for answered, _ in scored], lengths=lengths)
-    lower = fitted.lowest - (fitted.highest - fitted.lowest) / 10  # the surest are to come yet
-    fitted = fitted.model_copy(update={"lowest": lower})
-    limit = fitted.p_wrong(sorted(scores)[round(COVERAGE * len(answers))]) or 0.0
-    return profile_with(
-        detector,
-        fitted,
-        info=guard.backend.info,
-        locator=guard.judge.locator,
-        system_prompt=WORDING.system,
-        sampling=Sampling(),
-        warn=limit,
-        abstain=limit,
-    )
+def answered(row: dict[str, Any], model: ChatEnergyGuard, folder: Folder) -> dict[str, Any]:
+    """Ask one question; found: whether the passage is of the file that it is about."""
+    passages = folder.invoke(row["question"])
+    if not passages:
+        return {"found": False, "shown": False, "right": False}
+    said = model.invoke(messages_of(row["question"], passages)).response_metadata["energy_guard"]
+    is_answerable = row["answerable"]
+    graded = grade(row["question"], row["answers"], said["answer"], answerable=is_answerable)
+    return {
+        "found": passages[0].metadata["source"] == row["source"],
+        "right": graded.outcome == "right",
+        **{name: said[name] for name in ("answer", "shown", "p_wrong", "reason")},
+    }
 
 
-def table(answers: Sequence[Answered], profile: Profile, known: set[str | None]) -> None:
-    """Print what is right of all answers, and of those that are shown."""
-    right = np.array([answered.outcome == "right" for answered in answers])
-    risk = np.array([_p_wrong(answered, profile) for answered in answers])
-    plain = np.array([_value(answered, Detector.parse("nll:max")) for answered in answers])
-    new = np.array([answered.context not in known for answered in answers])
-    answerable = np.array([answered.answerable for answered in answers])
-    _, passages = np.unique([answered.context or "" for answered in answers], return_inverse=True)
-    print(f"{len(answers)} test questions, {np.sum(~answerable)} of them without an answer in")
-    print(f"the passage; {passages.max() + 1} passages. P(wrong) below {profile.abstain:.3f} shows")
-    print("a fifth of the calibration answers.\n")
-    print("| what is shown | shown | right | precision (95 %) | ratio to all answers (95 %) |")
-    print("|---|---|---|---|---|")
-    _line("all answers: no guard", right, len(right))
-    for name, by in (("the guard", risk), ("`nll:max` alone", plain)):
-        count = round(COVERAGE * len(by))
-        shown = right[np.argsort(by, kind="stable")[:count]]
-        _line(f"{name}: the surest 20 %", shown, count, gain(by, right, passages))
-    shown = right[risk < profile.abstain]
-    _line("the guard as it runs, with its threshold", shown, len(shown))
-    count = round(COVERAGE * new.sum())
-    shown = right[new][np.argsort(risk[new], kind="stable")[:count]]
-    name = f"the guard, the {new.sum()} questions whose passage is new: the surest 20 %"
-    _line(name, shown, count, gain(risk[new], right[new], passages[new]))
+def table(answers: list[dict[str, Any]]) -> None:
+    """Print how many are shown, and right, of those with an answer in the files and of others."""
+    print("| questions | n | passage found | right | shown (95 %) | shown and right (95 %) |")
+    print("|---|---|---|---|---|---|")
+    for what, answerable in (("answer in the files", True), ("no answer there", False)):
+        group = [each for each in answers if each["answerable"] == answerable]
+        found, right, shown = (sum(each[k] for each in group) for k in ("found", "right", "shown"))
+        both = sum(each["shown"] and each["right"] for each in group)
+        shares = f"{share(shown, len(group))} | {share(both, len(group))}"
+        print(f"| {what} | {len(group)} | {found} | {right} | {shares} |")
 
 
-def gain(risk: Floats, right: np.ndarray, passages: np.ndarray) -> Measured:
-    """Precision of the surest fifth over the share of right answers; passages are drawn again."""
-    order = np.argsort(risk, kind="stable")
-    names, of = np.unique(passages, return_inverse=True)
-
-    def statistic(drawn: Ints) -> Floats:
-        counts = drawn[:, of]
-        every = counts.sum(axis=1, keepdims=True)
-        ordered = counts[:, order]
-        before = np.cumsum(ordered, axis=1) - ordered
-        taken = np.clip(COVERAGE * every - before, 0, ordered)
-        precision = (taken * right[order]).sum(axis=1) / (COVERAGE * every[:, 0])
-        return np.asarray(precision / (counts * right).sum(axis=1) * every[:, 0])
-
-    return interval(Sample(statistic, len(names)))
-
-
-def ask_again(
-    rows: Sequence[Question],
-    answers: Sequence[Answered],
-    model: ChatEnergyGuard,
-    profile: Profile,
-) -> None:
-    """Ask some once more through LangChain, and say how far the verdicts are those above."""
-    same, largest = 0, 0.0
-    for row, answered in zip(rows, answers, strict=False):
-        passage = Document(row.context or "")
-        said = model.invoke(messages_of(row.question, [passage])).response_metadata["energy_guard"]
-        expected = _p_wrong(answered, profile)
-        same += said["shown"] == (expected < profile.abstain)
-        if said["p_wrong"] is not None:
-            largest = max(largest, abs(said["p_wrong"] - expected))
-    print(f"\nAsked again through `ChatEnergyGuard`: {same} of {len(rows)} verdicts the same,")
-    print(f"P(wrong) differs by at most {largest:.1g}.")
-
-
-def _line(name: str, shown: np.ndarray, count: int, ratio: Measured | None = None) -> None:
-    precision = _told(proportion(int(shown.sum()), count), "{:.1%}")
-    told = _told(ratio, "{:.2f}") if ratio else ""
-    print(f"| {name} | {count} | {shown.sum()} | {precision} | {told} |")
-
-
-def _told(number: Measured, form: str) -> str:
-    if isinstance(number, NotDefined):
-        return number.reason
-    value, low, high = map(form.format, (number.value, number.low, number.high))
-    return f"{value} ({low} to {high})"
-
-
-def _score(answered: Answered, scorer: Scorer) -> object:
-    return scorer.score(answered.trace, answered.located, answered.asked)
-
-
-def _value(answered: Answered, scorer: Scorer) -> float:
-    """The score; where there is none the answer is not shown."""
-    score = _score(answered, scorer)
-    return score.value if isinstance(score, Score) else np.inf
-
-
-def _p_wrong(answered: Answered, profile: Profile) -> float:
-    score = _score(answered, profile.scorer)
-    if not isinstance(score, Score):
-        return np.inf
-    p = profile.p_wrong(score)
-    return np.inf if p is None else p
+def share(count: int, n: int) -> str:
+    """Say a count with the interval of its share."""
+    measured = proportion(count, n)
+    if isinstance(measured, NotDefined):
+        return measured.reason
+    return f"{count} ({measured.low:.0%} to {measured.high:.0%})"
 
 
 if __name__ == "__main__":

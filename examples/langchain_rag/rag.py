@@ -11,17 +11,19 @@ from typing import Any, Final
 import bm25s
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_energy_guard import ChatEnergyGuard, guarded
 
 from energy_guard import Guard, Profile
-from energy_guard.questions.wording import WORDINGS
 
-WORDING: Final = WORDINGS["passage"]
-"""The system message and two worked examples: as `measure.py` asks, so its profile fits."""
+SYSTEM: Final = "Answer in one short sentence."
+"""Profiles that are shipped, and those of `energy-guard calibrate`, were made with it."""
 
+MAX_TOKENS: Final = 48
+
+PASSAGES: Final = Path(__file__).with_name("passages")
 
 Asked = dict[str, Any]
 """question, and k: how many passages."""
@@ -61,13 +63,11 @@ def _words(texts: list[str]) -> Any:
 
 def messages_of(question: str, passages: list[Document]) -> list[BaseMessage]:
     """The prompt; passages are blocks of their own, so that the guard can tell them apart."""
-    told: list[BaseMessage] = [SystemMessage(WORDING.system)]
-    for asked, said in WORDING.examples:
-        told += [HumanMessage(asked), AIMessage(said)]
     blocks: list[str | dict[str, Any]] = [
         {"type": "text-plain", "text": passage.page_content} for passage in passages
     ]
-    return [*told, HumanMessage([*blocks, {"type": "text", "text": question}])]
+    asked = HumanMessage([*blocks, {"type": "text", "text": question}])
+    return [SystemMessage(SYSTEM), asked]
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def answering(guard: Guard, folder: Folder, retry_with: int = 3) -> Runnable[Ask
 
     With a profile there is no second try: its P(wrong) is that of answers to one passage.
     """
-    model = ChatEnergyGuard(guard=guard, max_tokens=WORDING.max_tokens)
+    model = ChatEnergyGuard(guard=guard, max_tokens=MAX_TOKENS)
 
     def answer(asked: Asked) -> Reply:
         passages = folder.invoke(asked["question"], k=asked.get("k", 1))
@@ -109,9 +109,9 @@ def main() -> int:
     """Answer one question; 0 where there is an answer, 3 where it abstains."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("question")
-    parser.add_argument("--folder", type=Path, default=Path(__file__).with_name("passages"))
+    parser.add_argument("--folder", type=Path, default=PASSAGES)
     parser.add_argument("--model", default="demo", help="a GGUF file; demo: the embedded model")
-    parser.add_argument("--profile", type=Path, help="made by measure.py or energy-guard calibrate")
+    parser.add_argument("--profile", type=Path, help="made by energy-guard calibrate")
     given = parser.parse_args()
     guard = Guard(given.model, profile=Profile.read(given.profile) if given.profile else "auto")
     reply = answering(guard, Folder.read(given.folder)).invoke({"question": given.question})

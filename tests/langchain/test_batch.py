@@ -10,8 +10,9 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableParallel
 from langchain_core.tracers.base import BaseTracer
-from langchain_energy_guard import ChatEnergyGuard
+from langchain_energy_guard import ChatEnergyGuard, guarded
 from langchain_energy_guard.errors import PromptOverflowError
 
 from energy_guard import Guard, Policy
@@ -95,6 +96,28 @@ def test_a_batch_that_is_all_in_the_cache_asks_nothing(
     asked.batch(QUESTIONS[:2])
     asked.batch(QUESTIONS[:2])
     assert batches == [2]
+
+
+def test_a_guarded_chain_is_batched_with_its_retries(
+    batching: Backend, batches: list[int]
+) -> None:
+    strict = Policy(detector="nll:max", warn=0.0, abstain=0.0, retries=1)
+    chain = guarded(ChatPromptTemplate.from_template("{q}") | model(batching), strict)
+    found = chain.batch([{"q": question} for question in QUESTIONS[:3]])
+    assert batches == [3, 3]
+    judged = [m.response_metadata["energy_guard"] for m in found]
+    assert [(each["shown"], each["attempts"]) for each in judged] == [(False, 2)] * 3
+
+
+def test_branches_of_a_guarded_chain_ask_once_each(batching: Backend, batches: list[int]) -> None:
+    asked = model(batching)
+    branches: Any = RunnableParallel(one=asked, other=asked)
+    waits = ThreadPoolExecutor(1)
+    found = waits.submit(guarded(branches).batch, ["why", "x"]).result(timeout=60)
+    waits.shutdown()
+    told = [{name: said.content for name, said in each.items()} for each in found]
+    assert told == [dict.fromkeys(("one", "other"), asked.invoke(q).content) for q in ("why", "x")]
+    assert max(batches) == 2
 
 
 class Heard(BaseCallbackHandler):

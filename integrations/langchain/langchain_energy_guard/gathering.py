@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
-from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from energy_guard import Guard, Request
@@ -19,8 +19,10 @@ from energy_guard.events import GuardEvent
 from energy_guard.gathering import Gathering, Told
 from energy_guard.request import CancelToken
 
+Input = TypeVar("Input")
+Output = TypeVar("Output")
 
-@dataclass
+
 class _Member:
     """One call, until it has asked or gone.
 
@@ -28,20 +30,29 @@ class _Member:
     fails.
     """
 
-    gathering: Gathering | None
-    backend: Backend | None
+    def __init__(self, gathering: Gathering | None, backend: Backend | None) -> None:
+        self._gathering = gathering
+        self._backend = backend
+        self._lock = threading.Lock()
 
     def come(self, guard: Guard, request: Request) -> Told | None:
         """Ask with the others; None if this call is in no batch of this engine any more."""
-        if self.gathering is None or self.backend is not guard.backend:
+        if self._backend is not guard.backend:
             return None
         joined = [guard.question(request)]
-        gathering, self.gathering = self.gathering, None
-        return gathering.come(joined)[0]
+        gathering = self._take()
+        return None if gathering is None else gathering.come(joined)[0]
 
     def leave(self) -> None:
-        if self.gathering is not None:
-            self.gathering.come([])
+        gathering = self._take()
+        if gathering is not None:
+            gathering.come([])
+
+    def _take(self) -> Gathering | None:
+        """Who waits for this call, once: a chain may ask in several threads."""
+        with self._lock:
+            gathering, self._gathering = self._gathering, None
+            return gathering
 
 
 _NOBODY = _Member(None, None)
@@ -49,61 +60,61 @@ _open: ContextVar[tuple[Gathering, Backend] | None] = ContextVar("energy_guard_b
 _here: ContextVar[_Member] = ContextVar("energy_guard_member", default=_NOBODY)
 
 
-class _Members(Runnable[Any, AIMessage]):
-    """A model whose calls are members of the batch that they are in, whatever its `invoke` does."""
+class _Members(Runnable[Input, Output]):
+    """A model or chain whose calls are members of their batch, whatever its `invoke` does."""
 
-    def __init__(self, model: Runnable[Any, AIMessage]) -> None:
-        self._model = model
+    def __init__(self, called: Runnable[Input, Output]) -> None:
+        self._called = called
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
+    def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
         with _member():
-            return self._model.invoke(input, config, **kwargs)
+            return self._called.invoke(input, config, **kwargs)
 
     async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AIMessage:
+        self, input: Input, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Output:
         with _member():
-            return await self._model.ainvoke(input, config, **kwargs)
+            return await self._called.ainvoke(input, config, **kwargs)
 
 
 def batched(
-    model: Runnable[Any, AIMessage],
+    called: Runnable[Input, Output],
     backend: Backend,
-    inputs: Sequence[Any],
+    inputs: Sequence[Input],
     configs: Sequence[RunnableConfig],
     **options: Any,
-) -> list[AIMessage]:
-    """Call a model in parts that its engine answers at once, and return all answers.
+) -> list[Output]:
+    """Call a model or chain in parts that its engine answers at once, and return all answers.
 
     Args:
-        model: the one to call, in threads.
-        backend: its engine.
-        inputs: of the model.
+        called: what to call, in threads.
+        backend: the engine that it asks.
+        inputs: of the calls.
         configs: one an input; the `max_concurrency` of the first is kept to.
-        options: of `Runnable.batch`, and of the model's calls.
+        options: of `Runnable.batch`, and of the calls.
 
     Raises:
         InputError: if nobody may be asked by `max_concurrency`.
     """
-    answers: list[AIMessage] = []
+    answers: list[Output] = []
     for part, config in _parts(backend, inputs, configs):
         with _batch(part, backend):
-            answers += _Members(model).batch(part, config, **options)
+            answers += _Members(called).batch(part, config, **options)
     return answers
 
 
 async def abatched(
-    model: Runnable[Any, AIMessage],
+    called: Runnable[Input, Output],
     backend: Backend,
-    inputs: Sequence[Any],
+    inputs: Sequence[Input],
     configs: Sequence[RunnableConfig],
     **options: Any,
-) -> list[AIMessage]:
-    """Call a model as `batched` does, in tasks."""
-    answers: list[AIMessage] = []
+) -> list[Output]:
+    """Call a model or chain as `batched` does, in tasks."""
+    answers: list[Output] = []
     for part, config in _parts(backend, inputs, configs):
         with _batch(part, backend):
-            answers += await _Members(model).abatch(part, config, **options)
+            answers += await _Members(called).abatch(part, config, **options)
     return answers
 
 

@@ -16,20 +16,23 @@ from langchain_core.callbacks import (
 )
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import patch_config
+from langchain_core.runnables.config import get_config_list, patch_config
 
 from energy_guard import Policy, Profile, Result
 from energy_guard.arguments import Filled, checked
+from energy_guard.backends import Backend
 from energy_guard.errors import ConfigError
 from langchain_energy_guard import custom_events
 from langchain_energy_guard.callback import (
     AsyncEnergyGuardCallbackHandler,
     EnergyGuardCallbackHandler,
 )
+from langchain_energy_guard.chat_model import ChatEnergyGuard
 from langchain_energy_guard.custom_events import CustomEvent
 from langchain_energy_guard.errors import AnswerRetryError, AnswerWithheldError
+from langchain_energy_guard.gathering import abatched, batched
 from langchain_energy_guard.guarded_call import GuardedCall
-from langchain_energy_guard.guards_in_chain import guard_is_seen
+from langchain_energy_guard.guards_in_chain import guards_seen
 from langchain_energy_guard.judged_answers import JudgedAnswers
 from langchain_energy_guard.metadata import Details, response_metadata
 
@@ -153,6 +156,47 @@ class Guarded(Runnable[Input, Output]):
         """Run the chain as `invoke` does."""
         return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
 
+    def batch(
+        self,
+        inputs: list[Input],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Output]:
+        """Run the chain for several inputs, at once.
+
+        Those runs that ask a ChatEnergyGuard in the chain whose engine answers in batches ask it
+        together, see `ChatEnergyGuard.batch`; what they ask it later on, each asks by itself.
+        """
+        options = {"return_exceptions": return_exceptions, **kwargs}
+        engine = self._engine_of_batches()
+        if engine is None:
+            return super().batch(inputs, config, **options)
+        return batched(self, engine, inputs, get_config_list(config, len(inputs)), **options)
+
+    async def abatch(
+        self,
+        inputs: list[Input],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Output]:
+        """Run the chain as `batch` does."""
+        options = {"return_exceptions": return_exceptions, **kwargs}
+        engine = self._engine_of_batches()
+        if engine is None:
+            return await super().abatch(inputs, config, **options)
+        configs = get_config_list(config, len(inputs))
+        return await abatched(self, engine, inputs, configs, **options)
+
+    def _engine_of_batches(self) -> Backend | None:
+        """The engine of the first ChatEnergyGuard in the chain, if it answers in batches."""
+        guards = (each for each in guards_seen(self.runnable) if isinstance(each, ChatEnergyGuard))
+        first = next(guards, None)
+        return first.guard.backend if first and first.guard.backend.at_once > 1 else None
+
     def _invoke(
         self,
         asked: Input,
@@ -244,7 +288,7 @@ class Guarded(Runnable[Input, Output]):
         dropped = answers.dropped()
         if dropped is not None:
             raise dropped
-        guarded_here = self._handlers or guard_is_seen(self.runnable)
+        guarded_here = self._handlers or any(True for _ in guards_seen(self.runnable))
         if not answers.any_judged and (answers.any_model or not guarded_here):
             raise ConfigError(
                 "nobody judged what this chain returns: no guarded model answered in it",

@@ -1,11 +1,11 @@
-"""Whether a chain has something in it that guards a model, as far as that can be seen from outside.
+"""What a chain has in it that guards a model, as far as that can be seen from outside.
 
-Functions hide what they call in globals and attributes, so that a no is no proof.
+Functions hide what they call in globals and attributes, so that to see none is no proof.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackManager
@@ -20,18 +20,17 @@ from langchain_energy_guard.chat_model import ChatEnergyGuard
 _GUARDS = (ChatEnergyGuard, EnergyGuardCallbackHandler, AsyncEnergyGuardCallbackHandler)
 
 
-def guard_is_seen(chain: Runnable[Any, Any]) -> bool:
-    """Whether a ChatEnergyGuard or a handler of this package is seen in a chain."""
+def guards_seen(chain: Runnable[Any, Any]) -> Iterator[object]:
+    """Yield each ChatEnergyGuard and each handler of this package that is seen in a chain."""
     seen: set[int] = set()
     waiting: list[object] = [chain]
     while waiting:
         part = waiting.pop()
         if isinstance(part, _GUARDS):
-            return True
-        if id(part) not in seen:
+            yield part
+        elif id(part) not in seen:
             seen.add(id(part))
             waiting.extend(_parts(part))
-    return False
 
 
 def _parts(part: object) -> Iterable[object]:
