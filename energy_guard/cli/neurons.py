@@ -30,6 +30,7 @@ from energy_guard.neurons.fit import (
 from energy_guard.neurons.probe import Labelling
 from energy_guard.neurons.store import stored_contributions
 from energy_guard.questions.consistent import (
+    KINDS,
     SAMPLES,
     SampledQuestion,
     balanced,
@@ -43,7 +44,6 @@ from energy_guard.report.neuron_sheet import NeuronFigures, neuron_sheet
 from energy_guard.report.plots import neurons_plot
 
 DEFAULT_OUT: Final = Path("neurons")
-_CONSISTENT: Final = ("right", "wrong")
 
 neurons = typer.Typer(
     no_args_is_help=True, help="Find single neurons that contribute more to wrong answers."
@@ -60,11 +60,13 @@ def find(
     engine: EngineOptions,
     reading: DataOptions,
     of_each: Annotated[
-        int, typer.Option("-n", help="Questions that are all right, and all wrong.", min=1)
+        int, typer.Option("-n", help="Questions that are answered right, and wrong.", min=1)
     ] = 200,
-    samples: Annotated[
-        int, typer.Option(help="Samples of a question; all have to be right, or wrong.", min=1)
-    ] = SAMPLES,
+    samples: Annotated[int, typer.Option(help="Samples of a question.", min=1)] = SAMPLES,
+    alike: Annotated[
+        int | None,
+        typer.Option(help="How many of these have to be right, or wrong; all.", min=1),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for everything.")] = DEFAULT_OUT,
     resume: Annotated[bool, typer.Option("--resume", help="Go on in that folder.")] = False,
     as_json: Json = False,
@@ -84,9 +86,9 @@ def find(
         )
     with held(out / "neurons.lock"):
         backend = engine.open()
-        sampled = _sample(backend, rows, path, of_each, samples)
-        _check_enough(sampled)
+        sampled = _sample(backend, rows, path, of_each, samples, alike)
         used = balanced(sampled, of_each)
+        _check_enough(sampled, len(used) // 2)
         found = _find(backend, rows, used, out)
         figures = neuron_figures(sampled, used, found, backend.info)
         _write(out, found, figures)
@@ -108,7 +110,12 @@ def _check_extra() -> None:
 
 
 def _sample(
-    backend: Backend, rows: Sequence[Question], path: Path, of_each: int, samples: int
+    backend: Backend,
+    rows: Sequence[Question],
+    path: Path,
+    of_each: int,
+    samples: int,
+    alike: int | None,
 ) -> list[SampledQuestion]:
     fitting = [row for row in rows if fits_context(row, backend)]
     if not fitting:
@@ -121,20 +128,27 @@ def _sample(
             advance(", ".join(f"{count} {outcome}" for outcome, count in counts.items()))
 
         return sample_questions(
-            backend, fitting, path=path, of_each=of_each, samples=samples, on_sampled=on_sampled
+            backend,
+            fitting,
+            path=path,
+            of_each=of_each,
+            samples=samples,
+            alike=alike,
+            on_sampled=on_sampled,
         )
 
 
-def _check_enough(sampled: Sequence[SampledQuestion]) -> None:
+def _check_enough(sampled: Sequence[SampledQuestion], pairs: int) -> None:
     """Better known now than after contributions were read: InputError with all counts."""
-    counts = Counter(each.outcome for each in sampled)
-    if min(counts["right"], counts["wrong"]) < FEWEST:
-        others = [f"{n} {outcome}" for outcome, n in counts.items() if outcome not in _CONSISTENT]
+    if pairs < FEWEST:
+        counts = Counter(each.outcome for each in sampled)
+        others = [f"{n} {outcome}" for outcome, n in counts.items() if outcome not in KINDS]
         raise InputError(
-            f"of {len(sampled)} questions {counts['right']} were answered all right and "
-            f"{counts['wrong']} all wrong (others: {', '.join(others) or 'none'}), and at least "
-            f"{FEWEST} of each are needed",
-            "Add questions that are easier or harder for this model, or ask for more (-n).",
+            f"of {len(sampled)} questions {counts['right']} were consistently answered right and "
+            f"{counts['wrong']} wrong (others: {', '.join(others) or 'none'}), which makes {pairs} "
+            f"of each if every task counts alike, and at least {FEWEST} are needed",
+            "Add questions that are easier or harder for this model, or ask for more (-n); "
+            "--alike 8 takes questions with eight of ten samples alike.",
         )
 
 

@@ -15,6 +15,7 @@ from energy_guard.cli import neurons as module
 from energy_guard.cli.neurons import find
 from energy_guard.errors import InputError
 from energy_guard.neurons import AnswerToRead, Contributions, Neuron, NeuronProbe, fit, store
+from energy_guard.questions import consistent
 
 SHAPE, PLANTED = (3, 40), Neuron(2, 11)
 NAMES = [f"q{number}" for number in range(100)]
@@ -56,6 +57,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.EngineOptions, "open", lambda _: model(ORDER))
     monkeypatch.setattr(store, "read_contributions", planted)
     monkeypatch.setattr(store, "encoded_prompt", lambda _, each: list(str(each).encode()))
+    monkeypatch.setattr(consistent, "LEAD", 100)  # all are sampled: scripts know no question
     monkeypatch.setattr(fit, "RANDOM_DRAWS", 2)
 
 
@@ -125,8 +127,9 @@ def test_too_few_consistent_questions_are_told_with_all_counts(
     )
     monkeypatch.setattr(store, "read_contributions", None)  # nothing is read in vain
     reason = (
-        r"of 99 questions 97 were answered all right and 0 all wrong "
-        r"\(others: 1 mixed, 1 refused\), and at least 20 of each are needed\nAdd questions"
+        r"of 99 questions 97 were consistently answered right and 0 wrong \(others: 1 mixed, "
+        r"1 refused\), which makes 0 of each if every task counts alike, and at least 20 are needed"
+        r"\nAdd questions"
     )
     rows = data.read_text().splitlines()
     kept = [row for row in rows if json.loads(row)["id"] in ORDER[:99]]
