@@ -18,15 +18,11 @@ from energy_guard.cli.options import EngineOptions, Json
 from energy_guard.cli.progress import bar
 from energy_guard.cli.screen import Console, say_json
 from energy_guard.errors import InputError, LogError
-from energy_guard.evaluate.neuron_figures import neuron_figures
+from energy_guard.evaluate.neuron_figures import OTHER_MODELS, neuron_figures, outside_scores
 from energy_guard.extras import needs_extra
 from energy_guard.files import held, write_whole
-from energy_guard.neurons.fit import (
-    FEWEST,
-    FoundNeurons,
-    LabelledContributions,
-    find_neurons,
-)
+from energy_guard.neurons.find import FoundNeurons, find_neurons
+from energy_guard.neurons.fit import FEWEST, LabelledContributions
 from energy_guard.neurons.probe import Labelling
 from energy_guard.neurons.store import stored_contributions
 from energy_guard.questions.consistent import (
@@ -171,11 +167,18 @@ def _find(
         [read[each.id] for each in used],
         [each.outcome == "wrong" for each in used],
         [f"{each.question}\0{each.context or ''}" for each in used],
+        [each.task for each in used],
     )
     found: dict[Labelling, FoundNeurons] = {}
     with bar("fitting", len(get_args(Labelling))) as advance:
         for labelling in get_args(Labelling):
-            found[labelling] = find_neurons(rows_to_fit, backend.info, labelling=labelling)
+            found[labelling] = find_neurons(
+                rows_to_fit,
+                backend.info,
+                labelling=labelling,
+                outside=outside_scores(used),
+                tier=OTHER_MODELS,
+            )
             advance("")
     return found
 

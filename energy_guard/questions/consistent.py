@@ -20,7 +20,7 @@ from energy_guard.claims import score_answer
 from energy_guard.config import Config
 from energy_guard.errors import EngineError, InputError
 from energy_guard.files import JsonLines
-from energy_guard.locate import Asked, Located, NotLocated, Span, automatic
+from energy_guard.locate import Asked, Located, Span, automatic
 from energy_guard.neurons.contributions import AnswerToRead
 from energy_guard.profile.other_models import other_models
 from energy_guard.questions.answered import go_on
@@ -133,9 +133,9 @@ def sample_questions(
         )
     file = JsonLines(path)
     done = _begun(file, _made_with(backend, samples, alike))
-    for row in rows:
-        if row.id in done:
-            done[row.id].check_row(row)
+    for each in rows:
+        if each.id in done:
+            done[each.id].check_row(each)
     for sampled in done.values():
         on_sampled(sampled)
     order = sorted(rows, key=lambda row: hashlib.sha256(row.id.encode()).digest())
@@ -156,7 +156,7 @@ def balanced(sampled: Sequence[SampledQuestion], of_each: int) -> list[SampledQu
 
     If the tasks had other shares of them, their questions alone would tell right from wrong.
     """
-    pairs = []
+    pairs: list[tuple[SampledQuestion, SampledQuestion]] = []
     for task in dict.fromkeys(each.task for each in sampled):
         right, wrong = (
             [each for each in sampled if (each.task, each.outcome) == (task, kind)]
