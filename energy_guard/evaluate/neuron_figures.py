@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Final
+from pathlib import Path
+from typing import Final, cast
 
 import numpy as np
 
 from energy_guard.backends.base import ModelInfo
 from energy_guard.energy import Bools, Floats, Ints
+from energy_guard.errors import InputError
 from energy_guard.estimates.bootstrap import Sample, interval
 from energy_guard.estimates.estimate import Measured, NotDefined, proportion
 from energy_guard.evaluate.figures import measured
 from energy_guard.evaluate.folds import CrossFitted
 from energy_guard.evaluate.paired_auroc import Aurocs, aurocs, mean_auroc
-from energy_guard.neurons.find import PROBE, TOGETHER, FoundNeurons, Told
+from energy_guard.neurons.find import PROBE, TOGETHER, CrossTold, FoundNeurons
 from energy_guard.neurons.probe import Labelling
 from energy_guard.questions.consistent import SampledQuestion
 from energy_guard.report.neuron_sheet import NeuronFigures, ProbeFigures, ToldFigures
@@ -70,6 +73,20 @@ def neuron_figures(
     }
 
 
+def read_neuron_figures(path: Path) -> NeuronFigures:
+    """Read what a search found; InputError if the file is missing or something else."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}", _FIND) from error
+    if not isinstance(found, dict) or not set(NeuronFigures.__annotations__) <= set(found):
+        raise InputError(f"{path} is not what `neurons find` writes", _FIND)
+    return cast(NeuronFigures, found)
+
+
+_FIND: Final = "Make it: energy-guard neurons find --model M --out DIR."
+
+
 def _probe_figures(found: FoundNeurons, wrong: Bools) -> ProbeFigures:
     probe = found.probe
     return {
@@ -82,7 +99,7 @@ def _probe_figures(found: FoundNeurons, wrong: Bools) -> ProbeFigures:
     }
 
 
-def _told_figures(told: Told, wrong: Bools) -> ToldFigures:
+def _told_figures(told: CrossTold, wrong: Bools) -> ToldFigures:
     ranking = _ranking(told.risks, told.folds, wrong)
     names = [str(number) for number in range(len(told.random))]
     of_random = _ranking(dict(zip(names, told.random, strict=True)), told.folds, wrong)

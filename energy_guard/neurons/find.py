@@ -13,12 +13,12 @@ from typing import Final
 import numpy as np
 
 from energy_guard.backends.base import ModelInfo
-from energy_guard.energy import Bools, Floats, Ints
-from energy_guard.extras import needs_extra
+from energy_guard.energy import Floats, Ints
 from energy_guard.neurons.fit import (
     FEWEST,
     LabelledContributions,
     Search,
+    by_scores,
     check_classes,
     divided,
 )
@@ -36,7 +36,7 @@ TOGETHER: Final = "both tiers together"
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class CrossTold:
     """Log-odds of "wrong" of n answers, by fits that have not seen their fold.
 
     folds: shape (n,). risks: by name, each of shape (n,); NaN for an answer that lacks a score from
@@ -57,8 +57,8 @@ class FoundNeurons:
     """
 
     probe: NeuronProbe
-    by_question: Told
-    by_task: Told | None
+    by_question: CrossTold
+    by_task: CrossTold | None
 
 
 def find_neurons(
@@ -121,7 +121,7 @@ class _Telling:
     tier: str | None
     seed: int
 
-    def told(self, parts: Sequence[Ints]) -> Told:
+    def told(self, parts: Sequence[Ints]) -> CrossTold:
         """Tell each part by fits to the others."""
         n = len(self.rows.wrong)
         names = [PROBE, DENSE, *self.outside, *([TOGETHER] if self.tier else [])]
@@ -131,7 +131,7 @@ class _Telling:
         for number, held in enumerate(parts):
             folds[held] = number
             self._tell(held, risks, random)
-        return Told(folds, risks, tuple(random))
+        return CrossTold(folds, risks, tuple(random))
 
     def _tell(self, held: Ints, risks: Mapping[str, Floats], random: Floats) -> None:
         """Fill in one part."""
@@ -147,24 +147,9 @@ class _Telling:
             chosen = draw.choice(others, min(len(probe.weighed), len(others)), replace=False)
             risk[held] = search.sparse(chosen).log_odds(exact)
         for name, scores in self.outside.items():
-            risks[name][held] = _by(scores[fitting, None], seen.wrong, scores[held, None])
+            risks[name][held] = by_scores(scores[fitting, None], seen.wrong, scores[held, None])
         if self.tier is not None and probe.left_out is not None:
             scores = self.outside[self.tier]
             both = np.column_stack([probe.left_out, scores[fitting]])
             new = np.column_stack([risks[PROBE][held], scores[held]])
-            risks[TOGETHER][held] = _by(both, seen.wrong, new)
-
-
-def _by(seen: Floats, wrong: Bools, new: Floats) -> Floats:
-    """Log-odds of "wrong" by a few scores, shape (n, scores); NaN for a row with a gap."""
-    with needs_extra("eval"):
-        from sklearn.linear_model import LogisticRegression
-
-    known, told = np.isfinite(seen).all(axis=1), np.isfinite(new).all(axis=1)
-    found = np.full(len(new), np.nan)
-    if len(set(wrong[known].tolist())) == 2 and told.any():
-        centre, scale = seen[known].mean(axis=0), seen[known].std(axis=0) + 1e-12
-        model = LogisticRegression(class_weight="balanced")
-        model.fit((seen[known] - centre) / scale, wrong[known])
-        found[told] = model.decision_function((new[told] - centre) / scale)
-    return found
+            risks[TOGETHER][held] = by_scores(both, seen.wrong, new)

@@ -342,6 +342,31 @@ class _Dense:
         return Fit(np.arange(len(weights)), weights, intercept, step)
 
 
+def by_scores(seen: Floats, wrong: Bools, new: Floats) -> Floats:
+    """Return the log-odds of "wrong" by a few scores, fitted to answers with these labels.
+
+    Args:
+        seen: Scores of those that are fitted to, shape (n, scores); rows with a gap are left out.
+        wrong: Which of them are wrong, shape (n,).
+        new: Scores of those that are told, shape (m, scores).
+
+    Returns:
+        Of these, shape (m,); NaN for a row with a gap.
+
+    """
+    with needs_extra("eval"):
+        from sklearn.linear_model import LogisticRegression
+
+    known, told = np.isfinite(seen).all(axis=1), np.isfinite(new).all(axis=1)
+    found = np.full(len(new), np.nan)
+    if len(set(wrong[known].tolist())) == 2 and told.any():
+        centre, scale = seen[known].mean(axis=0), seen[known].std(axis=0) + 1e-12
+        model = LogisticRegression(class_weight="balanced")
+        model.fit((seen[known] - centre) / scale, wrong[known])
+        found[told] = model.decision_function((new[told] - centre) / scale)
+    return found
+
+
 def divided(rows: LabelledContributions, seed: int, parts: int) -> list[tuple[Ints, Ints]]:
     """Return indices to fit to and to hold out: no question is in both, both classes are."""
     with needs_extra("eval"):

@@ -97,7 +97,11 @@ def _row(title: str, name: str, told: tuple[ToldFigures | None, ...]) -> tuple[s
 
 
 def _random(told: ToldFigures | None) -> tuple[str, str]:
-    return (_range(told["random_accuracy"]), _range(told["random_auroc"])) if told else (NONE, NONE)
+    return (
+        (mean_and_range(told["random_accuracy"]), mean_and_range(told["random_auroc"]))
+        if told
+        else (NONE, NONE)
+    )
 
 
 def _found(labelling: str, probe: ProbeFigures) -> str:
@@ -110,7 +114,7 @@ def _found(labelling: str, probe: ProbeFigures) -> str:
     )
 
 
-def _range(numbers: list[Number]) -> str:
+def mean_and_range(numbers: list[Number]) -> str:
     """The mean of several numbers with the lowest and the highest."""
     values = [each["value"] for each in numbers if each["value"] is not None]
     if not values:

@@ -1,4 +1,4 @@
-"""Finding neurons: planted ones are found, noise is not, and nothing tells what it was fitted to."""
+"""Finding neurons: planted ones are found, noise is not, and nothing was fitted to what it tells."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from planted_contributions import INFO, PLANTED, planted
 
 from energy_guard.energy import Bools, Floats
 from energy_guard.estimates.ranking import auroc
 from energy_guard.neurons import LabelledContributions, find, find_neurons, fit
-from tests.neurons.test_fit import INFO, PLANTED, planted
 
 
 @pytest.fixture(autouse=True)
