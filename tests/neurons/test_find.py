@@ -1,4 +1,4 @@
-"""Finding neurons: planted ones are found, noise is not, and nothing was fitted to what it tells."""
+"""Finding neurons: planted ones are found, noise is not, and nothing tells what it has seen."""
 
 from __future__ import annotations
 
