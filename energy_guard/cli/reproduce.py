@@ -190,7 +190,7 @@ def h_neurons(
         list[Path] | None,
         typer.Argument(
             help="Files of labelled questions: rows with a passage, and rows with two choices, of "
-            "which the wrong one agrees with the user; the built-in quiz's passages."
+            "which the wrong one agrees with the user. Without passages, the built-in quiz's."
         ),
     ] = None,
     *,
@@ -227,7 +227,9 @@ def h_neurons(
     }
     scaled = probes["3-vs-1"]  # what is about the answer, and not about its sentence
     whole = quiz(whole=True)
-    given = reading.read(data) if data else [row for row in whole if row.task == "passages"]
+    given = reading.read(data) if data else []
+    if not any(row.context for row in given):
+        given += [row for row in whole if row.task == "passages"]
     cases = [
         *islice(false_premises([r for r in whole if r.task == "false_premises"]), asked),
         *islice(misleading_passages(given), asked),
