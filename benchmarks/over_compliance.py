@@ -91,9 +91,7 @@ def main() -> None:
     say = Console(soft_wrap=True, markup=False, highlight=False).print
     items = [item for item in read_labelled() if item.case in cases]
     for kind, counts in compared(items, cases).items():
-        print(
-            f"{kind}: {counts['same']} same, {counts['unclear']} unclear, {counts['other']} other"
-        )
+        say(f"{kind}: {counts['same']} same, {counts['unclear']} unclear, {counts['other']} other")
     for item in items:
         verdict = verdict_on(cases[item.case], item.answer)
         if verdict != item.label:
