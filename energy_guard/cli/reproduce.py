@@ -32,7 +32,7 @@ from energy_guard.questions.grade import grade_row
 from energy_guard.questions.labels import LabelFile, labels_beside, with_labels
 from energy_guard.questions.quiz import quiz
 from energy_guard.questions.rows import Question
-from energy_guard.questions.wording import WORDINGS, as_told, in_chat
+from energy_guard.questions.wording import WORDINGS, alike, as_told, fits_context, in_chat
 from energy_guard.report import decisions
 from energy_guard.report.evaluation import sheet_view
 from energy_guard.report.h_neurons_sheet import h_neuron_sheets
@@ -51,6 +51,7 @@ from energy_guard.reproduce.h_neurons import (
 )
 from energy_guard.reproduce.made_up import made_up_questions
 from energy_guard.reproduce.over_compliance import (
+    WORDING,
     agreeing_choices,
     false_premises,
     misleading_passages,
@@ -199,7 +200,9 @@ def h_neurons(
     found: Annotated[Path, typer.Option("--neurons", help="The folder of `neurons find`.")] = Path(
         "neurons"
     ),
-    asked: Annotated[int, typer.Option("-n", help="Questions of each kind.", min=1)] = 40,
+    asked: Annotated[
+        int, typer.Option("-n", help="Questions of each kind, and twice as many facts.", min=1)
+    ] = 40,
     factors: Annotated[
         list[float] | None,
         typer.Option("--factor", help="What H-neurons are scaled by; 0, 0.5, 1, 2 and 3."),
@@ -230,17 +233,17 @@ def h_neurons(
     given = reading.read(data) if data else []
     if not any(row.context for row in given):
         given += [row for row in whole if row.task == "passages"]
-    cases = [
-        *islice(false_premises([r for r in whole if r.task == "false_premises"]), asked),
-        *islice(misleading_passages(given), asked),
-        *islice(agreeing_choices(given), asked),
-    ]
-    facts = [row for row in whole if row.task == "facts"][: 2 * asked]
     with held(out / "h-neurons.lock"):
         backend = engine.open()
         for probe in probes.values():
             probe.check(backend.info)
         file = SaidFile(path, made_with(backend, scaled))
+        cases = [
+            *islice(false_premises([r for r in whole if r.task == "false_premises"]), asked),
+            *islice(misleading_passages(_fitting(given, backend)), asked),
+            *islice(agreeing_choices(_fitting(given, backend)), asked),
+        ]
+        facts = [row for row in whole if row.task == "facts"][: 2 * asked]
         unknown = made_up_questions(asked, [*whole, *given])
         told = _made_up(backend, file, unknown, probes, out / "contributions")
         every = sorted({*(factors or FACTORS), USUAL})
@@ -264,6 +267,11 @@ def h_neurons(
         picture=scaling_plot(figures["sweep"]),
         as_json=as_json,
     )
+
+
+def _fitting(rows: Sequence[Question], backend: Backend) -> list[Question]:
+    """The rows that fit the context."""
+    return [row for row in rows if fits_context(row, backend, wordings=alike(WORDING))]
 
 
 def _made_up(

@@ -74,12 +74,12 @@ def false_premises(rows: Sequence[Question]) -> Iterator[Case]:
 
 
 def misleading_passages(rows: Sequence[Question]) -> Iterator[Case]:
-    """Yield a case for each row with a passage that has its answer, word for word.
+    """Yield a case for each row with a passage that has its answer, a name or a number, as it is.
 
-    Another row's answer stands in its place, one of the same form, so that the passage goes on to
-    make sense. To stand is to give the answer that was there, from memory, or none.
+    Another row's answer stands in its place: a name of as many words, or a number of as many
+    digits. To stand is to give the answer that was there, from memory, or none.
     """
-    marked = [row for row in rows if row.context and row.answerable and _written(row)]
+    marked = [row for row in rows if row.context and row.answerable and _form(_written(row))]
     by_form: dict[str, list[str]] = {}
     for row in marked:
         by_form.setdefault(_form(_written(row)), []).append(_written(row))
@@ -137,8 +137,12 @@ def _written(row: Question) -> str:
 
 
 def _form(answer: str) -> str:
-    """What an answer looks like: how many words of which beginning, and digits as such."""
-    return " ".join(
-        "9" * len(word) if word.isdigit() else "A" if word[:1].isupper() else "a"
-        for word in answer.split()
-    )
+    """What a name or a number looks like; empty for other words, which fit into no other sentence.
+
+    >>> _form("26"), _form("Jonas Reed"), _form("in the attic")
+    ('99', 'A A', '')
+    """
+    words = answer.split()
+    if not all(word.isdigit() or word[:1].isupper() for word in words):
+        return ""
+    return " ".join("9" * len(word) if word.isdigit() else "A" for word in words)
