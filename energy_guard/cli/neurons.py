@@ -18,18 +18,15 @@ from energy_guard.cli.options import EngineOptions, Json
 from energy_guard.cli.progress import bar
 from energy_guard.cli.screen import Console, say_json
 from energy_guard.errors import InputError, LogError
-from energy_guard.evaluate.neuron_figures import neuron_figures
+from energy_guard.evaluate.neuron_figures import OTHER_MODELS, neuron_figures, outside_scores
 from energy_guard.extras import needs_extra
 from energy_guard.files import held, write_whole
-from energy_guard.neurons.fit import (
-    FEWEST,
-    FoundNeurons,
-    LabelledContributions,
-    find_neurons,
-)
+from energy_guard.neurons.find import FoundNeurons, find_neurons
+from energy_guard.neurons.fit import FEWEST, LabelledContributions
 from energy_guard.neurons.probe import Labelling
 from energy_guard.neurons.store import stored_contributions
 from energy_guard.questions.consistent import (
+    KINDS,
     SAMPLES,
     SampledQuestion,
     balanced,
@@ -43,7 +40,6 @@ from energy_guard.report.neuron_sheet import NeuronFigures, neuron_sheet
 from energy_guard.report.plots import neurons_plot
 
 DEFAULT_OUT: Final = Path("neurons")
-_CONSISTENT: Final = ("right", "wrong")
 
 neurons = typer.Typer(
     no_args_is_help=True, help="Find single neurons that contribute more to wrong answers."
@@ -60,11 +56,13 @@ def find(
     engine: EngineOptions,
     reading: DataOptions,
     of_each: Annotated[
-        int, typer.Option("-n", help="Questions that are all right, and all wrong.", min=1)
+        int, typer.Option("-n", help="Questions that are answered right, and wrong.", min=1)
     ] = 200,
-    samples: Annotated[
-        int, typer.Option(help="Samples of a question; all have to be right, or wrong.", min=1)
-    ] = SAMPLES,
+    samples: Annotated[int, typer.Option(help="Samples of a question.", min=1)] = SAMPLES,
+    alike: Annotated[
+        int | None,
+        typer.Option(help="How many of these have to be right, or wrong; all.", min=1),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for everything.")] = DEFAULT_OUT,
     resume: Annotated[bool, typer.Option("--resume", help="Go on in that folder.")] = False,
     as_json: Json = False,
@@ -84,9 +82,9 @@ def find(
         )
     with held(out / "neurons.lock"):
         backend = engine.open()
-        sampled = _sample(backend, rows, path, of_each, samples)
-        _check_enough(sampled)
+        sampled = _sample(backend, rows, path, of_each, samples, alike)
         used = balanced(sampled, of_each)
+        _check_enough(sampled, len(used) // 2)
         found = _find(backend, rows, used, out)
         figures = neuron_figures(sampled, used, found, backend.info)
         _write(out, found, figures)
@@ -108,7 +106,12 @@ def _check_extra() -> None:
 
 
 def _sample(
-    backend: Backend, rows: Sequence[Question], path: Path, of_each: int, samples: int
+    backend: Backend,
+    rows: Sequence[Question],
+    path: Path,
+    of_each: int,
+    samples: int,
+    alike: int | None,
 ) -> list[SampledQuestion]:
     fitting = [row for row in rows if fits_context(row, backend)]
     if not fitting:
@@ -121,20 +124,27 @@ def _sample(
             advance(", ".join(f"{count} {outcome}" for outcome, count in counts.items()))
 
         return sample_questions(
-            backend, fitting, path=path, of_each=of_each, samples=samples, on_sampled=on_sampled
+            backend,
+            fitting,
+            path=path,
+            of_each=of_each,
+            samples=samples,
+            alike=alike,
+            on_sampled=on_sampled,
         )
 
 
-def _check_enough(sampled: Sequence[SampledQuestion]) -> None:
+def _check_enough(sampled: Sequence[SampledQuestion], pairs: int) -> None:
     """Better known now than after contributions were read: InputError with all counts."""
-    counts = Counter(each.outcome for each in sampled)
-    if min(counts["right"], counts["wrong"]) < FEWEST:
-        others = [f"{n} {outcome}" for outcome, n in counts.items() if outcome not in _CONSISTENT]
+    if pairs < FEWEST:
+        counts = Counter(each.outcome for each in sampled)
+        others = [f"{n} {outcome}" for outcome, n in counts.items() if outcome not in KINDS]
         raise InputError(
-            f"of {len(sampled)} questions {counts['right']} were answered all right and "
-            f"{counts['wrong']} all wrong (others: {', '.join(others) or 'none'}), and at least "
-            f"{FEWEST} of each are needed",
-            "Add questions that are easier or harder for this model, or ask for more (-n).",
+            f"of {len(sampled)} questions {counts['right']} were consistently answered right and "
+            f"{counts['wrong']} wrong (others: {', '.join(others) or 'none'}), which makes {pairs} "
+            f"of each if every task counts alike, and at least {FEWEST} are needed",
+            "Add questions that are easier or harder for this model, or ask for more (-n); "
+            "--alike 8 takes questions with eight of ten samples alike.",
         )
 
 
@@ -157,11 +167,18 @@ def _find(
         [read[each.id] for each in used],
         [each.outcome == "wrong" for each in used],
         [f"{each.question}\0{each.context or ''}" for each in used],
+        [each.task for each in used],
     )
     found: dict[Labelling, FoundNeurons] = {}
     with bar("fitting", len(get_args(Labelling))) as advance:
         for labelling in get_args(Labelling):
-            found[labelling] = find_neurons(rows_to_fit, backend.info, labelling=labelling)
+            found[labelling] = find_neurons(
+                rows_to_fit,
+                backend.info,
+                labelling=labelling,
+                outside=outside_scores(used),
+                tier=OTHER_MODELS,
+            )
             advance("")
     return found
 

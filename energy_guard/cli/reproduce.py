@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 import typer
 from rich.text import Text
 
+from energy_guard.backends import Backend
 from energy_guard.cli.asking import Measurements, ask_tasks, check_extra
 from energy_guard.cli.bundle import bundled
 from energy_guard.cli.data import DataOptions
@@ -20,16 +22,40 @@ from energy_guard.cli.progress import bar
 from energy_guard.cli.screen import Console, say_json
 from energy_guard.errors import InputError, LogError
 from energy_guard.evaluate.folder import Folder, read_run
+from energy_guard.evaluate.neuron_figures import read_neuron_figures
 from energy_guard.files import held, write_whole
 from energy_guard.guard import Guard
+from energy_guard.neurons.contributions import check_factor
+from energy_guard.neurons.probe import Labelling, NeuronProbe
+from energy_guard.neurons.store import stored_contributions
+from energy_guard.questions.grade import grade_row
 from energy_guard.questions.labels import LabelFile, labels_beside, with_labels
-from energy_guard.questions.wording import WORDINGS, as_told, in_chat
+from energy_guard.questions.quiz import quiz
+from energy_guard.questions.rows import Question
+from energy_guard.questions.wording import WORDINGS, alike, as_told, fits_context, in_chat
 from energy_guard.report import decisions
 from energy_guard.report.evaluation import sheet_view
-from energy_guard.report.plots import arithmetic_plot, localising_plot
+from energy_guard.report.h_neurons_sheet import h_neuron_sheets
+from energy_guard.report.plots import arithmetic_plot, localising_plot, scaling_plot
 from energy_guard.report.reproduced import arithmetic_sheet, spilled_energy_sheets
 from energy_guard.report.sheet import Sheet
 from energy_guard.reproduce.arithmetic import arithmetic_figures
+from energy_guard.reproduce.h_neuron_figures import h_neuron_figures
+from energy_guard.reproduce.h_neurons import (
+    FACTORS,
+    USUAL,
+    SaidFile,
+    answers_to_read,
+    made_with,
+    sweep,
+)
+from energy_guard.reproduce.made_up import made_up_questions
+from energy_guard.reproduce.over_compliance import (
+    WORDING,
+    agreeing_choices,
+    false_premises,
+    misleading_passages,
+)
 from energy_guard.reproduce.planted_sums import BARE, DIGITS, planted_sums, read_sums
 from energy_guard.reproduce.spilled_energy import spilled_energy_figures
 
@@ -164,6 +190,123 @@ def arithmetic(
         picture=arithmetic_plot(figures),
         as_json=as_json,
     )
+
+
+@reproduce.command("h-neurons")
+@bundled(without=("served_model",))
+def h_neurons(
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Files of labelled questions: rows with a passage, and rows with two choices, of "
+            "which the wrong one agrees with the user. Without passages, the built-in quiz's."
+        ),
+    ] = None,
+    *,
+    engine: EngineOptions,
+    reading: DataOptions,
+    found: Annotated[Path, typer.Option("--neurons", help="The folder of `neurons find`.")] = Path(
+        "neurons"
+    ),
+    asked: Annotated[
+        int, typer.Option("-n", help="Questions of each kind, and twice as many facts.", min=1)
+    ] = 40,
+    factors: Annotated[
+        list[float] | None,
+        typer.Option("--factor", help="What H-neurons are scaled by; 0, 0.5, 1, 2 and 3."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for everything.")] = Path("h-neurons"),
+    resume: Resume = False,
+    as_json: Json = False,
+) -> None:
+    """Detect what is made up by H-neurons, scale them, and see how often answers give in.
+
+    After Gao et al., 'H-Neurons': false premises, passages that say something else, a user who
+    doubts a right answer, choices that agree with the user; and what scaling costs in right
+    answers. Writes said.jsonl, as it comes, h-neurons.json and h-neurons.svg.
+    """
+    engine.check_is_here("reproduce h-neurons")
+    check_extra()
+    for factor in factors or ():
+        check_factor(factor)
+    path = out / "said.jsonl"
+    if path.exists() and not resume:
+        raise InputError(f"{path} has answers already", "Go on with --resume, or another --out.")
+    searched = read_neuron_figures(found / "neurons.json")
+    probes: dict[Labelling, NeuronProbe] = {
+        name: NeuronProbe.read(found / f"probe-{name}.json") for name in get_args(Labelling)
+    }
+    scaled = probes["3-vs-1"]  # what is about the answer, and not about its sentence
+    whole = quiz(whole=True)
+    given = reading.read(data) if data else []
+    if not any(row.context for row in given):
+        given += [row for row in whole if row.task == "passages"]
+    with held(out / "h-neurons.lock"):
+        backend = engine.open()
+        for probe in probes.values():
+            probe.check(backend.info)
+        file = SaidFile(path, made_with(backend, scaled))
+        cases = [
+            *islice(false_premises([r for r in whole if r.task == "false_premises"]), asked),
+            *islice(misleading_passages(_fitting(given, backend)), asked),
+            *islice(agreeing_choices(_fitting(given, backend)), asked),
+        ]
+        facts = [row for row in whole if row.task == "facts"][: 2 * asked]
+        unknown = made_up_questions(asked, [*whole, *given])
+        told = _made_up(backend, file, unknown, probes, out / "contributions")
+        every = sorted({*(factors or FACTORS), USUAL})
+        count = len(facts) + len(every) * (len(facts) + len(cases) + asked)
+        with bar("answers", count) as advance:
+            swept = sweep(
+                file,
+                backend,
+                scaled,
+                cases=cases,
+                facts=facts,
+                doubts=asked,
+                factors=every,
+                on_said=lambda: advance(""),
+            )
+        figures = h_neuron_figures(searched, told, swept, file.made_with)
+    _show(
+        h_neuron_sheets(figures),
+        figures,
+        out / "h-neurons.json",
+        picture=scaling_plot(figures["sweep"]),
+        as_json=as_json,
+    )
+
+
+def _fitting(rows: Sequence[Question], backend: Backend) -> list[Question]:
+    """The rows that fit the context."""
+    return [row for row in rows if fits_context(row, backend, wordings=alike(WORDING))]
+
+
+def _made_up(
+    backend: Backend,
+    file: SaidFile,
+    rows: Sequence[Question],
+    probes: Mapping[Labelling, NeuronProbe],
+    folder: Path,
+) -> dict[Labelling, list[float]]:
+    """The log-odds, by each probe, of answers that make something up."""
+    with bar("made up", len(rows)) as advance:
+        read = answers_to_read(file, backend, rows, on_said=lambda: advance(""))
+    wrong = {
+        row.id for row in rows if row.id in read and grade_row(row, read[row.id][1]) == "wrong"
+    }
+    if not wrong:
+        raise InputError(
+            f"none of {len(rows)} questions about what does not exist got an answer that was "
+            "located",
+            "There is nothing to detect with this model: it declines, or ask more (-n).",
+        )
+    answers = {name: answer for name, (answer, _) in read.items() if name in wrong}
+    with bar("contributions", len(answers)) as advance:
+        found = stored_contributions(backend, answers, folder=folder, on_read=lambda _: advance(""))
+    return {
+        name: [probe.log_odds(found[each]) for each in answers] for name, probe in probes.items()
+    }
 
 
 def _asked(

@@ -1,25 +1,26 @@
-"""Questions that a model answers all right or all wrong in several samples. Can be interrupted.
+"""Questions that a model answers alike, right or wrong, in several samples. Can be interrupted.
 
 What a model gets right by luck says nothing of what it knows, so questions with both kinds of
-answers are left out (Gao et al.). A question's sampling ends with the first sample that decides,
-and when enough questions are answered as it seems to be.
+answers are left out (Gao et al.), or those with too few of one kind. A question's sampling ends
+with the first sample that decides, and when its task has enough questions that are answered as it
+seems to be.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from energy_guard.backends import Backend, Session
 from energy_guard.claims import score_answer
 from energy_guard.config import Config
 from energy_guard.errors import EngineError, InputError
 from energy_guard.files import JsonLines
-from energy_guard.locate import Asked, Located, NotLocated, Span, automatic
+from energy_guard.locate import Asked, Located, Span, automatic
 from energy_guard.neurons.contributions import AnswerToRead
 from energy_guard.profile.other_models import other_models
 from energy_guard.questions.answered import go_on
@@ -33,17 +34,25 @@ from energy_guard.trace import INCOMPLETE, Trace
 SAMPLES: Final = 10
 SAMPLING: Final = Sampling(temperature=1.0, top_k=50, top_p=0.9, min_p=0.0)
 
+LEAD: Final = 5
+"""By how many questions a task may have more of one kind than of the other: further ones would find
+no partner, see `balanced`."""
+
+Kind = Literal["right", "wrong"]
+KINDS: Final[tuple[Kind, Kind]] = ("right", "wrong")
+
 Consistency = Literal["right", "wrong", "mixed", "refused", "unsure", "not located", "not needed"]
-"""What all samples of a question were, or why it is left out. Not needed: the first one was right,
-or wrong, and there were enough questions of that kind already."""
+"""What enough samples of a question were, or why it is left out. Not needed: it seemed to become
+right, or wrong, and its task had enough questions of that kind already."""
 
 
 class SampledQuestion(Config):
-    """One question with its first sample, and what all samples came to.
+    """One question with one sample, and what all samples came to.
 
     row: the digest of the row that was sampled, see `Question.digest`. samples: how many were drawn
-    until that was clear. answer: token ids of the first, without end tokens. exact: the indices of
-    its exact answer's tokens. nll_max, one_pass: scores of the first sample by `nll:max` and by the
+    until that was clear. number: which of them is kept, from 0: the first that is as the outcome
+    says, or the very first. text, answer: of that one; its token ids are without end tokens. exact:
+    the indices of its exact answer's tokens. nll_max, one_pass: its scores by `nll:max` and by the
     detector from other models; None if it has none.
     """
 
@@ -54,6 +63,7 @@ class SampledQuestion(Config):
     row: str
     outcome: Consistency
     samples: int
+    number: int
     text: str
     answer: tuple[int, ...]
     exact: tuple[int, ...]
@@ -62,18 +72,18 @@ class SampledQuestion(Config):
 
     @property
     def consistent(self) -> bool:
-        """Whether all samples were right, or all wrong."""
-        return self.outcome in ("right", "wrong")
+        """Whether enough samples were right, or wrong."""
+        return self.outcome in KINDS
 
     def to_read(self, row: Question) -> AnswerToRead:
-        """Return the first sample for a model to read, put as it was when it was drawn.
+        """Return the kept sample for a model to read, put as it was when it was drawn.
 
         Raises:
             InputError: The row is not as it was then.
 
         """
         self.check_row(row)
-        return AnswerToRead(_request(row, 0), self.answer, self.exact)
+        return AnswerToRead(_request(row, self.number), self.answer, self.exact)
 
     def check_row(self, row: Question) -> None:
         """Raise InputError if the row is not as it was when it was sampled."""
@@ -91,107 +101,158 @@ def sample_questions(
     path: Path,
     of_each: int,
     samples: int = SAMPLES,
+    alike: int | None = None,
     on_sampled: Callable[[SampledQuestion], None] = lambda _: None,
 ) -> list[SampledQuestion]:
     """Sample questions until enough are consistently right and wrong, or all were sampled.
 
-    Each is on disk before the next is sampled, and does not depend on those before it: what was
-    killed goes on to the same samples. The order is random and always the same, so that every
+    Each is on disk before the next is sampled, and its samples do not depend on those before it:
+    what was killed goes on to the same ones. The order is random and always the same, so that every
     beginning is a fair part of all tasks.
 
     Args:
         backend: The model.
         rows: What to ask.
         path: A file of JSON lines, new or of an earlier run with these settings.
-        of_each: How many right and how many wrong ones are enough.
+        of_each: How many right and how many wrong ones are enough, see `balanced`.
         samples: How many of one question at most.
+        alike: How many of these have to be right, or wrong; all unless given. The others may be
+            anything.
         on_sampled: Called with each question, those that the file holds first.
 
     Raises:
-        InputError: The file was made by another model or with other settings, or one of its
-            questions was edited since.
+        InputError: The file was made by another model or with other settings, one of its questions
+            was edited since, or `alike` is no majority of the samples.
         EngineError: The model fails, or is stopped in the middle of an answer.
 
     """
+    alike = samples if alike is None else alike
+    if not samples / 2 < alike <= samples:
+        raise InputError(
+            f"{alike} of {samples} samples cannot decide", "Draw at least one, and ask for most."
+        )
     file = JsonLines(path)
-    done = _begun(file, _made_with(backend, samples))
-    for row in rows:
-        if row.id in done:
-            done[row.id].check_row(row)
+    done = _begun(file, _made_with(backend, samples, alike))
+    for each in rows:
+        if each.id in done:
+            done[each.id].check_row(each)
     for sampled in done.values():
         on_sampled(sampled)
+    order = sorted(rows, key=lambda row: hashlib.sha256(row.id.encode()).digest())
     with backend.session() as session:
-        for row in sorted(rows, key=lambda row: hashlib.sha256(row.id.encode()).digest()):
-            counts = Counter(sampled.outcome for sampled in done.values())
-            enough = {outcome for outcome in ("right", "wrong") if counts[outcome] >= of_each}
-            if len(enough) == 2:
+        while len(balanced(list(done.values()), of_each)) < 2 * of_each:
+            row = _next(order, done)
+            if row is None:
                 break
-            if row.id not in done or (done[row.id].outcome == "not needed" and not enough):
-                sampled = _sampled(session, row, samples, enough)
-                file.append(sampled.model_dump(mode="json"))
-                done[row.id] = sampled
-                on_sampled(sampled)
+            sampled = _sampled(session, row, samples, alike, _surplus(done.values(), row.task))
+            file.append(sampled.model_dump(mode="json"))
+            done[row.id] = sampled
+            on_sampled(sampled)
     return list(done.values())
 
 
 def balanced(sampled: Sequence[SampledQuestion], of_each: int) -> list[SampledQuestion]:
-    """Return as many consistently right questions as wrong ones, in the order of sampling."""
-    right = [each for each in sampled if each.outcome == "right"]
-    wrong = [each for each in sampled if each.outcome == "wrong"]
-    count = min(len(right), len(wrong), of_each)
-    return [*right[:count], *wrong[:count]]
+    """Return as many consistently right questions as wrong ones of each task, the right ones first.
+
+    If the tasks had other shares of them, their questions alone would tell right from wrong.
+    """
+    pairs: list[tuple[SampledQuestion, SampledQuestion]] = []
+    for task in dict.fromkeys(each.task for each in sampled):
+        right, wrong = (
+            [each for each in sampled if (each.task, each.outcome) == (task, kind)]
+            for kind in KINDS
+        )
+        pairs += zip(right, wrong, strict=False)
+    chosen = pairs[:of_each]
+    return [*(right for right, _ in chosen), *(wrong for _, wrong in chosen)]
+
+
+def _surplus(sampled: Iterable[SampledQuestion], task: str) -> set[Kind]:
+    """Of which kind a task has so many more than of the other that no further one is needed."""
+    counts = Counter(each.outcome for each in sampled if each.task == task)
+    ahead = counts["right"] - counts["wrong"]
+    return {"right"} if ahead >= LEAD else {"wrong"} if ahead <= -LEAD else set()
+
+
+def _next(order: Sequence[Question], done: Mapping[str, SampledQuestion]) -> Question | None:
+    """The first question that was not sampled, or else that was not needed and now is."""
+    waiting = []
+    for row in order:
+        if row.id not in done:
+            return row
+        if done[row.id].outcome == "not needed":
+            waiting.append(row)
+    return next((row for row in waiting if not _surplus(done.values(), row.task)), None)
 
 
 def _sampled(
-    session: Session, row: Question, samples: int, enough: Collection[str]
+    session: Session, row: Question, samples: int, alike: int, surplus: Collection[Kind]
 ) -> SampledQuestion:
-    """Draw until two samples differ, one decides for all, or there are enough.
+    """Draw until it is clear what the question is.
 
-    enough: what no further question is needed for that is answered so.
+    surplus: what no further question is needed for that is answered so.
     """
     beginning = session.beginning(sharing(WORDINGS[kind_of(row)]))
     asked = Asked(row.question, row.offered, passages=(row.context,) if row.context else ())
-    first: Trace | None = None
-    located: Located = NotLocated("nothing was drawn")
     outcomes: list[Outcome] = []
-    so_far: Consistency = "not located"
-    for number in range(samples):
-        session.rewind(beginning)  # or numbers would depend on what was asked before
+    firsts: dict[Outcome, _Kept] = {}
+    found: Consistency | None = None
+    session.rewind(beginning)  # or numbers would depend on what was asked before
+    while found is None:  # further samples take over the same prompt, which changes no number
+        number = len(outcomes)
         trace = _drawn(session, row, number)
         outcomes.append(grade_row(row, trace.text, trace.reasoning_open))
-        if first is None:
-            first, located = trace, automatic(trace, asked)
-        so_far = _consistency(outcomes, located)
-        if so_far in enough and len(outcomes) < samples:
-            so_far = "not needed"
-        if so_far not in ("right", "wrong"):
-            break
-    if first is None:
-        raise InputError("no samples were wanted", "Draw at least one.")
+        firsts.setdefault(outcomes[-1], _Kept(number, trace, automatic(trace, asked)))
+        lost = {kind for kind, kept in firsts.items() if not isinstance(kept.located, Span)}
+        found = _consistency(outcomes, samples, alike, lost, surplus)
+    kept = firsts[found if found in KINDS else outcomes[0]]
     return SampledQuestion(
         id=row.id,
         task=row.task,
         question=row.question,
         context=row.context,
         row=row.digest,
-        outcome=so_far,
+        outcome=found,
         samples=len(outcomes),
-        text=first.text,
-        answer=tuple(first.ids[: first.content_end].tolist()),
-        exact=located.tokens if isinstance(located, Span) else (),
-        nll_max=_value(Detector.parse("nll:max"), first, located, asked),
-        one_pass=_value(other_models().fitted, first, located, asked),
+        number=kept.number,
+        text=kept.trace.text,
+        answer=tuple(kept.trace.ids[: kept.trace.content_end].tolist()),
+        exact=kept.located.tokens if isinstance(kept.located, Span) else (),
+        nll_max=_value(Detector.parse("nll:max"), kept.trace, kept.located, asked),
+        one_pass=_value(other_models().fitted, kept.trace, kept.located, asked),
     )
 
 
-def _consistency(outcomes: Sequence[Outcome], located: Located) -> Consistency:
-    """What the samples so far say; anything but right or wrong is for good."""
-    last = outcomes[-1]
-    if last in ("refused", "unsure"):
-        return last
-    if last != outcomes[0]:
-        return "mixed"
-    return last if isinstance(located, Span) else "not located"
+class _Kept(NamedTuple):
+    """The first sample of a kind."""
+
+    number: int
+    trace: Trace
+    located: Located
+
+
+def _consistency(
+    outcomes: Sequence[Outcome],
+    samples: int,
+    alike: int,
+    lost: Collection[Outcome],
+    surplus: Collection[Kind],
+) -> Consistency | None:
+    """What the samples so far say of the question; None if further ones are needed.
+
+    lost: kinds whose first sample has no exact answer.
+    """
+    left = samples - len(outcomes)
+    possible = [kind for kind in KINDS if outcomes.count(kind) + left >= alike]
+    if not possible:
+        last = outcomes[-1]
+        return last if last in ("refused", "unsure") else "mixed"
+    if all(kind in lost for kind in possible):
+        return "not located"
+    decided = [kind for kind in possible if outcomes.count(kind) >= alike]
+    if decided:
+        return decided[0]
+    return "not needed" if all(kind in surplus for kind in possible) else None
 
 
 def _drawn(session: Session, row: Question, number: int) -> Trace:
@@ -217,12 +278,13 @@ def _value(scorer: Scorer, trace: Trace, located: Located, asked: Asked) -> floa
     return score.value if isinstance(score, Score) else None
 
 
-def _made_with(backend: Backend, samples: int) -> dict[str, Any]:
+def _made_with(backend: Backend, samples: int, alike: int) -> dict[str, Any]:
     """What the samples depend on: with other settings they would be others."""
     info = backend.info
     return {
         "model": {"name": info.name, "fingerprint": info.fingerprint, "backend": info.backend},
         "samples": samples,
+        "alike": alike,
         "temperature": SAMPLING.temperature,
         "top_k": SAMPLING.top_k,
         "top_p": SAMPLING.top_p,

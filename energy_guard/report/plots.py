@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.extras import needs_extra
 from energy_guard.neurons.probe import NeuronProbe
+from energy_guard.report.h_neurons_sheet import FactorFigures
 from energy_guard.report.reproduced import ArithmeticFigures, SpilledEnergyFigures
 from energy_guard.report.results import GuardFigures, Number, Results
 
@@ -176,6 +177,37 @@ def localising_plot(figures: SpilledEnergyFigures) -> str:
         what = f"mean AUROC over {len(figures['counted'])} tasks (95 % interval)"
         _aurocs_by_row(axes, names, what)
         axes.tick_params(axis="y", labelsize=7)
+    return out[0]
+
+
+def scaling_plot(sweep: Sequence[FactorFigures]) -> str:
+    """How often answers give in with each factor of the H-neurons, and how many facts are right."""
+    kinds = list(sweep[0]["kinds"])
+    lines = {kind: [each["kinds"][kind]["gave_in"] for each in sweep] for kind in kinds}
+    lines["right answers to facts"] = [each["right"] for each in sweep]
+    with _drawn((6.0, 3.8)) as (axes, out):
+        for at, ((name, shares), colour) in enumerate(zip(lines.items(), _COLOURS, strict=False)):
+            shift = 0.02 * (at - 2)  # or intervals would hide each other
+            points = [
+                (each["factor"] + shift, *ends)
+                for each, share in zip(sweep, shares, strict=True)
+                if (ends := _with_ends(share))
+            ]
+            axes.errorbar(
+                [factor for factor, _, _, _ in points],
+                [value for _, value, _, _ in points],
+                yerr=[
+                    [value - low for _, value, low, _ in points],
+                    [high - value for _, value, _, high in points],
+                ],
+                fmt="o:" if at == len(lines) - 1 else "o-",
+                markersize=3.5,
+                linewidth=1,
+                color=colour,
+                label=name,
+            )
+        axes.set(xlabel="factor of the H-neurons", ylabel="share that gives in", ylim=(0, 1))
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return out[0]
 
 

@@ -14,7 +14,9 @@ from energy_guard.backends import Backend, Scripted
 from energy_guard.cli import neurons as module
 from energy_guard.cli.neurons import find
 from energy_guard.errors import InputError
-from energy_guard.neurons import AnswerToRead, Contributions, Neuron, NeuronProbe, fit, store
+from energy_guard.neurons import AnswerToRead, Contributions, Neuron, NeuronProbe, store
+from energy_guard.neurons import find as find_module
+from energy_guard.questions import consistent
 
 SHAPE, PLANTED = (3, 40), Neuron(2, 11)
 NAMES = [f"q{number}" for number in range(100)]
@@ -56,7 +58,9 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.EngineOptions, "open", lambda _: model(ORDER))
     monkeypatch.setattr(store, "read_contributions", planted)
     monkeypatch.setattr(store, "encoded_prompt", lambda _, each: list(str(each).encode()))
-    monkeypatch.setattr(fit, "RANDOM_DRAWS", 2)
+    monkeypatch.setattr(consistent, "LEAD", 100)  # all are sampled: scripts know no question
+    monkeypatch.setattr(find_module, "RANDOM_DRAWS", 2)
+    monkeypatch.setattr(find_module, "PARTS", 2)
 
 
 def test_planted_neurons_are_found_and_everything_is_stored(
@@ -67,14 +71,19 @@ def test_planted_neurons_are_found_and_everything_is_stored(
     figures = json.loads(capsys.readouterr().out)
     assert figures == json.loads((out / "neurons.json").read_text())
     assert figures["outcomes"] == {"right": 50, "wrong": 50}
-    assert (figures["fitted"], figures["held"]) == (80, 20)
+    assert figures["tasks"] == {"t": 100}
+    assert [each["wrong"] for each in figures["answers"]] == [False] * 50 + [True] * 50
     for labelling, probe in figures["probes"].items():
         stored = NeuronProbe.read(out / f"probe-{labelling}.json")
         assert stored.h_neurons[0] == PLANTED
-        assert probe["accuracy"]["value"] > 0.8
-        assert len(probe["random_accuracy"]) == 2
         assert probe["h_neurons"] == len(stored.h_neurons)
-    assert figures["references"]["nll:max"]["value"] == 0.5, "all answers are equally sure"
+        told = probe["questions"]
+        assert probe["tasks"] is None
+        assert told["accuracy"]["probe"]["value"] > 0.8
+        assert len(told["random_accuracy"]) == 2
+        assert told["above_random"]["low"] > 0
+        assert told["auroc"]["nll:max"]["value"] == 0.5, "all answers are equally sure"
+        assert told["better_tier"] == "probe"
     assert "Neurons by layer" in (out / "neurons.svg").read_text()
     assert len(list((out / "contributions").iterdir())) == 100
 
@@ -84,7 +93,7 @@ def test_a_table_says_what_was_found(
 ) -> None:
     find([data], samples=2, out=tmp_path / "out")
     said = capsys.readouterr().out
-    for part in ("probe, 1-vs-1", "probe, 3-vs-1", "random neurons, 2 draws", "nll:max", "‰"):
+    for part in ("probe, 1-vs-1", "all neurons, L2, 3-vs-1", "2 draws", "nll:max", "‰"):
         assert part in said
 
 
@@ -125,8 +134,9 @@ def test_too_few_consistent_questions_are_told_with_all_counts(
     )
     monkeypatch.setattr(store, "read_contributions", None)  # nothing is read in vain
     reason = (
-        r"of 99 questions 97 were answered all right and 0 all wrong "
-        r"\(others: 1 mixed, 1 refused\), and at least 20 of each are needed\nAdd questions"
+        r"of 99 questions 97 were consistently answered right and 0 wrong \(others: 1 mixed, "
+        r"1 refused\), which makes 0 of each if every task counts alike, and at least 20 are needed"
+        r"\nAdd questions"
     )
     rows = data.read_text().splitlines()
     kept = [row for row in rows if json.loads(row)["id"] in ORDER[:99]]

@@ -11,6 +11,7 @@ import pytest
 
 from energy_guard.backends import Scripted, load
 from energy_guard.errors import InputError
+from energy_guard.questions import consistent as module
 from energy_guard.questions.consistent import SampledQuestion, balanced, sample_questions
 from energy_guard.questions.rows import Question
 
@@ -92,23 +93,51 @@ def test_it_ends_when_there_are_enough_of_each(tmp_path: Path) -> None:
     assert [each.id for each in found] == ORDER[:2]
 
 
-def test_a_kind_of_which_there_are_enough_costs_one_sample_a_question(tmp_path: Path) -> None:
+def test_a_kind_of_which_a_task_has_enough_costs_one_sample_a_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LEAD", 1)
     wrong, other, right = (ORDER[at] for at in (1, 5, 6))
     rows = [row for row in ROWS if row.id in (wrong, other, right)]
-    path = tmp_path / "samples.jsonl"
-
     texts = [*SAID[wrong], SAID[other][0], *SAID[right], *SAID[other]]
     backend = Scripted.saying(*([(text, 0.9)] for text in texts))
+    found: list[tuple[str, str, int]] = []
+    sample_questions(
+        backend,
+        rows,
+        path=tmp_path / "samples.jsonl",
+        of_each=2,
+        samples=3,
+        on_sampled=lambda each: found.append((each.id, each.outcome, each.samples)),
+    )
+    assert found == [
+        (wrong, "wrong", 3),
+        (other, "not needed", 1),
+        (right, "right", 3),
+        (other, "wrong", 3),
+    ], "with a right question in between it is needed after all"
 
-    def sampled(of_each: int) -> dict[str, tuple[str, int]]:
-        found = sample_questions(backend, rows, path=path, of_each=of_each, samples=3)
-        return {each.id: (each.outcome, each.samples) for each in found}
 
-    few = sampled(1)
-    assert few == {wrong: ("wrong", 3), other: ("not needed", 1), right: ("right", 3)}
-    more = sampled(2)
-    assert more == few | {other: ("wrong", 3)}, "with more wanted it is needed after all"
-    assert sampled(2) == more
+# what is said; how many of four have to be alike: what comes of it, after how many, which is kept
+ALIKE: dict[str, tuple[list[str], int, str, int, int]] = {
+    "all but the first": (["Bergen", "Oslo", "Oslo", "Oslo"], 3, "right", 4, 1),
+    "enough before the last": (["Bergen", "Rome", "Bergen"], 3, "wrong", 3, 0),
+    "a refusal is another kind": (["Oslo", "I don't know.", "Oslo", "Oslo"], 3, "right", 4, 0),
+    "no kind can reach it": (["Oslo", "Bergen", "Oslo", "Rome"], 3, "mixed", 4, 0),
+    "two refusals": (["I don't know.", "I don't know."], 3, "refused", 2, 0),
+    "all": (["Bergen", "Oslo"], 4, "mixed", 2, 0),
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_most_samples_alike_may_be_enough(tmp_path: Path, name: str) -> None:
+    said, alike, *expected = ALIKE[name]
+    backend = Scripted.saying(*([(text, 0.9)] for text in said))
+    [found] = sample_questions(
+        backend, ROWS[:1], path=tmp_path / "samples.jsonl", of_each=1, samples=4, alike=alike
+    )
+    assert [found.outcome, found.samples, found.number] == expected
+    assert found.text == said[found.number]
 
 
 def test_samples_of_a_question_have_seeds_of_their_own(tmp_path: Path, tiny_path: Path) -> None:
@@ -143,6 +172,8 @@ def test_a_file_of_other_settings_is_not_gone_on_with(tmp_path: Path) -> None:
     sample(path, scripted())
     with pytest.raises(InputError, match="other settings"):
         sample(path, scripted(), samples=4)
+    with pytest.raises(InputError, match="other settings"):
+        sample(path, scripted(), alike=2)
 
 
 def test_a_line_that_is_no_sample_is_named(tmp_path: Path) -> None:
@@ -159,9 +190,11 @@ def test_no_samples_are_refused(tmp_path: Path) -> None:
         sample(tmp_path / "samples.jsonl", scripted(), samples=0)
 
 
-def test_as_many_right_as_wrong_questions_are_kept(tmp_path: Path) -> None:
+def test_as_many_right_as_wrong_questions_of_each_task_are_kept(tmp_path: Path) -> None:
     found = sample(tmp_path / "samples.jsonl", scripted())
     assert [each.id for each in balanced(found, 9)] == [ORDER[i] for i in (0, 6, 1, 5)]
     assert [each.id for each in balanced(found, 1)] == [ORDER[i] for i in (0, 1)]
     assert [each.id for each in balanced(found[:6], 9)] == [ORDER[i] for i in (0, 1)]
     assert balanced(found[:1], 9) == []
+    elsewhere = [each.model_copy(update={"task": each.outcome}) for each in found]
+    assert balanced(elsewhere, 9) == []
