@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from energy_guard.backends import Backend
 from energy_guard.cli.options import EngineOptions
 from energy_guard.cli.screen import tell
 from energy_guard.errors import ConfigError
-from energy_guard.on_ray.cluster import Share, connected
+from energy_guard.on_ray.cluster import Item, Made, Share, connected, spread
 from energy_guard.on_ray.fleet import Fleet
 from energy_guard.questions.ask import Ask, ask_here
 
@@ -79,6 +79,24 @@ class SpreadOptions:
             Fleet.started(there.open, workers=workers, share=share, tell=tell) as fleet,
         ):
             yield fleet.backend, fleet.ask
+
+    @contextmanager
+    def mapping(
+        self, work: Callable[[Item], Made]
+    ) -> Iterator[Callable[[Iterable[Item]], Iterator[Made]]]:
+        """Do the same with many things, without a model, here or in many processes.
+
+        Args:
+            work: what is done; for processes it has to be possible to pickle it.
+
+        Yields:
+            What does it to things, and yields what comes of them in any order.
+        """
+        if self.on is None:
+            yield lambda items: map(work, items)
+            return
+        with connected(self.on, Share(workers=self.workers)) as workers:
+            yield lambda items: spread(work, items, workers=workers)
 
 
 def _from_anywhere(model: str) -> str:

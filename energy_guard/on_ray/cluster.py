@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from energy_guard.errors import ConfigError, EngineBusyError, EngineError, InputError
@@ -71,7 +73,7 @@ def _start(on: str, share: Share) -> None:
     import ray
 
     if on != LOCAL:
-        ray.init(on, log_to_driver=False, logging_level="ERROR")
+        ray.init(on, log_to_driver=False, logging_level=logging.ERROR)
         return
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray would report its use to its makers
     # More workers than processors take turns: Ray would keep those it has no processor for waiting.
@@ -81,7 +83,7 @@ def _start(on: str, share: Share) -> None:
         num_cpus=processors,
         include_dashboard=False,
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
         object_store_memory=_OBJECTS,
     )
 
@@ -109,9 +111,7 @@ def _workers(total: dict[str, float], free: dict[str, float], share: Share) -> i
     return count
 
 
-def spread(
-    work: Callable[[Item], Made], items: Iterable[Item], *, workers: int
-) -> Iterator[tuple[int, Made]]:
+def spread(work: Callable[[Item], Made], items: Iterable[Item], *, workers: int) -> Iterator[Made]:
     """Do the same with each of many things, in any order, twice as many on their way as workers.
 
     Args:
@@ -120,7 +120,7 @@ def spread(
         workers: how many processes are at work.
 
     Yields:
-        The number of an item, and what came of it.
+        What came of each, as it comes.
 
     Raises:
         InputError: `work` raised this.
@@ -128,18 +128,17 @@ def spread(
     """
     import ray
 
-    remote = ray.remote(num_cpus=1, max_retries=1)(_done)
+    remote: Any = ray.remote(num_cpus=1, max_retries=1)(_done)
     sent = ray.put(work)
-    coming = enumerate(items)
-    running: dict[ray.ObjectRef[Any], int] = {}
+    coming = iter(items)
+    running: list[Any] = []
     while True:
-        while len(running) < 2 * workers and (following := next(coming, None)) is not None:
-            number, item = following
-            running[remote.remote(sent, item)] = number
+        room = 2 * workers - len(running)
+        running += [remote.remote(sent, item) for item in islice(coming, room)]
         if not running:
             return
-        [ref], _ = ray.wait(list(running), num_returns=1)
-        yield running.pop(ref), got(ref)
+        [ended], running = ray.wait(running, num_returns=1)
+        yield got(ended)
 
 
 def _done(work: Callable[[Item], Made], item: Item) -> Made:
@@ -163,11 +162,12 @@ def got(ref: ray.ObjectRef[Any]) -> Any:
             raise error.cause from error
         raise EngineError(f"a worker failed: {error.cause!r}", _SEE) from error
     except RayError as error:
-        raise EngineError(f"a worker's process ended: {_first_line(error)}", _SEE) from error
+        raise EngineError(f"a worker's process ended: {_last_line(error)}", _SEE) from error
 
 
 _SEE: Final = "Try the model alone first: energy-guard doctor --model …"
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+def _last_line(error: Exception) -> str:
+    """What Ray says at last, which is the reason; before it stand names and stack traces."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
