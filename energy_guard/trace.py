@@ -291,7 +291,7 @@ class Trace:
                 "inverse_temperature": self.inverse_temperature,
                 "reasoning_open": self.reasoning_open,
                 "log_probabilities": self.log_probabilities,
-                "extras": {name: _nested(value.tolist()) for name, value in self.extras.items()},
+                "extras": extras_to_json(self.extras),
             },
             allow_nan=False,
         )
@@ -314,7 +314,7 @@ class Trace:
                 inverse_temperature=float(data["inverse_temperature"]),
                 reasoning_open=bool(data["reasoning_open"]),
                 log_probabilities=bool(data.get("log_probabilities", False)),
-                extras={name: _extra(value) for name, value in data["extras"].items()},
+                extras={name: extra_from_json(value) for name, value in data["extras"].items()},
             )
         except _UNREADABLE as error:
             raise InputError(f"this is not a trace: {error!r}") from error
@@ -342,13 +342,18 @@ def _nullable(values: Floats) -> list[float | None]:
     return [float(value) if math.isfinite(value) else None for value in values]
 
 
-def _extra(values: list[Any]) -> npt.NDArray[Any]:
+def extras_to_json(extras: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    """Write further arrays of a trace as nested lists, None where a number is missing."""
+    return {name: _nested(value.tolist()) for name, value in extras.items()}
+
+
+def extra_from_json(values: list[Any]) -> npt.NDArray[Any]:
+    """Read one of them again."""
     array = np.array(values)
     return array.astype(np.float64) if array.dtype == object else array  # None becomes NaN
 
 
 def _nested(values: Any) -> Any:
-    """Nested lists with None where a number is missing."""
     if isinstance(values, list):
         return [_nested(value) for value in values]
     return values if math.isfinite(values) else None

@@ -15,7 +15,7 @@ from energy_guard.evaluate.references.hidden_states import measure_states, showi
 from energy_guard.evaluate.references.told_the_rule import TOLD, rule_of
 from energy_guard.extras import needs_extra
 from energy_guard.guard import Guard
-from energy_guard.questions.ask import collect
+from energy_guard.questions.ask import Ask, ask_here, collect
 from energy_guard.questions.model_grader import ModelGrader
 from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import Wordings
@@ -36,7 +36,7 @@ class Measurements:
     """How many questions of each task: in all, for the baselines, and with a rule.
 
     probe: whether hidden states are wanted, too. wordings: how questions are put. grader: None if
-    the rules grade alone.
+    the rules grade alone. ask: who asks them, this process or workers.
     """
 
     rows: int
@@ -45,6 +45,7 @@ class Measurements:
     probe: bool
     wordings: Wordings
     grader: ModelGrader | None
+    ask: Ask = ask_here
 
 
 def ask_tasks(
@@ -69,6 +70,7 @@ def ask_tasks(
             path=folder.answers,
             wordings=wanted.wordings,
             grader=wanted.grader,
+            ask=wanted.ask,
             on_start=lambda: folder.write_run(run),
             on_answer=advance,
         )
@@ -107,6 +109,7 @@ def ask_tasks(
                     wordings=wanted.wordings,
                     grader=wanted.grader,
                     rule=rule_of(target),
+                    ask=wanted.ask,
                     on_answer=advance,
                 )
 

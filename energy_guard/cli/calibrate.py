@@ -36,6 +36,7 @@ from energy_guard.cli.options import (
 )
 from energy_guard.cli.progress import bars
 from energy_guard.cli.screen import Console, say_json, tell
+from energy_guard.cli.spread import SpreadOptions
 from energy_guard.errors import ConfigError, InputError
 from energy_guard.estimates.estimate import Measured, NotDefined
 from energy_guard.evaluate.label_figures import grader_name, label_figures
@@ -47,7 +48,7 @@ from energy_guard.policy import Policy
 from energy_guard.profile import Certificate, Profile
 from energy_guard.profile.store import store, user_path
 from energy_guard.questions.answered import Answered, read_answers
-from energy_guard.questions.ask import collect
+from energy_guard.questions.ask import Ask, collect
 from energy_guard.questions.grade import Outcome
 from energy_guard.questions.labels import LabelFile, labels_beside, with_labels
 from energy_guard.questions.model_grader import ModelGrader
@@ -68,6 +69,7 @@ def calibrate(
     *,
     engine: EngineOptions,
     reading: DataOptions,
+    spread: SpreadOptions,
     whole: Annotated[bool, typer.Option("--whole", help="All of the quiz, not a third.")] = False,
     max_risk: Annotated[
         float | None,
@@ -132,6 +134,7 @@ def calibrate(
             "--grader": grader,
             "--support": support or None,
             "--neurons": neurons,
+            "--on": spread.on,
         }
         _refuse([name for name, value in unused.items() if value is not None], "--unlabelled")
         calibrate_on_traffic(
@@ -156,6 +159,8 @@ def calibrate(
         import scipy  # noqa: F401
         import sklearn  # noqa: F401
     check_grader(grader)
+    if grader:
+        spread.check_not_given("--grader")
     wish = Wish(max_risk, confidence, target)
     rules = Policy.read(policy) if policy else None
     detector = chosen_detector(detector, rules)
@@ -164,56 +169,56 @@ def calibrate(
         check_policy(rules, wish)
     wordings = as_told(system, shots, otherwise=in_chat())
     rows = _rows(data, reading, whole=whole)
-    backend = engine.open()
-    _check_fitting(backend, detector)
-    path = out or user_path(backend.info)
-    asker = _Asker(backend, path, wordings, resume)
-    rows = asker.fitting(rows)
-    check_enough(
-        [split_of(row.question, row.context) for row in rows],
-        detector=detector,
-        promised=max_risk is not None,
-    )
-    guard = Guard(
-        backend,
-        Policy(model=rules.model) if rules else None,
-        detector=detector,
-        locator=locator,
-        profile=None,
-        support=support,
-    )
-    guard = watching(guard, probe, rules)
-    compared = path.with_name(f"{path.stem}.compared.jsonl")
-    with (
-        held(path.with_name(f"{path.stem}.lock")),
-        opened_grader(grader, n_threads=engine.n_threads, asked=compared) as second,
-    ):
-        asker = replace(asker, grader=second)
-        earlier = Profile.read(path).certificates if path.exists() else ()
-        if rules is None:
-            made = make_profile(
-                asker.ask(guard, rows, what="asking"),
-                backend.info,
-                locator=guard.judge.locator,
-                detector=detector,
-                wish=wish,
-                earlier=earlier,
-                quiz=not data,
-                support=support,
-                neurons=probe,
-                **asker.asked_in,
-            )
-        else:
-            made = _as_it_runs(
-                asker,
-                guard,
-                rows=rows,
-                policy=rules,
-                wish=wish,
-                detector=detector,
-                earlier=earlier,
-            )
-        store(made.profile, path)
+    with spread.opened(engine) as (backend, ask):
+        _check_fitting(backend, detector)
+        path = out or user_path(backend.info)
+        asker = _Asker(backend, path, wordings, resume, ask)
+        rows = asker.fitting(rows)
+        check_enough(
+            [split_of(row.question, row.context) for row in rows],
+            detector=detector,
+            promised=max_risk is not None,
+        )
+        guard = Guard(
+            backend,
+            Policy(model=rules.model) if rules else None,
+            detector=detector,
+            locator=locator,
+            profile=None,
+            support=support,
+        )
+        guard = watching(guard, probe, rules)
+        compared = path.with_name(f"{path.stem}.compared.jsonl")
+        with (
+            held(path.with_name(f"{path.stem}.lock")),
+            opened_grader(grader, n_threads=engine.n_threads, asked=compared) as second,
+        ):
+            asker = replace(asker, grader=second)
+            earlier = Profile.read(path).certificates if path.exists() else ()
+            if rules is None:
+                made = make_profile(
+                    asker.ask(guard, rows, what="asking"),
+                    backend.info,
+                    locator=guard.judge.locator,
+                    detector=detector,
+                    wish=wish,
+                    earlier=earlier,
+                    quiz=not data,
+                    support=support,
+                    neurons=probe,
+                    **asker.asked_in,
+                )
+            else:
+                made = _as_it_runs(
+                    asker,
+                    guard,
+                    rows=rows,
+                    policy=rules,
+                    wish=wish,
+                    detector=detector,
+                    earlier=earlier,
+                )
+            store(made.profile, path)
     if as_json:
         say_json(made.profile.model_dump(mode="json", by_alias=True))
     else:
@@ -254,6 +259,7 @@ class _Asker:
     path: Path
     wordings: Wordings
     resume: bool
+    asks: Ask
     grader: ModelGrader | None = None
 
     @property
@@ -293,6 +299,7 @@ class _Asker:
                 path=file,
                 wordings=self.wordings,
                 grader=self.grader,
+                ask=self.asks,
                 on_answer=advance,
             )
         answers = _labelled(answers, file)

@@ -24,6 +24,7 @@ from energy_guard.cli.options import (
     Support,
 )
 from energy_guard.cli.screen import Console, say_json
+from energy_guard.cli.spread import SpreadOptions
 from energy_guard.errors import ConfigError, InputError
 from energy_guard.evaluate.folder import (
     Folder,
@@ -57,6 +58,7 @@ def evaluate(
     *,
     engine: EngineOptions,
     reading: DataOptions,
+    spread: SpreadOptions,
     rows: Annotated[int, typer.Option("-n", help="Questions of each task.", min=1)] = 300,
     out: Annotated[
         Path | None, typer.Option(help=f"Folder for everything; {DEFAULT_OUT} unless given.")
@@ -108,7 +110,7 @@ def evaluate(
     check_grader(grader)
     tried = Profile.read(profile) if profile else None
     if from_traces is not None:
-        asks = (data, resume, baselines, told, probe, grader, shots, support)
+        asks = (data, resume, baselines, told, probe, grader, shots, support, spread.on)
         if any(asks) or system is not None:
             raise InputError("--from-traces asks no questions: it goes with no data file")
         folder = Folder(out or (from_traces if from_traces.is_dir() else from_traces.parent))
@@ -122,6 +124,9 @@ def evaluate(
             raise InputError("--baselines and --probe ask in a chat, and --shots does not")
         if baselines:
             engine.check_is_here("--baselines")
+        for name, given in {"--baselines": baselines, "--probe": probe, "--grader": grader}.items():
+            if given:
+                spread.check_not_given(name)
         asked = reading.read(data)
         check_extra()
         folder = Folder(out or DEFAULT_OUT)
@@ -129,9 +134,10 @@ def evaluate(
         with (
             held(folder.lock),
             opened_grader(grader, n_threads=engine.n_threads, asked=folder.compared) as second,
+            spread.opened(engine) as (backend, ask),
         ):
             guard = Guard(
-                engine.open(),
+                backend,
                 locator=locator,
                 profile=None,
                 support=support or (tried is not None and tried.scorer.needs_support),
@@ -147,6 +153,7 @@ def evaluate(
                     probe=probe,
                     wordings=as_told(system, shots, otherwise=_as_made(tried)),
                     grader=second,
+                    ask=ask,
                 ),
                 asked,
                 folder,

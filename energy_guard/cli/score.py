@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from energy_guard.backends import ModelInfo
 from energy_guard.cli.bundle import bundled
 from energy_guard.cli.options import (
     ABSTAINED,
@@ -22,23 +22,26 @@ from energy_guard.cli.options import (
     open_log,
     read_prompt,
 )
+from energy_guard.cli.score_table import is_table, score_table
 from energy_guard.cli.screen import Console, say_json, tell
+from energy_guard.cli.spread import SpreadOptions
 from energy_guard.errors import InputError
 from energy_guard.guard import Guard
-from energy_guard.judge import Judge
 from energy_guard.log import LogEntry, read_log
 from energy_guard.questions.labels import Label, LabelFile, digest_of, labels_beside
 from energy_guard.report.printable import printable
 from energy_guard.report.terminal import VERDICTS
 from energy_guard.request import Request
+from energy_guard.rescore import Rescorer
 from energy_guard.result import Result
 
 FromLog = Annotated[
-    str | None, typer.Option("--from-log", help="Score a log again, without the model.")
+    str | None,
+    typer.Option("--from-log", help="Score a log again, JSON lines or Parquet, without the model."),
 ]
 
 
-@bundled()
+@bundled(without={"gpus_per_worker"})
 def score(
     prompt: Annotated[str | None, typer.Option(help="What was asked.")] = None,
     answer: Annotated[str | None, typer.Option(help="What was answered; - reads input.")] = None,
@@ -52,6 +55,11 @@ def score(
     ] = False,
     log: LogFile = None,
     log_private: LogPrivate = False,
+    out: Annotated[
+        Path | None, typer.Option(help="With --from-log: a folder for results as Parquet.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on in that folder.")] = False,
+    spread: SpreadOptions,
     as_json: Json = False,
 ) -> None:
     """Judge an answer to a prompt by reading it with the model, or the answers of a log.
@@ -59,9 +67,18 @@ def score(
     Exit status: 0 shown, 3 abstained (of a log: 0).
     """
     settings = judging.settings()
+    if out is None:
+        spread.check_not_given("scoring without --out")
+    if from_log is not None and out is not None:
+        score_table(Path(from_log), out, settings, spread, resume=resume, as_json=as_json)
+        return
     if from_log is not None:
+        if is_table(Path(from_log)):
+            raise InputError("results of a log as Parquet are Parquet, too", "Give --out DIR.")
         _score_log(from_log, settings, as_json)
         return
+    if out is not None or resume:
+        raise InputError("--out and --resume are for logs", "Give --from-log FILE.")
     if prompt is None or answer is None:
         raise InputError("score needs --prompt and --answer, or --from-log FILE")
     request = (Request.raw if raw else Request.chat)(prompt)
@@ -78,19 +95,11 @@ def score(
 
 def _score_log(path: str, settings: dict[str, Any], as_json: bool) -> None:
     scored = []
-    judges: dict[ModelInfo, Judge] = {}
+    rescorer = Rescorer(settings)
     log = read_log(path)
     labels = LabelFile(labels_beside(log.path)).given(1)
     for entry in log:
-        info = entry.model_info
-        if info not in judges:
-            judges[info] = Judge.assemble(**settings, info=info)
-            judges[info].check_model(info)
-        judge = judges[info].for_asking(
-            entry.mode, scoring=entry.scoring, alone=True, unasked=entry.unasked
-        )
-        attempts = [judge.assess_stored(entry, relocate=settings["locator"] is not None)]
-        result = judge.conclude(attempts, judge.final(attempts), info=info)
+        result = rescorer.judged(entry, relocate=rescorer.relocates)
         scored.append((_labelled(entry, labels), result))
     for warning in log.warnings:
         tell(f"warning: {warning}")

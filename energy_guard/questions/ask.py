@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from energy_guard.errors import EngineError, InputError
+from energy_guard.files import JsonLines
 from energy_guard.guard import Guard
 from energy_guard.policy import Rules
 from energy_guard.questions.answered import Answered, AnswerFile
 from energy_guard.questions.grade import Grader, Outcome, grade_row, graded_by
 from energy_guard.questions.model_grader import ModelGrader
+from energy_guard.questions.replies import Failed
 from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import (
     WORDINGS,
@@ -28,6 +30,40 @@ from energy_guard.result import Result
 from energy_guard.trace import INCOMPLETE, Trace
 
 
+class Ask(Protocol):
+    """Asks questions, wherever the model is, and yields what came of them in any order."""
+
+    def __call__(
+        self,
+        guard: Guard,
+        rows: Sequence[Question],
+        wordings: Wordings,
+        *,
+        grader: Grader | ModelGrader | None,
+        rule: str,
+    ) -> Iterator[Answered | Failed]:
+        """Yield each row's answer, or why there is none; the arguments are those of `collect`."""
+        ...
+
+
+def ask_here(
+    guard: Guard,
+    rows: Sequence[Question],
+    wordings: Wordings,
+    *,
+    grader: Grader | ModelGrader | None,
+    rule: str,
+) -> Iterator[Answered]:
+    """Ask in this process, one question after the other; see `Ask`."""
+    for kind, group in groupby(rows, kind_of):
+        of_kind = list(group)
+        words = with_rule(wordings[kind], rule)
+        requests = [request_of(row, words) for row in of_kind]
+        results = guard.ask_many(requests, sharing=sharing(words))
+        for row, result in zip(of_kind, results, strict=True):
+            yield _answered(row, result, grader)
+
+
 def collect(
     guard: Guard,
     rows: Sequence[Question],
@@ -36,38 +72,60 @@ def collect(
     wordings: Wordings = WORDINGS,
     grader: Grader | ModelGrader | None = None,
     rule: str = "",
+    ask: Ask = ask_here,
     on_start: Callable[[], None] = lambda: None,
     on_answer: Callable[[Answered], None] = lambda _: None,
 ) -> list[Answered]:
     """Ask every row that is not answered in the file yet; return all answers in the rows' order.
 
-    wordings: how each kind of question is put. rule: what the model is
-    told besides, whatever the kind. on_start: called when what the file holds is known to go with
-    these rows, before the first is asked. Each answer is on disk before the next question is
-    asked, and does not depend on which were asked before: an evaluation that was killed goes on
-    to the very same numbers. Answers that are in the file are graded again: gold answers may have
-    been corrected since.
+    wordings: how each kind of question is put. rule: what the model is told besides, whatever the
+    kind. ask: who asks, this process or workers elsewhere. on_start: called when what the file
+    holds is known to go with these rows, before the first is asked. Each answer is on disk as it
+    comes, and does not depend on which were asked before: an evaluation that was killed goes on to
+    the very same numbers and the very same file, in which these rows stand in the order in which
+    one process asks them. Answers that are in the file are graded again: gold answers may have
+    been corrected since. Questions that failed at workers are listed beside it (*.failed.jsonl).
 
     Raises InputError where the file holds answers that were asked in another way, or an answer to
-    another question by the id of a row.
+    another question by the id of a row, and EngineError where questions failed.
     """
     file = AnswerFile(path, made_with(guard, wordings, grader=grader, rule=rule))
     done = _done(file, rows, grader)
     on_start()
     for answered in done.values():
         on_answer(answered)
-    open_rows = sorted((row for row in rows if row.id not in done), key=kind_of)
-    for kind, group in groupby(open_rows, kind_of):
-        of_kind = list(group)
-        words = with_rule(wordings[kind], rule)
-        requests = [request_of(row, words) for row in of_kind]
-        results = guard.ask_many(requests, sharing=sharing(words))
-        for row, result in zip(of_kind, results, strict=True):
-            answered = _answered(row, result, grader)
-            file.append(answered)
-            done[row.id] = answered
-            on_answer(answered)
+    in_order = sorted(rows, key=kind_of)
+    open_rows = [row for row in in_order if row.id not in done]
+    failed = []
+    for said in ask(guard, open_rows, wordings, grader=grader, rule=rule):
+        if isinstance(said, Failed):
+            failed.append(said)
+            continue
+        file.append(said)
+        done[said.id] = said
+        on_answer(said)
+    _list_failed(failed, path.with_suffix(".failed.jsonl"), asked=len(rows))
+    if list(done) != [row.id for row in in_order]:
+        _put_in_order(file, in_order)
     return [done[row.id] for row in rows]
+
+
+def _list_failed(failed: Sequence[Failed], path: Path, *, asked: int) -> None:
+    """List what failed in a file of its own, and raise EngineError if anything did."""
+    if failed:
+        JsonLines(path).rewrite(asdict(each) for each in failed)
+        raise EngineError(
+            f"{len(failed)} of {asked} questions failed, the first one because: {failed[0].reason}",
+            f"The others are answered and kept; {path} lists these. Ask them again with --resume, "
+            "or leave them out of the data.",
+        )
+    path.unlink(missing_ok=True)
+
+
+def _put_in_order(file: AnswerFile, rows: Sequence[Question]) -> None:
+    """Sort the answers to rows as these are sorted; answers to others stand before them."""
+    places = {row.id: place for place, row in enumerate(rows)}
+    file.rewrite(sorted(file.start(), key=lambda answered: places.get(answered.id, -1)))
 
 
 def made_with(

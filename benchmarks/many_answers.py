@@ -1,0 +1,164 @@
+"""What many stored answers cost: to score from their signals, to keep, to merge and to hold.
+
+    python -m benchmarks.many_answers ANSWERS.jsonl [--rows 100000] [--workers 2] [--folder DIR]
+
+The answers of an evaluation are repeated until there are so many. The plain loop scores them one
+after the other in this process; it takes turns with workers on Ray, a tenth of the rows each time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as arrow
+
+from energy_guard.cli.screen import say
+from energy_guard.locate import NothingToCheck, Span
+from energy_guard.log import LogEntry
+from energy_guard.log_table import batches_in, write_table
+from energy_guard.on_ray.cluster import Share, connected, spread
+from energy_guard.questions.answered import Answered, AnswerFile, read_answers
+from energy_guard.score_table import TableScorer
+
+_TURNS: Final = 10
+_APPENDED: Final = 500
+SETTINGS: Final = dict.fromkeys(("policy", "detector", "locator", "profile")) | {"support": False}
+
+
+def main() -> None:
+    """Measure all of it, and print one line each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("answers", type=Path)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--folder", type=Path)
+    args = parser.parse_args()
+    made_with, answers = read_answers(args.answers)
+    tokens = statistics.mean(len(answered.trace) for answered in answers)
+    say(f"{len(answers)} answers of {tokens:.1f} tokens on average, {args.rows} rows")
+    with tempfile.TemporaryDirectory(dir=args.folder) as name:
+        folder = Path(name)
+        _keep(answers, made_with, folder, args.rows)
+        _score(folder / "log.parquet", args.workers)
+        _merge(answers, made_with, folder)
+        _hold(answers, folder / "answers.jsonl")
+
+
+def _keep(answers: list[Answered], made_with: dict[str, Any], folder: Path, rows: int) -> None:
+    begun = time.perf_counter()
+    entries = [_entry(answered, made_with) for answered in answers]
+    write_table(islice(cycle(entries), rows), folder / "log.parquet")
+    seconds = time.perf_counter() - begun
+    # Repeated answers compress too well to say anything: one copy of each says it.
+    write_table(entries, folder / "once.parquet")
+    each = (folder / "once.parquet").stat().st_size / len(answers)
+    say(f"kept as Parquet: {each:.0f} bytes an answer, written in {1e6 * seconds / rows:.0f} µs")
+
+
+def _score(log: Path, workers: int) -> None:
+    parts = _with_begins(batches_in(log))
+    scorer = TableScorer(SETTINGS)
+    share = Share(workers=workers)
+    plain, spreads, done = [], [], 0
+    with connected("ray", share) as count:
+        list(spread(scorer, parts[:1] * count, workers=count))  # processes start, and import
+        for turn in range(_TURNS):
+            mine = parts[turn::_TURNS]
+            if not mine:
+                break
+            rows = sum(batch.num_rows for _, batch in mine)
+            begun = time.perf_counter()
+            here = [scorer(part) for part in mine]
+            between = time.perf_counter()
+            there = list(spread(scorer, mine, workers=count))
+            plain.append((between - begun) / rows)
+            spreads.append((time.perf_counter() - between) / rows)
+            same = sorted(there, key=lambda table: table["row"][0].as_py())
+            if same != here:
+                raise SystemExit("the numbers differ")
+            done += rows
+    ratios = [there / here for here, there in zip(plain, spreads, strict=True)]
+    say(
+        f"scored {done} rows, in {len(plain)} turns: "
+        f"{1e6 * statistics.median(plain):.0f} µs a row in a plain loop, "
+        f"{1e6 * statistics.median(spreads):.0f} µs with {workers} workers on Ray "
+        f"(ratio {statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}); "
+        "the results are equal"
+    )
+
+
+def _with_begins(batches: Iterator[arrow.RecordBatch]) -> list[tuple[int, arrow.RecordBatch]]:
+    parts, begin = [], 0
+    for batch in batches:
+        parts.append((begin, batch))
+        begin += batch.num_rows
+    return parts
+
+
+def _merge(answers: list[Answered], made_with: dict[str, Any], folder: Path) -> None:
+    """What the command does for each answer that a worker sends: read it, and put it on disk."""
+    file = AnswerFile(folder / "answers.jsonl", made_with)
+    file.start()
+    said = [answered.to_dict() for answered in islice(cycle(answers), _APPENDED)]
+    reads, writes = [], []
+    for number, each in enumerate(said):
+        begun = time.perf_counter()
+        answered = Answered.from_dict({**each, "id": str(number)})
+        between = time.perf_counter()
+        file.append(answered)
+        reads.append(between - begun)
+        writes.append(time.perf_counter() - between)
+    size = file.path.stat().st_size / _APPENDED
+    say(
+        f"merged: {1e6 * statistics.median(reads):.0f} µs to read a reply, "
+        f"{1e6 * statistics.median(writes):.0f} µs to put it on disk, {size:.0f} bytes"
+    )
+
+
+def _hold(answers: list[Answered], path: Path) -> None:
+    """What an answer takes in memory, as `eval` and `calibrate` hold all of them in the end."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    held = [answer for _ in range(20) for answer in read_answers(path)[1]]
+    for answered in held:
+        answered.trace.signal("nll")
+    more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    say(f"held: {1024 * more / len(held):.0f} bytes of memory an answer ({len(held)} of them)")
+
+
+def _entry(answered: Answered, made_with: dict[str, Any]) -> LogEntry:
+    located = answered.located
+    span = None
+    if isinstance(located, Span):
+        span = {"tokens": list(located.tokens), "text": located.text}
+    return LogEntry(
+        schema=1,
+        time="",
+        texts=True,
+        question=answered.question,
+        choices=answered.choices,
+        context=(answered.context,) if answered.context else (),
+        mode="chat",
+        scoring="token-by-token",
+        locator=made_with["locator"],
+        nothing_to_check=isinstance(located, NothingToCheck),
+        stopped=None,
+        result={
+            "model": made_with["model"],
+            "verdict": "unscored",
+            "span": span,
+        },
+        trace=answered.trace,
+        label=answered.outcome if answered.outcome in ("right", "wrong") else None,
+    )
+
+
+if __name__ == "__main__":
+    main()
