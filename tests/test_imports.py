@@ -74,7 +74,7 @@ LAYERS = (
     ("release",),
     ("asynchronous", "attempts"),
     ("waves",),
-    ("guard",),
+    ("gathering", "guard"),
     ("called", "conversation", "questions"),
     ("calibrate",),
     ("evaluate",),
