@@ -138,10 +138,10 @@ class WaitingLine:
         time that clients are ready to wait.
         """
         now = time.monotonic()
-        self._last_comes_back = max(self._last_comes_back, now) + self._usual_s / self._at_once
-        if self._last_comes_back - now > _COME_BACK_WITHIN_S:
-            self._last_comes_back = now + min(self._usual_s, _COME_BACK_WITHIN_S)
-        return math.ceil(self._last_comes_back - now)
+        after_last_s = max(0.0, self._last_comes_back - now) + self._usual_s / self._at_once
+        wait_s = after_last_s % _COME_BACK_WITHIN_S
+        self._last_comes_back = now + wait_s
+        return max(1, math.ceil(wait_s))
 
     def _serve_next(self) -> None:
         if self._served:
