@@ -89,7 +89,7 @@ LAYERS = (
     ("release",),
     ("asynchronous", "attempts"),
     ("waves",),
-    ("guard",),
+    ("gathering", "guard"),
     ("called", "conversation", "questions"),
     ("calibrate",),
     ("evaluate", "on_ray"),

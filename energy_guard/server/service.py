@@ -141,7 +141,8 @@ class Service:
         requests = [replace(request, cancel=cancel) for request in wanted.requests]
         try:
             for told in place.ask([self.guard.question(request) for request in requests]):
-                yield self._counted(result_of(await asyncio.wrap_future(told)), began)
+                events = await asyncio.wrap_future(told)
+                yield self._counted(result_of(events), began)
         finally:
             cancel.cancel()
 

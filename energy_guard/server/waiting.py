@@ -79,7 +79,7 @@ class WaitingLine:
     def __init__(self, limit: int, at_once: int = 1) -> None:
         self._limit = limit
         self._at_once = at_once
-        self._served: set[QueuePlace] = set()
+        self._served: list[QueuePlace] = []
         self._waiting: deque[QueuePlace] = deque()
         self._closed = False
         self._usual_s = 1.0
@@ -138,10 +138,10 @@ class WaitingLine:
         time that clients are ready to wait.
         """
         now = time.monotonic()
-        self._last_comes_back = max(self._last_comes_back, now) + self._usual_s / self._at_once
-        if self._last_comes_back - now > _COME_BACK_WITHIN_S:
-            self._last_comes_back = now + min(self._usual_s, _COME_BACK_WITHIN_S)
-        return math.ceil(self._last_comes_back - now)
+        after_last_s = max(0.0, self._last_comes_back - now) + self._usual_s / self._at_once
+        wait_s = after_last_s % _COME_BACK_WITHIN_S
+        self._last_comes_back = now + wait_s
+        return max(1, math.ceil(wait_s))
 
     def _serve_next(self) -> None:
         if self._served:
@@ -149,7 +149,7 @@ class WaitingLine:
         while self._waiting and self._fits(self._waiting[0]):
             following = self._waiting.popleft()
             if not following.turn.done():  # else it was cancelled, and will leave by itself
-                self._served.add(following)
+                self._served.append(following)
         wave = Gathering(len(self._served)) if self._asks_at_once() else None
         for place in self._served:
             place.wave = wave
@@ -165,6 +165,6 @@ class WaitingLine:
         """Whether it is served with those that are about to be."""
         if not self._served:
             return True
-        first = next(iter(self._served))
+        first = self._served[0]
         answers = sum(served.answers for served in self._served) + place.answers
         return place.alike is not None and place.alike == first.alike and answers <= self._at_once

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from spans import listening
 
 from energy_guard import Guard
 from energy_guard.backends import Backend
-from energy_guard.log import TraceLog
+from energy_guard.log import TraceLog, read_log
 from energy_guard.request import Request, Sampling
 from energy_guard.server.asked import Wanted
 from energy_guard.server.service import Service
@@ -144,31 +144,29 @@ async def nobody_leaves() -> Any:
 
 
 async def test_one_that_goes_meanwhile_is_stopped_and_the_others_get_their_answers(
-    batching: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    batching: Any, batches: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    forward, calls, rows = batching.engine.forward, [], []
+    forward, calls, gone = batching.engine.forward, [], threading.Event()
+    loop = asyncio.get_running_loop()
 
-    def slow(ids: Any, *args: Any, **options: Any) -> Any:
-        calls.append(None)
-        rows.append(len(ids))
-        time.sleep(0.02)
-        return forward(ids, *args, **options)
+    def leaving(*args: Any, **options: Any) -> Any:
+        if batches == [1, 2]:
+            calls.append(None)
+        if len(calls) == 3:
+            loop.call_soon_threadsafe(going.cancel)
+            assert gone.wait(60)
+        return forward(*args, **options)
 
+    monkeypatch.setattr(batching.engine, "forward", leaving)
     log = TraceLog(tmp_path / "log.jsonl")
     service = Service(Guard(batching, LAX, locator="whole", log=log), ServerSettings())
-    first, going, staying = map(
-        service.answers, map(wanted, ("x", "why", "who was there, and when?"))
-    )
-    await first.whole(nobody_leaves)
-    monkeypatch.setattr(batching.engine, "forward", slow)
-    while len(calls) < 3:
-        await asyncio.sleep(0.005)
-    going.cancel()
+    _, going, staying = map(service.answers, map(wanted, ("x", "why", "who was there, and when?")))
+    going.when_done(lambda _: gone.set())
     [choice] = await staying.whole(nobody_leaves)
     assert choice.result.shown
-    results = [json.loads(line)["result"] for line in log.path.read_text().splitlines()]
-    ends = {result["finish_reason"]: len(result["tokens"]) for result in results}
-    assert ends["cancelled"] < 10
+    ended = [entry.trace for entry in read_log(log.path)]
+    assert [trace.finish_reason for trace in ended] == ["stop", "cancelled", "length"]
+    assert len(ended[1]) < 5 < len(ended[2])
 
 
 # The line

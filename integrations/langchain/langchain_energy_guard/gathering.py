@@ -132,8 +132,10 @@ async def aasked_with_others(guard: Guard, request: Request) -> list[GuardEvent]
     """Ask as `asked_with_others` does; a task that is cancelled stops its own answer alone."""
     cancel = CancelToken(request.cancel)
     told = _here.get().come(guard, replace(request, cancel=cancel))
+    if told is None:
+        return None
     try:
-        return None if told is None else await asyncio.wrap_future(told)
+        return [*await asyncio.wrap_future(told)]
     finally:
         cancel.cancel()
 
