@@ -106,7 +106,7 @@ def _tasks(rows: LabelledContributions) -> list[Ints]:
     for part in parts:
         others = np.setdiff1d(np.arange(len(rows.wrong)), part)
         wrong = int(rows.wrong[others].sum())
-        if min(wrong, len(others) - wrong) < FEWEST:
+        if min(wrong, len(others) - wrong) < FEWEST // 2:  # as many as a fit alone needs
             return []
     return parts
 
