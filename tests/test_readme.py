@@ -15,7 +15,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from benchmarks.picture import plain, picture, session
+
+from benchmarks.picture import picture, plain, session
 
 ROOT = Path(__file__).parent.parent
 README = ROOT.joinpath("README.md").read_text("utf-8")
