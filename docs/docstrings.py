@@ -11,6 +11,9 @@ _EXAMPLE: Final = re.compile(r"^>>> .*(?:\n.+)*", re.MULTILINE)
 """From the first prompt to the next empty line, as doctest has it."""
 
 
+_SPECIAL: Final = re.compile(r"__(?!init__)\w+__")
+
+
 class Docstrings(griffe.Extension):
     """Shows examples as code (in Markdown `>>>` is a quotation), and no `__repr__` and its like."""
 
@@ -19,5 +22,8 @@ class Docstrings(griffe.Extension):
         if obj.docstring:
             text = obj.docstring.value
             obj.docstring.value = _EXAMPLE.sub(r"```pycon\n\g<0>\n```", text)
-        if obj.is_special:
-            obj.public = False
+
+    def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
+        """Leave out what Python calls by itself."""
+        for name in [name for name in cls.members if _SPECIAL.fullmatch(name)]:
+            cls.del_member(name)
