@@ -20,6 +20,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Final
 
@@ -76,7 +77,7 @@ def plain(screen: str) -> str:
 
 def picture(screen: str, title: str) -> str:
     """Draw a session as SVG, without the prompt that was left with Ctrl-D."""
-    console = Console(width=WIDTH, record=True, file=Path(os.devnull).open("w"))  # noqa: SIM115
+    console = Console(width=WIDTH, record=True, file=StringIO())
     for line in AnsiDecoder().decode(screen.removesuffix("> \n")):
         console.print(line)
     drawn = console.export_svg(title=title, theme=NIGHT_OWLISH, unique_id="session")
