@@ -32,7 +32,7 @@ from energy_guard.files import write_whole
 
 WIDTH: Final = 100
 
-_PROMPT: Final = b"> "
+_PROMPT: Final = b"\n> "
 _CONTROL: Final = re.compile(rb"\x1b\[\?\d+[hl]|\x1b\[K|\x07|\r")  # of the line editor
 _COLOURS: Final = re.compile(r"\x1b\[[\d;]*m")
 _FONT: Final = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
@@ -57,7 +57,7 @@ def session(command: Sequence[str], typed: Sequence[str] = ()) -> str:
         os.close(theirs)
         while chunk := _read(ours):
             seen = _CONTROL.sub(b"", seen + chunk)
-            if keys and seen.endswith((b"\n" + _PROMPT, b"m" + _PROMPT)):
+            if keys and seen.endswith(_PROMPT):
                 os.write(ours, keys.pop(0))
     os.close(ours)
     return seen.decode()
