@@ -20,6 +20,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +32,7 @@ from energy_guard.files import write_whole
 
 WIDTH: Final = 100
 
-_PROMPT: Final = b"> "
+_PROMPT: Final = b"\n> "
 _CONTROL: Final = re.compile(rb"\x1b\[\?\d+[hl]|\x1b\[K|\x07|\r")  # of the line editor
 _COLOURS: Final = re.compile(r"\x1b\[[\d;]*m")
 _FONT: Final = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
@@ -56,7 +57,7 @@ def session(command: Sequence[str], typed: Sequence[str] = ()) -> str:
         os.close(theirs)
         while chunk := _read(ours):
             seen = _CONTROL.sub(b"", seen + chunk)
-            if keys and seen.endswith((b"\n" + _PROMPT, b"m" + _PROMPT)):
+            if keys and seen.endswith(_PROMPT):
                 os.write(ours, keys.pop(0))
     os.close(ours)
     return seen.decode()
@@ -76,7 +77,7 @@ def plain(screen: str) -> str:
 
 def picture(screen: str, title: str) -> str:
     """Draw a session as SVG, without the prompt that was left with Ctrl-D."""
-    console = Console(width=WIDTH, record=True, file=Path(os.devnull).open("w"))  # noqa: SIM115
+    console = Console(width=WIDTH, record=True, file=StringIO())
     for line in AnsiDecoder().decode(screen.removesuffix("> \n")):
         console.print(line)
     drawn = console.export_svg(title=title, theme=NIGHT_OWLISH, unique_id="session")

@@ -71,7 +71,7 @@ def _described(command: click.Command, context: click.Context) -> list[str]:
     lines = ["```text", usage, "```", "", command.help or "", ""]
     rows = [row for each in command.get_params(context) if (row := _row(each, context))]
     if rows:
-        lines += ["| | |", "|---|---|", *rows, ""]
+        lines += ["| option | what it says |", "|---|---|", *rows, ""]
     return lines
 
 
