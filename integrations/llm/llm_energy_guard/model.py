@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import llm
 from llm.parts import Message as Turn
@@ -14,10 +14,12 @@ from pydantic import Field
 
 from energy_guard import Guard, Message, Policy, Request, Result, Sampling, load
 from energy_guard.errors import EnergyGuardError, InputError
-from energy_guard.request import JsonSchema
+from energy_guard.request import JsonSchema, Role
 from energy_guard.tools import instructed, schema_told
 
 _KEY: Final = "energy_guard"
+
+_ROLES: Final[dict[str, Role]] = {"system": "system", "user": "user", "assistant": "assistant"}
 
 
 class AnswerWithheldError(EnergyGuardError):
@@ -66,7 +68,7 @@ class EnergyGuardModel(llm.Model):
         Raises:
             AnswerWithheldError: if the answer has to follow a schema and is withheld.
         """
-        options = prompt.options
+        options = cast(EnergyGuardModel.Options, prompt.options)
         policy = None if options.policy is None else Policy.read(options.policy)
         told = _turns(prompt.messages)
         constraint = None
@@ -109,8 +111,8 @@ def _turns(messages: list[Turn]) -> tuple[Message, ...]:
         if message.role == "assistant" and _withheld(message):
             while turns and turns[-1].role == "user":
                 turns.pop()
-        elif message.role in ("system", "user", "assistant"):
-            turns.append(Message(message.role, _text(message)))
+        elif message.role in _ROLES:
+            turns.append(Message(_ROLES[message.role], _text(message)))
         else:
             raise InputError(f"a chat template has no place for a turn of {message.role!r}")
     return tuple(turns)
