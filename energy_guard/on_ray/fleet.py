@@ -16,7 +16,7 @@ from energy_guard.questions.answered import Answered
 from energy_guard.questions.ask import made_with
 from energy_guard.questions.grade import Grader
 from energy_guard.questions.model_grader import ModelGrader
-from energy_guard.questions.replies import Failed, Reply, check_alike, digest_of, merged
+from energy_guard.questions.replies import Failed, WorkerReply, check_alike, digest_of, merged
 from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import Wordings
 from energy_guard.request import Request
@@ -82,12 +82,12 @@ class Fleet:
     ) -> None:
         import ray
 
-        self._kind = ray.remote(Worker).options(
+        self._kind: Any = ray.remote(Worker).options(
             num_cpus=share.cpus, num_gpus=share.gpus, max_restarts=0, max_task_retries=0
         )
         self._open = open
         self._tell = tell
-        self._actors = [self._kind.remote(open) for _ in range(workers)]
+        self._actors: list[Any] = [self._kind.remote(open) for _ in range(workers)]
         self._failed_starts = 0
         self._introduced: Introduction = got(self._actors[0].introduce.remote())
 
@@ -150,7 +150,7 @@ class Fleet:
 
     def _replies(
         self, rows: Sequence[Question], way: WayOfAsking, made: Mapping[str, Any]
-    ) -> Iterator[Reply]:
+    ) -> Iterator[WorkerReply]:
         """Yield what comes back, in whatever order; each row is asked twice at most."""
         import ray
 
@@ -160,30 +160,30 @@ class Fleet:
         running: dict[Any, tuple[Any, Question | None]] = {
             actor.prepare.remote(way): (actor, None) for actor in self._actors
         }
-        while waiting or any(row for _, row in running.values()):
+        while waiting or any(asked for _, asked in running.values()):
             while idle and waiting:
                 actor, row = idle.pop(), waiting.popleft()
                 running[actor.ask.remote(row)] = actor, row
             ended, _ = ray.wait(list(running), num_returns=1, timeout=_TELL_S)
             if not ended:
-                loading = sum(row is None for _, row in running.values())
+                loading = sum(asked is None for _, asked in running.values())
                 self._tell(f"waiting: {len(running)} workers, {loading} of them not ready yet")
                 continue
-            actor, row = running.pop(ended[0])
+            actor, asked = running.pop(ended[0])
             try:
                 said = got(ended[0])
             except EngineError as error:
-                if row is None:
+                if asked is None:
                     self._count_failed_start(error)
-                elif row.id in again:
-                    yield Reply(Failed.of(row.id, error), digest_of(made))
+                elif asked.id in again:
+                    yield WorkerReply(Failed.of(asked.id, error), digest_of(made))
                 else:
-                    again.add(row.id)
-                    waiting.append(row)
+                    again.add(asked.id)
+                    waiting.append(asked)
                 actor = self._replaced(actor)
                 running[actor.prepare.remote(way)] = actor, None
                 continue
-            if row is None:
+            if asked is None:
                 check_alike(made, said)
                 self._failed_starts = 0
             else:

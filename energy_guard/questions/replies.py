@@ -34,7 +34,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class WorkerReply:
     """What came of one question at a worker.
 
     said: the object that is one line of the file of answers; or why there is none. asked: the
@@ -75,7 +75,7 @@ def check_alike(here: Mapping[str, Any], there: Mapping[str, Any]) -> None:
 
 
 def merged(
-    replies: Iterable[Reply], rows: Sequence[Question], *, asked: str
+    replies: Iterable[WorkerReply], rows: Sequence[Question], *, asked: str
 ) -> Iterator[Answered | Failed]:
     """Yield what came of each row once, as it comes.
 

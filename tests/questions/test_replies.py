@@ -17,7 +17,7 @@ from energy_guard.errors import EngineError, MismatchError
 from energy_guard.on_ray.worker import WayOfAsking, Worker
 from energy_guard.questions.answered import read_answers
 from energy_guard.questions.ask import collect, made_with
-from energy_guard.questions.replies import Failed, Reply, check_alike, digest_of, merged
+from energy_guard.questions.replies import Failed, WorkerReply, check_alike, digest_of, merged
 from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import WORDINGS
 
@@ -45,7 +45,7 @@ class Workers:
         self.asked += [row.id for row in rows]
         digest = digest_of(alike[0])
         told = [
-            Reply(Failed(reply.id, "it broke"), digest) if reply.id in self.failing else reply
+            WorkerReply(Failed(reply.id, "it broke"), digest) if reply.id in self.failing else reply
             for reply in replies
         ]
         late = self.workers[0].ask(Question("gone", "towns", "Which town was it?", ("Oslo",)))
