@@ -4,16 +4,16 @@
 
 The answers of an evaluation are repeated until there are so many. The plain loop scores them one
 after the other in this process; it takes turns with workers on Ray, a fifth of the rows each time.
-Times of the plain loop, of writing the table and of reading are of the processor.
+Times are of the processor, but for those of Ray.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Iterator
 from itertools import cycle, islice
 from pathlib import Path
@@ -50,7 +50,7 @@ def main() -> None:
         _keep(answers, made_with, folder, args.rows)
         _score(folder / "log.parquet", args.workers)
         _merge(answers, made_with, folder)
-        _hold(answers, folder / "answers.jsonl")
+        _hold(folder / "answers.jsonl")
 
 
 def _keep(answers: list[Answered], made_with: dict[str, Any], folder: Path, rows: int) -> None:
@@ -113,25 +113,25 @@ def _merge(answers: list[Answered], made_with: dict[str, Any], folder: Path) -> 
     for number, each in enumerate(said):
         begun = time.process_time()
         answered = Answered.from_dict({**each, "id": str(number)})
-        reads.append(time.process_time() - begun)
-        between = time.perf_counter()
+        between = time.process_time()
+        reads.append(between - begun)
         file.append(answered)
-        writes.append(time.perf_counter() - between)
+        writes.append(time.process_time() - between)
     size = file.path.stat().st_size / _APPENDED
     say(
         f"merged: {1e6 * statistics.median(reads):.0f} µs to read a reply, "
-        f"{1e6 * statistics.median(writes):.0f} µs to put it on disk, {size:.0f} bytes"
+        f"{1e6 * statistics.median(writes):.0f} µs to write it, {size:.0f} bytes"
     )
 
 
-def _hold(answers: list[Answered], path: Path) -> None:
+def _hold(path: Path) -> None:
     """What an answer takes in memory, as `eval` and `calibrate` hold all of them in the end."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    held = [answer for _ in range(20) for answer in read_answers(path)[1]]
+    tracemalloc.start()
+    _, held = read_answers(path)
     for answered in held:
         answered.trace.signal("nll")
-    more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    say(f"held: {1024 * more / len(held):.0f} bytes of memory an answer ({len(held)} of them)")
+    size, _ = tracemalloc.get_traced_memory()
+    say(f"held: {size / len(held):.0f} bytes of memory an answer")
 
 
 def _entry(answered: Answered, made_with: dict[str, Any]) -> LogEntry:

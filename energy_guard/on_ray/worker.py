@@ -141,7 +141,7 @@ class Worker:
         if way is None:
             raise EngineError("a worker was asked before it was told how")
         try:
-            [answered] = ask_here(self._guard, [row], way.wordings, grader=None, rule=way.rule)
+            [[answered]] = ask_here(self._guard, [row], way.wordings, grader=None, rule=way.rule)
         except InputError as error:  # of the question: no other worker could ask it
             return WorkerReply(Failed.of(row.id, error), self._asked)
         return WorkerReply(answered.to_dict(), self._asked)

@@ -51,7 +51,8 @@ class Workers:
         late = self.workers[0].ask(Question("gone", "towns", "Which town was it?", ("Oslo",)))
         told += [late, *self.dice.sample(told, len(told) // 2)]
         self.dice.shuffle(told)
-        yield from merged(told, rows, asked=digest)
+        together = [told[n : n + 4] for n in range(0, len(told), 4)]
+        yield from merged(together, rows, asked=digest)
 
 
 def guard_in(notes: Path) -> Guard:
@@ -110,4 +111,4 @@ def test_answers_of_two_models_are_not_mixed(tmp_path: Path) -> None:
         check_alike(made, other.prepare(way))
     replies = [here.ask(ROWS[0]), other.ask(ROWS[1])]
     with pytest.raises(MismatchError, match="answer to '1'"):
-        list(merged(replies, ROWS, asked=digest_of(made)))
+        list(merged([replies], ROWS, asked=digest_of(made)))
