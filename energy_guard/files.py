@@ -82,13 +82,13 @@ class JsonLines:
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def append(self, data: Mapping[str, Any]) -> None:
-        """Add one object, which is on disk when this returns; LogError if that fails."""
-        line = _to_line(data)
+    def append(self, *objects: Mapping[str, Any]) -> None:
+        """Add objects, which are on disk when this returns; LogError if that fails."""
+        lines = b"".join(map(_to_line, objects))
         try:
             self._make()
             with self.path.open("ab") as file:
-                file.write(line if self._is_ended() else b"\n" + line)
+                file.write(lines if self._is_ended() else b"\n" + lines)
                 file.flush()
                 if stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # a pipe cannot be synced
                     os.fsync(file.fileno())

@@ -72,6 +72,14 @@ NEEDED: Final = ("ids", "pieces", *_NUMBERS, "finish_reason", "model_fingerprint
 """Columns that no table goes without."""
 
 
+def arrow_module() -> Any:
+    """Return pyarrow, with what reads and writes Parquet; MissingExtraError without it."""
+    with needs_extra("eval"):
+        import pyarrow
+        import pyarrow.parquet
+    return pyarrow
+
+
 def write_table(entries: Iterable[LogEntry], path: Path) -> None:
     """Write a log as one Parquet file, some thousands of answers at a time.
 
@@ -84,19 +92,17 @@ def write_table(entries: Iterable[LogEntry], path: Path) -> None:
         MissingExtraError: pyarrow is not installed.
         OSError: the file cannot be written.
     """
-    with needs_extra("eval"):
-        import pyarrow.parquet as parquet
+    arrow = arrow_module()
 
     path.touch(OWNER_ONLY)
-    with parquet.ParquetWriter(path, _schema(), compression="zstd") as writer:
+    with arrow.parquet.ParquetWriter(path, _schema(), compression="zstd") as writer:
         for batch in batches_of(entries):
             writer.write_batch(batch)
 
 
 def batches_of(entries: Iterable[LogEntry]) -> Iterator[pa.RecordBatch]:
     """Yield entries as tables of `ROWS`; the errors are those of `write_table`."""
-    with needs_extra("eval"):
-        import pyarrow as arrow
+    arrow = arrow_module()
 
     coming = iter(entries)
     while rows := [_row(entry) for entry in islice(coming, ROWS)]:
@@ -113,16 +119,14 @@ def batches_in(path: Path) -> Iterator[pa.RecordBatch]:
         InputError: a file cannot be read, or lacks a column.
         MissingExtraError: pyarrow is not installed.
     """
-    with needs_extra("eval"):
-        import pyarrow as arrow
-        import pyarrow.parquet as parquet
+    arrow = arrow_module()
 
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path} has no *.parquet", "Give a log as Parquet, or the file of one.")
     for file in files:
         try:
-            opened = parquet.ParquetFile(file)
+            opened = arrow.parquet.ParquetFile(file)
             missing = [name for name in NEEDED if name not in opened.schema_arrow.names]
             if missing:
                 raise InputError(
@@ -144,8 +148,7 @@ def entries_in(batch: pa.RecordBatch) -> Iterator[LogEntry | InputError]:
     Raises:
         InputError: a column has another type.
     """
-    with needs_extra("eval"):
-        import pyarrow as arrow
+    arrow = arrow_module()
 
     try:
         columns = [_values(batch.column(name).cast(_type(name))) for name in batch.schema.names]
@@ -162,14 +165,12 @@ def entries_in(batch: pa.RecordBatch) -> Iterator[LogEntry | InputError]:
 
 
 def _schema() -> pa.Schema:
-    import pyarrow as arrow
-
+    arrow = arrow_module()
     return arrow.schema([(name, _type(name)) for name in COLUMNS])
 
 
 def _type(name: str) -> pa.DataType:
-    import pyarrow as arrow
-
+    arrow = arrow_module()
     *lists, inner = COLUMNS[name].replace(">", "").split("list<")
     kind = arrow.type_for_alias(inner)
     for _ in lists:
@@ -179,11 +180,10 @@ def _type(name: str) -> pa.DataType:
 
 def _values(column: pa.Array) -> Sequence[Any]:
     """The values of a column; lists of numbers as arrays that share its memory."""
-    import pyarrow as arrow
-
+    arrow = arrow_module()
     kind = column.type
     if not (arrow.types.is_list(kind) and arrow.types.is_primitive(kind.value_type)):
-        return column.to_pylist()
+        return list(column.to_pylist())
     ends = column.offsets.to_numpy()
     numbers = column.values.to_numpy(zero_copy_only=False)
     valid = column.is_valid().to_pylist()

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from energy_guard.errors import ConfigError, EnergyGuardError
-from energy_guard.extras import needs_extra
 from energy_guard.log import LogEntry
-from energy_guard.log_table import entries_in
+from energy_guard.log_table import arrow_module, entries_in
 from energy_guard.rescore import Rescorer
 
 if TYPE_CHECKING:
@@ -30,9 +29,7 @@ class TableScorer:
 
     def __call__(self, part: tuple[int, pa.RecordBatch]) -> pa.RecordBatch:
         """Score one part."""
-        with needs_extra("eval"):
-            import pyarrow as arrow
-
+        arrow = arrow_module()
         begin, batch = part
         rescorer = Rescorer(self.settings)
         relocate = rescorer.relocates or "locator" not in batch.schema.names
@@ -74,8 +71,7 @@ def _failed(error: EnergyGuardError) -> dict[str, Any]:
 
 
 def _schema() -> pa.Schema:
-    import pyarrow as arrow
-
+    arrow = arrow_module()
     text, number = arrow.string(), arrow.float64()
     return arrow.schema(
         [

@@ -15,11 +15,10 @@ from energy_guard.cli.screen import Console, progress, say_json, tell
 from energy_guard.cli.spread import SpreadOptions
 from energy_guard.errors import InputError
 from energy_guard.evaluate.folder import versions
-from energy_guard.extras import needs_extra
 from energy_guard.files import write_whole
 from energy_guard.json_text import read_json
 from energy_guard.log import read_log
-from energy_guard.log_table import batches_in, batches_of
+from energy_guard.log_table import arrow_module, batches_in, batches_of
 from energy_guard.score_table import TableScorer
 
 if TYPE_CHECKING:
@@ -55,9 +54,6 @@ def score_table(
     Raises:
         InputError: the folder has results of something else, or may not be gone on with.
     """
-    with needs_extra("eval"):
-        import pyarrow.parquet as parquet
-
     _start(out, _made_with(log, settings), resume=resume)
     with (
         spread.mapping(TableScorer(settings)) as scored,
@@ -78,7 +74,7 @@ def score_table(
     verdicts: Counter[str] = Counter()
     failed = 0
     for file in sorted(out.glob("*.parquet")):
-        table = parquet.read_table(file, columns=["verdict", "error"])
+        table = arrow_module().parquet.read_table(file, columns=["verdict", "error"])
         verdicts.update(table["verdict"].to_pylist())
         failed += len(table) - table["error"].null_count
     if failed:
@@ -104,13 +100,11 @@ def _parts(log: Path) -> Iterator[Part]:
 
 def _count(log: Path) -> int | None:
     """How many rows there are; None if that would take as long as reading them."""
-    import pyarrow as arrow
-    import pyarrow.parquet as parquet
-
+    arrow = arrow_module()
     if not is_table(log):
         return None
     try:
-        return sum(parquet.read_metadata(file).num_rows for file in _files(log))
+        return sum(int(arrow.parquet.read_metadata(file).num_rows) for file in _files(log))
     except (arrow.ArrowException, OSError):
         return None  # reading it will say what is wrong
 
@@ -124,12 +118,10 @@ def _file(out: Path, begin: int) -> Path:
 
 
 def _write(results: pa.RecordBatch, out: Path) -> None:
-    import pyarrow as arrow
-    import pyarrow.parquet as parquet
-
+    arrow = arrow_module()
     buffer = arrow.BufferOutputStream()
     table = arrow.Table.from_batches([results])
-    parquet.write_table(table, buffer, compression="zstd")
+    arrow.parquet.write_table(table, buffer, compression="zstd")
     write_whole(_file(out, results["row"][0].as_py()), buffer.getvalue().to_pybytes())
 
 

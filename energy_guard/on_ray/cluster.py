@@ -61,10 +61,14 @@ def connected(on: str, share: Share) -> Iterator[int]:
         import ray
     try:
         _start(on, share)
-    except (ConnectionError, RuntimeError, TimeoutError) as error:
-        raise EngineError(f"cannot connect to {on}: {error}", "Is the cluster up?") from error
+    except Exception as error:  # Ray raises this very class if it does not start in time
+        raise EngineError(
+            f"Ray does not start, or does not answer ({on}): {_last_line(error)}",
+            "Try again when the machine has less to do, or see whether the cluster is up.",
+        ) from error
+    about: Any = ray
     try:
-        yield _workers(ray.cluster_resources(), ray.available_resources(), share)
+        yield _workers(about.cluster_resources(), about.available_resources(), share)
     finally:
         ray.shutdown()
 

@@ -16,7 +16,7 @@ from energy_guard.questions.answered import Answered
 from energy_guard.questions.ask import made_with
 from energy_guard.questions.grade import Grader
 from energy_guard.questions.model_grader import ModelGrader
-from energy_guard.questions.replies import Failed, Reply, check_alike, digest_of, merged
+from energy_guard.questions.replies import Failed, WorkerReply, check_alike, digest_of, merged
 from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import Wordings
 from energy_guard.request import Request
@@ -82,12 +82,12 @@ class Fleet:
     ) -> None:
         import ray
 
-        self._kind = ray.remote(Worker).options(
+        self._kind: Any = ray.remote(Worker).options(
             num_cpus=share.cpus, num_gpus=share.gpus, max_restarts=0, max_task_retries=0
         )
         self._open = open
         self._tell = tell
-        self._actors = [self._kind.remote(open) for _ in range(workers)]
+        self._actors: list[Any] = [self._kind.remote(open) for _ in range(workers)]
         self._failed_starts = 0
         self._introduced: Introduction = got(self._actors[0].introduce.remote())
 
@@ -125,7 +125,7 @@ class Fleet:
         *,
         grader: Grader | ModelGrader | None,
         rule: str,
-    ) -> Iterator[Answered | Failed]:
+    ) -> Iterator[list[Answered | Failed]]:
         """Ask questions; see `questions.ask.Ask`.
 
         A question at which a worker breaks is asked once more, by a new one.
@@ -150,45 +150,53 @@ class Fleet:
 
     def _replies(
         self, rows: Sequence[Question], way: WayOfAsking, made: Mapping[str, Any]
-    ) -> Iterator[Reply]:
+    ) -> Iterator[list[WorkerReply]]:
         """Yield what comes back, in whatever order; each row is asked twice at most."""
-        import ray
-
         waiting, again = deque(rows), set[str]()
         idle: list[Any] = []
         # What each worker does: a row, or None while it loads the model and is told how to ask.
         running: dict[Any, tuple[Any, Question | None]] = {
             actor.prepare.remote(way): (actor, None) for actor in self._actors
         }
-        while waiting or any(row for _, row in running.values()):
+        came: list[WorkerReply] = []
+        while waiting or any(asked for _, asked in running.values()):
             while idle and waiting:
                 actor, row = idle.pop(), waiting.popleft()
                 running[actor.ask.remote(row)] = actor, row
-            ended, _ = ray.wait(list(running), num_returns=1, timeout=_TELL_S)
-            if not ended:
-                loading = sum(row is None for _, row in running.values())
-                self._tell(f"waiting: {len(running)} workers, {loading} of them not ready yet")
-                continue
-            actor, row = running.pop(ended[0])
-            try:
-                said = got(ended[0])
-            except EngineError as error:
-                if row is None:
-                    self._count_failed_start(error)
-                elif row.id in again:
-                    yield Reply(Failed.of(row.id, error), digest_of(made))
+            yield came  # the workers go on while it is put on disk
+            came = []
+            for ref in self._ended(running):
+                actor, asked = running.pop(ref)
+                try:
+                    said = got(ref)
+                except EngineError as error:
+                    if asked is None:
+                        self._count_failed_start(error)
+                    elif asked.id in again:
+                        came.append(WorkerReply(Failed.of(asked.id, error), digest_of(made)))
+                    else:
+                        again.add(asked.id)
+                        waiting.append(asked)
+                    actor = self._replaced(actor)
+                    running[actor.prepare.remote(way)] = actor, None
+                    continue
+                idle.append(actor)
+                if asked is None:
+                    check_alike(made, said)
+                    self._failed_starts = 0
                 else:
-                    again.add(row.id)
-                    waiting.append(row)
-                actor = self._replaced(actor)
-                running[actor.prepare.remote(way)] = actor, None
-                continue
-            if row is None:
-                check_alike(made, said)
-                self._failed_starts = 0
-            else:
-                yield said
-            idle.append(actor)
+                    came.append(said)
+        yield came
+
+    def _ended(self, running: Mapping[Any, tuple[Any, Question | None]]) -> list[Any]:
+        """Wait for the first that ends, and return all that have ended by then."""
+        import ray
+
+        refs = list(running)
+        while not ray.wait(refs, num_returns=1, timeout=_TELL_S)[0]:
+            loading = sum(asked is None for _, asked in running.values())
+            self._tell(f"waiting for {len(running)} workers, {loading} of them not ready yet")
+        return list(ray.wait(refs, num_returns=len(refs), timeout=0)[0])
 
     def _count_failed_start(self, error: EngineError) -> None:
         self._failed_starts += 1

@@ -18,7 +18,7 @@ from energy_guard.neurons.probe import NeuronProbe
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
 from energy_guard.questions.ask import ask_here, made_with
-from energy_guard.questions.replies import Failed, Reply, digest_of
+from energy_guard.questions.replies import Failed, WorkerReply, digest_of
 from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import Wordings
 from energy_guard.request import Request
@@ -128,7 +128,7 @@ class Worker:
         self._asked = digest_of(made)
         return made
 
-    def ask(self, row: Question) -> Reply:
+    def ask(self, row: Question) -> WorkerReply:
         """Ask one question.
 
         Returns:
@@ -141,7 +141,7 @@ class Worker:
         if way is None:
             raise EngineError("a worker was asked before it was told how")
         try:
-            [answered] = ask_here(self._guard, [row], way.wordings, grader=None, rule=way.rule)
+            [[answered]] = ask_here(self._guard, [row], way.wordings, grader=None, rule=way.rule)
         except InputError as error:  # of the question: no other worker could ask it
-            return Reply(Failed.of(row.id, error), self._asked)
-        return Reply(answered.to_dict(), self._asked)
+            return WorkerReply(Failed.of(row.id, error), self._asked)
+        return WorkerReply(answered.to_dict(), self._asked)

@@ -198,9 +198,9 @@ class AnswerFile:
         self._lines.drop_cut_end()
         return answers
 
-    def append(self, answered: Answered) -> None:
-        """Add one answer; it is on disk when this returns."""
-        self._lines.append(answered.to_dict())
+    def append(self, *answers: Answered) -> None:
+        """Add answers; they are on disk when this returns."""
+        self._lines.append(*(answered.to_dict() for answered in answers))
 
     def rewrite(self, answers: Sequence[Answered]) -> None:
         """Put these in the place of those that are there, all or nothing."""

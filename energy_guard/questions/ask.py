@@ -31,7 +31,10 @@ from energy_guard.trace import INCOMPLETE, Trace
 
 
 class Ask(Protocol):
-    """Asks questions, wherever the model is, and yields what came of them in any order."""
+    """Asks questions, wherever the model is.
+
+    It yields what came of them in any order, together what came at the same time.
+    """
 
     def __call__(
         self,
@@ -41,7 +44,7 @@ class Ask(Protocol):
         *,
         grader: Grader | ModelGrader | None,
         rule: str,
-    ) -> Iterator[Answered | Failed]:
+    ) -> Iterator[Sequence[Answered | Failed]]:
         """Yield each row's answer, or why there is none; the arguments are those of `collect`."""
         ...
 
@@ -53,7 +56,7 @@ def ask_here(
     *,
     grader: Grader | ModelGrader | None,
     rule: str,
-) -> Iterator[Answered]:
+) -> Iterator[list[Answered]]:
     """Ask in this process, one question after the other; see `Ask`."""
     for kind, group in groupby(rows, kind_of):
         of_kind = list(group)
@@ -61,7 +64,7 @@ def ask_here(
         requests = [request_of(row, words) for row in of_kind]
         results = guard.ask_many(requests, sharing=sharing(words))
         for row, result in zip(of_kind, results, strict=True):
-            yield _answered(row, result, grader)
+            yield [_answered(row, result, grader)]
 
 
 def collect(
@@ -96,14 +99,14 @@ def collect(
         on_answer(answered)
     in_order = sorted(rows, key=kind_of)
     open_rows = [row for row in in_order if row.id not in done]
-    failed = []
-    for said in ask(guard, open_rows, wordings, grader=grader, rule=rule):
-        if isinstance(said, Failed):
-            failed.append(said)
-            continue
-        file.append(said)
-        done[said.id] = said
-        on_answer(said)
+    failed: list[Failed] = []
+    for came in ask(guard, open_rows, wordings, grader=grader, rule=rule):
+        failed += [said for said in came if isinstance(said, Failed)]
+        answers = [said for said in came if isinstance(said, Answered)]
+        file.append(*answers)  # the disk is waited for once
+        for answered in answers:
+            done[answered.id] = answered
+            on_answer(answered)
     _list_failed(failed, path.with_suffix(".failed.jsonl"), asked=len(rows))
     if list(done) != [row.id for row in in_order]:
         _put_in_order(file, in_order)

@@ -34,7 +34,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class WorkerReply:
     """What came of one question at a worker.
 
     said: the object that is one line of the file of answers; or why there is none. asked: the
@@ -75,15 +75,15 @@ def check_alike(here: Mapping[str, Any], there: Mapping[str, Any]) -> None:
 
 
 def merged(
-    replies: Iterable[Reply], rows: Sequence[Question], *, asked: str
-) -> Iterator[Answered | Failed]:
+    replies: Iterable[Sequence[WorkerReply]], rows: Sequence[Question], *, asked: str
+) -> Iterator[list[Answered | Failed]]:
     """Yield what came of each row once, as it comes.
 
     The first answer to a row counts. What comes again, comes after all, or belongs to no row is
     passed over.
 
     Args:
-        replies: in any order.
+        replies: in any order, together what came at the same time.
         rows: what is asked.
         asked: the digest of how all of them are to be asked.
 
@@ -92,13 +92,17 @@ def merged(
         InputError: a reply holds no answer.
     """
     missing = {row.id for row in rows}
-    for reply in replies:
-        if reply.asked != asked:
-            raise MismatchError(
-                f"the answer to {reply.id!r} comes from a worker with another model or wording",
-                "Nothing of it is kept. Start again with --resume.",
-            )
-        if reply.id not in missing:
-            continue
-        missing.remove(reply.id)
-        yield reply.said if isinstance(reply.said, Failed) else Answered.from_dict(reply.said)
+    for together in replies:
+        came: list[Answered | Failed] = []
+        for reply in together:
+            if reply.asked != asked:
+                raise MismatchError(
+                    f"the answer to {reply.id!r} comes from a worker with another model or wording",
+                    "Nothing of it is kept. Start again with --resume.",
+                )
+            if reply.id in missing:
+                missing.remove(reply.id)
+                said = reply.said
+                came.append(said if isinstance(said, Failed) else Answered.from_dict(said))
+        if came:
+            yield came

@@ -17,7 +17,7 @@ from energy_guard.errors import EngineError, MismatchError
 from energy_guard.on_ray.worker import WayOfAsking, Worker
 from energy_guard.questions.answered import read_answers
 from energy_guard.questions.ask import collect, made_with
-from energy_guard.questions.replies import Failed, Reply, check_alike, digest_of, merged
+from energy_guard.questions.replies import Failed, WorkerReply, check_alike, digest_of, merged
 from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import WORDINGS
 
@@ -45,13 +45,14 @@ class Workers:
         self.asked += [row.id for row in rows]
         digest = digest_of(alike[0])
         told = [
-            Reply(Failed(reply.id, "it broke"), digest) if reply.id in self.failing else reply
+            WorkerReply(Failed(reply.id, "it broke"), digest) if reply.id in self.failing else reply
             for reply in replies
         ]
         late = self.workers[0].ask(Question("gone", "towns", "Which town was it?", ("Oslo",)))
         told += [late, *self.dice.sample(told, len(told) // 2)]
         self.dice.shuffle(told)
-        yield from merged(told, rows, asked=digest)
+        together = [told[n : n + 4] for n in range(0, len(told), 4)]
+        yield from merged(together, rows, asked=digest)
 
 
 def guard_in(notes: Path) -> Guard:
@@ -110,4 +111,4 @@ def test_answers_of_two_models_are_not_mixed(tmp_path: Path) -> None:
         check_alike(made, other.prepare(way))
     replies = [here.ask(ROWS[0]), other.ask(ROWS[1])]
     with pytest.raises(MismatchError, match="answer to '1'"):
-        list(merged(replies, ROWS, asked=digest_of(made)))
+        list(merged([replies], ROWS, asked=digest_of(made)))
