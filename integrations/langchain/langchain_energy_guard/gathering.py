@@ -16,7 +16,6 @@ from energy_guard.errors import InputError
 from energy_guard.events import GuardEvent
 from energy_guard.waves import WaveQuestion, ask_wave
 
-
 Input = TypeVar("Input")
 Output = TypeVar("Output")
 
