@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from langchain_energy_guard import ChatEnergyGuard
-from rag import MAX_TOKENS, PASSAGES, Folder, messages_of
+from rag import MAX_TOKENS, PASSAGES, Folder, guard_of, messages_of
 
-from energy_guard import Guard, Profile
 from energy_guard.estimates.estimate import NotDefined, proportion
 from energy_guard.questions.grade import grade
 
@@ -36,7 +35,7 @@ def main() -> int:
     parser.add_argument("--questions", type=Path, default=QUESTIONS)
     parser.add_argument("--out", type=Path, required=True, help="where to keep the answers")
     given = parser.parse_args()
-    guard = Guard(given.model, profile=Profile.read(given.profile) if given.profile else "auto")
+    guard = guard_of(given.model, given.profile)
     model = ChatEnergyGuard(guard=guard, max_tokens=MAX_TOKENS, details="full")
     folder = Folder.read(given.folder)
     rows = [json.loads(line) for line in given.questions.read_text("utf-8").splitlines()]

@@ -16,7 +16,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_energy_guard import ChatEnergyGuard, guarded
 
-from energy_guard import Guard, Profile
+from energy_guard import Guard, Policy, Profile
 
 SYSTEM: Final = "Answer in one short sentence."
 """Profiles that are shipped, and those of `energy-guard calibrate`, were made with it."""
@@ -25,8 +25,8 @@ MAX_TOKENS: Final = 48
 
 PASSAGES: Final = Path(__file__).with_name("passages")
 
-Asked = dict[str, Any]
-"""question, and k: how many passages."""
+RULES: Final = Policy(on="p_wrong", warn=0.25, abstain=0.4)
+"""At this limit at most an eighth of other questions without an answer were shown: README.md."""
 
 
 class Folder(BaseRetriever):
@@ -80,29 +80,28 @@ class Reply:
     reason: str
 
 
-def answering(guard: Guard, folder: Folder, retry_with: int = 3) -> Runnable[Asked, Reply]:
-    """Make the chain: one passage, `retry_with` if that answer is withheld, then abstain.
-
-    With a profile there is no second try: its P(wrong) is that of answers to one passage.
-    """
+def answering(guard: Guard, folder: Folder) -> Runnable[str, Reply]:
+    """Make the chain, from a question to its reply."""
     model = ChatEnergyGuard(guard=guard, max_tokens=MAX_TOKENS)
 
-    def answer(asked: Asked) -> Reply:
-        passages = folder.invoke(asked["question"], k=asked.get("k", 1))
+    def answer(question: str) -> Reply:
+        passages = folder.invoke(question)
         if not passages:
             return Reply(guard.policy.abstention_text, (), "abstain", "no passage is about this")
-        said = model.invoke(messages_of(asked["question"], passages))
+        said = model.invoke(messages_of(question, passages))
         judged = said.response_metadata["energy_guard"]
         sources = dict.fromkeys(passage.metadata["source"] for passage in passages)
         return Reply(said.text, tuple(sources), judged["verdict"], judged["reason"])
 
-    retries = guard.policy.on == "score"
     return guarded(
         RunnableLambda(answer),
-        guard.policy.model_copy(update={"retries": int(retries)}),
-        more=(lambda asked, error: {**asked, "k": retry_with}) if retries else None,
         abstention=lambda result: Reply(result.text, (), result.verdict, result.unquoted_reason),
     )
+
+
+def guard_of(model: str, profile: Path | None) -> Guard:
+    """Load a model with the rules; profile: a file in the place of the one that is found."""
+    return Guard(model, RULES, profile=Profile.read(profile) if profile else "auto")
 
 
 def main() -> int:
@@ -113,8 +112,8 @@ def main() -> int:
     parser.add_argument("--model", default="demo", help="a GGUF file; demo: the embedded model")
     parser.add_argument("--profile", type=Path, help="made by energy-guard calibrate")
     given = parser.parse_args()
-    guard = Guard(given.model, profile=Profile.read(given.profile) if given.profile else "auto")
-    reply = answering(guard, Folder.read(given.folder)).invoke({"question": given.question})
+    guard = guard_of(given.model, given.profile)
+    reply = answering(guard, Folder.read(given.folder)).invoke(given.question)
     print(reply.text)
     print("sources:", ", ".join(reply.sources) or "none")
     print(f"{reply.verdict}: {reply.reason}")

@@ -98,9 +98,7 @@ def test_a_batch_that_is_all_in_the_cache_asks_nothing(
     assert batches == [2]
 
 
-def test_a_guarded_chain_is_batched_with_its_retries(
-    batching: Backend, batches: list[int]
-) -> None:
+def test_a_guarded_chain_is_batched_with_its_retries(batching: Backend, batches: list[int]) -> None:
     strict = Policy(detector="nll:max", warn=0.0, abstain=0.0, retries=1)
     chain = guarded(ChatPromptTemplate.from_template("{q}") | model(batching), strict)
     found = chain.batch([{"q": question} for question in QUESTIONS[:3]])

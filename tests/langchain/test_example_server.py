@@ -1,4 +1,4 @@
-"""The example of a chat server: what is sent and what is remembered, with words that are withheld."""
+"""The example of a chat server: what is sent, what is remembered, and no word that is withheld."""
 
 from __future__ import annotations
 
