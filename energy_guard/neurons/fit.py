@@ -101,6 +101,10 @@ class LabelledContributions:
             self.shape,
         )
 
+    def only(self, columns: Ints) -> Self:
+        """Return the same answers with some neurons' contributions alone."""
+        return replace(self, exact=self.exact[:, columns], rest=self.rest[:, columns])
+
     def rows(self, labelling: Labelling) -> tuple[Float32s, Bools]:
         """Return what a labelling tells apart: values (rows, neurons), and which are to be found.
 
@@ -149,7 +153,8 @@ class Fit:
 
     def log_odds(self, exact: Float32s) -> Floats:
         """Return the log-odds of "wrong", shape (n,), for values of all neurons."""
-        return np.asarray(exact[:, self.columns] @ self.weights + self.intercept)
+        kept = np.flatnonzero(self.weights)
+        return np.asarray(exact[:, self.columns[kept]] @ self.weights[kept] + self.intercept)
 
     @property
     def weighed(self) -> Ints:
@@ -215,24 +220,24 @@ class Search:
 
     def sparse(self, columns: Ints | None = None) -> Fit:
         """Fit with an L1 penalty; columns: which neurons, all unless given."""
-        if columns is None:
-            columns = np.arange(self._rows.exact.shape[1])
-        return self._chosen(
-            STEPS, lambda values, wrong: _Scaled(values, wrong, columns, self._seed)
-        )
+        rows = self._rows if columns is None else self._rows.only(columns)
+        found = self._chosen(rows, STEPS, lambda v, wrong: _Scaled(v, wrong, self._seed))
+        return found if columns is None else replace(found, columns=columns)
 
     def dense(self) -> Fit:
         """Fit all neurons with an L2 penalty: each has a weight."""
-        return self._chosen(DENSE_STEPS, _Dense)
+        return self._chosen(self._rows, DENSE_STEPS, _Dense)
 
     def _chosen(
-        self, steps: Sequence[float], ready: Callable[[Float32s, Bools], _Penalised]
+        self,
+        rows: LabelledContributions,
+        steps: Sequence[float],
+        ready: Callable[[Float32s, Bools], _Penalised],
     ) -> Fit:
         """Choose C by the accuracy on questions that are left out, and fit to all of them.
 
         At equal accuracy the strongest penalty is taken: it leaves the fewest neurons.
         """
-        rows = self._rows
         left_out = np.empty((len(steps), len(rows.wrong)))
         for fitting, held in self._folds:
             data = ready(*rows.part(fitting).rows(self._labelling))
@@ -256,16 +261,14 @@ class _Scaled:
     no weight, and every one of them is checked to have none by the slope of its loss.
     """
 
-    def __init__(self, values: Float32s, wrong: Bools, columns: Ints, seed: int) -> None:
-        self._columns = columns
+    def __init__(self, values: Float32s, wrong: Bools, seed: int) -> None:
+        self._columns = np.arange(values.shape[1])
         self._wrong = wrong
         self._seed = seed
-        picked = values[:, columns]
-        self._centre = picked.mean(axis=0, dtype=np.float64)
-        picked -= self._centre.astype(np.float32)
-        self._scale = float(picked.std(dtype=np.float64)) or 1.0
-        picked /= self._scale
-        self._values = picked
+        self._centre = values.mean(axis=0, dtype=np.float64)
+        self._values = values - self._centre.astype(np.float32)
+        self._scale = float(self._values.std(dtype=np.float64)) or 1.0
+        self._values /= np.float32(self._scale)
         # Classes count alike. Without any weight the loss has half these slopes; the penalty's is
         # 1. (scikit-learn's l1_min_c knows nothing of the classes' weights.)
         self._sides = np.where(wrong, 0.5 / wrong.mean(), -0.5 / (~wrong).mean())

@@ -26,7 +26,7 @@ def test_the_least_c_is_the_one_below_which_no_neuron_has_a_weight(kept: int, co
     rows = planted(rest=False)
     wrong = np.flatnonzero(rows.wrong)[:kept]
     part = rows.part(np.concatenate([np.flatnonzero(~rows.wrong), wrong]))
-    data = fit._Scaled(*part.rows("1-vs-1"), np.arange(columns), 0)
+    data = fit._Scaled(*part.only(np.arange(columns)).rows("1-vs-1"), 0)
     above, below = (data.fit(step).weights for step in (1.05, 0.95))
     assert 1 <= np.count_nonzero(above) <= 3
     assert not below.any()
@@ -37,9 +37,9 @@ def test_a_working_set_gives_the_weights_of_all_neurons(
     step: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values, wrong = planted(rest=False).rows("1-vs-1")
-    whole = fit._Scaled(values, wrong, np.arange(200), 0).fit(step)
+    whole = fit._Scaled(values, wrong, 0).fit(step)
     monkeypatch.setattr(fit, "_WORKING", 3)
-    data = fit._Scaled(values, wrong, np.arange(200), 0)
+    data = fit._Scaled(values, wrong, 0)
     found = data.fit(step)
     assert len(data._working) < 150
     assert found.c == whole.c
