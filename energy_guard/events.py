@@ -57,3 +57,4 @@ class Done:
 
 
 GuardEvent = AttemptStarted | Text | Retracted | Done
+"""Whatever a stream of a guard yields."""

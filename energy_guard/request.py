@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 Role = Literal["system", "user", "assistant", "tool"]
+"""Whose turn of a chat it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,3 +401,4 @@ class Finished:
 
 
 Event = Token | Partition | Finished
+"""Whatever a backend yields while it writes."""

@@ -24,12 +24,18 @@ SHOWN = {
 """What the reference shows: names, or modules with all their public names."""
 
 
+MODULES = {
+    module.name
+    for package in (energy_guard, langchain_energy_guard)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+}
+
+
 def public_names() -> list[str]:
     """Every name in an `__all__` of the packages but the command line's, and every error."""
     found = [f"energy_guard.errors.{name}" for name in vars(errors) if name.endswith("Error")]
     for package in (energy_guard, langchain_energy_guard):
-        modules = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
-        for name in (package.__name__, *(module.name for module in modules)):
+        for name in (package.__name__, *(n for n in MODULES if n.startswith(package.__name__))):
             if not name.endswith("__main__") and not name.startswith("energy_guard.cli"):
                 module = importlib.import_module(name)
                 found += [f"{name}.{public}" for public in getattr(module, "__all__", ())]
@@ -37,10 +43,16 @@ def public_names() -> list[str]:
 
 
 def is_shown(name: str) -> bool:
-    """A name is shown by itself, with its module, or where it is defined."""
+    """A name is shown by itself, with its module, or where it is defined.
+
+    What bears the name of a module beside it is shown there alone: a reader of sources takes the
+    module for it.
+    """
     module, _, own = name.rpartition(".")
     value = getattr(importlib.import_module(module), own)
     home = value.__module__ if inspect.isclass(value) or inspect.isroutine(value) else module
+    if name in MODULES:
+        return f"{name}.{own}" in SHOWN
     return bool({name, module, f"{home}.{own}", home} & SHOWN)
 
 

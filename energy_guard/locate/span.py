@@ -87,6 +87,7 @@ class Asked:
 
 
 Located = Span | NotLocated | NothingToCheck
+"""What is found in a trace: a span of its tokens, or why there is none."""
 Found = list[Range] | NotLocated | NothingToCheck
 """What is found in a text: ranges of its characters instead of tokens."""
 
