@@ -9,11 +9,16 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import langchain_energy_guard
+import llm_energy_guard
+import pydantic_ai_energy_guard
 import pytest
 
 import energy_guard
 
-PACKAGES = [Path(package.__file__).parent for package in (energy_guard, langchain_energy_guard)]
+NEIGHBOURS = (llm_energy_guard, pydantic_ai_energy_guard)
+PACKAGES = [
+    Path(package.__file__).parent for package in (energy_guard, langchain_energy_guard, *NEIGHBOURS)
+]
 LEAVES = {
     "accelerate": ["energy_guard.backends.transformers"],
     "gguf": ["energy_guard.backends", "energy_guard.neurons.llama_cpp"],
@@ -25,6 +30,7 @@ LEAVES = {
     "langchain_core": ["langchain_energy_guard"],
     "langchain_huggingface": [],
     "llama_cpp": ["energy_guard.backends.llama_cpp", "energy_guard.neurons.llama_cpp"],
+    "llm": ["llm_energy_guard"],
     "llguidance": ["energy_guard.backends"],
     "matplotlib": ["energy_guard.report.plots", "energy_guard.cli"],
     "pyarrow": ["energy_guard.questions.reading"],
@@ -32,6 +38,7 @@ LEAVES = {
     "openai": ["energy_guard.backends.remote"],
     "opentelemetry": ["energy_guard.telemetry"],
     "prometheus_client": ["energy_guard.server"],
+    "pydantic_ai": ["pydantic_ai_energy_guard"],
     "scipy": ["energy_guard.estimates", "energy_guard.calibrate", "energy_guard.cli"],
     "sklearn": [
         "energy_guard.calibrate",
@@ -110,6 +117,13 @@ LANGCHAIN_LAYERS = (
     ("middleware",),
 )
 """The same for the LangChain package, all of which is above the core."""
+
+LAYERS_ABOVE = {
+    "langchain_energy_guard": LANGCHAIN_LAYERS,
+    "llm_energy_guard": (("model",),),
+    "pydantic_ai_energy_guard": (("errors", "messages"), ("asked",), ("model",)),
+}
+"""Those of every package that stands on the core; none of them imports another."""
 
 
 def module_name(path: Path, package: Path) -> str:
@@ -207,13 +221,13 @@ def layer(module: str) -> int | None:
     """The number of a module's layer; None for the root of a package, which is above all."""
     package, *inner = module.split(".")
     below = 0 if package == "energy_guard" else len(LAYERS)
-    layers = LAYERS if package == "energy_guard" else LANGCHAIN_LAYERS
+    layers = LAYERS_ABOVE.get(package, LAYERS)
     names = [index for index, layer in enumerate(layers) if inner and inner[0] in layer]
     return below + names[0] if names else None
 
 
 def test_every_module_has_its_layer() -> None:
-    roots = ["energy_guard", "langchain_energy_guard"]
+    roots = ["energy_guard", *LAYERS_ABOVE]
     assert [name for name in MODULES if layer(name) is None] == roots
 
 
