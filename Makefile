@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The tests start hundreds of programs: each would compile the whole package for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test attack bench check clean
+.PHONY: demo test attack bench check check-all coverage release-check clean
 
 demo: $(VENV)/.installed-demo
 	@$(BIN)/energy-guard demo
@@ -33,6 +33,27 @@ check: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/mypy examples/*.py examples/langchain_agent examples/langchain_chat examples/langchain_rag
 
+# What .ci/run leaves out, or skips without a chromium: the newest LangChain, the oldest versions, a
+# release, a browser, notebooks, attacks. All of them run, and one that fails is enough to fail.
+check-all: $(VENV)/.installed-test
+	@status=0; \
+	for check in "VENV=$(VENV) .ci/langchain-newest" .ci/oldest .ci/release-check \
+	    "$(BIN)/python -m pytest -q tests/server/test_page_in_browser.py tests/test_notebooks.py" \
+	    "make attack VENV=$(VENV)"; do \
+	  echo "== $$check"; env $$check || status=1; \
+	done; exit $$status
+
+# Which lines the tests run, of every package that is shipped; programs that they start count, too.
+coverage: $(VENV)/.installed-test
+	$(BIN)/python -m coverage erase
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -q $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+# Everything that a release has to be: see the file. It leaves the packages in dist/.
+release-check:
+	@.ci/release-check
+
 $(VENV)/.installed-%: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV). The first time llama.cpp is built: about five minutes."
@@ -42,4 +63,4 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) dist

@@ -24,3 +24,6 @@ __all__ = [
     "load",
     "locate_text",
 ]
+
+__version__ = "0.1.0"
+"""The only place where it stands: packages are built with what is read here."""

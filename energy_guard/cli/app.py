@@ -30,7 +30,6 @@ from energy_guard.errors import EnergyGuardError, InputError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Guard a local language model: read its logits while it writes, and say when to doubt it.",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, fields
@@ -14,6 +15,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import energy_guard
 from energy_guard.cli.app import app
 from energy_guard.cli.bundle import bundled
 from energy_guard.cli.options import (
@@ -152,7 +154,16 @@ def test_a_field_that_is_left_out_is_no_option_and_keeps_its_default() -> None:
 def test_the_version_is_printed() -> None:
     program = Path(sys.executable).with_name("energy-guard")
     done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout == f"energy-guard {version('energy-guard')}\n"
+    assert done.stdout == f"energy-guard {energy_guard.__version__}\n"
+    assert version("energy-guard") == energy_guard.__version__
+
+
+def test_a_shell_completes_commands() -> None:
+    program = Path(sys.executable).with_name("energy-guard")
+    asked = {"_ENERGY_GUARD_COMPLETE": "complete_bash", "COMP_WORDS": "energy-guard ca"}
+    environment = os.environ | asked | {"COMP_CWORD": "1"}
+    done = subprocess.run([program], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split() == ["calibrate"]
 
 
 def test_variables_of_a_template_are_json_or_texts() -> None:
