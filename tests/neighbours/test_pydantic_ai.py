@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 from pydantic_ai import Agent, NativeOutput, capture_run_messages
+from pydantic_ai.direct import model_request
 from pydantic_ai.exceptions import ModelContextWindowExceededError, UserError
+from pydantic_ai.messages import ModelRequest
 from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.settings import ModelSettings
@@ -45,7 +47,10 @@ async def test_an_answer_that_is_withheld_sends_the_agent_to_its_fallback(demo: 
         "p_wrong",
     )
     assert 0 < block["p_wrong"] < 0.25
-    assert known.usage.input_tokens > 20
+    asked = [ModelRequest.user_text_prompt(KNOWN, instructions=BRIEF)]
+    direct = await model_request(guarded, asked)  # without an agent it is the same prompt
+    assert direct.usage.input_tokens == known.usage.input_tokens
+    assert direct.parts == known.response.parts
     assert unknown.output == "Ask a person."
     with pytest.raises(AnswerWithheldError) as raised, capture_run_messages() as messages:
         await Agent(guarded, instructions=BRIEF).run(UNKNOWN)
