@@ -7,6 +7,8 @@ import pkgutil
 from pathlib import Path
 
 import langchain_energy_guard
+import llm_energy_guard
+import pydantic_ai_energy_guard
 import pytest
 
 import energy_guard
@@ -14,7 +16,12 @@ from energy_guard import backends
 
 MODULES = [
     name
-    for package in (energy_guard, langchain_energy_guard)
+    for package in (
+        energy_guard,
+        langchain_energy_guard,
+        llm_energy_guard,
+        pydantic_ai_energy_guard,
+    )
     for name in (
         package.__name__,
         *(

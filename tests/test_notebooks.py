@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
-
-nbformat = pytest.importorskip("nbformat", reason="nbclient and ipykernel are not installed")
 from nbclient import NotebookClient
 
 pytestmark = [pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(1200)]

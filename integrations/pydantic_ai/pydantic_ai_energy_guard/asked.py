@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pydantic_ai.exceptions import UserError
-from pydantic_ai.messages import ModelMessage
+from pydantic_ai.messages import ModelMessage, ModelRequest
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.settings import ModelSettings, ToolChoice, ToolOrOutput
 from pydantic_ai.tools import ToolDefinition
@@ -51,9 +51,8 @@ def asked(
     offered, forced = _offered(settings.get("tool_choice"), params)
     tools = [_openai_form(tool) for tool in offered]
     told = turns(messages, takes_tools)
-    standing = "\n\n".join(part.content for part in params.instruction_parts or ())
-    if standing:
-        told = instructed(told, standing)
+    for instruction in _instructions(messages, params):
+        told = instructed(told, instruction)
     if tools and not takes_tools:
         told = instructed(told, instructions(tools, forced))
     constraint = JsonSchema(json.dumps(call_schema(tools))) if forced else None
@@ -74,6 +73,14 @@ def asked(
         max_tokens=settings.get("max_tokens") or 256,
     )
     return request, CallsRule(schemas_of(tools), forced, every=True)
+
+
+def _instructions(messages: Sequence[ModelMessage], params: ModelRequestParameters) -> list[str]:
+    if params.instruction_parts is not None:
+        return [part.content for part in params.instruction_parts]
+    # A request that no agent has made carries them itself.
+    carried = [message.instructions for message in messages if isinstance(message, ModelRequest)]
+    return [text for text in carried[-1:] if text]
 
 
 def _offered(

@@ -56,10 +56,11 @@ class EnergyGuardModel(Model[None]):
 
     guard: with its model and its rules. settings: of Pydantic AI, used unless a run has others.
 
+    >>> import asyncio
     >>> from energy_guard.backends import Scripted
     >>> from pydantic_ai import Agent
     >>> guard = Guard(Scripted.saying([("Par", 0.97), ("is", 0.99)]))
-    >>> result = Agent(EnergyGuardModel(guard)).run_sync("Which city?")
+    >>> result = asyncio.run(Agent(EnergyGuardModel(guard)).run("Which city?"))
     >>> result.output, result.response.provider_details["energy_guard"]["verdict"]
     ('Paris', 'accept')
     """
