@@ -73,6 +73,7 @@ class RowReducer:
         self._shifted_lanes = np.zeros((padded // _LANES, _LANES), dtype)
         self._exp_lanes = np.zeros_like(self._shifted_lanes)
         self._lane_sums = np.zeros(_LANES, dtype)
+        self.size = size
         self._shifted = self._shifted_lanes.reshape(-1)[:size]
         self._exp = self._exp_lanes.reshape(-1)[:size]
 
@@ -82,8 +83,8 @@ class RowReducer:
         Raises RowError for NaN, +inf, or a row without any mass.
         """
         beta, shifted, exp = self.inverse_temperature, self._shifted, self._exp
-        if row.size != shifted.size:
-            raise RowError(f"a row has {row.size} entries and {shifted.size} were expected")
+        if row.size != self.size:
+            raise RowError(f"a row has {row.size} entries and {self.size} were expected")
         best = int(row.argmax())  # NaN counts as largest
         top = row[best]
         if not math.isfinite(top):

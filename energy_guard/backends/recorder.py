@@ -5,6 +5,7 @@ Every backend uses this, so stop strings, limits and the last row mean the same 
 
 from __future__ import annotations
 
+from energy_guard.backends.behind import LateStep
 from energy_guard.energy import Row
 from energy_guard.errors import EngineError
 from energy_guard.request import Event, Finished, Partition, Request, Token
@@ -31,21 +32,24 @@ class Recorder:
         self._max_tokens = max_tokens
         self._inverse_temperature = inverse_temperature
         self._reasoning_open = reasoning_open
-        self._steps: list[Step] = []
+        self._steps: list[Step | LateStep] = []
         self._bytes = 0
         self._content_bytes: int | None = None
 
     def __len__(self) -> int:
         return len(self._steps)
 
-    def add(self, step: Step, ends: bool = False) -> list[Event]:
+    def add(self, step: Step | LateStep, ends: bool = False) -> list[Event]:
         """Take the next step; `ends` marks the model's end token, which has no content.
 
-        Sets `reason` when the sequence is complete with this step.
+        Sets `reason` when the sequence is complete with this step. There are no events of a late
+        step: nobody waits for it.
         """
-        events: list[Event] = [self._partition(step.row)] if self._steps else []
+        events: list[Event] = []
+        if isinstance(step, Step):
+            events = [self._partition(step.row)] if self._steps else []
+            events.append(Token(self.number, step))
         self._steps.append(step)
-        events.append(Token(self.number, step))
         if ends and self._content_bytes is None:
             self.reason, self._content_bytes = "eos", self._bytes
         if self.reason is not None:  # what follows in given ids is no content
@@ -90,9 +94,9 @@ class Recorder:
         return [*events, Finished(self.number, self.reason, self.trace(last_row))]
 
     def trace(self, last_row: Row | None) -> Trace:
-        """Return what was collected."""
+        """Return what was collected; RowError if a late step's row turns out to be none."""
         return Trace.from_steps(
-            self._steps,
+            [step if isinstance(step, Step) else step.now() for step in self._steps],
             last_row,
             content_bytes=self._bytes if self._content_bytes is None else self._content_bytes,
             finish_reason=self.reason or "closed",

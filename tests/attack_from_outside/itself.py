@@ -13,7 +13,6 @@ from energy_guard.errors import ConfigError
 
 from .case import Case, Kind, Make
 
-
 _LIMIT_MIB: Final = 512
 """Soon reached: a busy machine takes seconds to hand out gigabytes."""
 

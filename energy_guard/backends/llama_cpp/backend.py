@@ -206,6 +206,7 @@ class LlamaCpp(Backend):
         prompt: list[int],
         matcher: Matcher | None,
         private: bool,
+        behind: bool,
     ) -> Generator[Event, None, None]:
         llm = self.engine
         check_open(llm)
@@ -218,7 +219,8 @@ class LlamaCpp(Backend):
             request.inverse_temperature,
             self._prompts.opens_reasoning(prompt),
         )
-        tap = RowTap(llm, request.inverse_temperature, alternatives=request.alternatives)
+        beta, alternatives = request.inverse_temperature, request.alternatives
+        tap = RowTap(llm, beta, alternatives=alternatives, behind=behind)
         written = Written(prompt)
         generate = type(llm).generate.__get__(llm) if private else llm.generate
         with tap.installed(), self._seed(request.sampling.seed):
@@ -272,7 +274,7 @@ class _Session:
         backend = self.backend
         jobs = [(backend._encode(request), backend._matcher(request)) for request in requests]
         for number, (request, (prompt, matcher)) in enumerate(zip(requests, jobs, strict=True)):
-            events = backend._run(number, request, prompt, matcher, private)
+            events = backend._run(number, request, prompt, matcher, private, behind=not steps)
             yield from self._observed(events, number, prompt, steps, private=private)
 
     def replay(

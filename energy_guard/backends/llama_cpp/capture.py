@@ -13,7 +13,7 @@ from energy_guard.backends.llama_cpp.tap import RowTap, Written, check_open, con
 from energy_guard.backends.locks import lock_of
 from energy_guard.backends.recorder import Recorder
 from energy_guard.errors import EngineError
-from energy_guard.trace import StepHook, Trace
+from energy_guard.trace import Step, StepHook, Trace
 
 if TYPE_CHECKING:
     from llama_cpp import Llama
@@ -46,7 +46,7 @@ class _Watch:
 
     def __init__(self, llm: Llama, on_step: StepHook | None, last_row: bool) -> None:
         self.traces: list[Trace] = []
-        self.tap = RowTap(llm)
+        self.tap = RowTap(llm, behind=on_step is None)
         self.over = False
         self._llm = llm
         self._on_step = on_step
@@ -101,7 +101,7 @@ class _Watch:
                     if anew and not recorder:  # the row is still that after the prompt
                         ReadPrompt.now(self._llm, tokens).keep(self._llm)
                     recorder.add(step, ends=self.tap.vocabulary.is_end(token))
-                    if self._on_step is not None and self._on_step(step):
+                    if isinstance(step, Step) and self._on_step and self._on_step(step):
                         recorder.reason = "cancelled"
                 if (yield token) is not None:
                     raise EngineError("capture cannot follow tokens that are sent into generate")

@@ -9,12 +9,13 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from energy_guard.backends.behind import Behind, LateRow, LateStep
 from energy_guard.backends.llama_cpp.vocabulary import vocabulary_of
 from energy_guard.energy import Row, RowReducer
 from energy_guard.errors import EngineError, InputError
@@ -33,7 +34,7 @@ class _Seen(NamedTuple):
 
     token: int
     token_logit: float
-    row: Row
+    row: Row | LateRow
     likeliest: Likeliest
     context: bytes
 
@@ -66,10 +67,19 @@ class Written:
 
 
 class RowTap:
-    """Reduces the row of each sampled token; `take` hands over the step of the last one."""
+    """Reduces the row of each sampled token; `take` hands over the step of the last one.
+
+    behind: nobody needs the numbers of a step before the next one, so that they are computed
+    while the engine decodes. What was wrong with a row is then said one token later.
+    """
 
     def __init__(
-        self, llm: Llama, inverse_temperature: float = 1.0, *, alternatives: int = 0
+        self,
+        llm: Llama,
+        inverse_temperature: float = 1.0,
+        *,
+        alternatives: int = 0,
+        behind: bool = False,
     ) -> None:
         check_open(llm)
         self._alternatives = alternatives
@@ -77,6 +87,7 @@ class RowTap:
         self.vocabulary = vocabulary_of(llm)
         self.seen: _Seen | None = None
         self._llm = llm
+        self.behind = Behind(self.reducer) if behind else None
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -86,13 +97,14 @@ class RowTap:
             _install(self._llm, taps)
         taps.append(self)
         try:
-            yield
+            with self.behind.running() if self.behind else nullcontext():
+                yield
         finally:
             taps.remove(self)
             if not taps:
                 _uninstall(self._llm)
 
-    def take(self, token: int, written: Written) -> Step:
+    def take(self, token: int, written: Written) -> Step | LateStep:
         """Return the step of the token that `generate` has just yielded, and note it as written.
 
         Raises EngineError where another call has used the engine meanwhile.
@@ -102,6 +114,8 @@ class RowTap:
             raise overtaken()
         written.add(token, seen.context)
         piece = self.vocabulary.piece(token)
+        if isinstance(seen.row, LateRow):
+            return LateStep(token, piece, seen.token_logit, seen.row, seen.likeliest)
         return Step(token, piece, seen.token_logit, seen.row, seen.likeliest)
 
     def likeliest(self, row: npt.NDArray[np.float32]) -> Likeliest:
@@ -111,7 +125,9 @@ class RowTap:
     def take_row(self, written: Written) -> Row | None:
         """Return the row of a token that was sampled and then dropped by the engine."""
         seen, self.seen = self.seen, None
-        return seen.row if seen and written.leads_on(seen.context) else None
+        if seen is None or not written.leads_on(seen.context):
+            return None
+        return seen.row.now() if isinstance(seen.row, LateRow) else seen.row
 
     def next_row(self, token: int, written: Written) -> Row | None:
         """Evaluate `token`, the last one taken, and reduce its row: one extra decode.
@@ -131,6 +147,8 @@ class RowTap:
         except RuntimeError:  # llama_decode failed: the row is missing, and marked as that
             llm.reset()
             return None
+        if self.behind:
+            self.behind.settle()
         return self.reducer.reduce(current_row(llm))
 
 
@@ -161,11 +179,14 @@ def _install(llm: Llama, taps: list[RowTap]) -> None:
             row = current_row(llm, position - llm.n_tokens - 1)
         except ValueError as error:  # the next lines of llama.cpp would read where nothing is
             raise overtaken() from error
-        reduced = [(tap, tap.reducer.reduce(row), tap.likeliest(row)) for tap in taps]
+        looking = [*taps]
+        waited = {tap: tap.reducer.reduce(row) for tap in looking if not tap.behind}
         context = llm.input_ids[:position].tobytes()
         token: int = original(*args, **kwargs)
-        for tap, numbers, likely in reduced:
-            logit = tap.reducer.token_logit(row, token)
+        for tap in looking:
+            logit, likely = tap.reducer.token_logit(row, token), tap.likeliest(row)
+            # Last: from here on the thread wants to run, and the engine is to go on.
+            numbers = tap.behind.start(row) if tap.behind else waited[tap]
             tap.seen = _Seen(token, logit, numbers, likely, context)
         return token
 

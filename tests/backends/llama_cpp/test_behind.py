@@ -1,0 +1,90 @@
+"""Rows that are reduced while the engine decodes the next token: the same numbers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from llama_cpp import Llama
+
+from energy_guard import capture
+from energy_guard.backends.behind import Behind
+from energy_guard.backends.llama_cpp import LlamaCpp, tap
+from energy_guard.energy import RowReducer
+from energy_guard.errors import RowError
+from energy_guard.request import Finished, Request
+from energy_guard.trace import SIGNALS, Trace
+
+REQUEST = Request.raw("the cat", max_tokens=12)
+
+
+@pytest.fixture
+def llm(tiny_path: Path) -> Iterator[Llama]:
+    loaded = Llama(str(tiny_path), verbose=False, n_ctx=512, n_threads=1, n_threads_batch=1)
+    yield loaded
+    assert not [t for t in threading.enumerate() if t.name == "energy-guard-rows"]
+    loaded.close()
+
+
+def answer(llm: Llama, *, steps: bool) -> Trace:
+    llm.reset()
+    with LlamaCpp(llm).session() as session:
+        [*_, last] = session.generate([REQUEST], steps=steps)
+    assert isinstance(last, Finished)
+    return last.trace
+
+
+def test_the_numbers_are_those_of_rows_that_were_waited_for_to_the_bit(llm: Llama) -> None:
+    waited, behind = answer(llm, steps=True), answer(llm, steps=False)
+    llm.reset()
+    with capture(llm) as traces:
+        llm("the cat", max_tokens=12, temperature=0)
+    for name in SIGNALS:
+        np.testing.assert_array_equal(getattr(waited, name), getattr(behind, name))
+        np.testing.assert_array_equal(getattr(waited, name), getattr(traces[0], name))
+
+
+def test_a_broken_row_is_an_error_one_token_later(
+    llm: Llama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row_in_place, seen = tap.current_row, []
+
+    def broken(engine: Llama, at: int = -1) -> Any:
+        seen.append(at)
+        row = row_in_place(engine, at)
+        return np.full_like(row, np.nan) if len(seen) == 3 else row
+
+    monkeypatch.setattr(tap, "current_row", broken)
+    with pytest.raises(RowError):
+        answer(llm, steps=False)
+    assert len(seen) <= 4
+    monkeypatch.undo()
+    assert answer(llm, steps=False).ids.size == 12, "the engine is free, and goes on"
+
+
+def test_a_row_may_be_overwritten_as_soon_as_it_was_handed_over() -> None:
+    reducer, row = RowReducer(8), np.arange(8, dtype=np.float32)
+    expected = [RowReducer(8).reduce(row * factor) for factor in range(200)]
+    behind, place = Behind(reducer), np.empty(8, np.float32)
+    with behind.running():
+        late = []
+        for factor in range(200):
+            np.multiply(row, factor, out=place)
+            late.append(behind.start(place))
+            place[:] = np.nan
+        assert [each.now() for each in late] == expected
+
+
+def test_what_is_wrong_with_a_row_is_told_to_whoever_asks_for_it() -> None:
+    behind = Behind(RowReducer(4))
+    with behind.running():
+        late = behind.start(np.full(4, np.nan, np.float32))
+        for _ in range(2):
+            with pytest.raises(RowError):
+                late.now()
+        with pytest.raises(RowError):
+            behind.start(np.zeros(4, np.float32))
