@@ -37,7 +37,7 @@ def with_numbers(rows: Tensor, count: int, chosen: Tensor) -> tuple[Tensor, Tens
         chosen: shape (N,), token ids.
 
     Returns:
-        Token ids and their values, shape (N, 1 + count); the ranks of the chosen tokens, shape (N,).
+        Token ids and values, both (N, 1 + count); the ranks of the chosen tokens, (N,).
     """
     import torch
 
