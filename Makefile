@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The tests start hundreds of programs: each would compile the whole package for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test attack bench check check-all coverage docs release-check clean
+.PHONY: demo test test-vllm attack bench check check-all coverage docs release-check clean
 
 demo: $(VENV)/.installed-demo
 	@$(BIN)/energy-guard demo
@@ -18,6 +18,14 @@ demo: $(VENV)/.installed-demo
 # than processors, they wait for each other in loops: a logistic regression took 18 times as long.
 test: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# vLLM excludes the versions of the other tests. Its CPU build, with what it needs and no more:
+# about 2.5 GB, and pip has to find the CPU build of torch.
+VLLM_VENV ?= .venv-vllm
+test-vllm:
+	@test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
+	@$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps --requirement benchmarks/environments/vllm.lock
+	OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest -W default tests/backends/vllm
 
 # ARGS, such as ARGS='--only profiles --seed 7': one kind, other attacks. See docs/results.md.
 attack: $(VENV)/.installed-test
@@ -70,4 +78,4 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-docs dist site
+	rm -rf $(VENV) $(VENV)-docs $(VLLM_VENV) dist site

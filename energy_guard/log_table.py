@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice, pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
+
+from energy_guard.backends.base import ModelInfo
 from energy_guard.errors import InputError
 from energy_guard.extras import needs_extra
 from energy_guard.files import OWNER_ONLY
+from energy_guard.json_text import read_json
 from energy_guard.log import LogEntry
 from energy_guard.trace import SCHEMA, Trace, extra_from_json, extras_to_json
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pyarrow as pa
 
 ROWS: Final = 10_000
@@ -66,7 +71,7 @@ COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """What each column holds, as Arrow calls its type. pieces: the bytes of each token. extras: JSON.
-Without `locator` the exact answers are found anew."""
+locator: none if the exact answer was not looked for yet; then that is done when it is scored."""
 
 NEEDED: Final = ("ids", "pieces", *_NUMBERS, "finish_reason", "model_fingerprint", "model_backend")
 """Columns that no table goes without."""
@@ -78,6 +83,37 @@ def arrow_module() -> Any:
         import pyarrow
         import pyarrow.parquet
     return pyarrow
+
+
+def entry_of(
+    trace: Trace,
+    model: ModelInfo,
+    *,
+    question: str | None = None,
+    choices: Sequence[str] = (),
+    context: Sequence[str] = (),
+    mode: Literal["chat", "raw"] = "chat",
+) -> LogEntry:
+    """Return the entry of an answer that nobody has judged yet.
+
+    Args:
+        trace: its numbers.
+        model: which model wrote it.
+        question: what was asked, if it is known.
+        choices: among which the answer is.
+        context: its passages.
+        mode: whether a chat template was applied.
+    """
+    return _entry(
+        {
+            **_of_trace(trace),
+            **_of_model(model.name, model.fingerprint, model.backend),
+            "question": question,
+            "choices": choices,
+            "context": context,
+            "mode": mode,
+        }
+    )
 
 
 def write_table(entries: Iterable[LogEntry], path: Path) -> None:
@@ -184,6 +220,9 @@ def _values(column: pa.Array) -> Sequence[Any]:
     kind = column.type
     if not (arrow.types.is_list(kind) and arrow.types.is_primitive(kind.value_type)):
         return list(column.to_pylist())
+    if column.values.null_count and arrow.types.is_integer(kind.value_type):
+        # One missing number would make floats of those of all other rows.
+        return [None if row is None else np.array(row) for row in column.to_pylist()]
     ends = column.offsets.to_numpy()
     numbers = column.values.to_numpy(zero_copy_only=False)
     valid = column.is_valid().to_pylist()
@@ -210,7 +249,7 @@ def _entry(row: Mapping[str, Any]) -> LogEntry:
         system_prompt=row.get("system_prompt"),
         mode=row.get("mode", "chat"),
         scoring=row.get("scoring", "token-by-token"),
-        locator=row.get("locator", "automatic"),
+        locator=row.get("locator", ""),
         nothing_to_check=row.get("nothing_to_check", False),
         stopped=row.get("stopped"),
         unusable=row.get("unusable"),
@@ -235,12 +274,16 @@ def _entry(row: Mapping[str, Any]) -> LogEntry:
             finish_reason=row["finish_reason"],
             prompt_tokens=row.get("prompt_tokens", 0),
             **{name: row[name] for name in _FLAGS if name in row},
-            extras={
-                name: extra_from_json(value)
-                for name, value in json.loads(row.get("extras", "{}")).items()
-            },
+            extras=_extras(row.get("extras", "{}")),
         ),
     )
+
+
+def _extras(text: str) -> dict[str, npt.NDArray[Any]]:
+    try:
+        return {name: extra_from_json(values) for name, values in read_json(text).items()}
+    except (AttributeError, RecursionError, TypeError, ValueError) as error:
+        raise InputError(f"extras is no JSON object of arrays: {error}") from error
 
 
 def _row(entry: LogEntry) -> dict[str, Any]:
@@ -249,25 +292,24 @@ def _row(entry: LogEntry) -> dict[str, Any]:
         raise InputError(
             "a private log has no numbers of tokens to put into a table", "Score it as it is."
         )
-    trace, stored = entry.trace, entry.stored
-    same = ("content_bytes", "finish_reason", "prompt_tokens", "ids", "pieces", *_NUMBERS, *_FLAGS)
-    asked = (
-        "question",
-        "choices",
-        "context",
-        "system_prompt",
-        "mode",
-        "scoring",
-        "time",
-        "locator",
-    )
-    came = ("nothing_to_check", "stopped", "unusable", "claims", "label")
+    stored = entry.stored
+    asked = ("question", "choices", "context", "system_prompt", "mode", "scoring")
+    came = ("time", "locator", "nothing_to_check", "stopped", "unusable", "claims", "label")
     return {
-        **{name: getattr(trace, name) for name in same},
-        "extras": json.dumps(extras_to_json(trace.extras)),
-        **{f"model_{name}": value for name, value in stored.model.model_dump().items()},
-        **{name: getattr(entry, name) for name in chain(asked, came)},
+        **_of_trace(entry.trace),
+        **_of_model(**stored.model.model_dump()),
+        **{name: getattr(entry, name) for name in (*asked, *came)},
         "verdict": stored.verdict,
         "span_tokens": stored.span and stored.span.tokens,
         "span_text": stored.span and stored.span.text,
     }
+
+
+def _of_trace(trace: Trace) -> dict[str, Any]:
+    same = ("content_bytes", "finish_reason", "prompt_tokens", "ids", "pieces", *_NUMBERS, *_FLAGS)
+    extras = json.dumps(extras_to_json(trace.extras))
+    return {**{name: getattr(trace, name) for name in same}, "extras": extras}
+
+
+def _of_model(name: str, fingerprint: str, backend: str) -> dict[str, Any]:
+    return {"model_name": name, "model_fingerprint": fingerprint, "model_backend": backend}

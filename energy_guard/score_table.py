@@ -32,22 +32,19 @@ class TableScorer:
         arrow = arrow_module()
         begin, batch = part
         rescorer = Rescorer(self.settings)
-        relocate = rescorer.relocates or "locator" not in batch.schema.names
         rows = [
-            {"row": number, **_judged(rescorer, entry, relocate)}
+            {"row": number, **_judged(rescorer, entry)}
             for number, entry in enumerate(entries_in(batch), begin)
         ]
         return arrow.RecordBatch.from_pylist(rows, _schema())
 
 
-def _judged(
-    rescorer: Rescorer, entry: LogEntry | EnergyGuardError, relocate: bool
-) -> dict[str, Any]:
+def _judged(rescorer: Rescorer, entry: LogEntry | EnergyGuardError) -> dict[str, Any]:
     """The result of one row, or its error."""
     if isinstance(entry, EnergyGuardError):
         return _failed(entry)
     try:
-        result = rescorer.judged(entry, relocate=relocate)
+        result = rescorer.judged(entry, relocate=rescorer.relocates or not entry.locator)
     except ConfigError:  # of the settings, and so of every row
         raise
     except EnergyGuardError as error:

@@ -55,10 +55,15 @@ LEAVES = {
     ],
     "starlette": ["energy_guard.server"],
     "tokenizers": ["energy_guard.backends.transformers"],
-    "torch": ["energy_guard.backends.transformers", "energy_guard.neurons.transformers"],
+    "torch": [
+        "energy_guard.backends.transformers",
+        "energy_guard.backends.vllm",
+        "energy_guard.neurons.transformers",
+    ],
     "transformers": ["energy_guard.backends.transformers", "energy_guard.neurons.transformers"],
     "typer": ["energy_guard.cli"],
     "uvicorn": ["energy_guard.server"],
+    "vllm": ["energy_guard.backends.vllm"],
 }
 """Heavy packages, and the only modules (with those below them) that may import each."""
 

@@ -18,8 +18,15 @@ from energy_guard.backends import Scripted
 from energy_guard.cli.app import app
 from energy_guard.errors import InputError
 from energy_guard.log import LogEntry, TraceLog, read_log
-from energy_guard.log_table import COLUMNS, NEEDED, batches_in, entries_in, write_table
-from energy_guard.request import Request
+from energy_guard.log_table import (
+    COLUMNS,
+    NEEDED,
+    batches_in,
+    entries_in,
+    entry_of,
+    write_table,
+)
+from energy_guard.request import Finished, Request
 
 SAID = [("Ber", 0.97, "gen"), ("Os", 0.6, "lo"), ("Tur", 0.2, "ku"), ("…", 0.4, "é")]
 
@@ -91,14 +98,16 @@ def test_a_row_that_cannot_be_scored_has_its_error_and_the_others_their_scores(
     rows[1]["margin"] = rows[1]["margin"][:-1]
     rows[2]["log_partition"] = None
     rows[3]["entropy"][0] = -5.0
+    rows[4]["extras"] = "[not JSON"
+    rows[5]["span_tokens"] = [None]
     parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "bad.parquet")
     run("score", "--from-log", tmp_path / "log.parquet", "--out", tmp_path / "good", "--json")
     summary = run(
         "score", "--from-log", tmp_path / "bad.parquet", "--out", tmp_path / "o", "--json"
     )
-    assert summary["failed"] == 3
+    assert summary["failed"] == 5
     for good, bad in zip(results_in(tmp_path / "good"), results_in(tmp_path / "o"), strict=True):
-        if bad["row"] in (1, 2, 3):
+        if 1 <= bad["row"] <= 5:
             assert (bad["verdict"], bad["shown"], bad["score"]) == ("unscored", False, None)
         else:
             assert bad == good
@@ -124,6 +133,16 @@ def test_a_table_of_another_program_needs_few_columns_and_its_answers_are_found(
     for found, known in zip(results_in(tmp_path / "few")[:8], expected[:8], strict=True):
         assert found["span"] == known["span"]["text"]
         assert math.isclose(found["score"], known["score"], abs_tol=1e-5)
+
+
+def test_an_answer_that_nobody_judged_is_found_when_it_is_scored(tmp_path: Path) -> None:
+    backend = Scripted.saying([("Os", 0.6), ("lo", 0.9)])
+    *_, end = backend.generate([Request.chat("Which town?")])
+    assert isinstance(end, Finished)
+    write_table([entry_of(end.trace, backend.info, question="Which town?")], tmp_path / "a.parquet")
+    run("score", "--from-log", tmp_path / "a.parquet", "--out", tmp_path / "out", "--json")
+    [row] = results_in(tmp_path / "out")
+    assert (row["span"], round(row["score"], 2)) == ("Oslo", 0.51)
 
 
 def test_what_is_no_log_is_refused_by_name(log: Path, tmp_path: Path) -> None:

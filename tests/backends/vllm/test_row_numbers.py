@@ -1,0 +1,150 @@
+"""The numbers that vLLM sends are those of the raw rows, held against transformers.
+
+Needs an environment of its own: `make test-vllm`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_CPU_CI_ENV": "1",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+os.environ |= ENVIRONMENT  # vLLM reads them when it is imported
+
+vllm = pytest.importorskip("vllm", reason="vLLM has an environment of its own: make test-vllm")
+
+import torch  # noqa: E402
+from tiny_models import VOCABULARY, byte_tokenizer, tiny_model  # noqa: E402
+
+from energy_guard.backends.transformers.vocabulary import Vocabulary  # noqa: E402
+from energy_guard.backends.vllm.traces import ASKED, EXTENSION, trace_of  # noqa: E402
+from energy_guard.energy import RowReducer  # noqa: E402
+from energy_guard.errors import EngineError, InputError  # noqa: E402
+from energy_guard.trace import Trace  # noqa: E402
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("default"),  # vLLM's own
+]
+
+PROMPTS = [[*b"The capital of France is"], [*b"thththth"], [*b"One"], [*range(40, 140)]] * 2
+# Without seeds of their own: those crash the engine of a CPU if prompts are read in parts.
+CASES: dict[str, dict[str, Any]] = {
+    "greedy": {"temperature": 0.0},
+    "temperature, top-k, top-p, min-p": {
+        "temperature": 1.3, "top_k": 20, "top_p": 0.9, "min_p": 0.01,
+    },
+    "penalties": {
+        "temperature": 0.0, "repetition_penalty": 1.4, "presence_penalty": 1.0,
+        "frequency_penalty": 0.5,
+    },
+    "bias, allowed ids, least tokens": {
+        "temperature": 0.0, "logit_bias": {65: 40.0}, "min_tokens": 5,
+        "allowed_token_ids": [*range(60, 90)],
+    },
+    "three answers": {"temperature": 1.0, "n": 3},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return tiny_model("llama", head_dim=64)
+
+
+@pytest.fixture(scope="module")
+def llm(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Prompts are read in parts of 32 tokens, and kept for those that begin alike."""
+    folder = tmp_path_factory.mktemp("tiny")
+    model.save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    yield vllm.LLM(
+        str(folder),
+        dtype="float32",
+        enforce_eager=True,
+        enable_prefix_caching=True,
+        kv_cache_memory_bytes=64 * 2**20,
+        max_model_len=256,
+        max_num_batched_tokens=32,
+        max_num_seqs=8,
+        distributed_executor_backend="uni",
+        logprobs_mode="raw_logits",
+        worker_extension_cls=EXTENSION,
+    )
+
+
+def asked(llm: Any, **settings: Any) -> Iterator[tuple[list[int], Any]]:
+    parameters = vllm.SamplingParams(max_tokens=12, detokenize=False, **ASKED, **settings)
+    outputs = llm.generate(
+        [{"prompt_token_ids": prompt} for prompt in PROMPTS], parameters, use_tqdm=False
+    )
+    for output in outputs:
+        for answer in output.outputs:
+            yield list(output.prompt_token_ids), answer
+
+
+def difference(model: Any, prompt: list[int], trace: Trace, *, shift: int = 0) -> float:
+    """By how much a trace is off; shift: read the row so many places away, which is wrong."""
+    ids = [*prompt, *trace.ids.tolist()]
+    with torch.no_grad():
+        rows = model(torch.tensor([ids])).logits[0].double().numpy()
+    reducer = RowReducer(VOCABULARY, np.float64)
+    most = 0.0
+    for t, token in enumerate(trace.ids.tolist()):
+        row = rows[len(prompt) - 1 + t + shift]
+        expected = (reducer.token_logit(row, token), *reducer.reduce(row))
+        found = (trace.token_logit, trace.log_partition, trace.row_mean, trace.entropy)
+        found = (*found, trace.margin)
+        most = max(most, *(abs(e - f[t]) for e, f in zip(expected, found, strict=True)))
+    return most
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_numbers_are_those_of_the_raw_rows(llm: Any, model: Any, case: str) -> None:
+    vocabulary = Vocabulary(byte_tokenizer())
+    answers = list(asked(llm, **CASES[case]))
+    assert len(answers) == len(PROMPTS) * CASES[case].get("n", 1)
+    for prompt, answer in answers:
+        trace = trace_of(answer, vocabulary.piece, prompt_tokens=len(prompt))
+        assert trace.ids.tolist() == list(answer.token_ids)
+        assert difference(model, prompt, trace) < 1e-3
+        if len(trace) > 1:
+            assert difference(model, prompt, trace, shift=-1) > 0.1, "it would not be noticed"
+
+
+def test_a_grammar_leaves_no_numbers_instead_of_wrong_ones(llm: Any) -> None:
+    from vllm.sampling_params import StructuredOutputsParams
+
+    only = StructuredOutputsParams(choice=["Paris", "Oslo"])
+    _, answer = next(asked(llm, temperature=0.0, structured_outputs=only))
+    with pytest.raises(EngineError, match="tokens ruled out"):
+        trace_of(answer, Vocabulary(byte_tokenizer()).piece)
+
+
+def test_what_is_not_marked_is_refused(llm: Any) -> None:
+    _, answer = next(asked(llm, temperature=0.0))
+    flat = answer.logprobs
+    foreign = SimpleNamespace(
+        token_ids=[id or 7 for id in flat.token_ids], logprobs=list(flat.logprobs)
+    )
+    fake = SimpleNamespace(token_ids=answer.token_ids, logprobs=foreign, finish_reason="stop")
+    with pytest.raises(EngineError, match="other tokens' log-probabilities") as caught:
+        trace_of(fake, bytes)
+    assert EXTENSION in caught.value.hint
+    fake.logprobs = None
+    with pytest.raises(EngineError, match="no numbers"):
+        trace_of(fake, bytes)
+    trace = trace_of(answer, Vocabulary(byte_tokenizer()).piece)
+    with pytest.raises(InputError, match="no model can have given"):
+        replace(trace, log_partition=trace.log_partition - 100)
