@@ -54,7 +54,7 @@ check-all: $(VENV)/.installed-test
 	@status=0; \
 	for check in "VENV=$(VENV) .ci/langchain-newest" .ci/oldest .ci/release-check \
 	    "$(BIN)/python -m pytest -q tests/server/test_page_in_browser.py tests/test_notebooks.py" \
-	    "make attack VENV=$(VENV)"; do \
+	    "make docs VENV=$(VENV)" "make attack VENV=$(VENV)"; do \
 	  echo "== $$check"; env $$check || status=1; \
 	done; exit $$status
 
