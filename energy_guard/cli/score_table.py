@@ -157,11 +157,11 @@ def _start(out: Path, made_with: dict[str, Any], *, resume: bool) -> None:
     except OSError as error:
         raise InputError(f"cannot make {out}: {error.strerror}", "Give another --out.") from error
     file = out / _MADE_WITH
-    if not file.exists():
-        if any(out.glob("*.parquet")):
-            raise InputError(f"{out} has Parquet files of something else", "Give another --out.")
+    if not any(out.glob("*.parquet")):  # nothing there, or a run that ended before its first part
         write_whole(file, json.dumps(made_with))
         return
+    if not file.exists():
+        raise InputError(f"{out} has Parquet files of something else", "Give another --out.")
     if not resume:
         raise InputError(
             f"{out} has results already", "Go on with --resume, or give another --out."

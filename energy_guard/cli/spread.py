@@ -102,4 +102,4 @@ class SpreadOptions:
 def _from_anywhere(model: str) -> str:
     """A path as processes with another working directory understand it."""
     path = Path(model)
-    return str(path.resolve()) if path.exists() else model
+    return str(path.resolve()) if model != "demo" and path.exists() else model

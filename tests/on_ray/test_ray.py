@@ -13,11 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as parquet
 import pytest
 from by_question import ByQuestion
 
-from energy_guard import Guard
+from energy_guard import Guard, load
 from energy_guard.errors import ConfigError, EngineError
+from energy_guard.log import TraceLog
 from energy_guard.questions.answered import read_answers
 from energy_guard.questions.ask import collect
 from energy_guard.questions.rows import Question
@@ -108,6 +110,24 @@ def test_a_command_that_is_killed_goes_on_to_the_same_file(tmp_path: Path, tiny_
     assert written.read_bytes() == (tmp_path / "alone" / "answers.jsonl").read_bytes()
     assert results.pop("command") != spread_results.pop("command")
     assert results == spread_results
+
+
+def test_a_table_is_scored_as_in_one_process(tmp_path: Path, tiny_path: Path) -> None:
+    guard = Guard(
+        load(tiny_path, n_ctx=512),
+        log=TraceLog(tmp_path / "log.jsonl"),
+        locator="whole",
+        profile=None,
+    )
+    for n in range(6):
+        guard.ask(f"Which town, {n}?", max_tokens=8)
+    score = ["score", "--from-log", "log.jsonl", "--profile", "none", "--json"]
+    alone = run(*score, "--out", "alone", cwd=tmp_path)
+    spread = run(*score, "--out", "spread", "--on", "ray", "--workers", 2, cwd=tmp_path)
+    assert spread.pop("out") != alone.pop("out")
+    assert spread == alone
+    tables = [parquet.read_table(tmp_path / name) for name in ("alone", "spread")]
+    assert tables[0].equals(tables[1]) and len(tables[0]) == 6
 
 
 def test_more_than_there_is_is_refused_instead_of_waited_for() -> None:
