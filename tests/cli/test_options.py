@@ -44,8 +44,8 @@ OPTIONS = {
     "serve": f"{ENGINE} {JUDGING} --host --port --api-key --no-key --stream --max-tokens "
     "--max-waiting --timeout --reveal --refusal-as-content --log --log-private",
     "calibrate": f"data {ENGINE} {DATA} {SPREAD} --max-risk --confidence --target --policy "
-    "--system --shots --whole --detector --locator --support --neurons --out --resume --grader --unlabelled "
-    "--labels --profile --json",
+    "--system --shots --whole --detector --locator --support --neurons --out --resume --grader "
+    "--unlabelled --labels --profile --json",
     "eval": f"data {ENGINE} {DATA} {SPREAD} -n --out --resume --from-traces --baselines --told "
     "--probe --shots --system --detector --locator --support --profile --grader --json",
     "label": "answers --second-pass --report --labeller",
