@@ -34,6 +34,7 @@ HERE = ENGINE.replace(" --served-model", "")
 SAMPLING = "--max-tokens --temperature --seed --stop"
 DATA = "--column --separator"
 REPRODUCE = "-n --out --resume --from-traces --system --shots"
+SPREAD = "--on --workers --gpus-per-worker"
 JUDGING = "--detector --locator --policy --profile --support"
 
 OPTIONS = {
@@ -41,14 +42,14 @@ OPTIONS = {
     "ask": f"question {ENGINE} {SAMPLING} {JUDGING} --raw --log --log-private --json",
     "chat": f"{ENGINE} {SAMPLING} {JUDGING} --system --log --log-private",
     "score": f"{ENGINE} {JUDGING} --prompt --answer --from-log --raw --fast --log --log-private "
-    "--json",
+    "--out --resume --on --workers --json",
     "serve": f"{ENGINE} {JUDGING} --host --port --api-key --no-key --stream --max-tokens "
     "--max-waiting --timeout --reveal --refusal-as-content --log --log-private",
-    "calibrate": f"data {ENGINE} {DATA} --max-risk --confidence --target --policy --system "
-    "--shots --whole --detector --locator --support --neurons --out --resume --grader --unlabelled "
-    "--labels --profile --json",
-    "eval": f"data {ENGINE} {DATA} -n --out --resume --from-traces --baselines --told --probe "
-    "--shots --system --detector --locator --support --profile --grader --json",
+    "calibrate": f"data {ENGINE} {DATA} {SPREAD} --max-risk --confidence --target --policy "
+    "--system --shots --whole --detector --locator --support --neurons --out --resume --grader "
+    "--unlabelled --labels --profile --json",
+    "eval": f"data {ENGINE} {DATA} {SPREAD} -n --out --resume --from-traces --baselines --told "
+    "--probe --shots --system --detector --locator --support --profile --grader --json",
     "label": "answers --second-pass --report --labeller",
     "doctor": f"{HERE} --json",
     "neurons find": f"data {HERE} {DATA} -n --samples --out --resume --json",
