@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -82,7 +83,8 @@ def _start(on: str, share: Share) -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray would report its use to its makers
     # More workers than processors take turns: Ray would keep those it has no processor for waiting.
     processors = max(os.cpu_count() or 1, (share.workers or 1) * share.cpus)
-    ray.init(
+    begin = partial(
+        ray.init,
         "local",
         num_cpus=processors,
         include_dashboard=False,
@@ -90,6 +92,11 @@ def _start(on: str, share: Share) -> None:
         logging_level=logging.ERROR,
         object_store_memory=_OBJECTS,
     )
+    try:
+        begin()
+    except Exception:  # noqa: BLE001  # its node has 30 seconds, which a busy machine misses now and then
+        ray.shutdown()
+        begin()
 
 
 def _workers(total: dict[str, float], free: dict[str, float], share: Share) -> int:

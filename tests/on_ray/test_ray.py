@@ -31,6 +31,17 @@ from energy_guard.on_ray.fleet import Fleet
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_starts() -> None:
+    """Its node has 30 seconds, fixed in Ray's source, which not every machine keeps."""
+    try:
+        with connected("ray", Share(workers=1)):
+            pass
+    except EngineError as error:
+        pytest.skip(str(error))
+
+
 PROGRAM = str(Path(sys.executable).with_name("energy-guard"))
 
 
