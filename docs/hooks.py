@@ -19,7 +19,14 @@ from mkdocs.structure.files import File, Files
 from energy_guard.cli.app import app
 
 ROOT: Final = Path(__file__).parent.parent
-COPIED: Final = ("CHANGELOG.md", "CONTRIBUTING.md", "examples/**/*.md", "examples/**/*.py")
+COPIED: Final = (
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "examples/**/*.md",
+    "examples/**/*.py",
+    "examples/**/*.ipynb",
+    "integrations/*/README.md",
+)
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
