@@ -52,10 +52,11 @@ OPTIONS = {
     "--probe --shots --system --detector --locator --support --profile --grader --json",
     "label": "answers --second-pass --report --labeller",
     "doctor": f"{HERE} --json",
-    "neurons find": f"data {HERE} {DATA} -n --samples --out --resume --json",
+    "neurons find": f"data {HERE} {DATA} --alike -n --samples --out --resume --json",
     "reproduce spilled-energy": f"data {ENGINE} {DATA} {REPRODUCE} --json",
     "reproduce abstention": f"data {ENGINE} {DATA} {REPRODUCE} --told --json",
     "reproduce arithmetic": f"{HERE} -n --digits --out --resume --shots --json",
+    "reproduce h-neurons": f"data {HERE} {DATA} --factor --neurons -n --out --resume --json",
     "bench": f"{HERE.replace('--n-ctx ', '')} --pairs --tokens --json",
 }
 
