@@ -34,6 +34,12 @@ class LateRow:
             self._outcome = error
         self._being_computed.release()
 
+    @property
+    def is_one(self) -> bool:
+        """Whether it is a row of raw logits; known once it was computed."""
+        with self._being_computed:
+            return isinstance(self._outcome, Row)
+
     def now(self) -> Row:
         """Return its numbers, waiting for them when need be.
 
@@ -100,9 +106,10 @@ class Behind:
         return self._open
 
     def settle(self) -> None:
-        """Wait for the row that is being reduced, if there is one; RowError as in `start`."""
-        if self._open is not None:
-            self._open.now()
+        """Wait for the row that is being reduced, if there is one; RowError as in `start`, once."""
+        late, self._open = self._open, None
+        if late is not None:
+            late.now()
 
     def _work(self) -> None:
         while (late := self._wanted.get()) is not None:

@@ -5,6 +5,8 @@ Every backend uses this, so stop strings, limits and the last row mean the same 
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from energy_guard.backends.behind import LateStep
 from energy_guard.energy import Row
 from energy_guard.errors import EngineError
@@ -85,6 +87,15 @@ class Recorder:
         An end token needs none, and somebody who cancelled does not want to wait for one.
         """
         return bool(self._steps) and self.reason in ("stop", "length", "closed")
+
+    def leave_out_broken(self) -> None:
+        """Keep the steps before the first one whose row turned out to be none."""
+        whole = takewhile(lambda step: isinstance(step, Step) or step.row.is_one, self._steps)
+        self._steps = list(whole)
+        self._bytes = sum(len(step.piece) for step in self._steps)
+        if self._content_bytes is not None:
+            self._content_bytes = min(self._content_bytes, self._bytes)
+        self.reason = "closed"
 
     def finish(self, last_row: Row | None = None) -> list[Event]:
         """Close the sequence, with the row after the last token where it was evaluated."""

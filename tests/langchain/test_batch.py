@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,7 +11,7 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import RunnableParallel
+from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tracers.base import BaseTracer
 from langchain_energy_guard import ChatEnergyGuard, guarded
 from langchain_energy_guard.errors import PromptOverflowError
@@ -116,6 +117,29 @@ def test_branches_of_a_guarded_chain_ask_once_each(batching: Backend, batches: l
     told = [{name: said.content for name, said in each.items()} for each in found]
     assert told == [dict.fromkeys(("one", "other"), asked.invoke(q).content) for q in ("why", "x")]
     assert max(batches) == 2
+
+
+@pytest.mark.parametrize("asks", ["batch", "abatch"])
+def test_calls_that_fail_before_they_ask_keep_nobody_waiting(batching: Backend, asks: str) -> None:
+    """Several times, as it depends on who comes first."""
+    asked = model(batching)
+
+    def chain(question: str) -> Any:
+        if question == "bad":
+            raise ValueError("a mistake of the chain's own")
+        return asked.invoke(question)
+
+    runs: Any = guarded(RunnableLambda(chain))
+    questions = ["bad", "q", "q", "bad", "q", "q", "q", "q", "q"]
+    for _ in range(4):
+        waits = ThreadPoolExecutor(1)
+        if asks == "batch":
+            running = waits.submit(runs.batch, questions)
+        else:
+            running = waits.submit(lambda: asyncio.run(runs.abatch(questions)))
+        with pytest.raises(ValueError, match="own"):
+            running.result(timeout=60)
+        waits.shutdown()
 
 
 class Heard(BaseCallbackHandler):

@@ -12,7 +12,7 @@ from energy_guard.backends.llama_cpp.prompt_cache import ReadPrompt, cut_back_fo
 from energy_guard.backends.llama_cpp.tap import RowTap, Written, check_open, context_size
 from energy_guard.backends.locks import lock_of
 from energy_guard.backends.recorder import Recorder
-from energy_guard.errors import EngineError
+from energy_guard.errors import EngineError, RowError
 from energy_guard.trace import Step, StepHook, Trace
 
 if TYPE_CHECKING:
@@ -115,7 +115,12 @@ class _Watch:
             if not self.over:
                 if recorder.reason is None:
                     recorder.reason = "length" if len(recorder) >= limit else "closed"
-                self.traces.append(self._finish(recorder, written))
+                try:
+                    self.traces.append(self._finish(recorder, written))
+                except RowError:  # that of a row behind: what was written before it is kept
+                    recorder.leave_out_broken()
+                    self.traces.append(recorder.trace(None))
+                    raise
 
     def _finish(self, recorder: Recorder, written: Written) -> Trace:
         row = self.tap.take_row(written)

@@ -58,10 +58,17 @@ def trace_of(answer: Any, piece: Callable[[int], bytes], *, prompt_tokens: int =
         row_mean=mean,
         entropy=entropy,
         margin=margin,
-        content_bytes=sum(map(len, pieces)),
+        content_bytes=_content_bytes(answer, pieces),
         finish_reason=_reason(answer),
         prompt_tokens=prompt_tokens,
     )
+
+
+def _content_bytes(answer: Any, pieces: tuple[bytes, ...]) -> int:
+    """How many bytes are content: vLLM leaves a stop string out of the text, and not out of ids."""
+    if isinstance(answer.stop_reason, str):
+        return len(answer.text.encode())
+    return sum(map(len, pieces))
 
 
 def _reason(answer: Any) -> FinishReason:

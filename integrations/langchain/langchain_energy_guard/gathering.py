@@ -30,7 +30,10 @@ class _Member:
     fails.
     """
 
-    def __init__(self, gathering: Gathering | None, backend: Backend | None) -> None:
+    def __init__(
+        self, gathering: Gathering | None, backend: Backend | None, *, in_loop: bool = False
+    ) -> None:
+        self.in_loop = in_loop
         self._gathering = gathering
         self._backend = backend
         self._lock = threading.Lock()
@@ -67,13 +70,13 @@ class _Members(Runnable[Input, Output]):
         self._called = called
 
     def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
-        with _member():
+        with _member(in_loop=False):
             return self._called.invoke(input, config, **kwargs)
 
     async def ainvoke(
         self, input: Input, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Output:
-        with _member():
+        with _member(in_loop=True):
             return await self._called.ainvoke(input, config, **kwargs)
 
 
@@ -82,6 +85,8 @@ def batched(
     backend: Backend,
     inputs: Sequence[Input],
     configs: Sequence[RunnableConfig],
+    *,
+    return_exceptions: bool = False,
     **options: Any,
 ) -> list[Output]:
     """Call a model or chain in parts that its engine answers at once, and return all answers.
@@ -91,7 +96,8 @@ def batched(
         backend: the engine that it asks.
         inputs: of the calls.
         configs: one an input; the `max_concurrency` of the first is kept to.
-        options: of `Runnable.batch`, and of the calls.
+        return_exceptions: whether they stand among the answers; else the first one is raised.
+        options: of the calls.
 
     Raises:
         InputError: if nobody may be asked by `max_concurrency`.
@@ -99,7 +105,8 @@ def batched(
     answers: list[Output] = []
     for part, config in _parts(backend, inputs, configs):
         with _batch(part, backend):
-            answers += _Members(called).batch(part, config, **options)
+            found = _Members(called).batch(part, config, return_exceptions=True, **options)
+        answers += _told(found, return_exceptions)
     return answers
 
 
@@ -108,23 +115,43 @@ async def abatched(
     backend: Backend,
     inputs: Sequence[Input],
     configs: Sequence[RunnableConfig],
+    *,
+    return_exceptions: bool = False,
     **options: Any,
 ) -> list[Output]:
     """Call a model or chain as `batched` does, in tasks."""
     answers: list[Output] = []
     for part, config in _parts(backend, inputs, configs):
         with _batch(part, backend):
-            answers += await _Members(called).abatch(part, config, **options)
+            found = await _Members(called).abatch(part, config, return_exceptions=True, **options)
+        answers += _told(found, return_exceptions)
     return answers
+
+
+def _told(found: Sequence[Output], return_exceptions: bool) -> Sequence[Output]:
+    """The answers of a part; or the first exception, only now that each call has begun.
+
+    LangChain would not begin the others any more, and those that have would wait for them.
+    """
+    failed = (each for each in found if isinstance(each, Exception))
+    if not return_exceptions and (first := next(failed, None)):
+        raise first
+    return found
 
 
 def asked_with_others(guard: Guard, request: Request) -> list[GuardEvent] | None:
     """Ask together with the other members; return all events.
 
     Returns:
-        None if this call is in no batch of this engine: it has to ask by itself.
+        None if this call is in no batch of this engine, or in a thread of an event loop: it has to
+        ask by itself.
     """
-    told = _here.get().come(guard, request)
+    member = _here.get()
+    if member.in_loop:
+        # In one of the few threads that a loop has for such calls: those of the others may need it.
+        member.leave()
+        return None
+    told = member.come(guard, request)
     return None if told is None else told.result()
 
 
@@ -164,10 +191,10 @@ def _batch(part: Sequence[Any], backend: Backend) -> Iterator[None]:
 
 
 @contextmanager
-def _member() -> Iterator[None]:
+def _member(*, in_loop: bool) -> Iterator[None]:
     """Be a member of the batch that is open here; calls inside are no further ones."""
     batch = _open.get()
-    member = _NOBODY if batch is None else _Member(*batch)
+    member = _NOBODY if batch is None else _Member(*batch, in_loop=in_loop)
     tokens = _here.set(member), _open.set(None)
     try:
         yield

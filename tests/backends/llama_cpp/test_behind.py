@@ -66,6 +66,28 @@ def test_a_broken_row_is_an_error_one_token_later(
     assert answer(llm, steps=False).ids.size == 12, "the engine is free, and goes on"
 
 
+def test_a_broken_row_ends_its_own_call_of_a_capture_alone(
+    llm: Llama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row_in_place, seen = tap.current_row, []
+
+    def broken(engine: Llama, at: int = -1) -> Any:
+        seen.append(at)
+        row = row_in_place(engine, at).copy()
+        if len(seen) == 4:
+            row[row.argmin()] = np.nan
+        return row
+
+    monkeypatch.setattr(tap, "current_row", broken)
+    with capture(llm) as traces:
+        with pytest.raises(RowError):
+            llm("the cat", max_tokens=8, temperature=0)
+        for _ in range(2):
+            llm("the cat", max_tokens=8, temperature=0)
+    assert [len(trace) for trace in traces] == [3, 8, 8]
+    assert np.isfinite(traces[0].nll).all()
+
+
 def test_a_row_may_be_overwritten_as_soon_as_it_was_handed_over() -> None:
     reducer, row = RowReducer(8), np.arange(8, dtype=np.float32)
     expected = [RowReducer(8).reduce(row * factor) for factor in range(200)]
