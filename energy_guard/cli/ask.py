@@ -15,7 +15,10 @@ from energy_guard.cli.options import (
     JudgingOptions,
     LogFile,
     LogPrivate,
+    Raw,
     SamplingOptions,
+    System,
+    asked,
     open_log,
     read_prompt,
 )
@@ -23,7 +26,6 @@ from energy_guard.cli.screen import Console, say, say_json
 from energy_guard.errors import LogError
 from energy_guard.guard import Guard
 from energy_guard.report.terminal import details, remarks, verdict_line
-from energy_guard.request import Request
 from energy_guard.result import Result
 
 
@@ -34,7 +36,8 @@ def ask(
     engine: EngineOptions,
     sampling: SamplingOptions,
     judging: JudgingOptions,
-    raw: Annotated[bool, typer.Option("--raw", help="Plain completion, no template.")] = False,
+    system: System = None,
+    raw: Raw = False,
     log: LogFile = None,
     log_private: LogPrivate = False,
     as_json: Json = False,
@@ -45,8 +48,8 @@ def ask(
     to show goes to standard output, and the verdict to standard error. Exit status: 0 shown,
     3 abstained.
     """
-    make = Request.raw if raw else Request.chat
-    request = make(read_prompt(question), **sampling.settings())  # checked before loading a model
+    # Checked before loading a model.
+    request = asked(read_prompt(question), system=system, raw=raw, **sampling.settings())
     settings = judging.settings()
     guard = Guard(engine.open(), **settings, log=open_log(log, log_private)).for_request(request)
     console = Console()

@@ -7,21 +7,28 @@ import sys
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Unpack
 
 import typer
 
 from energy_guard.backends import Backend, load
 from energy_guard.backends.load import BACKENDS, backend_for
 from energy_guard.backends.transformers.load import DTYPES
-from energy_guard.errors import ConfigError, LogError, PromptError
+from energy_guard.errors import ConfigError, InputError, LogError, PromptError
 from energy_guard.locate import LOCATORS
 from energy_guard.locate import locator as locator_named
 from energy_guard.log import TraceLog
 from energy_guard.neuron_detector import scorer_named
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
-from energy_guard.request import MAX_SEED, RequestOptions, Sampling, check_template_variables
+from energy_guard.request import (
+    MAX_SEED,
+    Message,
+    Request,
+    RequestOptions,
+    Sampling,
+    check_template_variables,
+)
 
 Model = Annotated[
     str,
@@ -77,6 +84,11 @@ Support = Annotated[
         "--support", help="Read answers over passages again without these, and go by what changes."
     ),
 ]
+System = Annotated[
+    str | None,
+    typer.Option("--system", help="The system message, as the profile was made with one."),
+]
+Raw = Annotated[bool, typer.Option("--raw", help="Plain completion, no template.")]
 LogFile = Annotated[str | None, typer.Option("--log", help="JSONL file to append results to.")]
 LogPrivate = Annotated[
     bool, typer.Option("--log-private", help="Log verdicts and rounded scores, no texts.")
@@ -250,6 +262,22 @@ def open_log(path: str | None, private: bool) -> TraceLog | None:
     except LogError as error:  # here nothing has failed yet: it is the option that is wrong
         raise ConfigError(error.message, "Give another file.") from error
     return log
+
+
+def asked(
+    prompt: str, *, system: str | None, raw: bool, **settings: Unpack[RequestOptions]
+) -> Request:
+    """Return what is asked.
+
+    Raises:
+        InputError: a plain completion is to have a system message.
+    """
+    if not raw:
+        opening = () if system is None else (Message("system", system),)
+        return Request.chat([*opening, Message("user", prompt)], **settings)
+    if system is not None:
+        raise InputError("a plain completion has no system message", "Leave --raw or --system out.")
+    return Request.raw(prompt, **settings)
 
 
 def read_prompt(text: str) -> str:

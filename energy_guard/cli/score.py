@@ -19,6 +19,9 @@ from energy_guard.cli.options import (
     JudgingOptions,
     LogFile,
     LogPrivate,
+    Raw,
+    System,
+    asked,
     open_log,
     read_prompt,
 )
@@ -31,7 +34,6 @@ from energy_guard.log import LogEntry, read_log
 from energy_guard.questions.labels import Label, LabelFile, digest_of, labels_beside
 from energy_guard.report.printable import printable
 from energy_guard.report.terminal import VERDICTS
-from energy_guard.request import Request
 from energy_guard.rescore import Rescorer
 from energy_guard.result import Result
 
@@ -49,7 +51,8 @@ def score(
     from_log: FromLog = None,
     engine: EngineOptions,
     judging: JudgingOptions,
-    raw: Annotated[bool, typer.Option("--raw", help="Plain completion, no template.")] = False,
+    system: System = None,
+    raw: Raw = False,
     fast: Annotated[
         bool, typer.Option("--fast", help="Many tokens at once; other numbers.")
     ] = False,
@@ -81,7 +84,7 @@ def score(
         raise InputError("--out and --resume are for logs", "Give --from-log FILE.")
     if prompt is None or answer is None:
         raise InputError("score needs --prompt and --answer, or --from-log FILE")
-    request = (Request.raw if raw else Request.chat)(prompt)
+    request = asked(prompt, system=system, raw=raw)
     text = read_prompt(answer)
     guard = Guard(engine.open(), **settings, log=open_log(log, log_private))
     result = guard.score(request, text, fast=fast)

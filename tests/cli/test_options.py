@@ -22,9 +22,11 @@ from energy_guard.cli.options import (
     EngineOptions,
     JudgingOptions,
     SamplingOptions,
+    asked,
     template_variables,
 )
 from energy_guard.errors import InputError
+from energy_guard.request import Message
 
 ENGINE = (
     "--model/-m --backend --n-ctx --n-gpu-layers --n-threads --device --dtype --template-variable "
@@ -39,10 +41,10 @@ JUDGING = "--detector --locator --policy --profile --support"
 
 OPTIONS = {
     "demo": "",
-    "ask": f"question {ENGINE} {SAMPLING} {JUDGING} --raw --log --log-private --json",
+    "ask": f"question {ENGINE} {SAMPLING} {JUDGING} --system --raw --log --log-private --json",
     "chat": f"{ENGINE} {SAMPLING} {JUDGING} --system --log --log-private",
-    "score": f"{ENGINE} {JUDGING} --prompt --answer --from-log --raw --fast --log --log-private "
-    "--out --resume --on --workers --json",
+    "score": f"{ENGINE} {JUDGING} --prompt --answer --from-log --system --raw --fast --log "
+    "--log-private --out --resume --on --workers --json",
     "serve": f"{ENGINE} {JUDGING} --host --port --api-key --no-key --stream --max-tokens "
     "--max-waiting --timeout --reveal --refusal-as-content --log --log-private",
     "calibrate": f"data {ENGINE} {DATA} {SPREAD} --max-risk --confidence --target --policy "
@@ -190,3 +192,11 @@ def test_a_variable_that_is_none_is_refused(given: list[str]) -> None:
 )
 def test_numbers_that_no_engine_takes_are_bad_usage(args: str) -> None:
     assert CliRunner().invoke(app, ["ask", "Hi", *args.split()]).exit_code == 2
+
+
+def test_a_system_message_is_asked_with_and_a_plain_completion_has_none() -> None:
+    request = asked("Who?", system="Be brief.", raw=False)
+    assert request.messages == (Message("system", "Be brief."), Message("user", "Who?"))
+    assert asked("Who?", system=None, raw=True).mode == "raw"
+    with pytest.raises(InputError, match="no system message"):
+        asked("Who?", system="Be brief.", raw=True)
