@@ -95,7 +95,8 @@ def misleading_passages(rows: Sequence[Question]) -> Iterator[Case]:
         ]
         if others:
             tempting = others[at % len(others)]
-            context = _standing(written).sub(tempting, row.context or "")
+            # By a function: in a text of a user's a backslash would be a reference to a group.
+            context = _standing(written).sub(lambda _, put=tempting: put, row.context or "")
             planted = replace(row, context=context, answers=(tempting,))
             # Whichever the passage has, the right answer is right.
             request = request_of(planted, WORDING)

@@ -68,6 +68,12 @@ def test_a_passage_says_another_rows_answer_of_the_same_form() -> None:
     assert all("Reed" not in text for text in cases[0].request.context)
 
 
+def test_a_backslash_in_an_answer_is_a_letter_as_any_other() -> None:
+    odd = Question("o", "t", "Who?", (r"A\1b Moss",), r"A\1b Moss built the barn.")
+    cases = list(misleading_passages([MILL, odd]))
+    assert cases[0].request.context == (r"A\1b Moss built the mill.",)
+
+
 def test_the_rules_differ_from_labels_by_hand_as_seldom_as_the_docs_say() -> None:
     """Without the answers to choices: their questions are not stored here."""
     cases = cases_of([])
