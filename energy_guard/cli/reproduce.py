@@ -241,6 +241,7 @@ def h_neurons(
     given = reading.read(data) if data else []
     if not any(row.context for row in given):
         given += [row for row in whole if row.task == "passages"]
+    unknown = made_up_questions(asked, [*whole, *given])
     with held(out / "h-neurons.lock"):
         backend = engine.open()
         for probe in probes.values():
@@ -252,7 +253,6 @@ def h_neurons(
             *islice(agreeing_choices(_fitting(given, backend)), asked),
         ]
         facts = [row for row in whole if row.task == "facts"][: 2 * asked]
-        unknown = made_up_questions(asked, [*whole, *given])
         told = _made_up(backend, file, unknown, probes, out / "contributions")
         every = sorted({*(factors or FACTORS), USUAL})
         count = len(facts) + len(every) * (len(facts) + len(cases) + asked)

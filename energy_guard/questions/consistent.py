@@ -12,6 +12,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -154,17 +155,19 @@ def sample_questions(
 def balanced(sampled: Sequence[SampledQuestion], of_each: int) -> list[SampledQuestion]:
     """Return as many consistently right questions as wrong ones of each task, the right ones first.
 
-    If the tasks had other shares of them, their questions alone would tell right from wrong.
+    If the tasks had other shares of them, their questions alone would tell right from wrong. Of
+    more than are enough, each task in turn gives a pair, so that none is left out for its place.
     """
-    pairs: list[tuple[SampledQuestion, SampledQuestion]] = []
+    pairs: list[tuple[int, SampledQuestion, SampledQuestion]] = []
     for task in dict.fromkeys(each.task for each in sampled):
         right, wrong = (
             [each for each in sampled if (each.task, each.outcome) == (task, kind)]
             for kind in KINDS
         )
-        pairs += zip(right, wrong, strict=False)
-    chosen = pairs[:of_each]
-    return [*(right for right, _ in chosen), *(wrong for _, wrong in chosen)]
+        pairs += zip(count(), right, wrong, strict=False)
+    firsts = sorted(range(len(pairs)), key=lambda at: pairs[at][0])[:of_each]
+    chosen = [pairs[at] for at in sorted(firsts)]  # task after task, as without a cut
+    return [*(right for _, right, _ in chosen), *(wrong for _, _, wrong in chosen)]
 
 
 def _surplus(sampled: Iterable[SampledQuestion], task: str) -> set[Kind]:

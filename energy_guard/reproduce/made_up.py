@@ -6,12 +6,13 @@ and answers of the rows that they are held against: it would be no new one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Final
 
 import regex
 
+from energy_guard.errors import InputError
 from energy_guard.questions.rows import Question
 
 _BEGINNINGS: Final = ("Vel", "Dro", "Quin", "Mar", "Tos", "Brel", "Hax", "Yor", "Lum", "Zep", "Ner")
@@ -39,9 +40,19 @@ def made_up_questions(n: int, known: Sequence[Question]) -> list[Question]:
         n: How many.
         known: Rows whose words no name may have.
 
+    Raises:
+        InputError: There are not as many names.
+
     """
     taken = {word.casefold() for row in known for word in _WORD.findall(_text(row))}
-    names = _names(taken)
+    every = _names(taken)
+    most = len(every) // 3  # a question takes two names and a town, whether it says them or not
+    if n > most:
+        raise InputError(
+            f"{n} made-up questions are more than there can be",
+            f"Ask for at most {most} (-n).",
+        )
+    names = iter(every)
     found = []
     for number in range(n):
         asked = _ASKED[number % len(_ASKED)]
@@ -54,8 +65,8 @@ def _text(row: Question) -> str:
     return " ".join((row.question, row.context or "", *row.answers, *row.choices))
 
 
-def _names(taken: set[str]) -> Iterator[str]:
+def _names(taken: set[str]) -> list[str]:
     """Names in a random order that is always the same, without those that are taken."""
     every = [b + m + e for b in _BEGINNINGS for m in _MIDDLES for e in _ENDS]
     Random("names that are new").shuffle(every)  # noqa: S311  # no secret
-    return (name for name in every if name.casefold() not in taken)
+    return [name for name in every if name.casefold() not in taken]

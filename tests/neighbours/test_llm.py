@@ -16,7 +16,6 @@ from llm.plugins import load_plugins, pm
 from llm_energy_guard.model import EnergyGuardModel
 
 from energy_guard.backends import Backend, Scripted
-from energy_guard.errors import ConfigError
 
 KNOWN, UNKNOWN = "What is the chemical symbol for gold?", "Who won the 1987 Tour de France?"
 ABSTENTION = "I am not sure enough to answer that."
@@ -82,7 +81,9 @@ def test_no_text_stands_for_an_object_that_is_withheld() -> None:
     assert "Lyon" not in str(raised.value)
 
 
-def test_models_are_added_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_are_added_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("LLM_USER_PATH", str(tmp_path))
     group = click.Group()
     llm_energy_guard.register_commands(group)
@@ -98,6 +99,9 @@ def test_models_are_added_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "energy-guard/mine",
         "energy-guard/qwen",
     ]
-    (tmp_path / "energy-guard.json").write_text("[1]")
-    with pytest.raises(ConfigError, match=r"energy-guard\.json is no object"):
+    for damaged, told in (("[1]", "is no object"), ('{"mine', "is no JSON")):
+        (tmp_path / "energy-guard.json").write_text(damaged)
+        models.clear()
         llm_energy_guard.register_models(models.append)
+        assert [model.model_id for model in models] == ["energy-guard/demo"]
+        assert f"energy-guard.json {told}" in capsys.readouterr().err

@@ -196,5 +196,8 @@ def test_as_many_right_as_wrong_questions_of_each_task_are_kept(tmp_path: Path) 
     assert [each.id for each in balanced(found, 1)] == [ORDER[i] for i in (0, 1)]
     assert [each.id for each in balanced(found[:6], 9)] == [ORDER[i] for i in (0, 1)]
     assert balanced(found[:1], 9) == []
+    twice = [*found, *(each.model_copy(update={"task": "rivers"}) for each in found)]
+    assert [each.task for each in balanced(twice, 2)] == ["capitals", "rivers"] * 2
+    assert [each.task for each in balanced(twice, 3)] == ["capitals", "capitals", "rivers"] * 2
     elsewhere = [each.model_copy(update={"task": each.outcome}) for each in found]
     assert balanced(elsewhere, 9) == []

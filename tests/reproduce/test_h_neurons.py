@@ -10,9 +10,11 @@ import pytest
 from neuron_probes import probe_of
 from typer.testing import CliRunner
 
+from energy_guard.backends import Scripted
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.cli import reproduce as module
 from energy_guard.cli.app import app
+from energy_guard.errors import InputError
 from energy_guard.questions.rows import Question
 from energy_guard.report.h_neurons_sheet import h_neuron_sheets
 from energy_guard.reproduce.h_neuron_figures import h_neuron_figures
@@ -110,6 +112,18 @@ def test_everything_is_asked_once_and_told_the_same_again(
     monkeypatch.setattr(module, "made_with", lambda *_: {"damped": "another"})
     with pytest.raises(Exception, match="another probe"):
         run("--resume")
+
+
+def test_more_than_can_be_made_up_is_refused_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.EngineOptions, "open", lambda _: pytest.fail("it was loaded"))
+    for name in ("1-vs-1", "3-vs-1"):
+        probe_of(Scripted.saying().info).store(tmp_path / f"probe-{name}.json")
+    (tmp_path / "neurons.json").write_text(json.dumps(searched({})))
+    words = ["reproduce", "h-neurons", "-n", "367", "--neurons", str(tmp_path)]
+    with pytest.raises(InputError, match="Ask for at most 366"):
+        CliRunner().invoke(app, [*words, "--out", str(tmp_path)], catch_exceptions=False)
 
 
 def test_a_probe_of_another_model_is_refused(

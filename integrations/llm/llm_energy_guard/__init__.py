@@ -21,8 +21,13 @@ __all__ = ["AnswerWithheldError", "EnergyGuardModel", "register_commands", "regi
 
 @llm.hookimpl
 def register_models(register: Any) -> None:
-    """Tell `llm` of the embedded model and of those that were added."""
-    for name, model in {"demo": "demo", **_added()}.items():
+    """Tell `llm` of the embedded model and of those that were added, if their file is sound."""
+    try:
+        added = _added()
+    except ConfigError as error:  # `llm` shows a bare traceback, whatever model was asked for
+        click.echo(f"energy-guard: {error}", err=True)
+        added = {}
+    for name, model in {"demo": "demo", **added}.items():
         register(EnergyGuardModel(name, model))
 
 
@@ -57,6 +62,8 @@ def _added() -> dict[str, str]:
         return {}
     except ValueError as error:
         raise ConfigError(f"{_file()} is no JSON: {error}", "Mend it, or delete it.") from error
+    except OSError as error:
+        raise ConfigError(f"{_file()} cannot be read: {error}", "Mend it, or delete it.") from error
     if not isinstance(models, dict) or not all(isinstance(m, str) for m in models.values()):
         raise ConfigError(
             f"{_file()} is no object of names and models",
