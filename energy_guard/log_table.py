@@ -71,6 +71,7 @@ COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """What each column holds, as Arrow calls its type. pieces: the bytes of each token. extras: JSON.
+context: empty if there were no passages, as without the column; null if that is not known.
 locator: none if the exact answer was not looked for yet; then that is done when it is scored."""
 
 NEEDED: Final = ("ids", "pieces", *_NUMBERS, "finish_reason", "model_fingerprint", "model_backend")
@@ -193,9 +194,12 @@ def entries_in(batch: pa.RecordBatch) -> Iterator[LogEntry | InputError]:
             f"a column has another type: {error}", "See energy_guard.log_table."
         ) from error
     for values in zip(*columns, strict=True):
-        row = dict(zip(batch.schema.names, values, strict=True))
+        named = zip(batch.schema.names, values, strict=True)
+        row = {name: value for name, value in named if value is not None}
+        if "question" in row and "context" not in batch.schema.names:
+            row["context"] = ()  # who asks and has no such column gave none; null is not known
         try:
-            yield _entry({name: value for name, value in row.items() if value is not None})
+            yield _entry(row)
         except InputError as error:
             yield error
 

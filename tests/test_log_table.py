@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from energy_guard import Guard
-from energy_guard.backends import Scripted
+from energy_guard.backends import ModelInfo, Scripted
 from energy_guard.cli.app import app
 from energy_guard.errors import InputError
 from energy_guard.log import LogEntry, TraceLog, read_log
@@ -179,3 +179,21 @@ def test_a_folder_of_results_is_gone_on_with_where_it_was_cut(
     assert files[0].stat().st_mtime_ns == kept
     other = CliRunner().invoke(app, [*map(str, command), "--resume", "--detector", "margin:min"])
     assert "by other rules" in str(other.exception)
+
+
+@pytest.mark.parametrize(("kept", "known"), [(True, None), (False, "other models")])
+def test_a_question_in_a_table_without_passages_is_known(
+    tmp_path: Path, kept: bool, known: str | None
+) -> None:
+    """The profile needs to know what was asked; null, as of logs of version 0.1, does not say."""
+    *_, end = Scripted.saying([("Os", 0.6), ("lo", 0.9)]).generate([Request.chat("Which town?")])
+    assert isinstance(end, Finished)
+    model = ModelInfo("unknown", "00ff" * 8, backend="llama-cpp")
+    write_table([entry_of(end.trace, model, question="Which town?")], tmp_path / "a.parquet")
+    rows = parquet.read_table(tmp_path / "a.parquet").to_pylist()
+    given = [{**row, "context": None} for row in rows]
+    table = arrow.Table.from_pylist(given)
+    parquet.write_table(table if kept else table.drop_columns(["context"]), tmp_path / "b.parquet")
+    run("score", "--from-log", tmp_path / "b.parquet", "--out", tmp_path / "out", "--json")
+    [row] = results_in(tmp_path / "out")
+    assert row["p_wrong_from"] == known
