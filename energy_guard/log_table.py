@@ -18,7 +18,7 @@ import numpy as np
 from energy_guard.backends.base import ModelInfo
 from energy_guard.errors import InputError
 from energy_guard.extras import needs_extra
-from energy_guard.files import OWNER_ONLY
+from energy_guard.files import writing_whole
 from energy_guard.json_text import read_json
 from energy_guard.log import LogEntry
 from energy_guard.trace import SCHEMA, Trace, extra_from_json, extras_to_json
@@ -122,17 +122,19 @@ def write_table(entries: Iterable[LogEntry], path: Path) -> None:
 
     Args:
         entries: of a log with texts, such as `read_log` gives.
-        path: the file; what is there is gone.
+        path: the file; what is there is replaced when all of the log is written.
 
     Raises:
-        InputError: an entry of a private log, which has no numbers of tokens.
+        InputError: the log cannot be read, or is private: then it has no numbers of tokens.
         MissingExtraError: pyarrow is not installed.
         OSError: the file cannot be written.
     """
     arrow = arrow_module()
 
-    path.touch(OWNER_ONLY)
-    with arrow.parquet.ParquetWriter(path, _schema(), compression="zstd") as writer:
+    with (
+        writing_whole(path) as file,
+        arrow.parquet.ParquetWriter(file, _schema(), compression="zstd") as writer,
+    ):
         for batch in batches_of(entries):
             writer.write_batch(batch)
 

@@ -197,3 +197,17 @@ def test_a_question_in_a_table_without_passages_is_known(
     run("score", "--from-log", tmp_path / "b.parquet", "--out", tmp_path / "out", "--json")
     [row] = results_in(tmp_path / "out")
     assert row["p_wrong_from"] == known
+
+
+def test_a_log_that_fails_midway_leaves_no_shorter_table(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("energy_guard.log_table.ROWS", 5)
+    write_table(read_log(log), tmp_path / "log.parquet")
+    was = (tmp_path / "log.parquet").read_bytes()
+    (tmp_path / "bad.jsonl").write_text(log.read_text() + "not JSON\n")
+    for name in ("log.parquet", "new.parquet"):
+        with pytest.raises(InputError, match="line 13"):
+            write_table(read_log(tmp_path / "bad.jsonl"), tmp_path / name)
+    assert (tmp_path / "log.parquet").read_bytes() == was
+    assert {file.name for file in tmp_path.iterdir()} == {"bad.jsonl", "log.parquet"}
