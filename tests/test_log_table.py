@@ -211,3 +211,19 @@ def test_a_log_that_fails_midway_leaves_no_shorter_table(
             write_table(read_log(tmp_path / "bad.jsonl"), tmp_path / name)
     assert (tmp_path / "log.parquet").read_bytes() == was
     assert {file.name for file in tmp_path.iterdir()} == {"bad.jsonl", "log.parquet"}
+
+
+@pytest.mark.parametrize("column", ["model_fingerprint", "model_backend"])
+@pytest.mark.parametrize("odd", ["f" * 300, "../" * 20, "a\0b"])
+def test_a_row_of_what_is_no_model_has_no_profile_and_the_others_their_results(
+    log: Path, tmp_path: Path, column: str, odd: str
+) -> None:
+    write_table(read_log(log), tmp_path / "log.parquet")
+    rows = parquet.read_table(tmp_path / "log.parquet").to_pylist()
+    rows[1][column] = odd
+    parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "odd.parquet")
+    summary = run(
+        "score", "--from-log", tmp_path / "odd.parquet", "--out", tmp_path / "out", "--json"
+    )
+    assert (summary["rows"], summary["failed"]) == (12, 0)
+    assert results_in(tmp_path / "out")[1]["p_wrong_from"] is None

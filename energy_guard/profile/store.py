@@ -2,13 +2,15 @@
 
 The user's own come first, then those that are shipped. A file is named by fingerprint and
 backend, so one profile is found for a model however its file is called. Any other model has what
-other models' answers say.
+other models' answers say; what has no fingerprint is no model.
 """
 
 from __future__ import annotations
 
+import re
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Final
 
 from platformdirs import user_data_path
 
@@ -17,6 +19,9 @@ from energy_guard.errors import ConfigError
 from energy_guard.files import write_whole
 from energy_guard.profile.other_models import ENGINES, other_models
 from energy_guard.profile.profile import Profile
+
+_NAME: Final = re.compile(r"[0-9a-f]{32}-[\w. -]{1,99}\.json", re.ASCII)
+"""A file for a fingerprint and a backend, in this folder and not too long for any disk."""
 
 
 def user_path(info: ModelInfo) -> Path:
@@ -32,6 +37,8 @@ def find(info: ModelInfo) -> Profile | None:
 
     Raises ConfigError, naming the file, where the user's own cannot be read.
     """
+    if not _NAME.fullmatch(_name(info)):  # whoever wrote a log may have put anything there
+        return None
     own = user_path(info)
     if own.exists():
         return Profile.read(own)
