@@ -17,6 +17,7 @@ from energy_guard import Guard
 from energy_guard.backends import ModelInfo, Scripted
 from energy_guard.cli.app import app
 from energy_guard.errors import InputError
+from energy_guard.files import held
 from energy_guard.log import LogEntry, TraceLog, read_log
 from energy_guard.log_table import (
     COLUMNS,
@@ -26,6 +27,8 @@ from energy_guard.log_table import (
     entry_of,
     write_table,
 )
+from energy_guard.profile.other_models import other_models
+from energy_guard.profile.store import store, user_path
 from energy_guard.request import Finished, Request
 
 SAID = [("Ber", 0.97, "gen"), ("Os", 0.6, "lo"), ("Tur", 0.2, "ku"), ("…", 0.4, "é")]
@@ -227,3 +230,20 @@ def test_a_row_of_what_is_no_model_has_no_profile_and_the_others_their_results(
     )
     assert (summary["rows"], summary["failed"]) == (12, 0)
     assert results_in(tmp_path / "out")[1]["p_wrong_from"] is None
+
+
+def test_a_folder_is_not_gone_on_with_by_another_profile_nor_by_two_at_once(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --profile the rules are what is found for each model, and that may change."""
+    monkeypatch.setattr("energy_guard.profile.store.user_data_path", lambda *_, **__: tmp_path)
+    command = ["score", "--from-log", str(log), "--out", str(tmp_path / "out"), "--json"]
+    run(*command)
+    run(*command, "--resume")
+    with held(tmp_path / "out" / "_score.lock"):
+        busy = CliRunner().invoke(app, [*command, "--resume"])
+    assert "another run is at work" in str(busy.exception)
+    model = ModelInfo("unknown", "00ff" * 8, backend="llama-cpp")
+    store(other_models().profile_of(model), user_path(model))
+    other = CliRunner().invoke(app, [*command, "--resume"])
+    assert isinstance(other.exception, InputError) and "by other rules" in str(other.exception)

@@ -7,6 +7,7 @@ other models' answers say; what has no fingerprint is no model.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -26,7 +27,7 @@ _NAME: Final = re.compile(r"[0-9a-f]{32}-[\w. -]{1,99}\.json", re.ASCII)
 
 def user_path(info: ModelInfo) -> Path:
     """Where `energy-guard calibrate` puts the profile of this model."""
-    return user_data_path("energy-guard", appauthor=False) / "profiles" / _name(info)
+    return _own_folder() / _name(info)
 
 
 def find(info: ModelInfo) -> Profile | None:
@@ -49,6 +50,21 @@ def find(info: ModelInfo) -> Profile | None:
         return Profile.read(path)
 
 
+def own_digest() -> str:
+    """Return a digest of all profiles of the user: it changes when one is made, edited or removed.
+
+    Raises ConfigError, naming the file, where one cannot be read.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(_own_folder().glob("*.json")):
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"cannot read the profile {file}: {error.strerror}") from error
+        digest.update(f"{file.name} {len(content)} ".encode() + content)
+    return digest.hexdigest()[:32]
+
+
 def store(profile: Profile, path: Path) -> None:
     """Write a profile as readable JSON, all or nothing; ConfigError where that fails."""
     try:
@@ -58,6 +74,10 @@ def store(profile: Profile, path: Path) -> None:
         raise ConfigError(
             f"cannot write the profile {path}: {error.strerror}", "Give another place: --out FILE."
         ) from error
+
+
+def _own_folder() -> Path:
+    return user_data_path("energy-guard", appauthor=False) / "profiles"
 
 
 def _name(info: ModelInfo) -> str:
