@@ -200,6 +200,7 @@ def test_a_question_in_a_table_without_passages_is_known(
     run("score", "--from-log", tmp_path / "b.parquet", "--out", tmp_path / "out", "--json")
     [row] = results_in(tmp_path / "out")
     assert row["p_wrong_from"] == known
+    assert any("it is not used" in note for note in row["notes"]) == (known is None)
 
 
 def test_a_log_that_fails_midway_leaves_no_shorter_table(
