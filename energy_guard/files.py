@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from pydantic_core import from_json
 
@@ -36,13 +36,29 @@ def write_whole(path: Path, content: str | bytes) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    raw = content.encode() if isinstance(content, str) else content
+    with writing_whole(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def writing_whole(path: Path) -> Iterator[BinaryIO]:
+    """Write a file bit by bit as `write_whole` does; an error inside leaves what is there, too.
+
+    Args:
+        path: The file; if it is there, the new one takes its place in the end.
+
+    Yields:
+        What to write to.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     # A name that nobody can foresee, opened with O_EXCL: a link planted there is not followed.
     descriptor, name = tempfile.mkstemp(".part", f"{path.name}.", path.parent)
     part = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(raw)
+            yield file
             file.flush()
             os.fsync(descriptor)
         part.replace(path)

@@ -18,7 +18,7 @@ import numpy as np
 from energy_guard.backends.base import ModelInfo
 from energy_guard.errors import InputError
 from energy_guard.extras import needs_extra
-from energy_guard.files import OWNER_ONLY
+from energy_guard.files import writing_whole
 from energy_guard.json_text import read_json
 from energy_guard.log import LogEntry
 from energy_guard.trace import SCHEMA, Trace, extra_from_json, extras_to_json
@@ -71,6 +71,7 @@ COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """What each column holds, as Arrow calls its type. pieces: the bytes of each token. extras: JSON.
+context: empty if there were no passages, as without the column; null if that is not known.
 locator: none if the exact answer was not looked for yet; then that is done when it is scored."""
 
 NEEDED: Final = ("ids", "pieces", *_NUMBERS, "finish_reason", "model_fingerprint", "model_backend")
@@ -121,17 +122,19 @@ def write_table(entries: Iterable[LogEntry], path: Path) -> None:
 
     Args:
         entries: of a log with texts, such as `read_log` gives.
-        path: the file; what is there is gone.
+        path: the file; what is there is replaced when all of the log is written.
 
     Raises:
-        InputError: an entry of a private log, which has no numbers of tokens.
+        InputError: the log cannot be read, or is private: then it has no numbers of tokens.
         MissingExtraError: pyarrow is not installed.
         OSError: the file cannot be written.
     """
     arrow = arrow_module()
 
-    path.touch(OWNER_ONLY)
-    with arrow.parquet.ParquetWriter(path, _schema(), compression="zstd") as writer:
+    with (
+        writing_whole(path) as file,
+        arrow.parquet.ParquetWriter(file, _schema(), compression="zstd") as writer,
+    ):
         for batch in batches_of(entries):
             writer.write_batch(batch)
 
@@ -193,9 +196,12 @@ def entries_in(batch: pa.RecordBatch) -> Iterator[LogEntry | InputError]:
             f"a column has another type: {error}", "See energy_guard.log_table."
         ) from error
     for values in zip(*columns, strict=True):
-        row = dict(zip(batch.schema.names, values, strict=True))
+        named = zip(batch.schema.names, values, strict=True)
+        row = {name: value for name, value in named if value is not None}
+        if "question" in row and "context" not in batch.schema.names:
+            row["context"] = ()  # who asks and has no such column gave none; null is not known
         try:
-            yield _entry({name: value for name, value in row.items() if value is not None})
+            yield _entry(row)
         except InputError as error:
             yield error
 

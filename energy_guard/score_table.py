@@ -19,8 +19,9 @@ class TableScorer:
     """Scores parts of a table in any process. settings: as `Rescorer` takes them.
 
     Called with the number of the first row and the part, it returns the results: `row`, `verdict`,
-    `shown`, `reason`, `p_wrong`, `p_wrong_from`, `score`, `detector`, `span`, `label` and `error`:
-    why a row has no result, null of all others. A row with an error is unscored and not shown.
+    `shown`, `reason`, `p_wrong`, `p_wrong_from`, `score`, `detector`, `span`, `notes`, `label`
+    and `error`: why a row has no result, null of all others. A row with an error is unscored and
+    not shown.
 
     Raises ConfigError if policy or profile do not fit the model of a row.
     """
@@ -58,6 +59,7 @@ def _judged(rescorer: Rescorer, entry: LogEntry | EnergyGuardError) -> dict[str,
         "score": result.score,
         "detector": result.detector,
         "span": result.span and result.span.text,
+        "notes": result.notes,
         "label": entry.label,
         "error": None,
     }
@@ -81,6 +83,7 @@ def _schema() -> pa.Schema:
             ("score", number),
             ("detector", text),
             ("span", text),
+            ("notes", arrow.list_(text)),
             ("label", text),
             ("error", text),
         ]

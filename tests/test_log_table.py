@@ -14,9 +14,10 @@ import pytest
 from typer.testing import CliRunner
 
 from energy_guard import Guard
-from energy_guard.backends import Scripted
+from energy_guard.backends import ModelInfo, Scripted
 from energy_guard.cli.app import app
 from energy_guard.errors import InputError
+from energy_guard.files import held
 from energy_guard.log import LogEntry, TraceLog, read_log
 from energy_guard.log_table import (
     COLUMNS,
@@ -26,6 +27,8 @@ from energy_guard.log_table import (
     entry_of,
     write_table,
 )
+from energy_guard.profile.other_models import other_models
+from energy_guard.profile.store import store, user_path
 from energy_guard.request import Finished, Request
 
 SAID = [("Ber", 0.97, "gen"), ("Os", 0.6, "lo"), ("Tur", 0.2, "ku"), ("…", 0.4, "é")]
@@ -179,3 +182,69 @@ def test_a_folder_of_results_is_gone_on_with_where_it_was_cut(
     assert files[0].stat().st_mtime_ns == kept
     other = CliRunner().invoke(app, [*map(str, command), "--resume", "--detector", "margin:min"])
     assert "by other rules" in str(other.exception)
+
+
+@pytest.mark.parametrize(("kept", "known"), [(True, None), (False, "other models")])
+def test_a_question_in_a_table_without_passages_is_known(
+    tmp_path: Path, kept: bool, known: str | None
+) -> None:
+    """The profile needs to know what was asked; null, as of logs of version 0.1, does not say."""
+    *_, end = Scripted.saying([("Os", 0.6), ("lo", 0.9)]).generate([Request.chat("Which town?")])
+    assert isinstance(end, Finished)
+    model = ModelInfo("unknown", "00ff" * 8, backend="llama-cpp")
+    write_table([entry_of(end.trace, model, question="Which town?")], tmp_path / "a.parquet")
+    rows = parquet.read_table(tmp_path / "a.parquet").to_pylist()
+    given = [{**row, "context": None} for row in rows]
+    table = arrow.Table.from_pylist(given)
+    parquet.write_table(table if kept else table.drop_columns(["context"]), tmp_path / "b.parquet")
+    run("score", "--from-log", tmp_path / "b.parquet", "--out", tmp_path / "out", "--json")
+    [row] = results_in(tmp_path / "out")
+    assert row["p_wrong_from"] == known
+    assert any("it is not used" in note for note in row["notes"]) == (known is None)
+
+
+def test_a_log_that_fails_midway_leaves_no_shorter_table(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("energy_guard.log_table.ROWS", 5)
+    write_table(read_log(log), tmp_path / "log.parquet")
+    was = (tmp_path / "log.parquet").read_bytes()
+    (tmp_path / "bad.jsonl").write_text(log.read_text() + "not JSON\n")
+    for name in ("log.parquet", "new.parquet"):
+        with pytest.raises(InputError, match="line 13"):
+            write_table(read_log(tmp_path / "bad.jsonl"), tmp_path / name)
+    assert (tmp_path / "log.parquet").read_bytes() == was
+    assert {file.name for file in tmp_path.iterdir()} == {"bad.jsonl", "log.parquet"}
+
+
+@pytest.mark.parametrize("column", ["model_fingerprint", "model_backend"])
+@pytest.mark.parametrize("odd", ["f" * 300, "../" * 20, "a\0b"])
+def test_a_row_of_what_is_no_model_has_no_profile_and_the_others_their_results(
+    log: Path, tmp_path: Path, column: str, odd: str
+) -> None:
+    write_table(read_log(log), tmp_path / "log.parquet")
+    rows = parquet.read_table(tmp_path / "log.parquet").to_pylist()
+    rows[1][column] = odd
+    parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "odd.parquet")
+    summary = run(
+        "score", "--from-log", tmp_path / "odd.parquet", "--out", tmp_path / "out", "--json"
+    )
+    assert (summary["rows"], summary["failed"]) == (12, 0)
+    assert results_in(tmp_path / "out")[1]["p_wrong_from"] is None
+
+
+def test_a_folder_is_not_gone_on_with_by_another_profile_nor_by_two_at_once(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --profile the rules are what is found for each model, and that may change."""
+    monkeypatch.setattr("energy_guard.profile.store.user_data_path", lambda *_, **__: tmp_path)
+    command = ["score", "--from-log", str(log), "--out", str(tmp_path / "out"), "--json"]
+    run(*command)
+    run(*command, "--resume")
+    with held(tmp_path / "out" / "_score.lock"):
+        busy = CliRunner().invoke(app, [*command, "--resume"])
+    assert "another run is at work" in str(busy.exception)
+    model = ModelInfo("unknown", "00ff" * 8, backend="llama-cpp")
+    store(other_models().profile_of(model), user_path(model))
+    other = CliRunner().invoke(app, [*command, "--resume"])
+    assert isinstance(other.exception, InputError) and "by other rules" in str(other.exception)

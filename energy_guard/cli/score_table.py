@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,10 +16,11 @@ from energy_guard.cli.screen import Console, progress, say_json, tell
 from energy_guard.cli.spread import SpreadOptions
 from energy_guard.errors import InputError
 from energy_guard.evaluate.folder import versions
-from energy_guard.files import write_whole
+from energy_guard.files import held, write_whole
 from energy_guard.json_text import read_json
 from energy_guard.log import read_log
 from energy_guard.log_table import arrow_module, batches_in, batches_of
+from energy_guard.profile.store import own_digest
 from energy_guard.score_table import TableScorer
 
 if TYPE_CHECKING:
@@ -52,10 +54,11 @@ def score_table(
         as_json: whether the summary is printed as JSON.
 
     Raises:
-        InputError: the folder has results of something else, or may not be gone on with.
+        InputError: the folder has results of something else, or may not be gone on with, or
+            another run is at work in it.
     """
-    _start(out, _made_with(log, settings), resume=resume)
     with (
+        _started(out, _made_with(log, settings), resume=resume),
         spread.mapping(TableScorer(settings)) as scored,
         progress(MofNCompleteColumn(), TimeElapsedColumn()) as shown,
     ):
@@ -132,6 +135,8 @@ def _made_with(log: Path, settings: dict[str, Any]) -> dict[str, Any]:
         size = sum(file.stat().st_size for file in _files(log))
     except OSError as error:
         raise InputError(f"cannot read {log}: {error.strerror}") from error
+    if profile == "auto":  # each model has its own: the shipped ones go with the version
+        profile = f"auto {own_digest()}"
     given = {
         "log": log.name,
         "bytes": size,
@@ -147,15 +152,25 @@ def _digest(profile: Any) -> str:
     return hashlib.sha256(profile.model_dump_json().encode()).hexdigest()[:32]
 
 
-_MADE_WITH: Final = "_made_with.json"  # readers of a folder pass over what begins so
+# Readers of a folder pass over what begins with an underscore.
+_MADE_WITH: Final = "_made_with.json"
+_LOCK: Final = "_score.lock"
 
 
-def _start(out: Path, made_with: dict[str, Any], *, resume: bool) -> None:
-    """Begin a folder of results, or go on with one."""
+@contextmanager
+def _started(out: Path, made_with: dict[str, Any], *, resume: bool) -> Iterator[None]:
+    """Begin a folder of results, or go on with one; meanwhile no other run does."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make {out}: {error.strerror}", "Give another --out.") from error
+    with held(out / _LOCK):
+        _check(out, made_with, resume=resume)
+        yield
+
+
+def _check(out: Path, made_with: dict[str, Any], *, resume: bool) -> None:
+    """Write what results depend on, or check that those that are there depend on the same."""
     file = out / _MADE_WITH
     if not any(out.glob("*.parquet")):  # nothing there, or a run that ended before its first part
         write_whole(file, json.dumps(made_with))

@@ -2,13 +2,16 @@
 
 The user's own come first, then those that are shipped. A file is named by fingerprint and
 backend, so one profile is found for a model however its file is called. Any other model has what
-other models' answers say.
+other models' answers say; what has no fingerprint is no model.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Final
 
 from platformdirs import user_data_path
 
@@ -18,10 +21,13 @@ from energy_guard.files import write_whole
 from energy_guard.profile.other_models import ENGINES, other_models
 from energy_guard.profile.profile import Profile
 
+_NAME: Final = re.compile(r"[0-9a-f]{32}-[\w. -]{1,99}\.json", re.ASCII)
+"""A file for a fingerprint and a backend, in this folder and not too long for any disk."""
+
 
 def user_path(info: ModelInfo) -> Path:
     """Where `energy-guard calibrate` puts the profile of this model."""
-    return user_data_path("energy-guard", appauthor=False) / "profiles" / _name(info)
+    return _own_folder() / _name(info)
 
 
 def find(info: ModelInfo) -> Profile | None:
@@ -32,6 +38,8 @@ def find(info: ModelInfo) -> Profile | None:
 
     Raises ConfigError, naming the file, where the user's own cannot be read.
     """
+    if not _NAME.fullmatch(_name(info)):  # whoever wrote a log may have put anything there
+        return None
     own = user_path(info)
     if own.exists():
         return Profile.read(own)
@@ -40,6 +48,21 @@ def find(info: ModelInfo) -> Profile | None:
         return other_models().profile_of(info) if info.backend in ENGINES else None
     with as_file(shipped) as path:
         return Profile.read(path)
+
+
+def own_digest() -> str:
+    """Return a digest of all profiles of the user: it changes when one is made, edited or removed.
+
+    Raises ConfigError, naming the file, where one cannot be read.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(_own_folder().glob("*.json")):
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"cannot read the profile {file}: {error.strerror}") from error
+        digest.update(f"{file.name} {len(content)} ".encode() + content)
+    return digest.hexdigest()[:32]
 
 
 def store(profile: Profile, path: Path) -> None:
@@ -51,6 +74,10 @@ def store(profile: Profile, path: Path) -> None:
         raise ConfigError(
             f"cannot write the profile {path}: {error.strerror}", "Give another place: --out FILE."
         ) from error
+
+
+def _own_folder() -> Path:
+    return user_data_path("energy-guard", appauthor=False) / "profiles"
 
 
 def _name(info: ModelInfo) -> str:
