@@ -18,10 +18,11 @@ from energy_guard import load  # noqa: E402
 from energy_guard.backends import Backend  # noqa: E402
 from energy_guard.backends.llama_cpp import LlamaCpp  # noqa: E402
 
-# On CI the same cases every time; at a desk new ones, which may find something new.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# On CI the same cases every time; at a desk new ones, which may find something new. A busy machine
+# takes its time for either.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("desk", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 
 @pytest.fixture(scope="session", autouse=True)
