@@ -12,7 +12,10 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = "llama-cpp transformers demo eval langchain agents otel remote server all test".split()
+EXTRAS = (
+    *"llama-cpp transformers demo eval langchain agents examples".split(),
+    *"otel ray remote server all test".split(),
+)
 
 
 def main() -> None:

@@ -101,15 +101,19 @@ class Behind:
         """
         self.settle()
         np.copyto(self._copy, row)
-        self._open = LateRow()
-        self._wanted.put(self._open)
-        return self._open
+        late = LateRow()
+        self._wanted.put(late)  # first: a row that nobody computes would be waited for without end
+        self._open = late
+        return late
 
     def settle(self) -> None:
         """Wait for the row that is being reduced, if there is one; RowError as in `start`, once."""
-        late, self._open = self._open, None
+        late = self._open
         if late is not None:
-            late.now()
+            whole = late.is_one  # waits; whoever interrupts that leaves it open for the next time
+            self._open = None
+            if not whole:
+                late.now()
 
     def _work(self) -> None:
         while (late := self._wanted.get()) is not None:

@@ -174,7 +174,7 @@ def scorer_for(
     prior = prior.model_copy(update={"terms": (*prior.terms, *terms)})
     whole = _featured(answers, prior)
     wrong = [a.wrong for a, _ in whole]
-    need(wrong.count(False), wrong.count(True), what="fit a detector")
+    need(wrong.count(False), wrong.count(True), what=FIT)
     tasks = pooled(wrong, [a.task for a, _ in whole])
     examples = stack(prior.names, [row for _, row in whole], wrong=wrong, tasks=tasks)
     return adapt(rescaled(prior, examples.values), examples)
@@ -223,11 +223,20 @@ def of_whole_answers(answers: Sequence[Answered]) -> Calibration | None:
     return calibrated(pairs, ())
 
 
+FIT: Final = "fit a detector"
+FEWER: Final = " --detector nll:max needs fewer."
+
+
 def need(right: int, wrong: int, *, what: str) -> None:
     """Raise InputError where these are too few to learn from."""
     if min(right, wrong) < FEWEST:
+        few = [("easier", FEWEST - right, "right"), ("harder", FEWEST - wrong, "wrong")]
+        wished = " and ".join(
+            f"{kind} ones ({n} more {outcome} answers)" for kind, n, outcome in few if n > 0
+        )
         raise InputError(
             f"{right} right and {wrong} wrong answers are too few to {what}: "
             f"at least {FEWEST} of each are needed",
-            "Add questions that are easier or harder for this model.",
+            f"Add questions to the same file, {wished}, of which a part counts here, and go on "
+            f"with --resume: what is answered is kept.{FEWER if what == FIT else ''}",
         )

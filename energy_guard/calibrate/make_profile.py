@@ -15,7 +15,9 @@ from energy_guard.backends.base import ModelInfo
 from energy_guard.calibrate.certify import Labelled, certify, threshold_grid
 from energy_guard.calibrate.kinds import KindFigures, kinds
 from energy_guard.calibrate.learn import (
+    FEWER,
     FEWEST,
+    FIT,
     in_splits,
     learn_from_quiz,
     learn_here,
@@ -263,20 +265,21 @@ def check_enough(splits: Sequence[Split], *, detector: str | None, promised: boo
     learn: tuple[Split, ...] = ("calibrate",) if promised else ("calibrate", "certify")
     steps: dict[str, tuple[Split, ...]] = {"calibrate": learn}
     if detector is None:
-        steps["fit a detector"] = ("fit",)
+        steps[FIT] = ("fit",)
     shares = dict(SHARES)
     least = 2 * FEWEST
     in_all = max(
         math.ceil(round(least / sum(shares[name] for name in names), 6)) for names in steps.values()
     )
+    fewer = "" if detector else FEWER
     for what, names in steps.items():
         there = sum(split in names for split in splits)
         if there < least:
             raise InputError(
                 f"{len(splits)} questions are too few: {there} of them are there to {what}, and "
                 f"that takes {FEWEST} right and {FEWEST} wrong answers",
-                f"Give at least {in_all} in all, and more if most answers are right or most are "
-                "wrong. A question always belongs to the same step.",
+                f"Give at least {in_all} in all, and better twice as many: a question always "
+                f"belongs to the same step, and few models are wrong half of the time.{fewer}",
             )
 
 

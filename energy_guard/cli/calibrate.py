@@ -81,7 +81,7 @@ def calibrate(
     ] = None,
     policy: PolicyFile = None,
     system: Annotated[
-        str | None, typer.Option(help=f"The system message that you will use; “{SYSTEM}”.")
+        str | None, typer.Option(help=f"The system message that you will use; without, “{SYSTEM}”")
     ] = None,
     shots: Shots = 0,
     detector: DetectorName = None,

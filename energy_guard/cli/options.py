@@ -86,7 +86,7 @@ Support = Annotated[
 ]
 System = Annotated[
     str | None,
-    typer.Option("--system", help="The system message, as the profile was made with one."),
+    typer.Option("--system", help="The system message; a profile is right for its own."),
 ]
 Raw = Annotated[bool, typer.Option("--raw", help="Plain completion, no template.")]
 LogFile = Annotated[str | None, typer.Option("--log", help="JSONL file to append results to.")]

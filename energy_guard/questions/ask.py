@@ -193,7 +193,7 @@ def _graded_again(
         raise InputError(
             f"{path} has an answer by the id {row.id!r} from when its row had another "
             f"{' and another '.join(changed)}",
-            _NEW_ID,
+            _SAME_FILE if changed == ["task"] else _NEW_ID,
         )
     before = answered.outcomes or (answered.outcome,)
     after = tuple(_graded(row, attempt.trace, grader) for attempt in answered.attempts)
@@ -213,6 +213,9 @@ def _graded_again(
 
 
 _NEW_ID: Final = "Give the row a new id, or give another --out."
+_SAME_FILE: Final = (
+    "Without a column `task` the file's name is the task: keep the name, or give another --out."
+)
 
 
 def _answered(row: Question, result: Result, grader: Grader | ModelGrader | None) -> Answered:

@@ -203,7 +203,7 @@ def _sampled(
     session.rewind(beginning)  # or numbers would depend on what was asked before
     while found is None:  # further samples take over the same prompt, which changes no number
         number = len(outcomes)
-        trace = _drawn(session, row, number)
+        trace = whole_answer(session, _request(row, number), row.id)
         outcomes.append(grade_row(row, trace.text, trace.reasoning_open))
         firsts.setdefault(outcomes[-1], _Kept(number, trace, automatic(trace, asked)))
         lost = {kind for kind, kept in firsts.items() if not isinstance(kept.located, Span)}
@@ -258,13 +258,18 @@ def _consistency(
     return "not needed" if all(kind in surplus for kind in possible) else None
 
 
-def _drawn(session: Session, row: Question, number: int) -> Trace:
-    events = session.generate([_request(row, number)], steps=False)
+def whole_answer(session: Session, request: Request, name: str) -> Trace:
+    """Ask, and return the answer; name: of the question.
+
+    Raises:
+        EngineError: it was not written to its end.
+    """
+    events = session.generate([request], steps=False)
     trace = next(event.trace for event in events if isinstance(event, Finished))
     if trace.finish_reason in INCOMPLETE:
         raise EngineError(
-            f"a sample of {row.id} is not complete ({trace.finish_reason})",
-            "Go on with --resume; nothing that was sampled is lost.",
+            f"the answer to {name} is not complete ({trace.finish_reason})",
+            "Go on with --resume; nothing that was answered is lost.",
         )
     return trace
 

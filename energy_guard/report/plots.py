@@ -86,18 +86,7 @@ def reliability_plot(guard: GuardFigures) -> str:
     ]
     with _drawn() as (axes, out):
         axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
-        axes.errorbar(
-            [p for p, _, _, _ in bins],
-            [share for _, share, _, _ in bins],
-            yerr=[
-                [share - low for _, share, low, _ in bins],
-                [high - share for _, share, _, high in bins],
-            ],
-            fmt="o",
-            markersize=4,
-            linewidth=1,
-            color=_BLUE,
-        )
+        _marks(axes, bins, fmt="o", color=_BLUE)
         axes.set(
             title="Reliability",
             xlabel="P(wrong)",
@@ -193,19 +182,8 @@ def scaling_plot(sweep: Sequence[FactorFigures]) -> str:
                 for each, share in zip(sweep, shares, strict=True)
                 if (ends := _with_ends(share))
             ]
-            axes.errorbar(
-                [factor for factor, _, _, _ in points],
-                [value for _, value, _, _ in points],
-                yerr=[
-                    [value - low for _, value, low, _ in points],
-                    [high - value for _, value, _, high in points],
-                ],
-                fmt="o:" if at == len(lines) - 1 else "o-",
-                markersize=3.5,
-                linewidth=1,
-                color=colour,
-                label=name,
-            )
+            style = "o:" if at == len(lines) - 1 else "o-"
+            _marks(axes, points, fmt=style, color=colour, label=name)
         axes.set(xlabel="factor of the H-neurons", ylabel="share that gives in", ylim=(0, 1))
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return out[0]
@@ -217,19 +195,22 @@ def _dots(
     """A dot with its interval in each row that has a number; shift: of all of them, in rows."""
     points = [_with_ends(each) for each in found]
     known = [(row + shift, *ends) for row, ends in enumerate(points) if ends]
-    axes.errorbar(
-        [value for _, value, _, _ in known],
-        [row for row, _, _, _ in known],
-        xerr=[
-            [value - low for _, value, low, _ in known],
-            [high - value for _, value, _, high in known],
-        ],
-        fmt="o",
-        markersize=3.5,
-        linewidth=1,
-        color=colour,
-        label=label,
-    )
+    _marks(axes, known, by_row=True, fmt="o", color=colour, label=label)
+
+
+def _marks(
+    axes: Axes,
+    points: Sequence[tuple[float, float, float, float]],
+    *,
+    by_row: bool = False,
+    **style: Any,
+) -> None:
+    """Each place's value with its interval: above the place, or beside it if that is a row."""
+    places, values = [point[0] for point in points], [point[1] for point in points]
+    ends = [[v - low for _, v, low, _ in points], [high - v for _, v, _, high in points]]
+    line: dict[str, Any] = {"xerr": ends} if by_row else {"yerr": ends}
+    x, y = (values, places) if by_row else (places, values)
+    axes.errorbar(x, y, **line, markersize=3.5, linewidth=1, **style)
 
 
 def _aurocs_by_row(axes: Axes, names: Sequence[str], what: str) -> None:

@@ -14,20 +14,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from energy_guard.backends import Backend, Session
+from energy_guard.backends import Backend
 from energy_guard.config import Config
-from energy_guard.errors import EngineError, InputError
+from energy_guard.errors import InputError
 from energy_guard.files import JsonLines
 from energy_guard.locate import Asked, Span, automatic
 from energy_guard.neurons.contributions import AnswerToRead
 from energy_guard.neurons.damping import damped
 from energy_guard.neurons.probe import NeuronProbe
 from energy_guard.questions.answered import go_on
+from energy_guard.questions.consistent import whole_answer
 from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import WORDINGS, kind_of, request_of, sharing
 from energy_guard.reproduce.over_compliance import WORDING, Case, doubted
-from energy_guard.request import Finished, Request
-from energy_guard.trace import INCOMPLETE, Trace
+from energy_guard.request import Request
+from energy_guard.trace import Trace
 
 FACTORS: Final = (0.0, 0.5, 1.0, 2.0, 3.0)
 
@@ -116,7 +117,7 @@ class SaidFile:
                 shared = session.beginning(beginning)
                 for name, request in missing.items():
                     session.rewind(shared)
-                    said = _said(name, factor, request, _answered(session, request, name))
+                    said = _said(name, factor, request, whole_answer(session, request, name))
                     self._file.append(said.model_dump(mode="json"))
                     self._said[name, factor] = said
                     on_said()
@@ -220,17 +221,6 @@ def fact_answers(swept: Sweep) -> Iterator[tuple[float, list[str]]]:
 
 def _fact(row: Question) -> str:
     return f"fact/{row.id}"
-
-
-def _answered(session: Session, request: Request, name: str) -> Trace:
-    events = session.generate([request], steps=False)
-    trace = next(event.trace for event in events if isinstance(event, Finished))
-    if trace.finish_reason in INCOMPLETE:
-        raise EngineError(
-            f"the answer to {name} is not complete ({trace.finish_reason})",
-            "Go on with --resume; nothing that was answered is lost.",
-        )
-    return trace
 
 
 def _said(name: str, factor: float, request: Request, trace: Trace) -> SaidAnswer:

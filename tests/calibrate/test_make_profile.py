@@ -196,8 +196,10 @@ def test_a_target_is_the_limit() -> None:
 @pytest.mark.parametrize("wrong", [True, False])
 def test_one_class_only(wrong: bool) -> None:
     answers = [answered(i, wrong, 0.5) for i in range(200)]
-    with pytest.raises(InputError, match="too few"):
+    with pytest.raises(InputError, match="too few") as caught:
         make_profile(answers, INFO, locator="automatic")
+    assert f"{'easier' if wrong else 'harder'} ones (20 more" in caught.value.hint
+    assert "--resume" in caught.value.hint
 
 
 def test_what_the_model_declined_is_neither_right_nor_wrong() -> None:

@@ -116,6 +116,14 @@ def test_an_answer_to_another_question_of_this_id_is_not_taken_for_its_own(
     assert path.read_bytes() == stored
 
 
+def test_a_file_of_another_name_is_said_to_be_another_task(tmp_path: Path) -> None:
+    collect(scripted(), ROWS, path=tmp_path / "answers.jsonl")
+    renamed = [replace(row, task="cities") for row in ROWS]
+    with pytest.raises(InputError, match="had another task") as caught:
+        collect(scripted(5), renamed, path=tmp_path / "answers.jsonl")
+    assert "keep the name" in caught.value.hint
+
+
 def test_corrected_gold_answers_are_graded_by_without_asking(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     collect(scripted(), ROWS, path=path)
