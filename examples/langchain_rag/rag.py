@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,12 +73,16 @@ def messages_of(question: str, passages: list[Document]) -> list[BaseMessage]:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the user sees. sources: the files that the answer rests on; none of an abstention."""
+    """What the user sees. sources: the files that the answer rests on; none of an abstention.
+
+    support: by how much its passages make a token of the exact answer likelier (nats, on average).
+    """
 
     text: str
     sources: tuple[str, ...]
     verdict: str
     reason: str
+    support: float | None = None
 
 
 def answering(guard: Guard, folder: Folder) -> Runnable[str, Reply]:
@@ -91,7 +96,8 @@ def answering(guard: Guard, folder: Folder) -> Runnable[str, Reply]:
         said = model.invoke(messages_of(question, passages))
         judged = said.response_metadata["energy_guard"]
         sources = dict.fromkeys(passage.metadata["source"] for passage in passages)
-        return Reply(said.text, tuple(sources), judged["verdict"], judged["reason"])
+        gain = judged["support"] and judged["support"]["gain"]
+        return Reply(said.text, tuple(sources), judged["verdict"], judged["reason"], gain)
 
     return guarded(
         RunnableLambda(answer),
@@ -101,7 +107,8 @@ def answering(guard: Guard, folder: Folder) -> Runnable[str, Reply]:
 
 def guard_of(model: str, profile: Path | None) -> Guard:
     """Load a model with the rules; profile: a file in the place of the one that is found."""
-    return Guard(model, RULES, profile=Profile.read(profile) if profile else "auto")
+    made = Profile.read(profile) if profile else None
+    return Guard(model, RULES, profile=made or "auto", support=True)
 
 
 def main() -> int:
@@ -117,6 +124,9 @@ def main() -> int:
     print(reply.text)
     print("sources:", ", ".join(reply.sources) or "none")
     print(f"{reply.verdict}: {reply.reason}")
+    if reply.support is not None:
+        times = math.exp(reply.support)
+        print(f"support: a token of it is {times:,.1f} times as likely with the passage")
     return 0 if reply.verdict in ("accept", "warn") else 3
 
 
