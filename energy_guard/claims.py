@@ -19,6 +19,7 @@ import numpy as np
 from energy_guard.locate import Asked, Located, NothingToCheck, NotLocated, Range, Span, span_of
 from energy_guard.locate.fields import scan
 from energy_guard.locate.languages import LANGUAGES
+from energy_guard.locate.patterns import Pattern
 from energy_guard.locate.sentences import sentence_ranges
 from energy_guard.locate.span import NOTHING_ASKED, trimmed
 from energy_guard.locate.words import WORD
@@ -189,9 +190,10 @@ def _worst(
 
 
 def _stands_before_cut(trace: Trace, located: Located) -> bool:
-    """Whether the exact answer stands in a sentence that has ended, in an answer that is cut off.
+    """Whether the exact answer stands in what has ended, in an answer that is cut off.
 
-    What was to follow may turn a sentence around. JSON and code end with their last mark.
+    That is its sentence, as what was to follow may turn one around, or the main clause, if what
+    was to follow only describes it. JSON and code end with their last mark.
     """
     text = shown_text(trace.text, trace.reasoning_open)
     if not isinstance(located, Span) or not text:  # a trace may be stored without its text
@@ -203,9 +205,20 @@ def _stands_before_cut(trace: Trace, located: Located) -> bool:
     if _ENDED.search(text):
         return True
     *_, (last, _) = [(0, 0), *sentence_ranges(trace.text)]
-    return trace.alignment.offsets[located.tokens[-1]][1] <= last
+    offsets = trace.alignment.offsets
+    start, end = offsets[located.tokens[0]][0], offsets[located.tokens[-1]][1]
+    main, rest = trace.text[last:start], trace.text[end:]
+    return end <= last or bool(_MAIN_CLAUSE.fullmatch(main.rstrip()) and _DESCRIBES.match(rest))
 
 
+_MAIN_CLAUSE: Final = Pattern(
+    r"(?i)[^,;:()]*\s(?:is|was|are|were|by|called|named)(?:\s+(?:the|an?))?"
+)
+_DESCRIBES: Final = Pattern(
+    r"(?i),\s(?:(?:who|which|whose|where)\s+\w|an?(?!\w)|the\s+\w|(?:located|born|known)\s)"
+)
+"""English: "It was written by Jane Austen", and then ", an" or ", who was": a cut-off description.
+"""
 _ENDED: Final = re.compile(r"(?<!\d)(?:[.!?…][\"'”’»)\]*_]*|[。！？｡।؟]+[」』”’）]*)\s*\Z")
 """How a text ends whose last sentence is not cut off; the point after a digit may be within it."""
 

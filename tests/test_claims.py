@@ -163,9 +163,14 @@ def test_energies_of_normalised_rows_are_unscored() -> None:
         ([('{"a":', 0.1), (' "Paris"', 0.1), (',\n"b":', 0.1)], False),
         ([('{"a":', 0.1), (' "Paris"', 0.1), ("}", 0.1)], True),
         ([("It is:\n```\n", 0.1), ("Paris", 0.1), (".", 0.1)], False),
+        ([("It was made by ", 0.1), ("Austen", 0.1), (", an", 0.1)], True),
+        ([("The first was ", 0.1), ("Armstrong", 0.1), (", who landed", 0.1)], True),
+        ([("Some say it is ", 0.1), ("Lyon", 0.1), (", but", 0.1)], False),
+        ([("France, which is ", 0.1), ("lovely", 0.1), (", the land", 0.1)], False),
+        ([("It was made by ", 0.1), ("Austen", 0.1), (", and", 0.1)], False),
     ],
 )
-def test_a_cut_off_answer_counts_if_the_sentence_of_its_exact_answer_has_ended(
+def test_a_cut_off_answer_counts_if_what_its_exact_answer_stands_in_has_ended(
     pieces: list[tuple[str, float]], scored: bool
 ) -> None:
     trace = trace_of(*pieces, finish_reason="length")

@@ -233,6 +233,7 @@ def _is_creative(request: str, question: str, answer: str) -> bool:
 
     The answer decides too: a dose, a measure, a full name or a place is checked.
     """
+    answer = re.sub(_PART_OF_IT, "", answer)
     plain = re.sub(r"\babout (an?|my)( \w+){1,2} who\b", "", request)
     if not re.match(_CREATIVE_WANTED, request) or re.search(_ASKS_MORE, plain):
         return False
@@ -244,6 +245,10 @@ def _is_creative(request: str, question: str, answer: str) -> bool:
     return not named and not re.search(rf"\d|{_MEASURED}|{_FULL_NAME}", answer)
 
 
+_PART_OF_IT: Final = (  # the heading of a part
+    r"(?im)^[\W_]*(?:verse|stanza|chapter|scene|act|part|strophe|vers|kapitel|szene|akt|teil|couplet"
+    r"|chapitre|scène|acte|partie|estrofa|verso|capítulo|escena|acto|parte) ?\d{1,2}[\W_]*$"
+)
 _MEASURED: Final = (
     r"(?i:\b(?:dos(?:e|es|age|is|en)|tablets?|pills?|milligrams?|(?:milli)?lit(?:er|re)s?|ounces?"
     r"|per ?cent|percent|degrees|medicines?|drugs?|poison\w*|tablet\w*|tropfen|pastillas?"

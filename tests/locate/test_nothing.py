@@ -57,6 +57,11 @@ def test_nothing_to_check_on_the_rows_that_the_rules_were_made_for(row: dict[str
         ("Hi", "Hello!", "small talk"),
         ("Write a Python function that adds", "```py\ndef f(a, b): return a + b\n```", "code"),
         ("How do I boil an egg?", "1. Boil water.\n2. Add the egg.", "a list of steps"),
+        (
+            "Compose a lullaby",
+            "Verse 1:\nSleep, my dear.\n\n**Verse 2**\nSleep.",
+            "creative writing",
+        ),
         ("Tell me a joke", "A cat walks into a bar.", "creative writing"),
         ("Do you like rain?", "Yes, I love rain!", "a taste"),
     ],
@@ -83,6 +88,7 @@ def test_what_it_is_instead(question: str, answer: str, what: str) -> None:
         ("Write a poem", "The moon saw George Washington die."),
         ("Write a poem", "I was born in Paris."),
         ("Schreib ein Gedicht", "Nimm zehn Tropfen, und du schläfst."),
+        ("Write a poem", "Verse 1:\nIt was 1923."),
     ],
 )
 def test_in_doubt_it_is_checked(question: str, answer: str) -> None:
