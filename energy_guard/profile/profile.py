@@ -199,7 +199,7 @@ class Profile(Rules):
         """Say why there is no P(wrong); None where there is one."""
         calibration = self._calibration(score)
         if calibration is None:
-            return "no exact answer was found, and the profile is of answers that have one"
+            return "no exact answer was found, and the profile was made from answers that have one"
         if score.unlike is not None:
             return score.unlike.reason
         return calibration.why_not(score.value, score.length)
