@@ -84,7 +84,7 @@ def score_answer(
     score = _score_of_all(scorer, trace, located, words, asked)
     cut = trace.finish_reason == "length" and not _stands_before_cut(trace, located)
     if cut and isinstance(score, Score):
-        return Unscored("the answer is cut off (length) before it is complete")
+        return Unscored("the answer is cut off (no more tokens) before it is complete")
     return score
 
 

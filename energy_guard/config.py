@@ -40,8 +40,16 @@ class Config(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy with these changes, which are not checked as in a new one but for NaN.
 
+        Args:
+            update: The new values, by the names of the settings.
+            deep: Whether the values are copied, too.
+
+        Returns:
+            The copy.
+
         Raises:
-            ConfigError: a change is NaN, which no risk would ever reach.
+            ConfigError: If a change is NaN, which no risk would ever reach.
+
         """
         for name, value in (update or {}).items():
             if isinstance(value, float) and math.isnan(value):
@@ -64,7 +72,7 @@ class Config(BaseModel):
 
 @checked
 def read_config(path: str | Path) -> dict[str, Any]:
-    """Read a TOML (.toml) or JSON file; ConfigError where it is missing or does not parse."""
+    """Read a TOML (.toml) or JSON file; ConfigError if it is missing or does not parse."""
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8")

@@ -226,7 +226,7 @@ def final_move(policy: Policy, attempts: Sequence[Attempt]) -> FinalMove:
     if policy.abstain is not None and risk >= policy.abstain:
         kind, end = Abstain, f", at or above the limit of {policy.abstain:g}"
     elif policy.warn is None:
-        kind, end = Warn, "; no threshold is known for it"
+        kind, end = Warn, "; no limit is known for it"
     elif risk >= policy.warn:
         kind, end = Warn, f", at or above the warning limit of {policy.warn:g}"
     else:
@@ -240,8 +240,8 @@ def final_move(policy: Policy, attempts: Sequence[Attempt]) -> FinalMove:
 
 def _not_scored(policy: Policy, attempt: Attempt, number: int) -> NotScored:
     if isinstance(attempt.score, Score):
-        reason = attempt.uncalibrated or "there is no P(wrong) for its score"
-        return NotScored(number, reason, policy.unscored == "show")
+        why = f": {attempt.uncalibrated}" if attempt.uncalibrated else ""
+        return NotScored(number, f"{_NOT_MEASURED}{why}", policy.unscored == "show")
     rule = policy.nothing_to_check if attempt.score.nothing_to_check else policy.unscored
     show = rule == "show" and not attempt.score.withheld
     return NotScored(number, attempt.score.reason, show)
@@ -302,6 +302,9 @@ def _told(policy: Policy, risk: float) -> str:
             return text
     return repr(risk)
 
+
+_NOT_MEASURED: Final = "how often such answers are wrong was not measured"
+"""Why nobody can say whether to show an answer that has a score, however sure it looks."""
 
 _PARTS: Final[Mapping[Part, str]] = MappingProxyType(
     {

@@ -83,7 +83,7 @@ class EngineBusyError(EngineError):
 class LogError(EnergyGuardError):
     """A result could not be written to the log; nothing else is wrong with it.
 
-    result: the `Result`, where there was one.
+    result: the `Result`, if there was one.
     """
 
     result: object = None

@@ -34,17 +34,25 @@ from energy_guard.waves import WaveQuestion, result_of, results_in_waves
 class Guard:
     """A model with a guard over it.
 
-    backend: anything that `load` takes. detector: as `Detector.parse` reads it, or a probe on this
-    model's neurons, as itself or as `neurons:FILE.json`. locator: as
-    `energy_guard.locate.locator` reads it. policy: the profile's, or hand-set thresholds, unless
-    given. profile: turns scores into P(wrong); the one that was made for this model is found
-    by itself if no detector, locator or thresholds on scores are given; None uses none.
-    fallback: another guard, with its own model and policy, for policies that retry with it.
-    log: where every result is appended. support: measure how far answers rest on the passages that
-    they are given (`Result.support`), also if the detector does not go by it.
+    Args:
+        backend: Anything that `load` takes.
+        policy: The limits and what follows from them. Unless given, they are those of the profile,
+            or limits that were set by hand.
+        detector: A signal with a pooling (`nll:max`), a probe on this model's neurons, or
+            `neurons:FILE.json`. Unless given, it is the profile's, or `nll:max`.
+        locator: What finds the exact answer, one of `energy_guard.locate.LOCATORS`. Unless given,
+            it is the profile's, or `automatic`.
+        profile: What turns a score into P(wrong). `auto` finds the one that was made for this
+            model, if no detector, locator or limits on scores are given. None uses none.
+        fallback: Another guard, with its own model and policy, for policies that retry with it.
+        log: The file to which every result is appended.
+        support: Whether to measure how far answers rest on the passages that they are given
+            (`Result.support`), even if the detector does not go by it.
 
-    Raises MismatchError if policy or profile belong to another model, detector or locator, and
-    ConfigError if the detector needs signals that the backend does not give.
+    Raises:
+        MismatchError: If policy or profile belong to another model, detector or locator.
+        ConfigError: If the detector needs signals that the backend does not give, or the policy
+            retries with a fallback that is not given.
 
     >>> from energy_guard.backends import Scripted
     >>> guard = Guard(Scripted.saying([("Par", 0.97), ("is", 0.99)]))
@@ -85,7 +93,9 @@ class Guard:
     def fallback(self) -> Guard | None:
         """The other guard, for policies that retry with it.
 
-        Raises ConfigError if it is set to one whose own fallbacks come back to this guard.
+        Raises:
+            ConfigError: If it is set to one whose own fallbacks come back to this guard.
+
         """
         return self._fallback
 
@@ -115,8 +125,19 @@ class Guard:
         """Ask, and return the outcome.
 
         Args:
-            prompt: a question, the turns of a chat, or a whole request.
-            options: settings of the request; they count more than those that it has already.
+            prompt: A question, the turns of a chat, or a whole request.
+            options: Settings of the request, by the names that `Request` has. They count more than
+                those that it has already.
+
+        Returns:
+            The text that may be shown, its verdict, and all that it rests on.
+
+        Raises:
+            PromptError: If the prompt is empty or not valid text, or does not fit the context.
+            InputError: If a setting is out of its range.
+            EngineBusyError: If somebody else uses the engine for too long.
+            EngineError: If the model fails.
+
         """
         guard, request = self._prepared(prompt, **options)
         return result_of(guard._events(request, heard=False))
@@ -130,10 +151,17 @@ class Guard:
         The engine is held until then, or until the generator is closed.
 
         Args:
-            prompt: as in `ask`.
-            release: when text is yielded: `token` as it is written, `sentence` a sentence behind,
+            prompt: As in `ask`.
+            release: When text is yielded: `token` as it is written, `sentence` a sentence behind,
                 and only if the answer would be shown had it ended there. `Done` is the same.
-            options: as in `ask`.
+            options: As in `ask`.
+
+        Yields:
+            The events of `energy_guard.events`, in order.
+
+        Raises:
+            EnergyGuardError: As `ask` raises it, when the first event is asked for.
+
         """
         guard, request = self._prepared(prompt, **options)
         yield from guard._events(request, release=release)
@@ -143,6 +171,17 @@ class Guard:
 
         Calls on one engine are served in the order in which they came. If the task is cancelled,
         the engine stops within one token and is free when the call ends.
+
+        Args:
+            prompt: As in `ask`.
+            options: As in `ask`.
+
+        Returns:
+            What `ask` returns.
+
+        Raises:
+            EnergyGuardError: As `ask` raises it.
+
         """
         guard, request = self._prepared(prompt, **options)
         return await run(self.backend, request, lambda r: result_of(guard._events(r, heard=False)))
@@ -155,6 +194,18 @@ class Guard:
 
         The engine writes on while the events are handled. It stops as in `aask` if the task is
         cancelled, and when the generator is closed: `contextlib.aclosing` does that at once.
+
+        Args:
+            prompt: As in `ask`.
+            release: As in `stream`.
+            options: As in `ask`.
+
+        Returns:
+            The events of `stream`, for `async for`.
+
+        Raises:
+            EnergyGuardError: As `ask` raises it; what the model fails of, when it does.
+
         """
         guard, request = self._prepared(prompt, **options)
         return iterate(self.backend, request, lambda r: guard._events(r, release=release))
@@ -170,10 +221,18 @@ class Guard:
         """Ask many questions, and yield the outcomes in order.
 
         Args:
-            prompts: what is asked, each as in `ask`.
-            sharing: requests that begin as all of these do: what they share is read once. Then
+            prompts: What is asked, each as in `ask`.
+            sharing: Requests that begin as all of these do: what they share is read once. Then
                 no outcome depends on what was asked before it. For questions one by one.
-            at_once: how many are asked together. The last digits of numbers may differ then.
+            at_once: How many are asked together. The last digits of numbers may differ then.
+
+        Yields:
+            The outcome of each question.
+
+        Raises:
+            InputError: If `sharing` is given for questions that are asked together.
+            EnergyGuardError: As `ask` raises it; the outcomes before it have been yielded.
+
         """
         if at_once > 1:
             if sharing:
@@ -196,12 +255,13 @@ class Guard:
         Its time runs from now on, while it waits for the others, too.
 
         Args:
-            prompt: as in `ask`.
-            options: as in `ask`.
+            prompt: As in `ask`.
+            options: As in `ask`.
 
         Returns:
             The question, and what `stream` yields of it, without texts: to be read when it has
             been asked. Whatever it failed of is raised there.
+
         """
         guard, request = self._prepared(prompt, **options)
         fallback = None if self.fallback is None else self.fallback.backend
@@ -213,8 +273,21 @@ class Guard:
     def score(self, prompt: Prompt, answer: Answer, *, fast: bool = False) -> Result:
         """Judge an answer that exists already, as text or token ids, by replaying it.
 
-        Token by token, so that the numbers are those of live decoding; `fast` evaluates many
-        tokens at once, with numbers (and so profiles and thresholds) of its own.
+        Args:
+            prompt: What was asked, as in `ask`.
+            answer: What was answered, as text or as token ids.
+            fast: Whether many tokens are evaluated at once. The numbers are others then, and so
+                are profiles and limits. Otherwise the answer is read token by token, with the
+                numbers of live decoding.
+
+        Returns:
+            The verdict on the answer, as if it had just been written; nothing is tried again.
+
+        Raises:
+            PromptError: If the prompt or the answer is empty or not valid text.
+            InputError: If the backend reads no answer that exists already.
+            MismatchError: If a profile that was asked for does not fit one answer judged alone.
+
         """
         return next(iter(self.score_many([(prompt, answer)], fast=fast)))
 
@@ -224,7 +297,18 @@ class Guard:
     ) -> Iterator[Result]:
         """Judge answers that exist already, see `score`; yield the results in order.
 
-        A backend that can evaluates several at once.
+        A backend that is able to evaluates several at once.
+
+        Args:
+            pairs: What was asked with what was answered, each as in `score`.
+            fast: As in `score`.
+
+        Yields:
+            The verdict on each answer.
+
+        Raises:
+            EnergyGuardError: As `score` raises it.
+
         """
         scoring: Scoring = "fast" if fast else "token-by-token"
         asked, answers, guards = [], [], []
@@ -249,10 +333,18 @@ class Guard:
             yield result
 
     def measure(self, prompt: Prompt, **options: Unpack[RequestOptions]) -> PromptSize:
-        """Count how much of the context a prompt takes; its `room` is left for the answer.
+        """Count how much of the context a prompt takes.
+
+        Args:
+            prompt: As in `ask`.
+            options: As in `ask`.
+
+        Returns:
+            The tokens of the prompt and of the context; `room` is what is left for the answer.
 
         Raises:
-            PromptError: if the prompt cannot be encoded at all.
+            PromptError: If the prompt cannot be encoded at all.
+
         """
         return self.backend.measure(request_of(prompt, **options))
 
@@ -261,11 +353,15 @@ class Guard:
         """Return a guard over the same engine, with the same fallback and log, and these rules.
 
         Args:
-            judge: from `Judge.assemble`, or another guard's.
+            judge: From `Judge.assemble`, or another guard's.
+
+        Returns:
+            The new guard; this one stays as it is.
 
         Raises:
-            MismatchError: if its policy or profile belongs to another model.
-            ConfigError: if its detector needs signals that the backend does not give.
+            MismatchError: If its policy or profile belongs to another model.
+            ConfigError: If its detector needs signals that the backend does not give.
+
         """
         judge.check_backend(self.backend)
         other = copy(self)
@@ -281,8 +377,17 @@ class Guard:
         If a profile that was found by itself is for another way, the guard has hand-set rules
         instead, and a note that says so. See `Judge.for_asking`.
 
+        Args:
+            request: What is asked.
+            scoring: How answers are evaluated.
+            alone: Whether one answer is judged that exists already, and none is tried again.
+
+        Returns:
+            This guard, or one over the same engine with other rules.
+
         Raises:
-            MismatchError: if the profile was asked for.
+            MismatchError: If a profile that was asked for is for another way.
+
         """
         judge = self.judge.for_asking(
             request.mode, scoring=scoring, alone=alone, unasked=not request.question

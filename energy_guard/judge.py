@@ -389,8 +389,8 @@ class Judge:
         return p_wrong if p_wrong is not None and p_wrong >= limit else None
 
 
-_UNASKED: Final = "the profile needs to know what was asked, which nobody says here: it is not used"
-_NO_STEPS: Final = "a private log does not keep the numbers of tokens that an early stop goes by"
+_UNASKED: Final = "the profile needs to know what was asked, and nobody says that: it is not used"
+_NO_STEPS: Final = "an early stop goes by numbers of single tokens, and a private log has none"
 _NO_TEXTS: Final = "the log has no texts and does not say which words beside the exact answer count"
 _LEVELS: Final[Mapping[str | None, str]] = MappingProxyType(
     {
@@ -400,4 +400,4 @@ _LEVELS: Final[Mapping[str | None, str]] = MappingProxyType(
     }
 )
 """What is said of a P(wrong) whose level does not come from labelled answers of this model."""
-_EXACT_ALONE: Final = "the profile was made on exact answers alone, and another claim decided here"
+_EXACT_ALONE: Final = "the profile is of exact answers alone, and here another claim decides"

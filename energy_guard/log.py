@@ -158,9 +158,9 @@ class LogEntry(Config):
     def located(self) -> Located:
         """Where the answer was found when it was written."""
         if self.nothing_to_check:
-            return NothingToCheck("as it was when this was logged")
+            return NothingToCheck("so it was found when this was logged")
         if self.stored.span is None:
-            return NotLocated("there was none when this was logged")
+            return NotLocated("none was found when this was logged")
         return Span(self.stored.span.tokens, self.stored.span.text or "")
 
     @property

@@ -37,8 +37,12 @@ FEEDBACK: Final = (
 class EarlyStop(Config):
     """Ends an answer whose last `window` tokens have a mean risk of at least `risk`.
 
-    The risk is the detector's signal, turned so that it grows with risk. A window, because a
+    The risk is the detector's signal, turned so that it grows with risk. It is a window, because a
     single surprising token is no reason.
+
+    Attributes:
+        window: How many tokens the mean is of.
+        risk: The limit, in the unit of the detector's signal.
 
     >>> EarlyStop(window=8, risk=3.0).window
     8
@@ -51,12 +55,16 @@ class EarlyStop(Config):
 class Rules(Config):
     """What decides, beside the limits, which answers come out: a policy's, and a profile's.
 
-    retries: further attempts after an answer that would be withheld; `retry` says how, in
-    order, the last kind serving for all further ones; the least risky attempt is kept.
-    retry_temperature: of all further attempts. feedback_text: what a retry with feedback tells
-    the model, {span} standing for the weak part. early_stop: a rule for running answers.
-    unscored, nothing_to_check: what happens to an answer that could not be located or scored,
-    and to one with nothing in it that could be wrong (a greeting, code).
+    Attributes:
+        retries: How many further attempts there are after an answer that would be withheld. The
+            least risky attempt is kept.
+        retry: How each of them is made, in order; the last kind serves for all further ones.
+        retry_temperature: The temperature of all further attempts.
+        feedback_text: What a retry with feedback tells the model; {span} stands for the weak part.
+        early_stop: A rule that ends a running answer.
+        unscored: What happens to an answer that could not be located or scored.
+        nothing_to_check: What happens to an answer with nothing in it that could be wrong (a
+            greeting, code).
 
     >>> Rules(retries=1).differences(Rules(retry_temperature=1.0))
     ['retries 1, and this is 0']
@@ -83,10 +91,10 @@ class Rules(Config):
         answer without a score: it is the same answer, shown or not.
 
         Args:
-            other: the rules that are in use.
+            other: The rules that are in use.
 
         Returns:
-            One entry for each rule that differs, `name value, and this is value`; none where the
+            One entry for each rule that differs, `name value, and this is value`; none if the
             same answers come out.
 
         """
@@ -127,10 +135,16 @@ def differences(then: Mapping[str, object], now: Mapping[str, object]) -> list[s
 class Policy(Rules):
     """Thresholds and what follows from them, beside the rules for retries.
 
-    warn, abstain: at or above this risk. Without `warn` every answer that is shown carries a
-    warning; without `abstain` none is withheld. on: the risk is the detector's score, or
-    P(wrong) of a profile. detector, model: what thresholds on scores belong to.
-    deadline_s: for everything together, in seconds.
+    Attributes:
+        warn: At or above this risk an answer is shown with a warning. Without this limit, every
+            answer that is shown has one.
+        abstain: At or above this risk an answer is withheld. Without this limit, none is.
+        on: What the risk is: the detector's `score`, or the `p_wrong` of a profile (0 to 1).
+        detector: The detector that limits on scores belong to, by its name.
+        model: The fingerprint of the model that limits on scores belong to.
+        deadline_s: The time for everything together, in seconds.
+        abstention_text: What the user sees in the place of a withheld answer.
+        warning_text: What stands beside an answer that is shown with a warning.
 
     >>> Policy(detector="nll:max", warn=1.0, abstain=2.0).unscored
     'withhold'
@@ -164,7 +178,15 @@ class Policy(Rules):
 
     @checked
     def timed(self, request: Request) -> Request:
-        """Return the request, whose time by this policy runs from now on."""
+        """Start the clock of a request.
+
+        Args:
+            request: What is about to be asked.
+
+        Returns:
+            The request with the earlier of its own deadline and the policy's.
+
+        """
         if self.deadline_s is None:
             return request
         deadline = time.monotonic() + self.deadline_s
@@ -172,15 +194,32 @@ class Policy(Rules):
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """Read a policy from TOML or JSON; ConfigError names a wrong key."""
+        """Read a policy from a file.
+
+        Args:
+            path: A file in TOML (.toml) or JSON.
+
+        Returns:
+            The policy.
+
+        Raises:
+            ConfigError: If the file cannot be read; it names a wrong key or value.
+
+        """
         return cls(**read_config(path))
 
     @classmethod
     @checked
     def default(cls, detector: Scorer) -> Self:
-        """The policy where there is neither one nor a profile.
+        """Return the policy that holds if there is neither one nor a profile.
 
-        Hand-set thresholds where we have some for this detector, else a warning on every answer.
+        Args:
+            detector: What the limits are for.
+
+        Returns:
+            Limits that were set by hand, if there are some for this detector; otherwise a policy
+            that warns of every answer.
+
         """
         limits: dict[str, Any] = _HAND_SET.get(detector.name, {})
         return cls(detector=detector.name, **limits)

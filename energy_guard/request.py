@@ -60,8 +60,12 @@ class ToolCall:
 class Message:
     """One turn of a chat.
 
-    calls: what the assistant called in this turn. name: the function that a `tool` turn is the
-    result of. Both need a chat template with tools, see `Backend.takes_tools`.
+    Attributes:
+        role: Whose turn it is.
+        content: What is said in it.
+        calls: What the assistant called in this turn. Calls and results of tools need a chat
+            template that knows them, see `Backend.takes_tools`.
+        name: The function that a `tool` turn is the result of.
 
     >>> Message("user", "What is the capital of France?").role
     'user'
@@ -88,11 +92,25 @@ _Penalty = Annotated[float, Field(ge=-2, le=2)]
 class Sampling:
     """How tokens are drawn from processed rows; the signals always come from the raw ones.
 
-    temperature 0 is greedy. seed None draws a fresh seed. Names and defaults are llama.cpp's;
-    top_k 0 or -1 keeps all tokens. logit_bias adds to the logits of token ids; -inf bans a token.
+    Names and defaults are llama.cpp's.
 
-    Raises InputError for what is no number in its range (a seed: 0 to `MAX_SEED`), and for a bias
-    that is not keyed by ids.
+    Attributes:
+        temperature: What logits are divided by; 0 takes the likeliest token each time.
+        top_k: How many of the likeliest tokens are kept; 0 or -1 keeps all.
+        top_p: The likeliest tokens are kept until they have this much of the probability.
+        min_p: Tokens are kept that have at least this share of the likeliest one's probability.
+        typical_p: Tokens of typical surprise are kept until they have this much of the probability.
+        repeat_penalty: What the logits of recent tokens are divided by; 1 changes nothing.
+        frequency_penalty: What is taken off a logit for each time that its token was said.
+        presence_penalty: What is taken off a logit if its token was said at all.
+        mirostat_mode: 0 for none, or version 1 or 2 of mirostat.
+        mirostat_tau: The surprise that mirostat aims at.
+        mirostat_eta: How fast mirostat adapts.
+        logit_bias: What is added to the logits of token ids; -inf bans a token.
+        seed: Makes the draws repeatable, 0 to `MAX_SEED`; None draws a fresh seed.
+
+    Raises:
+        InputError: If a value is no number in its range, or a bias is not keyed by ids.
 
     >>> Sampling(temperature=0.8, seed=7).top_k
     40
@@ -220,15 +238,28 @@ class RequestOptions(TypedDict, total=False):
 class Request:
     """One thing to ask: a chat, a plain text to continue, or token ids. Exactly one of the three.
 
-    context: passages that the answer should rest on, put before the last user message.
-    choices: labels among which the answer is. tools: functions that the chat template shows to
-    the model, each as JSON text in OpenAI's form. template_variables: what the chat template may
-    ask for besides, such as `enable_thinking`; they count more than those of `load`. alternatives:
-    how many of the likeliest tokens the trace has in each place. deadline: a `time.monotonic()`
-    value. inverse_temperature: β, multiplies every row before its
-    signals are computed.
+    Attributes:
+        messages: The turns of a chat.
+        text: A plain text to continue.
+        ids: Token ids to continue.
+        context: Passages that the answer should rest on, put before the last user message.
+        choices: Labels among which the answer is.
+        tools: Functions that the chat template shows to the model, each as JSON text in OpenAI's
+            form.
+        template_variables: What the chat template may ask for besides, such as `enable_thinking`;
+            they count more than those of `load`.
+        alternatives: How many of the likeliest tokens the trace has in each place.
+        sampling: How tokens are drawn.
+        constraint: What the answer has to follow: a grammar, or a JSON schema.
+        stop: Texts that end the answer, which they are no part of.
+        max_tokens: How many tokens the answer has at most.
+        deadline: When there is no point in going on, as `time.monotonic()` counts, in seconds.
+        cancel: Stops the answer from any thread.
+        inverse_temperature: β, which multiplies every row before its signals are computed.
 
-    Raises PromptError for a prompt that is empty or not valid text, InputError for limits.
+    Raises:
+        PromptError: If the prompt is empty or not valid text.
+        InputError: If it is not exactly one of the three, or a setting is out of its range.
 
     >>> Request.chat("What is 2 + 2?", max_tokens=8).question
     'What is 2 + 2?'
@@ -278,7 +309,20 @@ class Request:
     @classmethod
     @checked
     def chat(cls, question: str | Sequence[Message], **options: Unpack[RequestOptions]) -> Self:
-        """Make a chat request from one question or from all turns so far."""
+        """Make a chat request.
+
+        Args:
+            question: One question, or all turns so far.
+            options: The other attributes of the request.
+
+        Returns:
+            The request.
+
+        Raises:
+            PromptError: If the prompt is empty or not valid text.
+            InputError: If a setting is out of its range.
+
+        """
         turns = (Message("user", question),) if isinstance(question, str) else question
         # Lists become tuples as the request is made; its fields are declared as they are then.
         return cls(messages=turns, **options)  # type: ignore[arg-type]
@@ -286,7 +330,20 @@ class Request:
     @classmethod
     @checked
     def raw(cls, text: str, **options: Unpack[RequestOptions]) -> Self:
-        """Make a plain completion of `text`, without a chat template."""
+        """Make a request for a plain completion, without a chat template.
+
+        Args:
+            text: What is to be continued.
+            options: The other attributes of the request.
+
+        Returns:
+            The request.
+
+        Raises:
+            PromptError: If the text is empty or not valid.
+            InputError: If a setting is out of its range.
+
+        """
         return cls(text=text, **options)  # type: ignore[arg-type]
 
     @property
@@ -317,7 +374,12 @@ class Request:
         return "\n".join(m.content for m in self.messages if m.role == "system")
 
     def turns(self) -> tuple[Message, ...]:
-        """Return the chat with the context passages put before its last user message."""
+        """Return the chat with the context passages put before its last user message.
+
+        Raises:
+            InputError: If there are passages and no user message.
+
+        """
         turns = self.messages or ()
         if not self.context:
             return turns
@@ -363,7 +425,7 @@ def check_template_variables(variables: Mapping[str, Any]) -> None:
 
 @checked
 def check_text(text: str) -> None:
-    """Raise PromptError where the text cannot be UTF-8: half a surrogate pair, broken input."""
+    """Raise PromptError if the text cannot be UTF-8: half a surrogate pair, broken input."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

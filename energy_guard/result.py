@@ -32,16 +32,28 @@ Level = Literal["full", "summary", "none"]
 class Result:
     """The outcome of one question.
 
-    text: what the user should see; shown: whether that is the model's answer, without reasoning.
-    answer: what the model wrote, reasoning included. verdict: accept, warn, abstain or unscored,
-    with its reason in one sentence; unquoted_reason: the same without words of the answer.
-    warning: what to say beside an answer that is shown with a warning. p_wrong: None when
-    nothing turned the score into a probability; p_wrong_from: what did, a profile of this model,
-    a detector made on other models, or the scores of unlabelled traffic. score: higher is
-    riskier, None when unscored. span: the located answer or None.
-    trace: all numbers of the attempt that was kept; attempts: all of them, in order. notes: what
-    may shift P(wrong), a sentence each. promise: what is certified about answers shown by these
-    rules, None where nothing is.
+    Attributes:
+        text: What the user should see: the answer without reasoning, or the abstention.
+        shown: Whether that is the model's answer.
+        answer: What the model wrote, reasoning included.
+        verdict: accept, warn, abstain or unscored.
+        reason: Why, in one sentence, which may quote the answer.
+        unquoted_reason: The same without words of the answer.
+        warning: What to say beside an answer that is shown with a warning; None for others.
+        p_wrong: The probability that the answer is wrong, 0 to 1; None if nothing turned the score
+            into one.
+        p_wrong_from: What did: a `profile` of this model, answers of `other models`, or the scores
+            of unlabelled `traffic`.
+        score: The detector's number; higher is riskier. None if the answer is unscored.
+        detector: The name of the detector.
+        span: The exact answer, or None if none was located.
+        trace: All numbers of the attempt that was kept.
+        attempts: All attempts, in order, those of a fallback last.
+        kept: The attempt that was kept, with all that was found in it.
+        model: The model that wrote it.
+        policy: The rules that decided.
+        notes: What may shift P(wrong), a sentence each.
+        promise: What is certified about answers that are shown by these rules; None if nothing is.
 
     >>> from energy_guard import Guard
     >>> from energy_guard.backends import Scripted

@@ -61,7 +61,7 @@ class Step:
     likeliest: Likeliest = ()
 
     def signal(self, name: str, next_row: Row | None) -> float:
-        """Return a signal of this token; NaN where it needs a next row and there is none."""
+        """Return a signal of this token; NaN if it needs a next row and there is none."""
         after = (
             (math.nan, math.nan) if next_row is None else (next_row.log_partition, next_row.mean)
         )
@@ -81,13 +81,26 @@ class Step:
 class Trace:
     """One generated sequence of T tokens with the numbers of its rows.
 
-    ids, pieces: all tokens, end and stop tokens included; content_bytes says how many bytes of
-    the joined pieces are content. token_logit, entropy, margin: shape (T,). log_partition,
-    row_mean: shape (T + 1,) when the row after the last token was evaluated, else (T,).
-    reasoning_open: the prompt ended inside <think>, so the text begins as reasoning.
-    log_probabilities: the rows were no logits, so that the energies are gone.
-    extras: further arrays, first axis T. The signals of docs/decisions/0001 are attributes of
-    shape (T,), NaN where the row after the token is missing.
+    The signals (`nll`, `spilled_energy` and so on) are attributes of shape (T,), in nats or logits.
+    One that needs the row after its token is NaN if that row is missing.
+
+    Attributes:
+        ids: The ids of all tokens, end and stop tokens included, shape (T,).
+        pieces: Their bytes.
+        token_logit: The raw logit of each token, shape (T,).
+        log_partition: log Σ exp of each row, shape (T + 1,) if the row after the last token was
+            evaluated, else (T,).
+        row_mean: The mean logit of each row, of the same shape.
+        entropy: The entropy of the row that chose each token, in nats, shape (T,).
+        margin: How far the two largest logits of that row lie apart, shape (T,).
+        content_bytes: How many bytes of the joined pieces are content.
+        finish_reason: Why the sequence ended.
+        prompt_tokens: How many tokens the prompt has.
+        inverse_temperature: β, which multiplied every row.
+        reasoning_open: Whether the prompt ended inside <think>, so that the text begins as
+            reasoning.
+        log_probabilities: Whether the rows were no logits, so that there are no energies.
+        extras: Further arrays by name, their first axis of length T.
 
     >>> row = Row(log_partition=2.0, mean=0.0, entropy=0.1, margin=1.0)
     >>> trace = Trace.from_steps([Step(0, b"Hi", 1.5, row)], last_row=row)
@@ -126,7 +139,21 @@ class Trace:
         inverse_temperature: float = 1.0,
         reasoning_open: bool = False,
     ) -> Self:
-        """Build a trace from steps in order and the row after the last one, if there is one."""
+        """Build a trace.
+
+        Args:
+            steps: The tokens with their rows, in order.
+            last_row: The row after the last token, if it was evaluated.
+            content_bytes: How many bytes of the joined pieces are content; all unless given.
+            finish_reason: Why the sequence ended.
+            prompt_tokens: How many tokens the prompt has.
+            inverse_temperature: β, which multiplied every row.
+            reasoning_open: Whether the prompt ended inside <think>.
+
+        Returns:
+            The trace.
+
+        """
         rows = [step.row for step in steps] + ([last_row] if last_row else [])
         pieces = tuple(step.piece for step in steps)
         return cls(
@@ -185,10 +212,18 @@ class Trace:
 
     @checked
     def signal(self, name: str) -> Floats:
-        """Return a signal by its name, shape (T,).
+        """Return a signal by its name.
 
-        Raises ConfigError for an unknown name, NormalisedRowsError for an energy of rows that
-        are log-probabilities.
+        Args:
+            name: One of `SIGNALS`.
+
+        Returns:
+            A number a token, shape (T,); NaN if the row that it needs is missing.
+
+        Raises:
+            ConfigError: If there is no such signal.
+            NormalisedRowsError: If it is an energy, and the rows are log-probabilities.
+
         """
         if name not in SIGNALS:
             raise ConfigError(f"there is no signal {name!r}", f"One of: {', '.join(SIGNALS)}.")
@@ -202,42 +237,42 @@ class Trace:
 
     @property
     def nll(self) -> Floats:
-        """−log p(token), see `energy.nll`."""
+        """−log p(token) in nats, shape (T,); see `energy.nll`."""
         return self.signal("nll")
 
     @property
     def logit_energy(self) -> Floats:
-        """E^ℓ, see `energy.logit_energy`."""
+        """E^ℓ in logits, shape (T,); see `energy.logit_energy`."""
         return self.signal("logit_energy")
 
     @property
     def marginal_energy(self) -> Floats:
-        """E^m, see `energy.marginal_energy`."""
+        """E^m in logits, shape (T,); see `energy.marginal_energy`."""
         return self.signal("marginal_energy")
 
     @property
     def spilled_energy(self) -> Floats:
-        """ΔE, see `energy.spilled_energy`."""
+        """ΔE in logits, shape (T,); see `energy.spilled_energy`."""
         return self.signal("spilled_energy")
 
     @property
     def scaled_spilled_energy(self) -> Floats:
-        """ΔE_s, see `energy.scaled_spilled_energy`."""
+        """ΔE_s, shape (T,); see `energy.scaled_spilled_energy`."""
         return self.signal("scaled_spilled_energy")
 
     @property
     def centred_logit_energy(self) -> Floats:
-        """Gauge-fixed E^ℓ, see `energy.centred_logit_energy`."""
+        """Gauge-fixed E^ℓ in logits, shape (T,); see `energy.centred_logit_energy`."""
         return self.signal("centred_logit_energy")
 
     @property
     def centred_marginal_energy(self) -> Floats:
-        """Gauge-fixed E^m, see `energy.centred_marginal_energy`."""
+        """Gauge-fixed E^m in logits, shape (T,); see `energy.centred_marginal_energy`."""
         return self.signal("centred_marginal_energy")
 
     @property
     def centred_spilled_energy(self) -> Floats:
-        """Gauge-fixed ΔE, see `energy.centred_spilled_energy`."""
+        """Gauge-fixed ΔE in logits, shape (T,); see `energy.centred_spilled_energy`."""
         return self.signal("centred_spilled_energy")
 
     @cached_property
@@ -262,7 +297,7 @@ class Trace:
         return np.append(after, [math.nan] * (len(self) - len(after)))
 
     def tokens(self) -> list[dict[str, Any]]:
-        """One JSON-ready object a token: id, text and every signal, None where missing."""
+        """Return an object for JSON a token: id, text and every signal, None if it is missing."""
         columns = {
             name: [None] * len(self)
             if self.normalised and name in NEEDS_RAW_ROWS
@@ -299,7 +334,18 @@ class Trace:
     @classmethod
     @checked
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote; InputError where it is something else."""
+        """Read what `to_json` wrote.
+
+        Args:
+            text: JSON text.
+
+        Returns:
+            The trace.
+
+        Raises:
+            InputError: If the text is something else.
+
+        """
         try:
             data = read_json(text)
             if data["schema"] != SCHEMA:

@@ -163,9 +163,11 @@ def test_a_policy_on_p_wrong_goes_by_the_probability(p_wrong: float, move: type[
 
 def test_a_score_without_probability_is_not_scored() -> None:
     far = replace(attempt(0.0, p_wrong=None), uncalibrated="the score is outside the range")
-    assert next_move(on_p_wrong(), [far]) == NotScored(0, "the score is outside the range", False)
+    unknown = "how often such answers are wrong was not measured"
+    told = f"{unknown}: the score is outside the range"
+    assert next_move(on_p_wrong(), [far]) == NotScored(0, told, False)
     shown = next_move(on_p_wrong(unscored="show"), [attempt(0.0, p_wrong=None)])
-    assert shown == NotScored(0, "there is no P(wrong) for its score", True)
+    assert shown == NotScored(0, unknown, True)
 
 
 HISTORIES: list[tuple[Policy, list[Attempt]]] = [

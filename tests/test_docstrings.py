@@ -4,6 +4,8 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import langchain_energy_guard
@@ -58,6 +60,29 @@ def test_examples_in_docstrings_are_true(
         runner.run(test, out=report.append)
     assert not runner.failures, "".join(report)
     assert not list(tmp_path.iterdir()), "an example leaves a file behind"
+
+
+def given_parameters() -> Iterator[tuple[str, str, str]]:
+    """What `from energy_guard import …` gives, and its methods: name, docstring, parameter."""
+    for name in energy_guard.__all__:
+        value = getattr(energy_guard, name)
+        own = vars(value).items() if inspect.isclass(value) else ()
+        methods = {m: getattr(value, m) for m, kept in own if not m.startswith("_")}
+        called = {f"{name}.{m}": method for m, method in methods.items() if callable(method)}
+        for callee, function in ({name: value} | called).items():
+            kinds = inspect.getmro(function) if inspect.isclass(function) else (function,)
+            told = "\n".join(inspect.getdoc(kind) or "" for kind in kinds)
+            for parameter in inspect.signature(function).parameters.keys() - {"self"}:
+                yield callee, told, parameter
+
+
+def test_every_parameter_of_a_public_name_is_explained() -> None:
+    missing = [
+        (name, parameter)
+        for name, told, parameter in given_parameters()
+        if not re.search(rf"^    {parameter}: ", told, re.MULTILINE)
+    ]
+    assert missing == [("Profile", "schema")], "the number of the file's form"
 
 
 @pytest.mark.parametrize("name", PUBLIC_CLASSES)

@@ -265,7 +265,7 @@ def test_settings_that_do_not_fit_are_refused_at_once(
 def test_a_detector_without_known_thresholds_warns() -> None:
     result = Guard(Scripted.saying(SURE), detector="entropy:max").ask(QUESTION)
     assert result.verdict == "warn"
-    assert "no threshold" in result.reason
+    assert "no limit is known" in result.reason
 
 
 @pytest.mark.parametrize(

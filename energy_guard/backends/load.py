@@ -37,20 +37,29 @@ _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 
 @checked
 def load(model: object, backend: str | None = None, **engine_options: Any) -> Backend:
-    """Return a backend for `model`.
+    """Return a backend for a model.
 
-    model: the path of a GGUF file, `owner/repo:FILE-PATTERN` for one on the hub, `"demo"` for
-    the embedded model; a directory or hub id (`owner/name`) for transformers; your own
-    `llama_cpp.Llama`, `(model, tokenizer)` or text-generation pipeline; the address of a server
-    with OpenAI's interface (http://localhost:11434/v1); or a backend (returned as it is).
-    backend: `llama-cpp` or `transformers`; GGUF files load with either. `remote` is for addresses
-    alone. engine_options: those of `llama_cpp.Llama` (n_ctx, n_threads, n_gpu_layers, …) and of
-    `LlamaCpp`; those of `from_pretrained` (dtype, device_map, …), device, n_threads and those
-    of `Transformers` (n_ctx, batch_size, generation, …); or those of `RemoteServer`
-    (served_model, api_key, …).
+    Args:
+        model: The path of a GGUF file, `owner/repo:FILE-PATTERN` for one on the hub, or `"demo"`
+            for the embedded model; a directory or hub id (`owner/name`) for transformers; your own
+            `llama_cpp.Llama`, `(model, tokenizer)` or text-generation pipeline; the address of a
+            server with OpenAI's interface (http://localhost:11434/v1); or a backend, which is
+            returned as it is.
+        backend: `llama-cpp` or `transformers`; GGUF files load with either. `remote` is for
+            addresses alone.
+        engine_options: Those of `llama_cpp.Llama` (n_ctx, n_threads, n_gpu_layers, …) and of
+            `LlamaCpp`; those of `from_pretrained` (dtype, device_map, …), device, n_threads and
+            those of `Transformers` (n_ctx, batch_size, generation, …); or those of `RemoteServer`
+            (served_model, api_key, …).
 
-    Raises ModelFileError, MissingExtraError, InputError for an object that is none of these, or
-    ConfigError for options that do not fit.
+    Returns:
+        What a `Guard` asks.
+
+    Raises:
+        ModelFileError: If the file is missing, damaged or of a kind that cannot be loaded.
+        MissingExtraError: If the engine is not installed; it names the line that installs it.
+        InputError: If an object is none of these.
+        ConfigError: If an option does not fit.
 
     >>> load("demo").info.backend
     'llama-cpp'
@@ -74,7 +83,7 @@ def load(model: object, backend: str | None = None, **engine_options: Any) -> Ba
 
 @checked
 def backend_for(model: str | Path, backend: str | None = None) -> str:
-    """Which of `BACKENDS` loads this model; ConfigError where `backend` is none of them.
+    """Which of `BACKENDS` loads this model; ConfigError if `backend` is none of them.
 
     >>> backend_for("demo"), backend_for("owner/name"), backend_for("demo", "transformers")
     ('llama-cpp', 'transformers', 'transformers')
@@ -99,18 +108,25 @@ def capture(
 ) -> AbstractContextManager[list[Trace]]:
     """Record a `Trace` of every sequence that your own code generates on `engine` inside `with`.
 
-    engine: your `llama_cpp.Llama` (completion, chat, streaming, tools, grammar), or your
-    transformers model, as `(model, tokenizer)` or a pipeline where the traces are to have text:
-    any call of `generate` is seen. The object is left as it was found. Sequences of beam search
-    and assisted decoding are replayed when they are complete. on_step sees each step as its
-    token is chosen; when it returns True, the sequence ends there.
+    The object is left as it was found. Sequences of beam search and assisted decoding are replayed
+    when they are complete. Calls of several threads on one transformers model are followed each by
+    itself; their traces are in the order in which they end. A Llama serves one call at a time: one
+    that another call cuts in on raises EngineError at its next token.
 
-    Calls of several threads on one transformers model are followed each by itself; their traces
-    are in the order in which they end. A Llama serves one call at a time: one that another call
-    cuts in on raises EngineError at its next token.
+    Args:
+        engine: Your `llama_cpp.Llama` (completion, chat, streaming, tools, grammar), or your
+            transformers model, of which any call of `generate` is seen. If the traces are to have
+            text, give it as `(model, tokenizer)` or as a pipeline.
+        on_step: Sees each step as its token is chosen; if it returns True, the sequence ends there.
+        last_row: Whether the row after the last token is evaluated if your code does not.
+        wait_s: How long to wait for an engine that is in use, in seconds.
 
-    Raises EngineBusyError where the engine stays in use for `wait_s` seconds, InputError for any
-    other object.
+    Returns:
+        A context manager that gives the list of traces, which fills as sequences end.
+
+    Raises:
+        EngineBusyError: If the engine stays in use for longer.
+        InputError: If the object is no such engine.
 
     >>> llm = load("demo").engine
     >>> with capture(llm) as traces:
@@ -193,7 +209,7 @@ def _kind(model: str | Path) -> str:
 
 
 def _source(model: str | Path) -> str | Path:
-    """What transformers loads: a path where there is one, else an id as it is."""
+    """What transformers loads: a path if there is one, else an id as it is."""
     if model == "demo":
         return demo_path()
     path = Path(model).expanduser()

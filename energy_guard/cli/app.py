@@ -19,6 +19,7 @@ from energy_guard.cli.chat import chat
 from energy_guard.cli.demo import demo
 from energy_guard.cli.doctor import doctor
 from energy_guard.cli.evaluate import evaluate
+from energy_guard.cli.flowing import FlowingCommand
 from energy_guard.cli.label import label
 from energy_guard.cli.neurons import neurons
 from energy_guard.cli.options import BAD_INPUT
@@ -33,16 +34,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Guard a local language model: read its logits while it writes, and say when to doubt it.",
 )
-app.command()(demo)
-app.command()(ask)
-app.command()(chat)
-app.command()(score)
-app.command()(serve)
-app.command()(calibrate)
-app.command("eval")(evaluate)
-app.command()(label)
-app.command()(doctor)
-app.command()(bench)
+app.command(cls=FlowingCommand)(demo)
+app.command(cls=FlowingCommand)(ask)
+app.command(cls=FlowingCommand)(chat)
+app.command(cls=FlowingCommand)(score)
+app.command(cls=FlowingCommand)(serve)
+app.command(cls=FlowingCommand)(calibrate)
+app.command("eval", cls=FlowingCommand)(evaluate)
+app.command(cls=FlowingCommand)(label)
+app.command(cls=FlowingCommand)(doctor)
+app.command(cls=FlowingCommand)(bench)
 app.add_typer(neurons, name="neurons")
 app.add_typer(reproduce, name="reproduce")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from energy_guard.cli.options import (
     Shots,
     Support,
 )
-from energy_guard.cli.screen import Console, say_json
+from energy_guard.cli.screen import Console, say_json, tell
 from energy_guard.cli.spread import SpreadOptions
 from energy_guard.errors import ConfigError, InputError
 from energy_guard.evaluate.folder import (
@@ -40,6 +41,7 @@ from energy_guard.guard import Guard
 from energy_guard.neurons.probe import NAMED
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
+from energy_guard.profile.store import file_of
 from energy_guard.questions.answered import Answered
 from energy_guard.questions.labels import LabelFile, labels_beside, with_labels
 from energy_guard.questions.to_label import readable_of
@@ -144,6 +146,12 @@ def evaluate(
             )
             if tried is not None:
                 guard = guard.with_judge(replace(guard.judge, neurons=tried.neurons))
+            elif (untried := file_of(backend.info)) is not None:
+                tell(
+                    "Detectors are fitted to these answers: the model's own profile plays no part. "
+                    "To try it, and to ask as it was made: "
+                    f"--profile {shlex.quote(str(untried))}"
+                )
             ask_tasks(
                 guard,
                 Measurements(

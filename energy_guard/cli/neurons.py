@@ -14,6 +14,7 @@ from rich.text import Text
 from energy_guard.backends import Backend
 from energy_guard.cli.bundle import bundled
 from energy_guard.cli.data import DataOptions
+from energy_guard.cli.flowing import FlowingCommand
 from energy_guard.cli.options import EngineOptions, Json
 from energy_guard.cli.progress import bar
 from energy_guard.cli.screen import Console, say_json
@@ -46,7 +47,7 @@ neurons = typer.Typer(
 )
 
 
-@neurons.command()
+@neurons.command(cls=FlowingCommand)
 @bundled(without=("served_model",))
 def find(
     data: Annotated[

@@ -17,6 +17,7 @@ from energy_guard.cli.asking import Measurements, ask_tasks, check_extra
 from energy_guard.cli.bundle import bundled
 from energy_guard.cli.data import DataOptions
 from energy_guard.cli.evaluate import results_of
+from energy_guard.cli.flowing import FlowingCommand
 from energy_guard.cli.options import EngineOptions, Json, Shots
 from energy_guard.cli.progress import bar
 from energy_guard.cli.screen import Console, say_json
@@ -93,7 +94,7 @@ class AskingOptions:
     shots: Shots = 0
 
 
-@reproduce.command("spilled-energy")
+@reproduce.command("spilled-energy", cls=FlowingCommand)
 @bundled()
 def spilled_energy(
     data: Data = None,
@@ -121,7 +122,7 @@ def spilled_energy(
     )
 
 
-@reproduce.command()
+@reproduce.command(cls=FlowingCommand)
 @bundled()
 def abstention(
     data: Data = None,
@@ -147,7 +148,7 @@ def abstention(
     _show(sheets, figures, folder.path / "abstention.json", as_json=as_json)
 
 
-@reproduce.command()
+@reproduce.command(cls=FlowingCommand)
 @bundled(without=("served_model",))
 def arithmetic(
     *,
@@ -192,7 +193,7 @@ def arithmetic(
     )
 
 
-@reproduce.command("h-neurons")
+@reproduce.command("h-neurons", cls=FlowingCommand)
 @bundled(without=("served_model",))
 def h_neurons(
     data: Annotated[

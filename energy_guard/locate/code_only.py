@@ -72,13 +72,6 @@ _SHORT: Final = 3
 """Words of a comment that can only be a label: "Base case", "Example usage"."""
 
 
-def is_in_words(text: str, at: int) -> bool:
-    """Return whether a place of an answer stands outside code, or in words within it."""
-    blocks = [block.span("body") for block in FENCE.finditer(text)]
-    inside = any(start <= at < end for start, end in blocks)
-    return not inside or any(start <= at < end for start, end in said_in_code(text))
-
-
 def said_in_code(answer: str) -> list[Range]:
     """Return where comments, docstrings and texts in quotes stand in an answer's fenced code."""
     return [place for place, _ in _said(answer)]

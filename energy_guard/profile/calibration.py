@@ -92,8 +92,8 @@ class Calibration(Config):
         shortest, longest = self.shortest or 1, self.longest or math.inf
         if length is not None and not shortest <= length <= longest:
             return (
-                f"the answer has {length} tokens, and the profile was fitted on answers of "
-                f"{shortest} to {longest:g}"
+                f"the answer's length in tokens is {length}, and those that the profile was made "
+                f"from have {shortest} to {longest:g}"
             )
         return None
 

@@ -36,10 +36,17 @@ from energy_guard.trace import SCHEMA
 
 
 class ProfileTraining(Config):
-    """Where a profile's numbers come from, for people to read; nothing depends on it.
+    """What a profile's numbers come from, for people to read; nothing depends on it.
 
-    tasks: labelled rows of each. fit, calibrate, certify: rows of the three splits. not_located,
-    declined: rows without an answer span, and those where the model itself declined.
+    Attributes:
+        version: The version of Energy Guard that made it.
+        tasks: How many labelled rows each task has.
+        fit: How many rows the detector was fitted to.
+        calibrate: How many rows P(wrong) was fitted to.
+        certify: How many rows promises were tested on.
+        not_located: How many rows have no answer span.
+        declined: How many rows the model itself declined to answer.
+
     """
 
     version: str
@@ -54,10 +61,14 @@ class ProfileTraining(Config):
 class Traffic(Config):
     """By what unlabelled answers the level of a profile was moved.
 
-    answers: those with P(wrong) that it was estimated from; labelled: how many of these had a
-    label. share: how often the model is wrong among them, by that estimate. before: the mean
-    P(wrong) of the same answers under the first profile, whose `basis` is start. log_odds: what
-    was added to the log-odds of every P(wrong).
+    Attributes:
+        answers: How many answers with P(wrong) it was estimated from.
+        labelled: How many of these had a label.
+        share: How often the model is wrong among them, by that estimate (0 to 1).
+        before: The mean P(wrong) of the same answers under the profile that it started from.
+        start: The `basis` of that profile.
+        log_odds: What was added to the log-odds of every P(wrong).
+
     """
 
     answers: int = Field(ge=1)
@@ -71,21 +82,36 @@ class Traffic(Config):
 class Profile(Rules):
     """A calibration with what it depends on, and the promises that were made with it.
 
-    Refused on mismatch: model (fingerprint of weights, quantisation and adapters), backend, mode
-    (chat or raw; None: either), detector, locator, scoring (token by token, live and replayed being
-    one way, or `fast`), and the rules that its answers came through, as far as they decide which
-    answers come out (`Rules.differences`). Warned about: system_prompt ("" if there was none),
-    sampling but for its seed, engine (options of the engine); where None was recorded, nothing is
-    said. Promises depend on unscored and nothing_to_check without retries, too.
-    judged: what P(wrong) was calibrated on, every claim of an answer or its exact answer alone.
-    whole_answer: the calibration of answers that were not located; None: they have no P(wrong).
-    fitted: the detector itself, where `detector` names a fitted one. neurons: the probe that the
-    detector is, or that one of its features comes from. warn, abstain: the thresholds on P(wrong)
-    that it was made for. certificates: every look at certifying rows, also
-    those that came to nothing. p_wrong_from: what its level comes from, labelled answers, those of
-    `other models`, or, for `traffic`, unlabelled ones, of which traffic tells more. elsewhere: by
-    how much all log-odds of being wrong were raised because the questions that will come are harder
-    than those that were labelled.
+    Another model, backend, mode, detector, locator or scoring is refused, and so are rules by which
+    other answers would come out (`Rules.differences`). Another system prompt, sampling or engine
+    option is warned about, unless None was recorded.
+
+    Attributes:
+        model: The fingerprint of weights, quantisation and adapters.
+        backend: The name of the engine.
+        mode: Whether questions are asked in a `chat` or as `raw` text; None for either.
+        detector: The name of the detector.
+        locator: The name of the locator.
+        scoring: How answers are evaluated: token by token, be they written or read, or `fast`.
+        system_prompt: The system message of its questions, "" if there was none.
+        sampling: How its answers were drawn; the seed does not matter.
+        engine: The options of the engine.
+        fitted: The detector itself, if `detector` names a fitted one.
+        neurons: The probe that the detector is, or that one of its features comes from.
+        calibration: The curve from scores to P(wrong).
+        judged: What P(wrong) was calibrated on: every claim of an answer, or its exact answer
+            alone.
+        whole_answer: The curve for answers that were not located. None: they have no P(wrong).
+        warn: The limit on P(wrong) from which on it was made to warn.
+        abstain: The limit on P(wrong) from which on it was made to withhold.
+        certificates: Every look at rows for promises, even if it came to nothing. Promises depend
+            on `unscored` and `nothing_to_check`, too, with retries or without.
+        training: What its numbers come from.
+        p_wrong_from: What its level comes from: labelled answers of this model (`profile`), those
+            of `other models`, or unlabelled ones (`traffic`).
+        traffic: The unlabelled answers that moved its level, if any did.
+        elsewhere: By how much all log-odds of being wrong were raised, because the questions that
+            will come are harder than those that were labelled.
 
     >>> Profile(model="00ff", backend="scripted", mode="chat", detector="nll:max",
     ...     locator="whole", calibration=dict(slope=1, intercept=0, n=98, n_wrong=50,
@@ -160,15 +186,24 @@ class Profile(Rules):
     def basis(self) -> str:
         """A digest of all that decides which answers are shown below a limit, but for the limit.
 
-        A certificate covers this profile where it was made with the same; others that the
-        profile carries are looks, and no promises.
+        A certificate covers this profile if it was made with the same digest; others that the
+        profile has are looks, and no promises.
         """
         text = self.model_dump_json(exclude=_NO_BASIS, by_alias=True)
         return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
     @checked
     def p_wrong(self, score: Score) -> float | None:
-        """Return P(wrong), or None for an answer unlike those that were calibrated on."""
+        """Return the probability that an answer is wrong.
+
+        Args:
+            score: The answer's score by this profile's detector.
+
+        Returns:
+            P(wrong), 0 to 1. None for an answer unlike those that it was calibrated on; `why_not`
+            says how it differs.
+
+        """
         calibration = self._calibration(score)
         if score.unlike is not None or calibration is None:
             return None
@@ -185,6 +220,10 @@ class Profile(Rules):
 
         Args:
             score: The answer's score.
+
+        Returns:
+            P(wrong), 0 to 1, or None.
+
         """
         calibration = self._calibration(score)
         if calibration is None or self.retries:
@@ -196,10 +235,18 @@ class Profile(Rules):
 
     @checked
     def why_not(self, score: Score) -> str | None:
-        """Say why there is no P(wrong); None where there is one."""
+        """Say why there is no P(wrong).
+
+        Args:
+            score: The answer's score by this profile's detector.
+
+        Returns:
+            A clause in a user's words; None if there is a P(wrong).
+
+        """
         calibration = self._calibration(score)
         if calibration is None:
-            return "no exact answer was found, and the profile is of answers that have one"
+            return "no exact answer was found, and the profile was made from answers that have one"
         if score.unlike is not None:
             return score.unlike.reason
         return calibration.why_not(score.value, score.length)
@@ -208,7 +255,7 @@ class Profile(Rules):
         return self.whole_answer if score.part == "whole answer" else self.calibration
 
     def policy(self) -> Policy:
-        """The policy that it was made for: its thresholds, retries and rules."""
+        """Return the policy that it was made for: its limits, retries and rules."""
         return Policy(
             on="p_wrong",
             warn=min(self.warn, self.abstain),
@@ -218,14 +265,30 @@ class Profile(Rules):
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """Read a profile from JSON or TOML; ConfigError names a wrong key."""
+        """Read a profile from a file.
+
+        Args:
+            path: A file in JSON or TOML (.toml), as `energy-guard calibrate` writes it.
+
+        Returns:
+            The profile.
+
+        Raises:
+            ConfigError: If the file cannot be read; it names a wrong key or value.
+
+        """
         return cls(**read_config(path))
 
     def check(self, **actual: str | int) -> None:
-        """Raise MismatchError if what the profile depends on is not what is in use.
+        """Check that what the profile depends on is what is in use.
 
         Args:
-            actual: any of model, backend, mode, detector, locator, scoring, retries.
+            actual: What is in use: any of model, backend, mode, detector, locator, scoring,
+                retries.
+
+        Raises:
+            MismatchError: If one of them differs.
+            ConfigError: If a profile does not depend on what is named.
 
         """
         unknown = sorted(actual.keys() - type(self).model_fields.keys())
@@ -241,11 +304,18 @@ class Profile(Rules):
 
     @checked
     def check_policy(self, policy: Policy) -> None:
-        """Raise MismatchError if other answers come out of this policy.
+        """Check that the same answers come out of a policy as the profile was made from.
 
         Retries keep the least risky of several answers, and an early stop withholds some: what
-        comes out is another mix of right and wrong ones than the profile was fitted on. With
-        retries so does another limit, which tries other answers again.
+        comes out is another mix of right and wrong ones. With retries another limit does the same,
+        as it has other answers tried again.
+
+        Args:
+            policy: The rules that are in use.
+
+        Raises:
+            MismatchError: If other answers come out of it.
+
         """
         differ = self.differences(policy)
         if self.retries:
@@ -260,10 +330,17 @@ class Profile(Rules):
         *,
         engine: Mapping[str, EngineValue] | None = None,
     ) -> list[str]:
-        """Say, a sentence each, what may shift P(wrong) because it differs from then.
+        """Say what may shift P(wrong), because it is not as it was when the profile was made.
 
-        What is None here or in the profile is not compared; of the engine's options, those that
-        both name.
+        Args:
+            system_prompt: The system message that is in use. What is None, here or in the profile,
+                is not compared.
+            sampling: How answers are drawn now.
+            engine: The options of the engine. Those count that both name.
+
+        Returns:
+            A sentence for each difference.
+
         """
         differ = []
         if self.sampling is not None and sampling is not None:
@@ -278,8 +355,18 @@ class Profile(Rules):
     def promise(self, policy: Policy) -> Certificate | None:
         """Return the strictest certificate that covers what is shown under this policy, or None.
 
-        It covers exactly the tested thresholds on P(wrong), and answers that came out as those
-        did that it was made from; below a lower threshold the risk may be higher.
+        It covers exactly the tested limits on P(wrong), and answers that came out as those did that
+        it was made from; below a lower limit the risk may be higher.
+
+        Args:
+            policy: The rules that are in use.
+
+        Returns:
+            The certificate with the lowest share of wrong answers among those shown.
+
+        Raises:
+            MismatchError: If other answers come out of this policy than the profile was made from.
+
         """
         if policy.on != "p_wrong" or policy.abstain is None:
             return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
@@ -36,18 +37,25 @@ def find(info: ModelInfo) -> Profile | None:
     A real model without any has the one from other models; None for what is no real model, and
     for one on a server, which does not give the signals that are needed.
 
-    Raises ConfigError, naming the file, where the user's own cannot be read.
+    Raises ConfigError, naming the file, if the user's own cannot be read.
     """
-    if not _NAME.fullmatch(_name(info)):  # whoever wrote a log may have put anything there
+    file = file_of(info)
+    if file is None:
+        real = info.backend in ENGINES and _is_named(info)
+        return other_models().profile_of(info) if real else None
+    with as_file(file) as path:
+        return Profile.read(path)
+
+
+def file_of(info: ModelInfo) -> Traversable | None:
+    """Return the file of this very model's profile, the user's own before a shipped one."""
+    if not _is_named(info):
         return None
     own = user_path(info)
     if own.exists():
-        return Profile.read(own)
+        return own
     shipped = files("energy_guard.data") / "profiles" / _name(info)
-    if not shipped.is_file():
-        return other_models().profile_of(info) if info.backend in ENGINES else None
-    with as_file(shipped) as path:
-        return Profile.read(path)
+    return shipped if shipped.is_file() else None
 
 
 def own_digest() -> str:
@@ -78,6 +86,11 @@ def store(profile: Profile, path: Path) -> None:
 
 def _own_folder() -> Path:
     return user_data_path("energy-guard", appauthor=False) / "profiles"
+
+
+def _is_named(info: ModelInfo) -> bool:
+    """Whether a file can be named after it: whoever wrote a log may have put anything there."""
+    return _NAME.fullmatch(_name(info)) is not None
 
 
 def _name(info: ModelInfo) -> str:

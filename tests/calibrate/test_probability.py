@@ -123,9 +123,9 @@ def test_a_reason_is_given_where_there_is_no_probability() -> None:
     assert made.why_not(1.0, 5) is None
     assert "riskier than any that the profile was made from" in str(made.why_not(3.5, 5))
     assert "safer than any that the profile was made from" in str(made.why_not(-0.5, 5))
-    assert "10 tokens" in str(made.why_not(1.0, 10))
+    assert "length in tokens is 10" in str(made.why_not(1.0, 10))
     assert made.why_not(1.0, 1) == (
-        "the answer has 1 tokens, and the profile was fitted on answers of 2 to 9"
+        "the answer's length in tokens is 1, and those that the profile was made from have 2 to 9"
     )
 
 

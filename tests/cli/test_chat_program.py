@@ -81,7 +81,7 @@ def test_overflow_is_said_and_a_long_message_refused(model: Path, lax: Path) -> 
     assert "oldest turn forgotten: the context of 256 tokens is full" in notes
     assert "tokens and the context holds 256" in notes
     assert done.stdout.count(b"\n") >= 3
-    assert notes.count("the answer is cut off (length)") == 3
+    assert notes.count("the answer is cut off (no more tokens)") == 3
 
 
 @pytest.mark.parametrize("private", [False, True])

@@ -20,6 +20,7 @@ from energy_guard.cli import evaluate as module
 from energy_guard.cli.evaluate import evaluate
 from energy_guard.errors import InputError
 from energy_guard.evaluate.folder import choose, read_run
+from energy_guard.profile.store import user_path
 from energy_guard.questions.answered import AnswerFile
 from energy_guard.questions.rows import read_rows
 from energy_guard.questions.wording import kind_of
@@ -412,3 +413,22 @@ def test_a_profile_is_tried_with_its_own_wording_unless_the_user_names_one(
     assert another == (asked != "Be brief.")
     again = run(None, tmp_path / "again", from_traces=tmp_path / "out", profile=str(profile))
     assert again["profile"]["notes"] == found["profile"]["notes"]
+
+
+def test_a_profile_that_is_found_for_the_model_and_not_tried_is_named(
+    tmp_path: Path,
+    model: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    names = numbered("towns", 2)
+    data = write_rows(tmp_path / "data.jsonl", *names)
+    backend = Scripted.saying(*map(said, names))
+    own = user_path(backend.info)
+    own.parent.mkdir(parents=True)
+    profile_file(own, backend)
+    for out, given in {"untried": {}, "tried": {"profile": str(own)}}.items():
+        model(*asked_order(data))
+        run(data, tmp_path / out, **given)
+        assert (f"--profile {own}" in capsys.readouterr().err) == (out == "untried")

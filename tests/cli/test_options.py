@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, fields
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,6 +107,19 @@ def test_only_two_parameters_of_a_command_can_be_given_without_names(name: str) 
     }
     parameters = list(inspect.signature(callbacks[name]).parameters.values())
     assert all(parameter.kind == parameter.KEYWORD_ONLY for parameter in parameters[2:])
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_paragraphs_of_help_are_broken_at_the_edge_alone(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = CliRunner().invoke(app, [*name.split(), "--help"]).output
+    lines = [line.strip() for line in shown.partition("╭")[0].splitlines()]
+    assert "Usage:" in lines[1]
+    for line, following in pairwise(lines[2:]):
+        if line and following:
+            assert len(f" {line} {following.split()[0]} ") > 60, line
 
 
 @pytest.mark.parametrize("kind", [EngineOptions, SamplingOptions, JudgingOptions])

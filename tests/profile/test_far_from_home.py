@@ -19,6 +19,7 @@ from energy_guard.score import Score, Unlike
 
 LESS_SURE = "the model was less sure of this answer than of any that the profile was made from"
 LONGER = "the exact answer is longer than any that the profile was made from"
+NOT_MEASURED = "how often such answers are wrong was not measured: "
 
 
 def detector(**weights: float) -> FittedDetector:
@@ -73,7 +74,7 @@ def test_an_ordinary_answer_has_its_own_p_wrong_and_says_nothing_of_others() -> 
 def test_an_answer_that_is_far_on_the_sure_side_is_unscored() -> None:
     far = said(0.9, 0.9, 0.9, 0.9, fitted=detector(tokens=-0.1))
     assert (far.verdict, far.shown, far.p_wrong) == ("unscored", False, None)
-    assert far.reason == LONGER
+    assert far.reason == NOT_MEASURED + LONGER
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_far_on_the_risky_side_but_below_the_limit_is_unscored_and_not_accepted(
     flat = {"slope": 0, "intercept": -3, "n": 98, "n_wrong": 4, "lowest": -9, "highest": 9}
     far = said(0.001, fitted=detector(), calibration=flat)
     assert (far.verdict, far.shown, far.p_wrong) == ("unscored", False, None)
-    assert far.reason == LESS_SURE
+    assert far.reason == NOT_MEASURED + LESS_SURE
 
 
 def test_after_retries_there_is_no_p_wrong_far_from_home() -> None:

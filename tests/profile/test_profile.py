@@ -311,7 +311,7 @@ def test_an_answer_of_another_length_has_no_probability_and_says_so() -> None:
     )  # fmt: skip
     result = Guard(backend, profile=made).ask("Which city?")
     assert (result.verdict, result.p_wrong, result.shown) == ("unscored", None, False)
-    assert "2 tokens" in result.reason
+    assert "length in tokens is 2" in result.reason
     assert "3 to 9" in result.reason
 
 
