@@ -40,7 +40,7 @@ def main() -> None:
     if not isinstance(backend, LlamaCpp):
         raise SystemExit("This measures llama.cpp alone: name a GGUF file.")
     llm = backend.engine
-    waiting, behind = RowReducer(llm.n_vocab()), Behind(RowReducer(llm.n_vocab()))
+    waiting, behind = RowReducer(llm.n_vocab()), Behind(RowReducer(llm.n_vocab()).reduce)
     coin = random.Random(0)  # noqa: S311
     seconds: dict[str, list[float]] = {name: [] for name in WAYS}
     original, way, begun = llm.sample, "", 0.0
