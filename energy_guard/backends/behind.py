@@ -15,7 +15,9 @@ from energy_guard.energy import Row
 from energy_guard.likeliest import Likeliest
 from energy_guard.trace import Step
 
-Reduce = Callable[[npt.NDArray[np.float32]], Row]
+Rows = npt.NDArray[np.float32]
+
+Reduce = Callable[[Rows], Row]
 """Takes a row, shape (vocabulary,); RowError if it is none of raw logits."""
 
 
@@ -29,7 +31,7 @@ class LateRow:
         self._being_computed.acquire()
         self._outcome: Row | Exception
 
-    def compute(self, reduce: Reduce, row: npt.NDArray[np.float32]) -> None:
+    def compute(self, reduce: Reduce, row: Rows) -> None:
         """Compute its numbers, whatever comes of it: who asks for them gets the error."""
         try:
             self._outcome = reduce(row)
@@ -72,16 +74,16 @@ class LateStep:
 
 
 class Behind:
-    """Reduces rows one token behind: a start copies rows, and waits for those before them.
+    """Reduces rows one token behind: a start waits for the rows before it.
 
     `reduce` is called on the thread, for one row after the other, while `running` lasts.
     """
 
     def __init__(self, reduce: Reduce) -> None:
         self._reduce = reduce
-        self._copy = np.empty((0, 0), np.float32)
+        self._copy = np.empty(0, np.float32)
         self._open: Sequence[LateRow] = ()
-        self._wanted: SimpleQueue[Sequence[LateRow] | None] = SimpleQueue()
+        self._wanted: SimpleQueue[tuple[Sequence[LateRow], Rows] | None] = SimpleQueue()
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -94,7 +96,7 @@ class Behind:
             self._wanted.put(None)
             thread.join()
 
-    def start(self, row: npt.NDArray[np.float32]) -> LateRow:
+    def start(self, row: Rows) -> LateRow:
         """Begin with a row, shape (vocabulary,); it may be overwritten once this has returned.
 
         Raises:
@@ -102,35 +104,28 @@ class Behind:
 
         """
         self.settle()
-        (late,) = self._begin(row[None])
+        if self._copy.shape != row.shape:
+            self._copy = np.empty_like(row)
+        np.copyto(self._copy, row)
+        (late,) = self.start_step(self._copy[None])
         return late
 
-    def start_step(self, rows: npt.NDArray[np.float32]) -> Sequence[LateRow]:
-        """Begin with the rows of several sequences, shape (N, vocabulary); see `start`.
+    def start_step(self, rows: Rows) -> Sequence[LateRow]:
+        """Begin with the rows of several sequences, shape (N, vocabulary).
 
-        What is wrong with a row is said by its own `now` alone: some are of sequences that ended.
+        They are not to be overwritten before they are `now`. What is wrong with a row is said by
+        its own `now` alone: some are of sequences that ended.
         """
         self._wait()
-        return self._begin(rows)
-
-    @property
-    def rows(self) -> npt.NDArray[np.float32]:
-        """The copy of the rows begun with last, shape (N, vocabulary); not to be changed."""
-        return self._copy
+        late = [LateRow() for _ in rows]
+        self._wanted.put((late, rows))  # first: what nobody computes would be waited for for ever
+        self._open = late
+        return late
 
     def settle(self) -> None:
         """Wait for what is being reduced; RowError as in `start`, once."""
         for late in self._wait():
             late.now()
-
-    def _begin(self, rows: npt.NDArray[np.float32]) -> Sequence[LateRow]:
-        if self._copy.shape != rows.shape:
-            self._copy = np.empty(rows.shape, np.float32)
-        np.copyto(self._copy, rows)
-        late = [LateRow() for _ in rows]
-        self._wanted.put(late)  # first: a row that nobody computes would be waited for without end
-        self._open = late
-        return late
 
     def _wait(self) -> Sequence[LateRow]:
         """Wait for what is open, and return it; whoever interrupts that leaves it open."""
@@ -141,6 +136,6 @@ class Behind:
         return late
 
     def _work(self) -> None:
-        while (late := self._wanted.get()) is not None:
-            for each, row in zip(late, self._copy, strict=True):
-                each.compute(self._reduce, row)
+        while (wanted := self._wanted.get()) is not None:
+            for late, row in zip(*wanted, strict=True):
+                late.compute(self._reduce, row)

@@ -74,6 +74,7 @@ class Watch:
         self._follow = follow
         self._betas = inverse_temperatures
         self._rows: Tensor | None = None
+        self._alone = False
         self._last: _Pass | None = None
         self._prepare: Any = None
         self._reducer = RowsReducer()
@@ -89,6 +90,7 @@ class Watch:
 
         def processors(before: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             chain = before(*args, **kwargs)
+            self._alone = not chain
             chain.insert(0, self._see)
             return chain
 
@@ -131,13 +133,9 @@ class Watch:
         return rows
 
     def _see(self, _ids: Tensor, scores: Tensor) -> Tensor:
-        import torch
-
+        self._rows = scores if self._alone else scores.clone()  # others may write into theirs
         if self._behind and scores.device.type == "cpu":
-            self._late = self._behind.start_step(scores.detach().numpy())
-            self._rows = torch.from_numpy(self._behind.rows)
-        else:
-            self._rows = scores.clone()  # processors may write into theirs
+            self._late = self._behind.start_step(self._rows.detach().numpy())
         return scores
 
     def _step(self, ids: Tensor, done: Tensor, why: Callable[[int, int], FinishReason]) -> Tensor:
