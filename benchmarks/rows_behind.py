@@ -1,10 +1,12 @@
-"""What a row costs: waited for, or reduced while the engine decodes the next token.
+"""What a row costs: waited for, or reduced while the engine computes the next token.
 
-    python -m benchmarks.rows_behind --model FILE --n-threads 1 --tokens 2400
+    python -m benchmarks.rows_behind --model FILE [--backend transformers] --n-threads 1
 
 One answer after the other is written; at every token a coin says whether its row is let go, waited
 for or reduced behind. Ratios are of the medians, with 95 % intervals: neighbouring tokens share
-whatever else the machine does, so that they carry over to other days.
+whatever else the machine does, so that they carry over to other days. Beside the time by the clock
+stands the processor time of the thread that writes, which is what is left on a machine with a core
+free, whether or not it has one now; it says nothing if several threads compute.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import argparse
 import random
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any
 
@@ -22,36 +26,52 @@ from energy_guard import load
 from energy_guard.backends.behind import Behind
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.backends.llama_cpp.tap import current_row
+from energy_guard.backends.recorder import Recorder
+from energy_guard.backends.transformers import Transformers
 from energy_guard.energy import Floats, RowReducer
 
 WAYS = ("no row", "waited for", "behind")
+CLOCKS: dict[str, Callable[[], float]] = {
+    "by the clock": time.perf_counter,
+    "its thread": time.thread_time,
+}
 DRAWN = 400
+ANSWER = 150
+"""Tokens of an answer; the last one is not counted, as nothing follows it."""
 
 
-def main() -> None:
-    """Write the tokens, and print a line for each way."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="demo")
-    parser.add_argument("--n-threads", type=int, default=1)
-    parser.add_argument("--tokens", type=int, default=2400)
-    args = parser.parse_args()
-    threads = {"n_threads": args.n_threads, "n_threads_batch": args.n_threads}
-    backend = load(args.model, "llama-cpp", n_ctx=512, **threads)
-    if not isinstance(backend, LlamaCpp):
-        raise SystemExit("This measures llama.cpp alone: name a GGUF file.")
+class Coin:
+    """Draws what happens to a token's row, and keeps how long each took until the next."""
+
+    def __init__(self) -> None:
+        self.way = ""
+        self.seconds: dict[str, list[tuple[float, ...]]] = {way: [] for way in WAYS}
+        self._draw = random.Random(0)  # noqa: S311
+        self._begun: tuple[float, ...] = ()
+
+    def next(self) -> str:
+        """A token was computed: return what happens to its row."""
+        now = tuple(clock() for clock in CLOCKS.values())
+        if self.way:
+            took = tuple(end - begin for end, begin in zip(now, self._begun, strict=True))
+            self.seconds[self.way].append(took)
+        self.way, self._begun = self._draw.choice(WAYS), now
+        return self.way
+
+    def answer(self) -> None:
+        """Another answer begins."""
+        self.way = ""
+
+
+def in_llama_cpp(backend: LlamaCpp, coin: Coin, answers: int) -> None:
+    """Write answers with llama.cpp."""
     llm = backend.engine
-    waiting, behind = RowReducer(llm.n_vocab()), Behind(RowReducer(llm.n_vocab()))
-    coin = random.Random(0)  # noqa: S311
-    seconds: dict[str, list[float]] = {name: [] for name in WAYS}
-    original, way, begun = llm.sample, "", 0.0
+    waiting = RowReducer(llm.n_vocab())
+    behind = Behind(RowReducer(llm.n_vocab()).reduce)
+    original = llm.sample
 
     def sample(*given: Any, **named: Any) -> int:
-        nonlocal way, begun
-        now = time.perf_counter()
-        if way:
-            seconds[way].append(now - begun)
-        way, begun = coin.choice(WAYS), now
-        row = current_row(llm)
+        way, row = coin.next(), current_row(llm)
         if way == "waited for":
             waiting.reduce(row)
         token: int = original(*given, **named)
@@ -61,20 +81,92 @@ def main() -> None:
 
     vars(llm)["sample"] = sample
     with behind.running():
-        for _ in range(-(-args.tokens // 150)):
-            way = ""
-            for _ in islice(llm.generate(llm.tokenize(b"Once upon a time"), temp=1.0), 150):
+        for _ in range(answers):
+            coin.answer()
+            for _ in islice(llm.generate(llm.tokenize(b"Once upon a time"), temp=1.0), ANSWER):
                 pass
-    draw = np.random.default_rng(0)
-    bare = np.array(seconds[WAYS[0]])
-    for name in WAYS:
-        took = np.array(seconds[name])
-        drawn = [_median(draw, took) / _median(draw, bare) for _ in range(DRAWN)]
-        low, high = np.quantile(drawn, (0.025, 0.975))
-        median, ratio = 1e3 * np.median(took), np.median(took) / np.median(bare)
-        sys.stdout.write(
-            f"{name:10}  {median:.2f} ms  {ratio:.3f} ({low:.3f} to {high:.3f})  n={len(took)}\n"
+
+
+def in_transformers(backend: Transformers, coin: Coin, answers: int, n_threads: int) -> None:
+    """Write answers with transformers, a `Watch` of ours beside them or none."""
+    import torch
+    from transformers import LogitsProcessor, StoppingCriteria
+
+    from energy_guard.backends.transformers.follow import Following
+    from energy_guard.backends.transformers.read_along import Watch
+
+    torch.set_num_threads(n_threads)
+    model: Any = backend.engine
+    prompt = torch.tensor([backend.tokenizer("Once upon a time")["input_ids"]])
+
+    def watch(*, behind: bool) -> Watch:
+        recorders = [Recorder(0, prompt.shape[1])]
+        following = Following(
+            recorders, lambda _: b"", frozenset(), lambda _: None, lambda *_: None, last_row=False
         )
+        return Watch(model, lambda choices, _: following.step(choices), behind=behind)
+
+    class See(LogitsProcessor):
+        def __call__(self, ids: Any, scores: Any) -> Any:
+            way = coin.next()
+            return watches[way]._see(ids, scores) if way in watches else scores
+
+    class Step(StoppingCriteria):
+        def __call__(self, ids: Any, scores: Any, **_: Any) -> Any:
+            done = torch.zeros(len(ids), dtype=torch.bool)
+            return watches[coin.way]._step(ids, done, _why) if coin.way in watches else done
+
+    for _ in range(answers):
+        coin.answer()
+        watches = {way: watch(behind=way == "behind") for way in WAYS[1:]}
+        with _running(watches["behind"]._behind):
+            model.generate(
+                prompt,
+                do_sample=False,
+                max_new_tokens=ANSWER,
+                min_new_tokens=ANSWER,
+                logits_processor=[See()],
+                stopping_criteria=[Step()],
+            )
+
+
+def _running(behind: Behind | None) -> AbstractContextManager[None]:
+    return behind.running() if behind else nullcontext()
+
+
+def _why(_token: int, _length: int) -> Any:
+    return "length"
+
+
+def main() -> None:
+    """Write the tokens, and print a line for each way."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--backend", choices=("llama-cpp", "transformers"), default="llama-cpp")
+    parser.add_argument("--n-threads", type=int, default=1)
+    parser.add_argument("--tokens", type=int, default=2400)
+    args = parser.parse_args()
+    coin, answers = Coin(), -(-args.tokens // ANSWER)
+    threads = {"n_threads": args.n_threads, "n_threads_batch": args.n_threads, "n_ctx": 512}
+    options = threads if args.backend == "llama-cpp" else {}
+    backend = load(args.model, args.backend, **options)
+    if isinstance(backend, LlamaCpp):
+        in_llama_cpp(backend, coin, answers)
+    elif isinstance(backend, Transformers):
+        in_transformers(backend, coin, answers, args.n_threads)
+    for clock, name in enumerate(CLOCKS):
+        took = {way: np.array(seconds)[:, clock] for way, seconds in coin.seconds.items()}
+        for line in _lines(took):
+            sys.stdout.write(f"{name:13}  {line}\n")
+
+
+def _lines(took: dict[str, Floats]) -> Iterator[str]:
+    draw, bare = np.random.default_rng(0), took[WAYS[0]]
+    for name, some in took.items():
+        drawn = [_median(draw, some) / _median(draw, bare) for _ in range(DRAWN)]
+        low, high = np.quantile(drawn, (0.025, 0.975))
+        median, ratio = 1e3 * np.median(some), np.median(some) / np.median(bare)
+        yield f"{name:10}  {median:.2f} ms  {ratio:.3f} ({low:.3f} to {high:.3f})  n={len(some)}"
 
 
 def _median(draw: np.random.Generator, took: Floats) -> float:

@@ -1,8 +1,8 @@
-"""One row at a time, reduced on a thread of its own while the engine decodes the next token."""
+"""The rows of one step, reduced on a thread of its own while the engine decodes the next token."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -11,9 +11,14 @@ from threading import Lock, Thread
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.energy import Row, RowReducer
+from energy_guard.energy import Row
 from energy_guard.likeliest import Likeliest
 from energy_guard.trace import Step
+
+Rows = npt.NDArray[np.float32]
+
+Reduce = Callable[[Rows], Row]
+"""Takes a row, shape (vocabulary,); RowError if it is none of raw logits."""
 
 
 class LateRow:
@@ -26,17 +31,16 @@ class LateRow:
         self._being_computed.acquire()
         self._outcome: Row | Exception
 
-    def compute(self, reducer: RowReducer, row: npt.NDArray[np.float32]) -> None:
+    def compute(self, reduce: Reduce, row: Rows) -> None:
         """Compute its numbers, whatever comes of it: who asks for them gets the error."""
         try:
-            self._outcome = reducer.reduce(row)
+            self._outcome = reduce(row)
         except Exception as error:  # noqa: BLE001
             self._outcome = error
         self._being_computed.release()
 
-    @property
-    def is_one(self) -> bool:
-        """Whether it is a row of raw logits; known once it was computed."""
+    def wait(self) -> bool:
+        """Wait until it was computed; return whether it is a row of raw logits."""
         with self._being_computed:
             return isinstance(self._outcome, Row)
 
@@ -70,16 +74,16 @@ class LateStep:
 
 
 class Behind:
-    """Reduces rows one token behind: `start` copies a row, and waits for the one before it.
+    """Reduces rows one token behind: a start waits for the rows before it.
 
-    The reducer belongs to the thread from `start` on until that row is `now` there.
+    `reduce` is called on the thread, for one row after the other, while `running` lasts.
     """
 
-    def __init__(self, reducer: RowReducer) -> None:
-        self._reducer = reducer
-        self._copy = np.empty(reducer.size, np.float32)
-        self._open: LateRow | None = None
-        self._wanted: SimpleQueue[LateRow | None] = SimpleQueue()
+    def __init__(self, reduce: Reduce) -> None:
+        self._reduce = reduce
+        self._copy = np.empty(0, np.float32)
+        self._open: Sequence[LateRow] = ()
+        self._wanted: SimpleQueue[tuple[Sequence[LateRow], Rows] | None] = SimpleQueue()
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -92,7 +96,7 @@ class Behind:
             self._wanted.put(None)
             thread.join()
 
-    def start(self, row: npt.NDArray[np.float32]) -> LateRow:
+    def start(self, row: Rows) -> LateRow:
         """Begin with a row, shape (vocabulary,); it may be overwritten once this has returned.
 
         Raises:
@@ -100,21 +104,38 @@ class Behind:
 
         """
         self.settle()
+        if self._copy.shape != row.shape:
+            self._copy = np.empty_like(row)
         np.copyto(self._copy, row)
-        late = LateRow()
-        self._wanted.put(late)  # first: a row that nobody computes would be waited for without end
+        (late,) = self.start_step(self._copy[None])
+        return late
+
+    def start_step(self, rows: Rows) -> Sequence[LateRow]:
+        """Begin with the rows of several sequences, shape (N, vocabulary).
+
+        They are not to be overwritten before they are `now`. What is wrong with a row is said by
+        its own `now` alone: some are of sequences that ended.
+        """
+        self._wait()
+        late = [LateRow() for _ in rows]
+        self._wanted.put((late, rows))  # first: what nobody computes would be waited for for ever
         self._open = late
         return late
 
     def settle(self) -> None:
-        """Wait for the row that is being reduced, if there is one; RowError as in `start`, once."""
+        """Wait for what is being reduced; RowError as in `start`, once."""
+        for late in self._wait():
+            late.now()
+
+    def _wait(self) -> Sequence[LateRow]:
+        """Wait for what is open, and return it; whoever interrupts that leaves it open."""
         late = self._open
-        if late is not None:
-            whole = late.is_one  # waits; whoever interrupts that leaves it open for the next time
-            self._open = None
-            if not whole:
-                late.now()
+        for each in late:
+            each.wait()
+        self._open = ()
+        return late
 
     def _work(self) -> None:
-        while (late := self._wanted.get()) is not None:
-            late.compute(self._reducer, self._copy)
+        while (wanted := self._wanted.get()) is not None:
+            for late, row in zip(*wanted, strict=True):
+                late.compute(self._reduce, row)

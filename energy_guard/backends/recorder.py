@@ -45,8 +45,10 @@ class Recorder:
         """Take the next step; `ends` marks the model's end token, which has no content.
 
         Sets `reason` when the sequence is complete with this step. There are no events of a late
-        step: nobody waits for it.
+        step: nobody waits for it. RowError if the row of the late step before it is none.
         """
+        if self._steps and isinstance(before := self._steps[-1], LateStep):
+            self._steps[-1] = before.now()
         events: list[Event] = []
         if isinstance(step, Step):
             events = [self._partition(step.row)] if self._steps else []
@@ -89,9 +91,11 @@ class Recorder:
         return bool(self._steps) and self.reason in ("stop", "length", "closed")
 
     def leave_out_broken(self) -> None:
-        """Keep the steps before the first one whose row turned out to be none."""
-        whole = takewhile(lambda step: isinstance(step, Step) or step.row.is_one, self._steps)
-        self._steps = list(whole)
+        """Keep the steps before the first one whose row turned out to be none, if there is one."""
+        whole = [*takewhile(lambda step: isinstance(step, Step) or step.row.wait(), self._steps)]
+        if len(whole) == len(self._steps):
+            return
+        self._steps = whole
         self._bytes = sum(len(step.piece) for step in self._steps)
         if self._content_bytes is not None:
             self._content_bytes = min(self._content_bytes, self._bytes)

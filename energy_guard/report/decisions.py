@@ -140,11 +140,16 @@ def told(results: Results) -> Sheet:
             f"{row['target']:g}",
             str(row["told"]["n"]),
             str(row["declined"]),
+            number(row["right_of_answered"]),
             number(row["untold"]),
             number(row["told"]),
         )
         for row in results["told"]
     ]
-    headings = ("t", "n", "declined when told", "S_t untold", "S_t told")
-    note = "The model itself decides, after the rule in its system message." if rows else ""
+    headings = ("t", "n", "declined when told", "right of the others", "S_t untold", "S_t told")
+    note = (
+        "The model itself decides, after the rule in its system message. A model that keeps to it "
+        "is right in more than t of what it answers."
+    )
+    note = note if rows else ""
     return Sheet("The model told the rule", headings, tuple(rows), note)

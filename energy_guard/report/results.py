@@ -145,10 +145,14 @@ class Pooled(TypedDict):
 
 
 class Told(TypedDict):
-    """S_t of answers after the model was told a target's rule, and of the same without."""
+    """S_t of answers after the model was told a target's rule, and of the same without.
+
+    right_of_answered: after it was told, of what it did not decline.
+    """
 
     target: float
     declined: int
+    right_of_answered: Number
     untold: Number
     told: Number
 

@@ -68,6 +68,7 @@ def test_abstention_has_the_guard_and_the_model_that_was_told(data: Path, tmp_pa
     found = json.loads((tmp_path / "a/abstention.json").read_text())
     assert [row["target"] for row in found["told"]] == [0.5, 0.75, 0.9]
     assert found["told"][0]["declined"] == 4
+    assert found["told"][0]["right_of_answered"]["value"] == 1.0
     again = run("abstention", "--from-traces", tmp_path / "a", "--out", tmp_path / "b", "--json")
     assert json.loads(again.stdout) == found
 

@@ -87,7 +87,7 @@ class RowTap:
         self.vocabulary = vocabulary_of(llm)
         self.seen: _Seen | None = None
         self._llm = llm
-        self.behind = Behind(self.reducer) if behind else None
+        self.behind = Behind(self.reducer.reduce) if behind else None
 
     @contextmanager
     def installed(self) -> Iterator[None]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from energy_guard.backends.behind import LateRow, LateStep
 from energy_guard.backends.recorder import Recorder
 from energy_guard.backends.transformers.read_along import Choice
-from energy_guard.backends.transformers.reduce import checked
+from energy_guard.backends.transformers.reduce import check_logit, checked
 from energy_guard.energy import Row
 from energy_guard.request import Event
 from energy_guard.trace import INCOMPLETE, FinishReason, Step
 
-Stop = Callable[[int, Step], FinishReason | None]
+Stop = Callable[[int, Step | LateStep], FinishReason | None]
 """Asked after every step of a sequence whether it is to end now."""
 
 
@@ -45,15 +46,14 @@ class Following:
     def step(self, choices: Sequence[Choice]) -> list[bool]:
         """Take one step of all sequences; return which of them have ended."""
         events: list[Event] = []
-        steps: dict[int, Step] = {}
+        steps: dict[int, Step | LateStep] = {}
         for i in list(self._open):
             recorder, choice = self.recorders[i], choices[i]
             if self._ended(i):  # one step ago: this is the row after its last token
-                events += self._close(i, checked(choice.row))
+                row = choice.row.now() if isinstance(choice.row, LateRow) else choice.row
+                events += self._close(i, checked(row))
                 continue
-            row = checked(choice.row, choice.token_logit, choice.token)
-            piece = self._piece(choice.token)
-            steps[i] = Step(choice.token, piece, choice.token_logit, row, choice.likeliest)
+            steps[i] = self._step_of(choice)
             ends = choice.done == "eos" or choice.token in self._ends
             events += recorder.add(steps[i], ends)
             recorder.reason = recorder.reason or choice.done
@@ -79,7 +79,17 @@ class Following:
             events += self._close(i, checked(rows[i]) if rows is not None and wanted else None)
         self._hand_over(events)
 
-    def _look(self, i: int, step: Step) -> list[Event]:
+    def _step_of(self, choice: Choice) -> Step | LateStep:
+        """The step of a choice; RowError if its numbers are known, and broken."""
+        piece, row = self._piece(choice.token), choice.row
+        if isinstance(row, LateRow):
+            check_logit(choice.token_logit, choice.token)
+            return LateStep(choice.token, piece, choice.token_logit, row, choice.likeliest)
+        checked(row)
+        check_logit(choice.token_logit, choice.token)
+        return Step(choice.token, piece, choice.token_logit, row, choice.likeliest)
+
+    def _look(self, i: int, step: Step | LateStep) -> list[Event]:
         """Let whoever heard of the step end the sequence; close it where no row is to come."""
         recorder = self.recorders[i]
         stopped = self._stop(i, step)
@@ -97,8 +107,9 @@ class Following:
         return self._last_row and self.recorders[i].wants_last_row
 
     def _close(self, i: int, row: Row | None) -> list[Event]:
+        events = self.recorders[i].finish(row)
         del self._open[i]
-        return self.recorders[i].finish(row)
+        return events
 
     def _hand_over(self, events: list[Event]) -> None:
         if events:

@@ -5,18 +5,21 @@ use the model meanwhile, and are not read. The first processor of the chain sees
 `output_logits` would keep, before penalties, bias and filters, on eager and compiled forward passes
 and with any cache. The stopping criteria see the token that was chosen, and may end a sequence.
 What the forward pass was given is what the row after the last token needs. No row is kept longer
-than one step.
+than one step. If nobody waits for a token's numbers, its row is reduced behind (see `Behind`), on
+the processor; on other devices the reduction is a few kernels, and at other temperatures it is
+waited for.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.attributes import own_method, standing_in
+from energy_guard.backends.behind import Behind, LateRow
 from energy_guard.backends.transformers.reduce import RowsReducer, scaled_rows_of
 from energy_guard.energy import Row
 from energy_guard.errors import EngineError
@@ -38,7 +41,7 @@ class Choice:
 
     token: int
     token_logit: float
-    row: Row
+    row: Row | LateRow
     done: FinishReason | None
     likeliest: Likeliest = ()
 
@@ -54,7 +57,7 @@ class Watch:
     """Follows one call of `generate`.
 
     inverse_temperatures: one a sequence, to multiply rows. alternatives: one a sequence, how many
-    of the likeliest tokens are wanted.
+    of the likeliest tokens are wanted. behind: nobody needs the numbers of a step before the next.
     """
 
     def __init__(
@@ -64,15 +67,20 @@ class Watch:
         inverse_temperatures: Sequence[float] = (),
         *,
         alternatives: Sequence[int] = (),
+        behind: bool = False,
     ) -> None:
         self._alternatives = alternatives
         self._model: Any = model  # modules say of every attribute that it may be a tensor
         self._follow = follow
         self._betas = inverse_temperatures
         self._rows: Tensor | None = None
+        self._alone = False
         self._last: _Pass | None = None
         self._prepare: Any = None
         self._reducer = RowsReducer()
+        same = all(beta == 1.0 for beta in inverse_temperatures)
+        self._behind = Behind(self._reducer.row_of) if behind and same else None
+        self._late: Sequence[LateRow] = ()
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -82,6 +90,7 @@ class Watch:
 
         def processors(before: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             chain = before(*args, **kwargs)
+            self._alone = not chain
             chain.insert(0, self._see)
             return chain
 
@@ -97,6 +106,7 @@ class Watch:
             standing_in(model, "_get_logits_processor", processors),
             standing_in(model, "_get_stopping_criteria", criteria),
             standing_in(model, _PREPARE, inputs),
+            self._behind.running() if self._behind else nullcontext(),
         ):
             yield
 
@@ -123,7 +133,9 @@ class Watch:
         return rows
 
     def _see(self, _ids: Tensor, scores: Tensor) -> Tensor:
-        self._rows = scores.clone()  # processors may write into theirs
+        self._rows = scores if self._alone else scores.clone()  # others may write into theirs
+        if self._behind and scores.device.type == "cpu":
+            self._late = self._behind.start_step(self._rows.detach().numpy())
         return scores
 
     def _step(self, ids: Tensor, done: Tensor, why: Callable[[int, int], FinishReason]) -> Tensor:
@@ -134,7 +146,7 @@ class Watch:
             )
         tokens = ids[:, -1]
         seen = self._rows
-        rows, logits = scaled_rows_of(self._reducer, seen, self._betas, tokens.to(seen.device))
+        rows, logits = self._numbers(seen, tokens.to(seen.device))
         likely = self._likeliest(seen)
         self._rows = None
         chosen, ended = tokens.tolist(), done.tolist()
@@ -145,6 +157,13 @@ class Watch:
             )
         ]
         return done.new_tensor(self._follow(choices, ids.shape[1] - 1)) | done
+
+    def _numbers(
+        self, rows: Tensor, tokens: Tensor
+    ) -> tuple[Sequence[Row | LateRow], Sequence[float]]:
+        if not self._late:
+            return scaled_rows_of(self._reducer, rows, self._betas, tokens)
+        return self._late, rows.gather(1, tokens[:, None])[:, 0].tolist()
 
     def _likeliest(self, rows: Tensor) -> list[Likeliest]:
         if not any(self._alternatives):

@@ -30,7 +30,6 @@ class RowsReducer:
 
     def __init__(self) -> None:
         self._reducer: RowReducer | None = None
-        self._size = 0
 
     def rows_of(self, rows: Tensor, tokens: Tensor | None = None) -> tuple[list[Row], list[float]]:
         """Return the numbers of float32 rows, and the logits of the tokens chosen from them.
@@ -41,11 +40,21 @@ class RowsReducer:
         if rows.device.type != "cpu":
             return rows_of(rows, tokens)
         table = rows.detach().numpy()
-        if self._reducer is None or self._size != table.shape[1]:
-            self._size = table.shape[1]
-            self._reducer = RowReducer(self._size)
         chosen = [] if tokens is None else zip(table, tokens.tolist(), strict=True)
-        return [_reduced(self._reducer, row) for row in table], [float(r[t]) for r, t in chosen]
+        return [self._reduced(row) for row in table], [float(r[t]) for r, t in chosen]
+
+    def row_of(self, row: npt.NDArray[np.float32]) -> Row:
+        """Return the numbers of a row on the processor, shape (vocabulary,); RowError if broken."""
+        if self._reducer is None or self._reducer.size != row.size:
+            self._reducer = RowReducer(row.size)
+        return self._reducer.reduce(row)
+
+    def _reduced(self, row: npt.NDArray[np.float32]) -> Row:
+        """A broken row is refused only if it is wanted: not if it is padding."""
+        try:
+            return self.row_of(row)
+        except RowError:
+            return _BROKEN
 
 
 def scaled_rows_of(
@@ -67,14 +76,6 @@ def scaled_rows_of(
     partitions = rows.logsumexp(-1).tolist()
     kinds = [_kind(rows[n], partition) for n, partition in enumerate(partitions)]
     return [kind(*row) for kind, row in zip(kinds, found, strict=True)], logits
-
-
-def _reduced(reducer: RowReducer, row: npt.NDArray[np.float32]) -> Row:
-    """A row that cannot be reduced is refused only where it is wanted: not where it is padding."""
-    try:
-        return reducer.reduce(row)
-    except RowError:
-        return _BROKEN
 
 
 def reduce_rows(rows: Tensor) -> Tensor:
@@ -130,16 +131,20 @@ def _kind(row: Tensor, log_partition: float) -> type[Row]:
     return LogProbabilityRow if lost else Row
 
 
-def checked(row: Row, token_logit: float = 0.0, token: int = -1) -> Row:
-    """Return the row; RowError where it, or the chosen token's logit, is not finite."""
+def checked(row: Row) -> Row:
+    """Return the row; RowError if it is not finite."""
     if not math.isfinite(row.log_partition) or not math.isfinite(row.mean):
         raise RowError(
             "a row of logits holds NaN, infinity or no mass at all",
             "The model's output is broken: try float32, or other weights.",
         )
+    return row
+
+
+def check_logit(token_logit: float, token: int) -> None:
+    """Check the logit of a chosen token: RowError if it is not finite."""
     if not math.isfinite(token_logit):
         raise RowError(
             f"the chosen token {token} has the logit {token_logit}",
             "The model itself rules that token out: check the processors that chose it.",
         )
-    return row

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +40,8 @@ class TransformersSession:
             run = BatchRun(self.engine, batch, private, self.prefix)
             self.prefix = None  # it is used up, also where the run fails
             observer = None if private else self.observer
-            yield from told(_events(_watched(run, run.live, observer), steps), observer)
+            work = _watched(run, partial(run.live, behind=not steps), observer)
+            yield from told(_events(work, steps), observer)
             self.prefix = run.prefix
 
     def replay(
@@ -49,7 +51,8 @@ class TransformersSession:
         jobs = [self.engine.job(i, *pair) for i, pair in enumerate(pairs)]
         for batch in self.engine.batches(jobs):
             run = BatchRun(self.engine, batch, private=True)
-            work = _watched(run, run.fast if fast else run.live, self.observer)
+            read = run.fast if fast else partial(run.live, behind=not steps)
+            work = _watched(run, read, self.observer)
             yield from told(_events(work, steps), self.observer)
 
     def beginning(self, requests: Sequence[Request]) -> list[int]:

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from energy_guard.estimates.confidence_targets import TARGETS, Graded, penalty, target_score
+from energy_guard.estimates.estimate import proportion
 from energy_guard.evaluate.figures import measured
 from energy_guard.questions.answered import Answered
 from energy_guard.report.results import Told
@@ -37,13 +38,15 @@ def told_figures(
     for target, answers in sorted(told.items()):
         pairs = [(by_id[a.id], a) for a in answers if a.id in by_id]
         if pairs:
-            before, after = zip(*pairs, strict=True)
+            before, after = (graded(answers) for answers in zip(*pairs, strict=True))
+            right, wrong = int(after.right.sum()), int(after.wrong.sum())
             found.append(
                 {
                     "target": target,
-                    "declined": sum(a.declined for a in after),
-                    "untold": measured(target_score(graded(before), target)),
-                    "told": measured(target_score(graded(after), target)),
+                    "declined": sum(told.declined for _, told in pairs),
+                    "right_of_answered": measured(proportion(right, right + wrong)),
+                    "untold": measured(target_score(before, target)),
+                    "told": measured(target_score(after, target)),
                 }
             )
     return found

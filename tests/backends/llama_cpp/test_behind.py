@@ -89,9 +89,9 @@ def test_a_broken_row_ends_its_own_call_of_a_capture_alone(
 
 
 def test_a_row_may_be_overwritten_as_soon_as_it_was_handed_over() -> None:
-    reducer, row = RowReducer(8), np.arange(8, dtype=np.float32)
+    row = np.arange(8, dtype=np.float32)
     expected = [RowReducer(8).reduce(row * factor) for factor in range(200)]
-    behind, place = Behind(reducer), np.empty(8, np.float32)
+    behind, place = Behind(RowReducer(8).reduce), np.empty(8, np.float32)
     with behind.running():
         late = []
         for factor in range(200):
@@ -102,7 +102,7 @@ def test_a_row_may_be_overwritten_as_soon_as_it_was_handed_over() -> None:
 
 
 def test_what_is_wrong_with_a_row_is_told_to_whoever_asks_for_it() -> None:
-    behind = Behind(RowReducer(4))
+    behind = Behind(RowReducer(4).reduce)
     with behind.running():
         late = behind.start(np.full(4, np.nan, np.float32))
         for _ in range(2):
