@@ -117,7 +117,7 @@ class RemoteServer(Backend):
 
     @property
     def exact_signals(self) -> frozenset[str]:
-        """All, if the server sends the numbers of whole rows; else what a list of k tokens gives."""
+        """All, if the server sends whole rows' numbers; else what a list of k tokens gives."""
         return frozenset({"nll", "margin"} if self._rows is None else SIGNALS)
 
     def measure(self, request: Request) -> PromptSize:

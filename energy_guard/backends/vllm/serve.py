@@ -1,7 +1,7 @@
 """vLLM's own server with our numbers: `python -m energy_guard.backends.vllm.serve --model MODEL …`.
 
 It takes the options of `python -m vllm.entrypoints.openai.api_server`, which it becomes. The
-backend `remote` knows such a server by what it tells at /v1/energy_guard, and has all signals of it.
+backend `remote` knows such a server by what it tells at /v1/energy_guard: all signals are there.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class TellsItsVocabulary:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand everything on; see ASGI."""
         if scope["type"] == "lifespan":  # once, at the start; behind what checks keys
             scope["app"].add_route(f"/v1{PATH}", told)
         await self.app(scope, receive, send)
@@ -96,4 +97,4 @@ def _name(kind: type[Any]) -> str:
 
 if __name__ == "__main__":
     os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "0"  # it has another function in this place
-    os.execv(sys.executable, [sys.executable, "-m", _SERVER, *arguments(sys.argv[1:])])
+    os.execv(sys.executable, [sys.executable, "-m", _SERVER, *arguments(sys.argv[1:])])  # noqa: S606
