@@ -72,6 +72,7 @@ def chunks(tokens: Tokens) -> list[Any]:
 class Odd:
     """What the server plays next, and what it heard.
 
+    tells: what is at /v1/energy_guard, if anything is.
     answers: each a JSON object (sent whole), a list (sent as a stream), a Response, or an
     exception to break a stream with; the last one serves for all further requests.
     """
@@ -79,6 +80,7 @@ class Odd:
     url: str
     answers: list[Any] = field(default_factory=list)
     models: Any = field(default_factory=lambda: MODELS)
+    tells: Any = None
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -94,6 +96,9 @@ class Odd:
     async def list_models(self, request: Request) -> Response:
         self.keys.append(request.headers.get("authorization"))
         return self.models if isinstance(self.models, Response) else JSONResponse(self.models)
+
+    async def tell(self, _: Request) -> Response:
+        return refusal(404, "Not Found") if self.tells is None else JSONResponse(self.tells)
 
     async def answer(self, request: Request) -> Response:
         self.bodies.append(await request.json())
@@ -133,6 +138,7 @@ def odd_server() -> Iterator[Odd]:
     app = Starlette(
         routes=[
             Route("/v1/models", odd.list_models),
+            Route("/v1/energy_guard", odd.tell),
             Route("/v1/chat/completions", odd.answer, methods=["POST"]),
             Route("/v1/completions", odd.answer, methods=["POST"]),
         ]

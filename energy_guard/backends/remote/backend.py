@@ -29,13 +29,18 @@ from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
 from energy_guard.backends.recorder import Recorder
 from energy_guard.backends.remote.body import body_of, path_of
 from energy_guard.backends.remote.connection import Connection, connected
+from energy_guard.backends.remote.existing import Reader
 from energy_guard.backends.remote.failures import KEY_VARIABLE, Address
+from energy_guard.backends.remote.full_rows import FullRows
 from energy_guard.backends.remote.models import served_by
 from energy_guard.backends.remote.numbers import ListedStep
 from energy_guard.backends.remote.reading import AnswerReading
-from energy_guard.errors import ConfigError, EngineError, InputError
+from energy_guard.backends.vllm.shared_numbers import LISTED
+from energy_guard.energy import Row
+from energy_guard.errors import ConfigError, EngineError, InputError, PromptError
 from energy_guard.likeliest import TOP_ENTROPY, TOP_SHARE
 from energy_guard.request import Event, Finished, Request
+from energy_guard.trace import SIGNALS
 
 DEFAULT_TOP: Final = 20
 """Likely tokens to list in each place: as many as servers give."""
@@ -85,27 +90,35 @@ class RemoteServer(Backend):
         self._pieces: dict[int, bytes] = {}
         with self._connected() as connection:
             self._model = served_by(connection, served_model)
+            self._rows = FullRows.of(connection) if self._model.owner == "vllm" else None
+            if self._rows is not None:
+                self._top, self._context = LISTED, self._rows.context
+                self._shake_hands(connection)
 
     @property
     def info(self) -> ModelInfo:
         """The fingerprint is that of what the server says it is, the model's name and k.
 
-        A server may have another model behind the same name tomorrow: nothing here would tell.
+        Instead of k it has the vocabulary, if the server sends the numbers of whole rows. A server
+        may have another model behind the same name tomorrow: nothing here would tell.
         """
-        parts = [self._model.owner, self._model.name, self._top]
+        listed = self._top if self._rows is None else f"full rows {self._rows.digest}"
+        parts = [self._model.owner, self._model.name, listed]
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
         engine: dict[str, EngineValue] = {"server": self._model.owner, "top_logprobs": self._top}
+        if self._rows is not None:
+            engine |= {"full_rows": True, **self._rows.engine}
         return ModelInfo(self._model.name, digest, backend="remote", engine=engine)
 
     @property
     def replays(self) -> bool:
-        """Not over OpenAI's interface."""
-        return False
+        """Not over OpenAI's interface; only if the server sends the numbers of whole rows."""
+        return self._rows is not None
 
     @property
     def exact_signals(self) -> frozenset[str]:
-        """What a list of the likeliest tokens gives: the rows are not known."""
-        return frozenset({"nll", "margin"})
+        """All, if the server sends whole rows' numbers; else what a list of k tokens gives."""
+        return frozenset({"nll", "margin"} if self._rows is None else SIGNALS)
 
     def measure(self, request: Request) -> PromptSize:
         """Bound the tokens of the prompt by its bytes, which are never fewer.
@@ -133,6 +146,11 @@ class RemoteServer(Backend):
         with connected(self._address, timeout_s=self._timeout_s) as connection:
             yield connection
 
+    def _shake_hands(self, connection: Connection) -> None:
+        """Ask for one token; EngineError unless the numbers of its row are there and add up."""
+        for _ in self._run(0, Request.raw("The", max_tokens=1), connection, steps=False):
+            pass
+
     def _run(
         self, number: int, request: Request, connection: Connection, *, steps: bool
     ) -> Generator[Event, None, None]:
@@ -141,28 +159,66 @@ class RemoteServer(Backend):
         Servers list more of a whole answer than of a stream, if tokens split a character.
         """
         recorder = Recorder(number, 0, request.stop, request.max_tokens)
-        reading = AnswerReading(self._top, request.alternatives)
+        reading = AnswerReading(self._top, request.alternatives, self._rows)
         kept: list[ListedStep] = []
+        last_row: Row | None = None
         if not recorder.interrupted(request):
-            ask = connection.stream if steps or request.stop else connection.post
-            body = body_of(request, model=self._model, top=self._top)
-            answer = ask(path_of(request), body, lambda: request.interrupted)
-            with closing(answer):
-                for listed in (step for reply in answer for step in reading.take(reply)):
+            with closing(self._listed(reading, request, connection, steps=steps)) as answer:
+                for listed, ends in answer:
+                    if recorder.reason is not None and self._rows is not None:
+                        last_row = listed.step.row  # of the token that is one too many
+                        if recorder.reason == "stop":
+                            break
+                        continue
                     _check_length(recorder, listed)
                     kept.append(self._known(listed))
-                    yield from recorder.add(listed.step)
-                    if recorder.reason == "stop" or recorder.interrupted(request):
+                    yield from recorder.add(listed.step, ends=ends)
+                    enough = recorder.reason == "stop" and self._rows is None
+                    if enough or recorder.interrupted(request):
                         break
-        if recorder.reason != "stop" and not recorder.interrupted(request):
-            for listed, ends in reading.finish():
-                _check_length(recorder, listed)
-                kept.append(self._known(listed))
-                yield from recorder.add(listed.step, ends=ends)
-            _end(recorder, reading)
+                else:
+                    if last_row is None and not recorder.interrupted(request):
+                        _end(recorder, reading)
         recorder.prompt_tokens = reading.prompt_tokens or 0
-        *_, finished = recorder.finish()
-        yield _with_bounds(finished, kept)
+        *partition, finished = recorder.finish(last_row)
+        yield from partition
+        yield finished if self._rows is not None else _with_bounds(finished, kept)
+
+    def _listed(
+        self, reading: AnswerReading, request: Request, connection: Connection, *, steps: bool
+    ) -> Generator[tuple[ListedStep, bool], None, None]:
+        """Ask, and yield what is read, each step with whether it is an end token."""
+        ask = connection.stream if steps or request.stop else connection.post
+        answer = ask(path_of(request), self._body(request), lambda: request.interrupted)
+        with closing(answer):
+            for reply in answer:
+                for listed in reading.take(reply):
+                    yield listed, False
+        if not request.interrupted:
+            yield from reading.finish()
+
+    def _body(self, request: Request) -> dict[str, object]:
+        return body_of(request, model=self._model, top=self._top, full_rows=self._rows is not None)
+
+    def _read(
+        self, number: int, request: Request, answer: str | Sequence[int], connection: Connection
+    ) -> Generator[Event, None, None]:
+        """Read an answer that exists, all of it at once."""
+        if self._rows is None:
+            raise _not_here("judge an answer that exists already")
+        reader = Reader(connection, self._model, self._rows)
+        prompt = list(request.ids or reader.prompt(path_of(request), self._body(request)))
+        ids = reader.answer(answer) if isinstance(answer, str) else list(answer)
+        if not ids:
+            raise PromptError("the answer is empty", "Give its text or its token ids.")
+        recorder = Recorder(number, len(prompt), max_tokens=len(ids))
+        steps, last_row = reader.steps(
+            prompt, ids, request.alternatives, lambda: request.interrupted
+        )
+        for at, step in enumerate(steps, 1):
+            yield from recorder.add(step, ends=at == len(ids) and not step.piece)
+        recorder.interrupted(request)
+        yield from recorder.finish(last_row if recorder.wants_last_row else None)
 
     def _known(self, listed: ListedStep) -> ListedStep:
         self._pieces |= listed.pieces
@@ -205,14 +261,16 @@ class _Session:
     ) -> Generator[Event, None, None]:
         backend = self.backend
         for request in requests:
-            body_of(request, model=backend._model, top=backend._top)  # refused before any work
+            backend._body(request)  # refused before any work
         for number, request in enumerate(requests):
             yield from heard(backend._run(number, request, self.connection, steps=steps), steps)
 
     def replay(
         self, pairs: Sequence[Pair], *, fast: bool = False, steps: bool = True
     ) -> Generator[Event, None, None]:
-        raise _not_here("judge an answer that exists already")
+        for number, (request, answer) in enumerate(pairs):
+            work = self.backend._read(number, request, answer, self.connection)
+            yield from heard(work, steps)
 
     def beginning(self, requests: Sequence[Request]) -> list[int]:
         return []
@@ -227,9 +285,14 @@ class _Session:
         raise _not_here("show a row of logits")
 
     def tokens_of(self, text: str) -> list[int]:
-        raise _not_here("tell the tokens of a text")
+        rows = self.backend._rows
+        if rows is None:
+            raise _not_here("tell the tokens of a text")
+        return Reader(self.connection, self.backend._model, rows).answer(text)
 
     def piece_of(self, token: int) -> bytes:
+        if self.backend._rows is not None:
+            return self.backend._rows.piece(token)
         if token not in self.backend._pieces:
             raise InputError(f"no answer of this server had the token {token}")
         return self.backend._pieces[token]

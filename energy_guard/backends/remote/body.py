@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from energy_guard.backends.remote.models import ServedModel
+from energy_guard.backends.vllm.shared_numbers import ASKED
 from energy_guard.errors import InputError
 from energy_guard.request import Request, Sampling
 
@@ -34,7 +35,9 @@ def path_of(request: Request) -> str:
     return "/chat/completions" if request.mode == "chat" else "/completions"
 
 
-def body_of(request: Request, *, model: ServedModel, top: int) -> dict[str, Any]:
+def body_of(
+    request: Request, *, model: ServedModel, top: int, full_rows: bool = False
+) -> dict[str, Any]:
     """Return the body of a request in OpenAI's form.
 
     Stop strings are not in it: servers differ in what they list of the tokens of one, so whoever
@@ -44,6 +47,8 @@ def body_of(request: Request, *, model: ServedModel, top: int) -> dict[str, Any]
         request: what is asked.
         model: which is asked, and of which server.
         top: how many likely tokens to list in each place.
+        full_rows: whether the server sends the numbers of whole rows. Then it is asked for one
+            token more than is wanted, as the energies of the last one need the row after it.
 
     Raises:
         InputError: It asks for something that cannot be had of a server, or not be relied on.
@@ -52,11 +57,15 @@ def body_of(request: Request, *, model: ServedModel, top: int) -> dict[str, Any]
     [{'role': 'user', 'content': '?'}]
     """
     penalty = _PENALTY_NAMES.get(model.owner)
-    _check(request, penalty, top)
+    _check(request, penalty, top, full_rows)
     body: dict[str, Any] = {"model": model.name, "max_tokens": request.max_tokens}
     body |= _sampling(request.sampling, penalty)
+    if full_rows:
+        body |= {"max_tokens": request.max_tokens + 1, "return_tokens_as_token_ids": True}
+        top = ASKED
     if request.mode == "raw":
-        return body | {"prompt": request.text, "logprobs": top}
+        prompt = request.text if request.ids is None else list(request.ids)
+        return body | {"prompt": prompt, "logprobs": top}
     turns = [{"role": turn.role, "content": turn.content} for turn in request.turns()]
     return body | {"messages": turns, "logprobs": True, "top_logprobs": top}
 
@@ -81,9 +90,9 @@ def _sampling(sampling: Sampling, penalty: str | None) -> dict[str, Any]:
     return body
 
 
-def _check(request: Request, penalty: str | None, top: int) -> None:
+def _check(request: Request, penalty: str | None, top: int, full_rows: bool) -> None:
     refused = {
-        "token ids as a prompt": request.ids is not None,
+        "token ids as a prompt": request.ids is not None and not full_rows,
         "a grammar or JSON schema": request.constraint is not None,
         "tools of a chat template": bool(request.tools),
         "calls and results of tools": any(

@@ -106,6 +106,18 @@ class Connection:
 
         return self._waited(get, never)
 
+    def get_if_there(self, path: str) -> object:
+        """Return the JSON that is at a path; None if nothing is."""
+        from openai import NotFoundError
+
+        async def get() -> object:
+            try:
+                return await self.client.get(path, cast_to=object)
+            except NotFoundError:
+                return None
+
+        return self._waited(get, never)
+
     def post(
         self, path: str, body: Body, interrupted: Interrupted
     ) -> Generator[object, None, None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Literal
 
+from energy_guard.backends.remote.full_rows import FullRows, KnownPieces, full_step
 from energy_guard.backends.remote.numbers import ListedStep, listed_step
 from energy_guard.backends.remote.pieces import Placing
 from energy_guard.backends.remote.replies import Said, ServerChoice, ServerReply, WrittenToken
@@ -30,16 +31,18 @@ class AnswerReading:
     """Reads one answer.
 
     top: how many likely tokens were asked for in each place. alternatives: how many of them each
-    step is to have. finish_reason, prompt_tokens: None until the server has told them.
+    step is to have. rows: what a server told that sends the numbers of whole rows.
+    finish_reason, prompt_tokens: None until the server has told them.
     """
 
-    def __init__(self, top: int, alternatives: int) -> None:
+    def __init__(self, top: int, alternatives: int, rows: FullRows | None = None) -> None:
         self.finish_reason: Literal["stop", "length"] | None = None
         self.prompt_tokens: int | None = None
         self._completion_tokens: int | None = None
         self._top = top
         self._alternatives = alternatives
-        self._placing = Placing()
+        self._rows = rows
+        self._placing = Placing() if rows is None else KnownPieces(rows)
         self._listed = 0
 
     def take(self, found: object) -> Iterator[ListedStep]:
@@ -78,7 +81,7 @@ class AnswerReading:
         for token, piece in placed:
             yield self._step(token, piece), False
         for token in silent[: len(silent) - len(ending)]:
-            if token.token.strip() or not token.token:
+            if self._rows is None and (token.token.strip() or not token.token):
                 raise EngineError(
                     f"the server lists the token {token.token!r}, and its text has none of it",
                     "Ask without streaming, or use a server that lists the bytes of tokens.",
@@ -123,6 +126,8 @@ class AnswerReading:
         )
 
     def _step(self, token: WrittenToken, piece: bytes) -> ListedStep:
+        if self._rows is not None:
+            return full_step(token, self._rows, self._alternatives)
         return listed_step(token, piece, top=self._top, alternatives=self._alternatives)
 
 

@@ -72,8 +72,17 @@ class Said(_Part):
     tool_calls: list[object] | None = None
 
 
+class PromptNumber(_Part):
+    """What vLLM tells of one token that might stand in a place of a prompt."""
+
+    logprob: float | None
+
+
 class ServerChoice(_Part):
-    """One answer, or a piece of one: a message, a piece of it, or plain text."""
+    """One answer, or a piece of one: a message, a piece of it, or plain text.
+
+    prompt_token_ids, prompt_logprobs: vLLM's, if they are asked for.
+    """
 
     index: int = 0
     message: Said | None = None
@@ -81,6 +90,8 @@ class ServerChoice(_Part):
     text: str | None = None
     finish_reason: str | None = None
     logprobs: TokenList | None = None
+    prompt_token_ids: list[int] | None = None
+    prompt_logprobs: list[dict[str, PromptNumber] | None] | None = None
 
     @property
     def said(self) -> Said:
@@ -96,10 +107,11 @@ class TokenCounts(_Part):
 
 
 class ServerReply(_Part):
-    """An answer, or one chunk of a stream."""
+    """An answer, or one chunk of a stream; of a chat it may have the ids of the prompt."""
 
     choices: list[ServerChoice]
     usage: TokenCounts | None = None
+    prompt_token_ids: list[int] | None = None
 
     @classmethod
     def read(cls, found: object) -> Self:
@@ -123,6 +135,19 @@ class ModelList(_Part):
     def read(cls, found: object) -> Self:
         """Read what a server sent; EngineError if it is something else."""
         return _read(cls, found, "a list of models")
+
+
+class FullRowServer(_Part):
+    """What vLLM with our extension tells of itself; pieces: the bytes of tokens, in hexadecimal."""
+
+    context: int
+    engine: dict[str, bool | int | float | str | None]
+    pieces: list[str]
+
+    @classmethod
+    def read(cls, found: object) -> Self:
+        """Read what a server sent; EngineError if it is something else."""
+        return _read(cls, found, "what it is")
 
 
 P = TypeVar("P", bound=_Part)
