@@ -21,7 +21,8 @@ class AttemptStarted:
 class Text:
     """The text of one token, provisional until the verdict.
 
-    It comes one token late, with the row after it. risk: the detector's signal turned so that
+    It comes one token late, with the row after it; the first one of an attempt at once if it is
+    plain text and the detector does not go by that row. risk: the detector's signal turned so that
     it grows with risk; None where that row is missing. Of several tokens that share a glyph the
     riskiest counts.
     """

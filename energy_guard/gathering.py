@@ -2,17 +2,65 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
+from typing import Final
 
 from energy_guard.asynchronous import in_thread_of
-from energy_guard.errors import EnergyGuardError, EngineError
+from energy_guard.errors import EnergyGuardError, EngineBusyError, EngineError
 from energy_guard.events import GuardEvent
 from energy_guard.waves import WaveQuestion, in_waves
 
-Told = Future[list[GuardEvent]]
-"""All events of a question, as soon as it is settled; raises whatever that failed of."""
+_ENDING_S: Final = 0.5
+"""How long an engine may take to end an answer that is out of time, in seconds."""
+
+
+class Told(Future[list[GuardEvent]]):
+    """All events of a question, as soon as it is settled; raises whatever that failed of.
+
+    Whoever waits for it cannot cancel it: the wave goes on all the same.
+    """
+
+    def __init__(self, deadline: float | None) -> None:
+        super().__init__()
+        self.set_running_or_notify_cancel()
+        self._deadline = deadline
+
+    def in_time(self) -> list[GuardEvent]:
+        """Wait for the events until the question is out of time.
+
+        Raises:
+            EngineBusyError: if it waits for the engine then, or for others of its wave.
+            EnergyGuardError: whatever the question failed of.
+        """
+        if not wait([self], self._left_s()).done:
+            raise _out_of_time()
+        return self.result()
+
+    async def in_time_async(self) -> list[GuardEvent]:
+        """Wait as `in_time` does, in an event loop."""
+        heard = asyncio.wrap_future(self)
+        try:
+            if not (await asyncio.wait([heard], timeout=self._left_s()))[0]:
+                raise _out_of_time()
+            return heard.result()
+        finally:
+            heard.cancel()  # so that nobody misses the loop if that ends before the wave
+
+    def _left_s(self) -> float | None:
+        if self._deadline is None:
+            return None
+        return max(0.0, self._deadline - time.monotonic()) + _ENDING_S
+
+
+def _out_of_time() -> EngineBusyError:
+    return EngineBusyError(
+        "out of time, while the engine was in use",
+        "Ask again when it is free, or load a second engine.",
+    )
 
 
 class Gathering:
@@ -35,7 +83,7 @@ class Gathering:
             joined: each question with its events, see `Guard.question`; none for a caller that
                 goes without asking.
         """
-        asked = {question: (events, _begun()) for question, events in joined}
+        asked = {question: (events, Told(question.request.deadline)) for question, events in joined}
         with self._lock:
             self._asked |= asked
             self._missing -= 1
@@ -63,13 +111,6 @@ class Gathering:
 
     def _ended(self, done: Future[None]) -> None:
         _break_off([told for _, told in self._asked.values()], done)
-
-
-def _begun() -> Told:
-    """A future that whoever waits for it cannot cancel: the wave goes on all the same."""
-    told = Told()
-    told.set_running_or_notify_cancel()
-    return told
 
 
 def _tell(events: Iterable[GuardEvent], told: Told) -> None:

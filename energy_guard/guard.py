@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Seque
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import replace
+from itertools import chain
 from typing import Annotated, Literal, Unpack
 
 from pydantic import Field
@@ -239,12 +240,15 @@ class Guard:
                 raise InputError("what questions share is read once if they are asked one by one")
             yield from results_in_waves(map(self.question, prompts), at_once)
             return
-        with opened(self.backend, self.judge) as session:
+        prepared = map(self._prepared, prompts)
+        first = next(prepared, None)
+        if first is None:
+            return
+        with opened(self.backend, self.judge, first[1]) as session:
             beginning = session.beginning(sharing) if sharing else []
-            for prompt in prompts:
+            for guard, request in chain([first], prepared):
                 if sharing:
                     session.rewind(beginning)
-                guard, request = self._prepared(prompt)
                 yield result_of(guard._events(request, held=session, heard=False))
 
     def question(

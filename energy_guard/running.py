@@ -65,7 +65,10 @@ class Running:
             if self._heard:
                 piece = event.step.piece
                 self._stops.push(piece)
-                yield from self._texts(self._stream.push(piece, self._stops.held_back()))
+                held_back = self._stops.held_back()
+                yield from self._texts(self._stream.push(piece, held_back))
+                if len(self._steps) == 1 and self._risk(0) is not None:
+                    yield from self._texts(self._stream.at_once(held_back))
         else:
             self._catch_up(Row(event.log_partition, event.row_mean, 0.0, 0.0))
 
@@ -121,6 +124,12 @@ class Running:
             if self._window.tripped:
                 self.cancel.cancel("stopped")
 
+    def _risk(self, index: int) -> float | None:
+        """The risk of a token; None if it goes by its next row, and that is not known."""
+        if index < len(self._risks):
+            return self._risks[index]
+        return self._detector.token_risk(self._steps[index], None)
+
     def _texts(self, settled: list[tuple[int, str]]) -> Iterator[Text | Retracted]:
         for indices, text in joined_glyphs(settled):
             yield from self._events(self._shown.push(indices, text))
@@ -132,7 +141,7 @@ class Running:
             yield Retracted(self._attempt, why, unquoted=why)
         for piece in shown:
             nll = max(self._steps[i].nll for i in piece.tokens)
-            risk = worst(self._risks[i] for i in piece.tokens)
+            risk = worst(self._risk(i) for i in piece.tokens)
             yield Text(self._attempt, piece.text, nll, risk)
 
 

@@ -222,6 +222,17 @@ class TextStream:
         self._drop(ready)
         return released
 
+    def at_once(self, held_back: int = 0) -> list[tuple[int, str]]:
+        """Release the one token that waits, if it is plain text and no stop string may have begun.
+
+        A mark that the next token puts on its last letter is a text of its own then.
+        """
+        [piece] = self._pieces
+        if held_back or not piece.isascii():
+            return []
+        self._drop(1)
+        return [(self._first - 1, piece.decode("ascii"))]
+
     def finish(self, content_bytes: int) -> list[tuple[int, str]]:
         """Release what is left of a text whose content is `content_bytes` long in all."""
         texts = align(self._pieces, max(0, content_bytes - self._released_bytes)).texts

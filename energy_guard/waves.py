@@ -13,7 +13,7 @@ from itertools import islice
 from energy_guard.attempts import Hearing, fed, opened
 from energy_guard.backends import Backend, Session
 from energy_guard.decide import Again, Attempt, Changes, Move, next_move
-from energy_guard.errors import EnergyGuardError, EngineError, InputError
+from energy_guard.errors import EnergyGuardError, EngineBusyError, EngineError, InputError
 from energy_guard.events import AttemptStarted, Done, GuardEvent
 from energy_guard.judge import Judge
 from energy_guard.request import CancelToken, Request
@@ -85,8 +85,8 @@ class _InWork:
         return True
 
 
-class _NobodyWaits(CancelToken):
-    """Cancelled as soon as all of some requests are cancelled or out of time."""
+class _SomebodyLeaves(CancelToken):
+    """Cancelled as soon as one of some requests is cancelled or out of time."""
 
     def __init__(self, requests: Sequence[Request]) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class _NobodyWaits(CancelToken):
 
     @property
     def reason(self) -> FinishReason | None:
-        return "cancelled" if all(each.interrupted for each in self._requests) else None
+        return "cancelled" if any(each.interrupted for each in self._requests) else None
 
 
 def in_waves(questions: Sequence[WaveQuestion]) -> Iterator[list[WaveQuestion]]:
@@ -104,8 +104,8 @@ def in_waves(questions: Sequence[WaveQuestion]) -> Iterator[list[WaveQuestion]]:
         questions: of one engine. One that cannot be asked does not keep the others from it.
 
     Yields:
-        After each wave those that it has settled. The engine is free then, whatever is done with
-        them.
+        After each wave those that it has settled, and whoever is out of time while the engine is
+        in use. This thread does not hold the engine then, whatever is done with them.
     """
     together = [question for question in questions if question.judge.neurons is None]
     # Neurons are watched, and damped, while a single question is asked.
@@ -184,9 +184,12 @@ def _told(outcome: Result | EnergyGuardError) -> Result:
 
 
 def _ask(questions: Sequence[WaveQuestion]) -> list[WaveQuestion]:
-    """Ask them in one session; return those that are to be tried again."""
+    """Ask them in one session; return those that are to be asked once more.
+
+    If one is out of time while the engine is in use, it is settled, and the others wait on.
+    """
     requests = [question.asks for question in questions]
-    waiting = replace(requests[0], cancel=_NobodyWaits(requests), deadline=None)
+    waiting = replace(requests[0], cancel=_SomebodyLeaves(requests), deadline=None)
     again: list[WaveQuestion] = []
     try:
         with opened(questions[0].backend, questions[0].judge, waiting) as session:
@@ -197,9 +200,11 @@ def _ask(questions: Sequence[WaveQuestion]) -> list[WaveQuestion]:
                 except EnergyGuardError as error:
                     each.question.error = error
     except EngineError as error:  # nothing was asked
-        for question in questions:
+        busy = isinstance(error, EngineBusyError)
+        left = [each for each in questions if busy and each.asks.interrupted] or questions
+        for question in left:
             question.error = error
-        return []
+        return [question for question in questions if question not in left]
     return again
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from energy_guard import Guard, Policy
 from energy_guard.backends import Scripted
 from energy_guard.backends.scripted import Script
-from energy_guard.errors import EngineError
+from energy_guard.errors import EngineBusyError, EngineError
 from energy_guard.gathering import Gathering
 from energy_guard.request import Event, Request
 from energy_guard.waves import result_of
@@ -116,3 +117,20 @@ def test_an_engine_that_fails_is_told_to_all() -> None:
     for told in Gathering(1).come([guard.question("a?"), guard.question("b?")]):
         with pytest.raises(EngineError):
             told.result(20)
+
+
+async def test_who_is_out_of_time_waits_neither_for_the_engine_nor_for_others_of_its_wave() -> None:
+    backend = held(0, SURE, SURE, SURE)
+    guard = Guard(backend, RULES)
+    [busy] = Gathering(1).come([guard.question("x?")])
+    soon = time.monotonic() + 0.1
+    late, patient = Gathering(1).come([guard.question("a?", deadline=soon), guard.question("b?")])
+    for told in (late, Gathering(2).come([guard.question("c?", deadline=soon)])[0]):
+        with pytest.raises(EngineBusyError, match="out of time"):
+            await told.in_time_async()
+        with pytest.raises(EngineBusyError, match="out of time"):
+            told.in_time()
+    assert not busy.done()
+    backend.go.set()
+    assert result_of(await patient.in_time_async()).answer == "so"
+    assert answer(busy) == "so"

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,11 @@ import pytest
 from tiny_gguf import write_tiny_gguf
 
 from energy_guard import Guard, Policy, load
-from energy_guard.backends import Scripted
+from energy_guard.backends import Script, Scripted
 from energy_guard.backends.locks import lock_of
 from energy_guard.events import Done, Retracted, Text
 from energy_guard.policy import EarlyStop
+from energy_guard.request import Event, Request, Token
 
 SURE = [("Par", 0.97), ("is", 0.99)]
 LOST = [("a", 0.9), ("b", 0.2), ("c", 0.1), ("d", 0.2), ("e", 0.1), ("f", 0.1)]
@@ -134,6 +135,42 @@ def test_ask_and_stream_stop_alike() -> None:
     assert isinstance(events[-1], Retracted)
     assert not lock_of(backend).locked
     assert guard.ask(QUESTION).verdict == "accept"
+
+
+class Counted(Scripted):
+    """Counts the tokens that it has written."""
+
+    written = 0
+
+    def _play(self, number: int, request: Request, script: Script) -> Generator[Event, None, None]:
+        for event in super()._play(number, request, script):
+            self.written += isinstance(event, Token)
+            yield event
+
+
+@pytest.mark.parametrize(
+    ("pieces", "detector", "stop", "at_once"),
+    [
+        (["Par", "is"], "nll:max", (), True),
+        (["e", "\u0301t\u00e9"], "nll:max", (), True),  # a mark on the letter that is told
+        (["Par", "is"], "spilled_energy:max", (), False),  # the risk goes by the next row
+        (["Par", "is"], "nll:max", ("rise",), False),  # "r" may begin it
+        (["\u00e9t", "\u00e9"], "nll:max", (), False),
+    ],
+)
+def test_the_first_text_comes_at_once_if_it_is_plain_and_its_risk_is_known(
+    pieces: list[str], detector: str, stop: tuple[str, ...], at_once: bool
+) -> None:
+    backend = Counted.saying([(piece, 0.9) for piece in pieces])
+    texts, came = [], []
+    guard = Guard(backend, Policy(detector=detector, warn=9.0))
+    for event in guard.stream(QUESTION, stop=stop):
+        if isinstance(event, Text):
+            texts.append(event)
+            came.append(backend.written)
+    assert "".join(text.text for text in texts) == "".join(pieces)
+    assert (came[0] == 1) == at_once
+    assert all(text.risk is not None for text in texts)
 
 
 def test_a_stopped_answer_is_tried_again() -> None:

@@ -265,16 +265,21 @@ def test_a_wave_that_nobody_waits_for_does_not_wait_for_the_engine(why: str) -> 
     assert time.monotonic() - began < 60, "as long as a call waits for an engine"
 
 
-def test_a_wave_waits_for_the_engine_as_long_as_one_of_it_does() -> None:
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_deadline_ends_the_waiting_for_the_engine_and_the_others_wait_on(at_once: int) -> None:
     backend = Scripted.saying(SURE, SURE)
-    with ThreadPoolExecutor(1) as other:
+    guard, patient = Guard(backend, RULES), asked("b")
+    late = asked("a", deadline=time.monotonic() + 0.1)
+    with ThreadPoolExecutor(2) as others:
         with backend.session():
-            late = asked("a", deadline=time.monotonic() + 0.01)
-            asks = other.submit(wave, Guard(backend, RULES), late, asked("b"))
-            time.sleep(0.2)
-            assert not asks.done()
-        first, second = asks.result()
-    assert (first.trace.finish_reason, second.answer) == ("deadline", "so")
+            alone = others.submit(next, guard.ask_many([late, patient], at_once=at_once))
+            together = others.submit(wave, guard, late, patient)
+            with pytest.raises(EngineBusyError, match="out of time"):
+                alone.result(20)
+            time.sleep(0.5)
+            assert not together.done()
+        first, second = together.result()
+    assert (type(first), second.answer) == (EngineBusyError, "so")
 
 
 def test_no_questions_are_no_wave() -> None:

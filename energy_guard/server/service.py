@@ -141,8 +141,7 @@ class Service:
         requests = [replace(request, cancel=cancel) for request in wanted.requests]
         try:
             for told in place.ask([self.guard.question(request) for request in requests]):
-                events = await asyncio.wrap_future(told)
-                yield self._counted(result_of(events), began)
+                yield self._counted(result_of(await told.in_time_async()), began)
         finally:
             cancel.cancel()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import pytest
@@ -17,8 +18,9 @@ from langchain_energy_guard import ChatEnergyGuard, guarded
 from langchain_energy_guard.errors import PromptOverflowError
 
 from energy_guard import Guard, Policy
+from energy_guard.asynchronous import in_thread_of
 from energy_guard.backends import Backend, Scripted
-from energy_guard.errors import InputError
+from energy_guard.errors import EngineBusyError, InputError
 
 QUESTIONS = ["who was that?", "why", "who was there, and for how long?", "x"]
 LAX = Policy(detector="nll:max", warn=9.0, unscored="show")
@@ -186,6 +188,23 @@ def test_each_call_has_its_own_time(batching: Backend) -> None:
     found = model(batching, timeout=1e-6).batch(QUESTIONS[:2])
     reasons = [m.response_metadata["energy_guard"]["finish_reason"] for m in found]
     assert reasons == ["deadline", "deadline"]
+
+
+@pytest.mark.parametrize("asks", ["batch", "abatch"])
+def test_calls_that_are_out_of_time_do_not_wait_for_the_engine(
+    batching: Backend, asks: str
+) -> None:
+    hurried, free = model(batching, timeout=0.3), Event()
+    in_use = in_thread_of(batching, lambda: None if free.wait(60) else pytest.fail("no answer"))
+    try:
+        if asks == "batch":
+            found: list[Any] = hurried.batch(["why", "x"], return_exceptions=True)
+        else:
+            found = asyncio.run(hurried.abatch(["why", "x"], return_exceptions=True))
+        assert not in_use.done()
+    finally:
+        free.set()
+    assert [type(each) for each in found] == [EngineBusyError, EngineBusyError]
 
 
 def test_who_is_streamed_to_is_asked_alone(batching: Backend, batches: list[int]) -> None:

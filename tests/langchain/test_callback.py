@@ -309,13 +309,18 @@ def test_an_open_stream_is_named(chain: Any, model: Any) -> None:
     chain.invoke(SKY, watched(handler))
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
-def test_an_answer_that_nobody_heard_says_so(chain: Any, model: Any, asynchronous: bool) -> None:
+@pytest.mark.parametrize(
+    ("asynchronous", "deadline_s", "wait_s"),
+    [(False, None, 0.1), (True, None, 0.1), (True, 0.1, 300.0)],
+)
+def test_an_answer_that_nobody_heard_says_so(
+    chain: Any, model: Any, asynchronous: bool, deadline_s: float | None, wait_s: float
+) -> None:
     """Without raise_error LangChain swallows that the engine was in use."""
-    only_warns = Policy(detector="nll:max", warn=0.0, unscored="show")
+    only_warns = Policy(detector="nll:max", warn=0.0, unscored="show", deadline_s=deadline_s)
     heard = Heard()
     kind = AsyncEnergyGuardCallbackHandler if asynchronous else EnergyGuardCallbackHandler
-    handler = kind(model, only_warns, raise_error=False, wait_s=0.1, details="full")
+    handler = kind(model, only_warns, raise_error=False, wait_s=wait_s, details="full")
     config = {"callbacks": [handler, heard]}
     stream = chain.stream(SKY, watched(EnergyGuardCallbackHandler(model, SHOWS)))
     next(stream)

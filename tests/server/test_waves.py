@@ -15,6 +15,7 @@ from served import LAX, Served, eventually, served
 from spans import listening
 
 from energy_guard import Guard
+from energy_guard.asynchronous import in_thread_of
 from energy_guard.backends import Backend
 from energy_guard.log import TraceLog, read_log
 from energy_guard.request import Request, Sampling
@@ -167,6 +168,22 @@ async def test_one_that_goes_meanwhile_is_stopped_and_the_others_get_their_answe
     ended = [entry.trace for entry in read_log(log.path)]
     assert [trace.finish_reason for trace in ended] == ["stop", "cancelled", "length"]
     assert len(ended[1]) < 5 < len(ended[2])
+
+
+def test_a_batch_that_is_out_of_time_does_not_wait_for_the_engine(batching: Backend) -> None:
+    free = threading.Event()
+    with served(guard(batching), timeout_s=0.3) as server:
+        in_use = in_thread_of(batching, lambda: assert_comes(free))
+        try:
+            response = server.chat("why", n=2, **FIELDS)
+            assert not in_use.done()
+        finally:
+            free.set()
+    assert (response.status_code, response.headers["retry-after"].isdecimal()) == (503, True)
+
+
+def assert_comes(event: threading.Event) -> None:
+    assert event.wait(60)
 
 
 # The line

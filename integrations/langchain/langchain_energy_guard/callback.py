@@ -200,7 +200,7 @@ class EnergyGuardCallbackHandler(_Handling, BaseCallbackHandler):
         if run is None:
             return
         try:
-            run.lease.wait(self._wait_s)
+            run.lease.wait(run.patience_s(self._wait_s))
         except EngineBusyError as error:
             self._missed(run, error)
             raise
@@ -288,7 +288,8 @@ class AsyncEnergyGuardCallbackHandler(_Handling, AsyncCallbackHandler):
                 origin.error = error  # LangChain swallows what is raised here
             raise error
         try:
-            await run.lease.wait_async(self._wait_s, lambda: self._drop(run.run_id))
+            wait_s = run.patience_s(self._wait_s)
+            await run.lease.wait_async(wait_s, lambda: self._drop(run.run_id))
         except EngineBusyError as error:
             self._missed(run, error)
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -152,7 +151,7 @@ def asked_with_others(guard: Guard, request: Request) -> list[GuardEvent] | None
         member.leave()
         return None
     told = member.come(guard, request)
-    return None if told is None else told.result()
+    return None if told is None else told.in_time()
 
 
 async def aasked_with_others(guard: Guard, request: Request) -> list[GuardEvent] | None:
@@ -162,7 +161,7 @@ async def aasked_with_others(guard: Guard, request: Request) -> list[GuardEvent]
     if told is None:
         return None
     try:
-        return [*await asyncio.wrap_future(told)]
+        return await told.in_time_async()
     finally:
         cancel.cancel()
 

@@ -88,6 +88,10 @@ class WatchedRun:
         follow = self._step if needed or _one_by_one(engine) else None
         self.lease = EngineLease(run_id, engine, follow, changed, owner)
 
+    def patience_s(self, wait_s: float) -> float:
+        """Return for how many of some seconds it may wait before its policy's time is over."""
+        return min(wait_s, max(0.0, self._until - time.monotonic()))
+
     def hear(self, chunk: AIMessageChunk) -> None:
         """Add a chunk of the stream to those before it, if it has a part of a call."""
         if chunk.tool_call_chunks:
