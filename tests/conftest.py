@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+# llama.cpp reads a prompt with a thread for each processor, and those of OpenMP wait for each other
+# in loops: beside another process, a program that tests start took five times its processor time.
+os.environ.setdefault("OMP_THREAD_LIMIT", "1")
+
 sys.path.insert(0, str(Path(__file__).parent))  # helpers beside the tests: importlib mode adds none
 pytest.register_assert_rewrite("backend_contract")
 
