@@ -16,8 +16,9 @@ demo: $(VENV)/.installed-demo
 
 # Two processes: most tests wait for one thread of an engine. Where there are more threads of OpenMP
 # than processors, they wait for each other in loops: a logistic regression took 18 times as long.
+# In the order of tests/conftest.py; of its own accord xdist ends with the files of few long tests.
 test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # vLLM excludes the versions of the other tests. Its CPU build, with what it needs and no more:
 # about 2.5 GB, and pip has to find the CPU build of torch.

@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+# llama.cpp reads a prompt with a thread for each processor, and those of OpenMP wait for each other
+# in loops: beside another process, a program that tests start took five times its processor time.
+os.environ.setdefault("OMP_THREAD_LIMIT", "1")
+
 sys.path.insert(0, str(Path(__file__).parent))  # helpers beside the tests: importlib mode adds none
 pytest.register_assert_rewrite("backend_contract")
 
@@ -23,6 +27,12 @@ from energy_guard.backends.llama_cpp import LlamaCpp  # noqa: E402
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("desk", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long: one that comes last leaves a process idle meanwhile."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session", autouse=True)
