@@ -388,7 +388,7 @@ def test_a_probe_is_watched_while_the_model_is_asked(
     data = tmp_path / "own.jsonl"
     lines = [
         json.dumps({"id": str(n), "task": "own", "question": question, "answers": [answer]})
-        for n, (question, answer) in enumerate((OWN[0], OWN[2], OWN[7]))
+        for n, (question, answer) in enumerate((OWN[1], OWN[2], OWN[6]))
     ]
     data.write_text("\n".join(lines))
     monkeypatch.setattr(module.EngineOptions, "open", lambda _: demo)
