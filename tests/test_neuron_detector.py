@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from neuron_probes import probe_of
+from sklearn.metrics import roc_auc_score
 from tiny_models import byte_tokenizer, tiny_model
 from typer.testing import CliRunner
 
@@ -25,6 +26,8 @@ from energy_guard.cli.chosen_detector import chosen_detector, chosen_probe
 from energy_guard.decide import Attempt
 from energy_guard.energy import Row
 from energy_guard.errors import ConfigError, InputError, MismatchError
+from energy_guard.evaluate.paired_auroc import USUAL
+from energy_guard.evaluate.summary import summarise
 from energy_guard.events import AttemptStarted, Done, Text
 from energy_guard.judge import Judge
 from energy_guard.locate import NotLocated, Span
@@ -349,6 +352,24 @@ def test_a_profile_of_a_fitted_detector_that_goes_by_neurons_too(answers: list[A
     rescored = replace(answers[0], attempts=(lost,)).scored_by(again.fitted).score
     assert isinstance(rescored, Unscored)
     assert "no answer found" in rescored.reason
+
+
+def test_an_evaluation_shows_the_probe_beside_the_others(answers: list[Answered]) -> None:
+    results, without = summarise(answers, PROBE.name), summarise(answers)
+    task = results["tasks"]["t"]
+    found = [float(a.trace.extras[PROBE.name].mean()) for a in answers]
+    expected = roc_auc_score([a.wrong for a in answers], found)
+    assert task["auroc"][PROBE.name]["value"] == pytest.approx(expected, abs=1e-6)
+    assert results["means"]["gain"][PROBE.name][USUAL]["low"] > 0.1
+    guards = [each["pooled"]["one_for_all"] for each in (results, without)]
+    assert guards[0]["coverage_at_risk"]["0.1"]["value"] > 0.3
+    assert guards[1]["coverage_at_risk"]["0.1"]["value"] < 0.1, "by what neurons do not tell"
+    unwatched = [answered(400, np.random.default_rng(1)), *answers]
+    trace = replace(unwatched[0].trace, extras={})
+    unwatched[0] = replace(unwatched[0], attempts=(replace(unwatched[0].attempts[0], trace=trace),))
+    gap = summarise(unwatched, PROBE.name)["tasks"]["t"]
+    assert gap["auroc"][PROBE.name]["value"] is None
+    assert gap["guard"]["without_p_wrong"] > task["guard"]["without_p_wrong"]
 
 
 def test_a_profile_has_the_very_probe_that_its_detector_is_of(answers: list[Answered]) -> None:

@@ -38,7 +38,8 @@ from energy_guard.evaluate.label_figures import grader_name, label_figures
 from energy_guard.evaluate.summary import summarise
 from energy_guard.files import held, write_whole
 from energy_guard.guard import Guard
-from energy_guard.neurons.probe import NAMED
+from energy_guard.neuron_detector import NeuronDetector, is_neurons, scorer_named
+from energy_guard.neurons.probe import NeuronProbe
 from energy_guard.policy import Policy
 from energy_guard.profile import Profile
 from energy_guard.profile.store import file_of
@@ -50,6 +51,7 @@ from energy_guard.questions.wording import EACH_KIND, WORDINGS, Wordings, as_tol
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.report.page import evaluation_page
 from energy_guard.report.results import Results
+from energy_guard.score import Scorer
 
 DEFAULT_OUT: Final = Path("evaluation")
 
@@ -104,13 +106,10 @@ def evaluate(
     JudgingOptions(
         detector=detector, locator=locator
     ).settings()  # checked before anything is loaded
-    if detector is not None and detector.startswith(NAMED):
-        raise ConfigError(
-            "eval watches no neurons for a detector",
-            "Make a profile of the probe (calibrate), and try that: --profile FILE.",
-        )
     check_grader(grader)
     tried = Profile.read(profile) if profile else None
+    scorer = scorer_named(detector) if detector else None
+    neurons = _watched(scorer, tried)
     if from_traces is not None:
         asks = (data, resume, baselines, told, probe, grader, shots, support, spread.on)
         if any(asks) or system is not None:
@@ -144,9 +143,8 @@ def evaluate(
                 profile=None,
                 support=support or (tried is not None and tried.scorer.needs_support),
             )
-            if tried is not None:
-                guard = guard.with_judge(replace(guard.judge, neurons=tried.neurons))
-            elif (untried := file_of(backend.info)) is not None:
+            guard = guard.with_judge(replace(guard.judge, neurons=neurons))
+            if tried is None and (untried := file_of(backend.info)) is not None:
                 tell(
                     "Detectors are fitted to these answers: the model's own profile plays no part. "
                     "To try it, and to ask as it was made: "
@@ -168,7 +166,10 @@ def evaluate(
             )
     told_locator = locator if from_traces else None
     results, answers = results_of(
-        from_traces or folder.path, detector=detector, locator=told_locator, profile=tried
+        from_traces or folder.path,
+        detector=scorer.name if scorer else None,
+        locator=told_locator,
+        profile=tried,
     )
     folder.start(resume=True)  # scored again, there is something to put there only now
     folder.write_results(results)
@@ -185,7 +186,19 @@ def evaluate(
 def results_of(
     traces: Path, *, detector: str | None, locator: str | None, profile: Profile | None
 ) -> tuple[Results, Sequence[Answered]]:
-    """Score what is stored, and return the answers, too. locator: to find the answers anew."""
+    """Score what is stored, and return the answers, too.
+
+    Args:
+        traces: An evaluation's folder, or a file of answers.
+        detector: The name of what the guard's figures are for; None for a fitted one.
+        locator: To find the answers anew.
+        profile: One to try as it is.
+
+    Raises:
+        InputError: There are no answers, or the neurons of the detector were not watched.
+        MismatchError: The profile does not fit the answers.
+
+    """
     made_with, answers, run = read_run(traces)
     folder = Folder(traces if traces.is_dir() else traces.parent)
     labels = LabelFile(labels_beside(folder.answers if traces.is_dir() else traces))
@@ -195,6 +208,11 @@ def results_of(
         target: with_labels(those, LabelFile(labels_beside(folder.told(target))).given(1))
         for target, those in read_told(traces).items()
     }
+    if detector is not None and is_neurons(detector) and detector != made_with.get("neurons"):
+        raise InputError(
+            f"the answers in {traces} were written without watching {detector}",
+            "Ask anew with --detector neurons:FILE.json, into another folder.",
+        )
     if locator is not None:
         answers, made_with = relocated(answers, locator), made_with | {"locator": locator}
     if profile is not None:
@@ -218,6 +236,18 @@ def results_of(
         "too_long": run.too_long if run else {},
     }
     return results, answers
+
+
+def _watched(detector: Scorer | None, profile: Profile | None) -> NeuronProbe | None:
+    """The probe whose neurons are watched while answers are written: a guard watches one."""
+    own = detector.probe if isinstance(detector, NeuronDetector) else None
+    theirs = profile.neurons if profile else None
+    if own is not None and theirs is not None and own.name != theirs.name:
+        raise ConfigError(
+            f"the detector is {own.name}, and the profile goes by {theirs.name}",
+            "Evaluate one after the other, each into a folder of its own.",
+        )
+    return own or theirs
 
 
 def _as_made(profile: Profile | None) -> Wordings:

@@ -44,6 +44,7 @@ from energy_guard.evaluate.references.told_the_rule import graded as graded_of
 from energy_guard.evaluate.references.told_the_rule import told_figures
 from energy_guard.evaluate.task_arrays import PARTS, SINGLES, Task, tasks_of
 from energy_guard.locate import NothingToCheck, NotLocated
+from energy_guard.neuron_detector import is_neurons
 from energy_guard.profile import Profile
 from energy_guard.questions.answered import Answered
 from energy_guard.questions.grade import Outcome
@@ -104,8 +105,9 @@ def summarise(
 ) -> Summary:
     """Return the results of an evaluation; the same answers give the same results.
 
-    detector: what the guard's figures are for, instead of the fitted one. told: answers after the
-    model was told the rule of a confidence target, by target. profile: one to try as it is.
+    detector: the name of what the guard's figures are for, instead of the fitted one. told:
+    answers after the model was told the rule of a confidence target, by target. profile: one to
+    try as it is.
     wording: how the questions were put, as a file of answers records it.
     Answers whose grade is unsure are counted, and stand in no other figure.
     """
@@ -154,7 +156,7 @@ class _Guards:
         tasks = [each.task for each in scored]
         if not fitting:
             return cls(tasks, {}, None)
-        single = [_by(task, Detector.parse(name)) for task in tasks] if name else None
+        single = [_by(task, name) for task in tasks] if name else None
         risk = np.concatenate(single) if single else all_together(tasks)
         one_a_task = {}
         for number, each in enumerate(scored):
@@ -204,9 +206,11 @@ def _scored(task: Task, fitting: Sequence[Task]) -> _Scored:
 
 
 def _risks(task: Task) -> dict[str, Floats]:
-    """Everything that needs no fitting: each single signal of the span and of the whole answer."""
+    """Everything that needs no fitting here: each single signal of the span and of the whole
+    answer, and probes on neurons, which were fitted before.
+    """
     names = [f"{part}.{single}" for part in PARTS for single in SINGLES]
-    return {name: _risk(task, name) for name in (*names, LENGTH)}
+    return {name: _risk(task, name) for name in (*names, LENGTH, *task.probes)}
 
 
 def _once(risk: Risk) -> Floats:
@@ -217,11 +221,16 @@ def _once(risk: Risk) -> Floats:
 def _risk(task: Task, name: str) -> Floats:
     if name == LENGTH:
         return task.feature("span.tokens")
+    if is_neurons(name):
+        return task.log_odds(name)
     part, _, single = name.partition(".")
     return task.single(single, part)
 
 
-def _by(task: Task, detector: Detector) -> Floats:
+def _by(task: Task, name: str) -> Floats:
+    if is_neurons(name):
+        return np.where(task.ranked, task.log_odds(name), np.nan)
+    detector = Detector.parse(name)
     values = task.feature(f"span.{detector.signal}:{detector.pooling}")
     return np.where(task.ranked, values if detector.riskier == "high" else -values, np.nan)
 
@@ -246,7 +255,7 @@ def _task(each: _Scored, p: Floats | None, best: Sequence[str], unsure: int) -> 
     kept = task.fittable
     curves = {name: _once(risk) for name, risk in each.fitted.items()}
     curves |= {name: _risk(task, name) for name in (*best, LENGTH)}
-    found["gain"] = _above([ranking], list(each.fitted), [USUAL, *best])
+    found["gain"] = _above([ranking], [*each.fitted, *task.probes], [USUAL, *best])
     if not task.wrong[kept].all() and task.wrong[kept].any():
         found["roc"] = {name: roc(risk[kept], task.wrong[kept]) for name, risk in curves.items()}
     if p is None:
@@ -297,11 +306,12 @@ def _means(counting: Sequence[_Scored], rankings: Sequence[Aurocs], best: Sequen
     rankings = with_chosen(rankings)
     names = dict.fromkeys(name for ranking in rankings for name in ranking.values)
     fitted, probed = ([n for n in of if n in names] for of in (_FITTED, (PROBE, ELSEWHERE)))
+    neurons = [name for name in names if is_neurons(name)]
     return {
         "tasks": [each.task.name for each in counting],
         "best_singles": list(best),
         "auroc": {name: measured(mean_auroc(rankings, name)) for name in names},
-        "gain": _above(rankings, fitted, [USUAL, *fixed]),
+        "gain": _above(rankings, [*fitted, *neurons], [USUAL, *fixed]),
         "probe_gain": _above(rankings, probed, [*best, *fitted]),
     }
 

@@ -18,6 +18,7 @@ from energy_guard.energy import Bools, Floats
 from energy_guard.errors import InputError, NormalisedRowsError
 from energy_guard.features import PLAIN, features
 from energy_guard.locate import Span
+from energy_guard.neuron_detector import is_neurons, mean_log_odds
 from energy_guard.questions.answered import Answered, by_task
 from energy_guard.score import POOLINGS, usual_side
 from energy_guard.trace import SIGNALS, Trace
@@ -79,6 +80,22 @@ class Task:
         """Return the risk by a single signal, over the span or the whole answer, shape (n,)."""
         values = self.feature(f"{part}.{name}")
         return -values if usual_side(name.partition(":")[0]) == "low" else values
+
+    @cached_property
+    def probes(self) -> list[str]:
+        """Names of the probes whose neurons were watched while these answers were written."""
+        return sorted({name for a in self.answers for name in a.trace.extras if is_neurons(name)})
+
+    def log_odds(self, probe: str) -> Floats:
+        """Return what a probe says of the exact answers, shape (n,); NaN if it was not watched."""
+        return np.array(
+            [
+                mean_log_odds(a.trace, probe, a.located.tokens)
+                if isinstance(a.located, Span)
+                else math.nan
+                for a in self.answers
+            ]
+        )
 
     @cached_property
     def fittable(self) -> Bools:

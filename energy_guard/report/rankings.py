@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from energy_guard.neuron_detector import is_neurons
 from energy_guard.report.results import Gains, Means, Numbers, Results, TaskFigures
 from energy_guard.report.sheet import NONE, Sheet, best_singles, number
 
@@ -30,15 +31,16 @@ def detectors(results: Results) -> Sheet:
     """The fitted detectors beside the best single signals, task by task."""
     means = results["means"]
     best = best_singles(results)
+    shown = (*_FITTED, *_on_neurons(results))
     rows = [
-        (name, str(task["ranked"]), *_auroc_cells(task, best))
+        (name, str(task["ranked"]), *_auroc_cells(task, best, shown))
         if "auroc" in task
-        else (name, str(task["ranked"]), task["reason"], *[""] * (len(best) + 2))
+        else (name, str(task["ranked"]), task["reason"], *[""] * (len(best) + len(shown)))
         for name, task in results["tasks"].items()
     ]
     if means["tasks"]:
         n = sum(results["tasks"][name]["ranked"] for name in means["tasks"])
-        rows.append((f"mean of {len(means['tasks'])}", str(n), *_auroc_cells(means, best)))
+        rows.append((f"mean of {len(means['tasks'])}", str(n), *_auroc_cells(means, best, shown)))
     chosen = (
         f"{' and '.join(best)}: the best single signals of the exact answer and of the whole "
         "answer, chosen on these very answers, which flatters them."
@@ -49,34 +51,45 @@ def detectors(results: Results) -> Sheet:
         "In domain: fitted to the task's other folds; out of domain: to other tasks only. "
         "* fewer than 30 answers of a class: the interval is too narrow."
     )
+    if len(shown) > len(_FITTED):
+        fitting += " neurons: a probe as it is; questions that it was fitted to flatter it."
     return Sheet(
         "AUROC: wrong answers above right ones",
-        ("task", "n", *best, "in domain: its gain on the first", *_FITTED),
+        ("task", "n", *best, "in domain: its gain on the first", *shown),
         tuple(rows),
         f"{chosen} {fitting}",
     )
 
 
-def _auroc_cells(found: TaskFigures | Means, best: Sequence[str]) -> tuple[str, ...]:
+def _on_neurons(results: Results) -> list[str]:
+    """Names of the probes whose neurons were watched."""
+    tasks = results["tasks"].values()
+    return sorted({name for task in tasks for name in task.get("auroc", {}) if is_neurons(name)})
+
+
+def _auroc_cells(
+    found: TaskFigures | Means, best: Sequence[str], shown: Sequence[str]
+) -> tuple[str, ...]:
     auroc, gain = found["auroc"], found["gain"].get(_FITTED[0], {})
     singles = [number(auroc.get(name)) for name in best]
     first = number(gain.get(best[0]) if best else None, signed=True)
-    return (*singles, first, *(number(auroc.get(name)) for name in _FITTED))
+    return (*singles, first, *(number(auroc.get(name)) for name in shown))
 
 
 def gains(results: Results) -> Sheet:
     """What fitting gains over single signals, on the mean of the tasks."""
     found = results["means"].get("gain", {})
+    shown = (*_FITTED, *_on_neurons(results))
     others = list(dict.fromkeys(other for of in found.values() for other in of))
     rows = [
-        (other, *(number(found.get(name, {}).get(other), signed=True) for name in _FITTED))
+        (other, *(number(found.get(name, {}).get(other), signed=True) for name in shown))
         for other in others
     ]
     note = (
         "The first is what the guard goes by where nothing was fitted; the last is chosen without "
         "any answer of the task that it is compared on."
     )
-    headings = ("mean AUROC above", *_FITTED)
+    headings = ("mean AUROC above", *shown)
     return Sheet("What fitting gains", headings, tuple(rows), note if rows else "")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from neuron_probes import probe_of
 
 from energy_guard.backends import Scripted
 from energy_guard.backends.llama_cpp import LlamaCpp
@@ -20,6 +21,7 @@ from energy_guard.cli import evaluate as module
 from energy_guard.cli.evaluate import evaluate
 from energy_guard.errors import InputError
 from energy_guard.evaluate.folder import choose, read_run
+from energy_guard.neurons.read import neuron_shape
 from energy_guard.profile.store import user_path
 from energy_guard.questions.answered import AnswerFile
 from energy_guard.questions.rows import read_rows
@@ -376,6 +378,36 @@ def test_the_embedded_model(
     out, progress = capsys.readouterr()
     assert "What the model answered" in out
     assert "own" in progress
+
+
+@pytest.mark.model
+def test_a_probe_is_watched_while_the_model_is_asked(
+    tmp_path: Path, demo: LlamaCpp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = probe_of(demo.info, shape=neuron_shape(demo))
+    probe.store(tmp_path / "probe.json")
+    data = tmp_path / "own.jsonl"
+    lines = [
+        json.dumps({"id": str(n), "task": "own", "question": question, "answers": [answer]})
+        for n, (question, answer) in enumerate((OWN[1], OWN[2], OWN[6]))
+    ]
+    data.write_text("\n".join(lines))
+    monkeypatch.setattr(module.EngineOptions, "open", lambda _: demo)
+    named = f"neurons:{tmp_path / 'probe.json'}"
+    results = run(data, tmp_path / "out", detector=named)
+    assert results["detector"] == results["made_with"]["neurons"] == probe.name
+    assert 0 <= results["tasks"]["own"]["auroc"][probe.name]["value"] <= 1
+    assert probe.name in (tmp_path / "out" / "report.html").read_text()
+    assert run(None, tmp_path / "again", from_traces=tmp_path / "out", detector=named) == results
+    other = probe_of(demo.info, shape=neuron_shape(demo), intercept=1.0)
+    other.store(tmp_path / "other.json")
+    with pytest.raises(InputError, match="without watching"):
+        run(
+            None,
+            tmp_path / "again",
+            from_traces=tmp_path / "out",
+            detector=f"neurons:{tmp_path / 'other.json'}",
+        )
 
 
 def test_bad_rows_end_the_program_with_status_2(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ from energy_guard.backends.transformers import Transformers
 from energy_guard.errors import InputError, MismatchError
 from energy_guard.neurons import AnswerToRead, NeuronProbe, damped, read_contributions
 from energy_guard.neurons.llama_cpp import column_norms as norms_module
+from energy_guard.neurons.llama_cpp import stand_in
 from energy_guard.neurons.watch import watched
-from energy_guard.request import Finished, Request
+from energy_guard.request import Finished, Request, Token
 from energy_guard.trace import Trace
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -200,6 +201,41 @@ def test_layers_that_are_not_shown_are_missing_and_not_0(
     with backend.session() as session, watched(backend, session, probe) as seen:
         [trace] = traces(seen.generate([REQUEST]))
     assert np.isnan(trace.extras[probe.name]).all()
+
+
+class Everything(frozenset[int]):
+    """All addresses, as far as anybody can tell."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def test_nodes_that_stand_elsewhere_are_missing_once_and_then_found(tiny_path: Path) -> None:
+    """Nodes that nobody wants are known by their addresses: these may stop being right."""
+    backend = load(tiny_path, n_ctx=512, n_threads=1, type_k=0, type_v=0)
+    assert isinstance(backend, LlamaCpp)
+    probe = probe_of(backend.info)
+    with backend.session() as session, watched(backend, session, probe) as seen:
+        known = vars(backend.engine._ctx)[stand_in._NODES]._one_token
+        events = seen.generate([REQUEST])
+        tokens = (event for event in events if isinstance(event, Token))
+        for _ in range(5):
+            next(tokens)
+        assert len(known.others) > 20
+        known.others = Everything()
+        next(tokens)
+        [trace] = traces(events)
+    values = trace.extras[probe.name]
+    assert np.isnan(values).sum() == 1 + (trace.finish_reason == "eos")
+    missing = int(np.flatnonzero(np.isnan(values))[0])
+    assert missing < len(values) - 3
+    wanted = expected(backend, probe, REQUEST, trace.ids[: trace.content_end].tolist())
+    found = np.delete(values[: trace.content_end], missing)
+    np.testing.assert_allclose(found, np.delete(wanted, missing), rtol=1e-4, atol=1e-5)
+    backend.engine.close()
 
 
 def test_a_conversation_is_not_read_anew_in_each_session(tiny_path: Path) -> None:

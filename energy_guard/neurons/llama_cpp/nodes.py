@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -49,7 +49,7 @@ class Shows(Protocol):
         ...
 
     def take(self, name: str, values: Float32s, /) -> None:
-        """Take a node's values, shape (tokens, width): an array that stays valid.
+        """Take a node's values, shape (tokens, width), valid until the next decode.
 
         What this raises is lost, and the rest of the graph with it: it must not raise.
         """
@@ -74,12 +74,17 @@ class Nodes:
         self._shown: Mapping[bytes, str] = {}
         self._layers: Mapping[bytes, int] = {}
         self._scaled: set[int] = set()
+        self._one_token = _OneToken()
+        self._alike = False
         self._ggml = _ggml()
         self._name_of = self._ggml.ggml_get_name
 
     @contextmanager
-    def decoding(self) -> Iterator[None]:
+    def decoding(self, tokens: int) -> Iterator[None]:
         """Go around each decode: what an interrupt raises in a callback would be lost.
+
+        Args:
+            tokens: How many are evaluated.
 
         Raises:
             EngineError: A layer that is to be scaled was not seen, so that it was not.
@@ -88,8 +93,13 @@ class Nodes:
         self._shown = {} if self.shows is None else self.shows.names
         self._layers = {f"{kind}-{at}".encode(): at for at in self.factors for kind in ENTERING}
         self._scaled.clear()
+        self._alike = tokens == 1 and not self._layers  # a layer that was not scaled is an error
+        if self._alike:
+            self._one_token.begins(self._shown)
         with held_back():
             yield
+        if self._alike:
+            self._one_token.ended()
         missing = sorted(self.factors.keys() - self._scaled)
         if missing:
             raise EngineError(
@@ -99,13 +109,18 @@ class Nodes:
 
     def _seen(self, tensor: int, asks: bool, _data: object) -> bool:
         """Before a node: whether it is wanted. After one that is: whether to go on."""
+        if self._alike and tensor in self._one_token.others:  # most nodes, 50,000 times a second
+            return False
         if not self._shown and not self._layers:
             return not asks
         raw = self._name_of(tensor)
         shown, layer = self._shown.get(raw), self._layers.get(raw)
         if asks:
-            return shown is not None or layer is not None
-        values = self._values(tensor)
+            wanted = shown is not None or layer is not None
+            if self._alike:
+                self._one_token.passed(tensor, wanted)
+            return wanted
+        values = self._values(tensor, raw)
         if values is None:  # garbage otherwise: it is left out, and missed
             return True
         if layer is not None and (not len(values) or self._scale(tensor, values, layer)):
@@ -122,19 +137,59 @@ class Nodes:
         self._ggml.ggml_backend_tensor_set(tensor, values.ctypes.data, 0, values.nbytes)
         return True
 
-    def _values(self, tensor: int) -> Float32s | None:
+    def _values(self, tensor: int, raw: bytes) -> Float32s | None:
         """What stands in a node, shape (tokens, width); None of another type or layout."""
-        tokens = self._ggml.ggml_nrows(tensor)
-        width = self._ggml.ggml_nelements(tensor) // tokens if tokens else 0
-        values = np.empty((tokens, width), np.float32)
-        if self._ggml.ggml_nbytes(tensor) != values.nbytes:
+        count = self._ggml.ggml_nelements(tensor)
+        size = 4 * count
+        if self._ggml.ggml_nbytes(tensor) != size or not self._ggml.ggml_is_contiguous(tensor):
             return None
-        if not self._ggml.ggml_is_contiguous(tensor):
-            return None
-        # Thousands of times a second: `ctypes.data` takes longer than the copy.
-        place = values.__array_interface__["data"][0]
-        self._ggml.ggml_backend_tensor_get(tensor, place, 0, values.nbytes)
-        return values
+        room = self._one_token.rooms.get(raw) if self._alike else None
+        if room is None or room[2] != size:
+            tokens = self._ggml.ggml_nrows(tensor)
+            values = np.empty((tokens, count // tokens if tokens else 0), np.float32)
+            room = values, values.__array_interface__["data"][0], size
+            if self._alike:
+                self._one_token.rooms[raw] = room
+        self._ggml.ggml_backend_tensor_get(tensor, room[1], 0, size)
+        return room[0]
+
+
+class _OneToken:
+    """What is known of graphs of one token, which look alike from token to token.
+
+    others: addresses of nodes that nobody wants. Should they stand elsewhere once, a node that is
+    wanted may be passed over: whoever it was to be shown to misses it, and the next graph is looked
+    at by names again. rooms: arrays for values of nodes by their names, with place and size.
+    """
+
+    def __init__(self) -> None:
+        self.others: frozenset[int] = frozenset()
+        self.rooms: dict[bytes, tuple[Float32s, int, int]] = {}
+        self._names: Mapping[bytes, str] = {}
+        self._wanted = 0
+        self._expected = 0
+        self._passed: list[int] = []
+
+    def begins(self, names: Mapping[bytes, str]) -> None:
+        """A graph of one token is evaluated, and nodes of these names are wanted."""
+        if names is not self._names:
+            self._names, self.others = names, frozenset()
+        self._wanted = 0
+        self._passed.clear()
+
+    def passed(self, tensor: int, wanted: bool) -> None:
+        """A node was looked at by its name."""
+        if wanted:
+            self._wanted += 1
+        else:
+            self._passed.append(tensor)
+
+    def ended(self) -> None:
+        """It is evaluated."""
+        if not self.others:
+            self.others, self._expected = frozenset(self._passed), self._wanted
+        elif self._passed or self._wanted != self._expected:
+            self.others = frozenset()
 
 
 def _ggml() -> Any:
@@ -151,14 +206,18 @@ def _ggml() -> Any:
         "ggml_backend_tensor_get": (None, [pointer, pointer, size, size]),
         "ggml_backend_tensor_set": (None, [pointer, pointer, size, size]),
     }
-    found = ctypes.CDLL(library._lib._name)  # an object of our own: types set here stay here
+    # Objects of our own: types set here stay here. What only looks something up keeps Python's
+    # lock: to let go of it takes longer than the call. What copies may wait for a GPU.
+    looking, copying = ctypes.PyDLL(library._lib._name), ctypes.CDLL(library._lib._name)
+    functions = {}
     for name, (returns, takes) in kinds.items():
         try:
-            function = getattr(found, name)
+            function = getattr(copying if takes[1:] else looking, name)
         except AttributeError as error:
             raise EngineError(
                 f"this build of llama.cpp does not give access to {name}",
                 "Install llama-cpp-python as it is published, or use transformers.",
             ) from error
         function.restype, function.argtypes = returns, takes
-    return found
+        functions[name] = function
+    return SimpleNamespace(**functions)

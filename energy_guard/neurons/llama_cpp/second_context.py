@@ -107,7 +107,7 @@ class SecondContext:
             batch.logits[i] = shown
         self._nodes.shows = self._shows if shown else None
         self._nodes.factors = factors_of(self._llm)
-        with self._nodes.decoding():
+        with self._nodes.decoding(len(tokens)):
             status = library.llama_decode(self._context, batch)
             if status != 0:
                 raise EngineError(

@@ -151,7 +151,7 @@ def _context(llm: Llama) -> Any:
         begins = watch is not None and watch.begins(batch.batch.pos[0])
         nodes.shows = watch if begins else None
         nodes.factors = NO_FACTORS if user is None else factors_of(user)
-        with nodes.decoding():
+        with nodes.decoding(batch.batch.n_tokens):
             decode(context, batch)
 
     context._exit_stack.callback(free)

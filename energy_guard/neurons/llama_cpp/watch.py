@@ -71,11 +71,11 @@ class NodeObserver:
         log_odds = np.full(len(trace), self._probe.intercept)
         for layer, (_, weights) in self._columns.items():
             pushes = np.full(len(trace), np.nan)  # of a token that was not read
-            for first, z, lengths in self._read[layer]:
+            for first, z, squares in self._read[layer]:
                 at = first - self._begin
                 fit = max(0, min(len(z), len(trace) - at))  # a draft model may have run ahead
                 with np.errstate(divide="ignore", invalid="ignore"):  # not finite: it is unscored
-                    pushes[at : at + fit] = (np.abs(z[:fit]) @ weights) / lengths[:fit]
+                    pushes[at : at + fit] = (np.abs(z[:fit]) @ weights) / np.sqrt(squares[:fit])
             log_odds += pushes
         return self._probe.with_log_odds(trace, log_odds)
 
@@ -94,13 +94,13 @@ class NodeObserver:
             layer = self._entering[name]
             indices, _ = self._columns[layer]
             if indices[-1] < values.shape[1]:
-                self._waiting = layer, values[:, indices]
+                self._waiting = layer, values.take(indices, axis=1)
             return
         layer, waiting = self._leaving[name], self._waiting
         if waiting is None or waiting[0] != layer or len(waiting[1]) != len(values):
             return  # it is missed in the end
-        lengths = np.sqrt(np.einsum("ij,ij->i", values, values))
-        self._read[layer].append(_Rows(self._next[layer], waiting[1], lengths))
+        squares = np.einsum("ij,ij->i", values, values)
+        self._read[layer].append(_Rows(self._next[layer], waiting[1], squares))
         self._next[layer] += len(values)
         self._waiting = None
 
@@ -108,13 +108,13 @@ class NodeObserver:
 class _Rows(NamedTuple):
     """What was read of a layer in one go, for some tokens from the position `first` on.
 
-    z: of the probe's neurons, shape (tokens, neurons). lengths: of what the layer wrote, shape
-    (tokens,).
+    z: of the probe's neurons, shape (tokens, neurons). squares: of the lengths of what the layer
+    wrote, shape (tokens,).
     """
 
     first: int
     z: Float32s
-    lengths: Float32s
+    squares: Float32s
 
 
 _norms: Final[weakref.WeakKeyDictionary[Llama, Float32s]] = weakref.WeakKeyDictionary()
