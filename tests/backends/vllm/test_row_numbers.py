@@ -28,7 +28,8 @@ import torch  # noqa: E402
 from tiny_models import VOCABULARY, byte_tokenizer, tiny_model  # noqa: E402
 
 from energy_guard.backends.transformers.vocabulary import Vocabulary  # noqa: E402
-from energy_guard.backends.vllm.traces import ASKED, EXTENSION, trace_of  # noqa: E402
+from energy_guard.backends.vllm.columns import ASKED, EXTENSION  # noqa: E402
+from energy_guard.backends.vllm.traces import trace_of  # noqa: E402
 from energy_guard.energy import RowReducer  # noqa: E402
 from energy_guard.errors import EngineError, InputError  # noqa: E402
 from energy_guard.trace import Trace  # noqa: E402
