@@ -30,6 +30,12 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session")
+def small() -> dict[str, Any]:
+    """What an engine of the tests is started with."""
+    return SMALL
+
+
+@pytest.fixture(scope="session")
 def model() -> Any:
     from tiny_models import tiny_model
 
