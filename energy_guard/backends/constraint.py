@@ -91,21 +91,36 @@ def matcher_of(
         InputError: the constraint has a mistake, uses what llguidance cannot hold, is too large
             or too deeply nested, or allows no answer at all.
     """
+    try:
+        return following(vocabulary, grammar_of(constraint), ends, size)
+    except EngineError as error:
+        raise _unusable(constraint, error.message) from error
+
+
+def following(vocabulary: Any, grammar: str, ends: Iterable[int], size: int) -> Matcher:
+    """Compile what `grammar_of` gave; see `matcher_of`.
+
+    Raises:
+        EngineError: llguidance cannot use it, or it allows no answer at all.
+    """
     from llguidance import LLMatcher
 
-    grammar = _tried(constraint)
     matcher = LLMatcher(vocabulary, grammar, log_level=0)
     if matcher.is_error():
-        raise _unusable(constraint, _said(matcher))
+        raise EngineError(_said(matcher))
     try:
         return Matcher(matcher, ends, size)
     except EngineError as error:
-        raise _unusable(constraint, f"it allows no answer ({error.message})") from error
+        raise EngineError(f"it allows no answer ({error.message})") from error
 
 
 @lru_cache(maxsize=64)
-def _tried(constraint: Grammar | JsonSchema) -> str:
-    """The constraint in llguidance's form, after a child process has compiled it."""
+def grammar_of(constraint: Grammar | JsonSchema) -> str:
+    """Return the constraint in llguidance's form, after a child process has compiled it.
+
+    Raises:
+        InputError: see `matcher_of`.
+    """
     text = constraint.schema if isinstance(constraint, JsonSchema) else constraint.gbnf
     if len(text) > _LONGEST:
         raise _unusable(constraint, f"it has {len(text)} characters, more than {_LONGEST}")

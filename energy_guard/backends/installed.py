@@ -7,7 +7,11 @@ from typing import Final
 
 from energy_guard.errors import MissingExtraError
 
-PACKAGES: Final = {"llama-cpp": ("llama_cpp",), "transformers": ("torch", "transformers")}
+PACKAGES: Final = {
+    "llama-cpp": ("llama_cpp",),
+    "transformers": ("torch", "transformers"),
+    "vllm": ("vllm",),
+}
 """What has to be importable, for each kind of backend."""
 
 
@@ -28,7 +32,7 @@ def missing(backend: str, what: str) -> MissingExtraError:
 
     what: happened.
     """
-    (other,) = PACKAGES.keys() - {backend}
+    other = "transformers" if backend != "transformers" else "llama-cpp"
     use = f'--backend {other}, or load(…, backend="{other}") in Python'
     if other == "llama-cpp":
         use += ", for GGUF files"

@@ -26,6 +26,8 @@ from energy_guard.backends.transformers.check import (
     without_compile,
 )
 from energy_guard.backends.transformers.load import load_pair
+from energy_guard.backends.vllm import Vllm
+from energy_guard.backends.vllm.load import load_llm
 from energy_guard.errors import ConfigError, InputError, ModelFileError
 from energy_guard.trace import StepHook, Trace
 
@@ -41,16 +43,18 @@ def load(model: object, backend: str | None = None, **engine_options: Any) -> Ba
 
     Args:
         model: The path of a GGUF file, `owner/repo:FILE-PATTERN` for one on the hub, or `"demo"`
-            for the embedded model; a directory or hub id (`owner/name`) for transformers; your own
-            `llama_cpp.Llama`, `(model, tokenizer)` or text-generation pipeline; the address of a
-            server with OpenAI's interface (http://localhost:11434/v1); or a backend, which is
-            returned as it is.
-        backend: `llama-cpp` or `transformers`; GGUF files load with either. `remote` is for
-            addresses alone.
+            for the embedded model; a directory or hub id (`owner/name`) for transformers or vLLM;
+            your own `llama_cpp.Llama`, `(model, tokenizer)`, text-generation pipeline, or
+            `vllm.LLM` that was started with `energy_guard.backends.vllm.ENGINE_ARGUMENTS`; the
+            address of a server with OpenAI's interface (http://localhost:11434/v1); or a backend,
+            which is returned as it is.
+        backend: `llama-cpp`, `transformers` or `vllm`; GGUF files load with the first two.
+            `remote` is for addresses alone.
         engine_options: Those of `llama_cpp.Llama` (n_ctx, n_threads, n_gpu_layers, …) and of
             `LlamaCpp`; those of `from_pretrained` (dtype, device_map, …), device, n_threads and
-            those of `Transformers` (n_ctx, batch_size, generation, …); or those of `RemoteServer`
-            (served_model, api_key, …).
+            those of `Transformers` (n_ctx, batch_size, generation, …); those of `vllm.LLM` (dtype,
+            tensor_parallel_size, …) and of `Vllm`; or those of `RemoteServer` (served_model,
+            api_key, …).
 
     Returns:
         What a `Guard` asks.
@@ -73,6 +77,9 @@ def load(model: object, backend: str | None = None, **engine_options: Any) -> Ba
             kind: type[Backend] = Transformers
             own = _own(Transformers, engine_options)
             engine: tuple[Any, ...] = load_pair(_source(model), **engine_options)
+        elif name == "vllm":
+            kind, own = Vllm, _own(Vllm, engine_options)
+            engine = (load_llm(_source(model), **engine_options),)
         else:
             kind, own = LlamaCpp, _own(LlamaCpp, engine_options)
             engine = (_load_llama(model, engine_options),)
@@ -135,7 +142,7 @@ def capture(
     'Paris.'
     """
     engine = without_compile(engine)
-    if _is_llama(engine):
+    if _kind_of(engine) is LlamaCpp:
         return capture_llama(engine, on_step, last_row, wait_s)  # type: ignore[arg-type]
     pair: tuple[Any, Any] | None = (engine, None) if is_model(engine) else _pair(engine)
     if pair is None:
@@ -170,19 +177,22 @@ def _remote(url: str, options: dict[str, Any]) -> RemoteServer:
 def _wrap(engine: object, options: dict[str, Any]) -> Backend:
     """Put a backend around an engine that is loaded already."""
     pair = _pair(engine)
-    if pair is None and not isinstance(engine, Backend) and not _is_llama(engine):
-        hint = "Give a path, a hub id, `demo`, a llama_cpp.Llama, or (model, tokenizer)."
+    kind = _kind_of(engine)
+    if pair is None and not isinstance(engine, Backend) and kind is None:
+        hint = (
+            "Give a path, a hub id, `demo`, a llama_cpp.Llama, (model, tokenizer), or a vllm.LLM."
+        )
         if is_model(engine):
             hint = "Give it with its tokenizer: load((model, tokenizer))."
         raise InputError(f"a {_named(engine)} is not a model that can be guarded", hint)
     own = {}
     if not isinstance(engine, Backend):
-        own = _own(LlamaCpp if pair is None else Transformers, options)
+        own = _own(kind or Transformers, options)
     if options:
         raise ConfigError(f"{', '.join(options)}: this engine is loaded already")
     if isinstance(engine, Backend):
         return engine
-    return LlamaCpp(engine, **own) if pair is None else Transformers(*pair, **own)  # type: ignore[arg-type]
+    return Transformers(*pair, **own) if kind is None else kind(engine, **own)  # type: ignore
 
 
 def _named(engine: object) -> str:
@@ -227,12 +237,14 @@ def _pair(engine: object) -> tuple[Any, Any] | None:
     return None
 
 
-def _is_llama(engine: object) -> bool:
-    """Tell a llama_cpp.Llama (or a subclass) without importing llama_cpp."""
-    return any(
-        kind.__module__ == "llama_cpp.llama" and kind.__name__ == "Llama"
-        for kind in inspect.getmro(type(engine))
-    )
+def _kind_of(engine: object) -> type[LlamaCpp] | type[Vllm] | None:
+    """The backend for an engine of one object, which is told without importing any library."""
+    kinds = {f"{kind.__module__}.{kind.__name__}" for kind in inspect.getmro(type(engine))}
+    if "llama_cpp.llama.Llama" in kinds:
+        return LlamaCpp
+    if kinds & {"vllm.entrypoints.llm.LLM", "vllm.v1.engine.llm_engine.LLMEngine"}:
+        return Vllm
+    return None
 
 
 def _load_llama(model: str | Path, options: dict[str, Any]) -> Any:

@@ -18,8 +18,13 @@ from energy_guard.backends.base import (
 )
 from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
 from energy_guard.backends.prompt import PromptEncoder
-from energy_guard.backends.transformers.check import check_generation, check_model, check_tokenizer
-from energy_guard.backends.transformers.codec import TokenizerCodec
+from energy_guard.backends.transformers.check import (
+    check_generation,
+    check_model,
+    check_tokenizer,
+    vectors_of,
+)
+from energy_guard.backends.transformers.codec import TokenizerCodec, context_of
 from energy_guard.backends.transformers.engine import Engine
 from energy_guard.backends.transformers.fast import read_states
 from energy_guard.backends.transformers.fingerprint import fingerprint
@@ -69,7 +74,8 @@ class Transformers(Backend):
         self.tokenizer = tokenizer
         self._template = chat_template
         vocabulary = Vocabulary(tokenizer)
-        codec = TokenizerCodec(model, tokenizer, chat_template, n_ctx, vocabulary)
+        context = context_of(model, tokenizer, n_ctx)
+        codec = TokenizerCodec(tokenizer, chat_template, context, vectors_of(model), vocabulary)
         self._prompts = PromptEncoder(codec, template_variables)
         self._engine = Engine(
             model,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.prompt import shows_tools
 from energy_guard.backends.template import ChatTemplate
-from energy_guard.backends.transformers.check import vectors_of
 from energy_guard.backends.transformers.vocabulary import Vocabulary
 from energy_guard.errors import PromptError
 
@@ -19,14 +18,18 @@ _UNLIMITED: Final = 2**31 - 1
 
 
 class TokenizerCodec:
-    """See `energy_guard.backends.prompt.Codec`. chat_template: instead of the tokenizer's own."""
+    """See `energy_guard.backends.prompt.Codec`.
+
+    chat_template: instead of the tokenizer's own. context: tokens of prompt and answer together.
+    size: how many tokens the model has vectors for.
+    """
 
     def __init__(
         self,
-        model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         chat_template: str | None,
-        context: int | None,
+        context: int,
+        size: int,
         vocabulary: Vocabulary,
     ) -> None:
         self._tokenizer = tokenizer
@@ -34,8 +37,8 @@ class TokenizerCodec:
         self._given = chat_template
         self._template = chat_template or tokenizer.chat_template
         self._compiled: dict[str, ChatTemplate] = {}
-        self._context = min(context or _UNLIMITED, _positions(model, tokenizer))
-        self._size = vectors_of(model)
+        self._context = context
+        self._size = size
         self._controls = sorted(
             {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
             | set(tokenizer.all_special_tokens)
@@ -97,8 +100,10 @@ class TokenizerCodec:
         return str(self._tokenizer.decode(prompt[-16:], skip_special_tokens=False))
 
 
-def _positions(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """How many tokens the model has positions for."""
+def context_of(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, wanted: int | None
+) -> int:
+    """How many tokens the model has positions for, or fewer if that is wanted."""
     config = model.config.get_text_config(decoder=True)
     stated = getattr(config, "max_position_embeddings", None)
-    return int(min(stated or tokenizer.model_max_length, _UNLIMITED))
+    return int(min(wanted or _UNLIMITED, stated or tokenizer.model_max_length, _UNLIMITED))

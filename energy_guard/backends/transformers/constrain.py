@@ -30,7 +30,7 @@ class Constraints:
         with needs_extra("transformers"):
             from llguidance.hf import from_tokenizer
         try:
-            self._vocabulary = from_tokenizer(fast, n_vocab=size, eos_token=self.ends)
+            self.vocabulary = from_tokenizer(fast, n_vocab=size, eos_token=self.ends)
         except ValueError as error:
             raise InputError(
                 f"grammars and JSON schemas cannot be used with this tokenizer: {error}",
@@ -39,7 +39,7 @@ class Constraints:
 
     def matcher(self, constraint: Grammar | JsonSchema) -> Matcher:
         """Return what follows one answer; InputError if the constraint cannot be used."""
-        return matcher_of(self._vocabulary, constraint, self.ends, self._size)
+        return matcher_of(self.vocabulary, constraint, self.ends, self._size)
 
 
 class Constrained:

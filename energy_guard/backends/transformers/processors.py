@@ -29,33 +29,47 @@ def check_request(request: Request) -> None:
 
 def processors(samplings: Sequence[Sampling], prompt_tokens: int) -> list[Any]:
     """Return the chain for a batch whose settings differ in their seeds at most."""
+    from transformers import TemperatureLogitsWarper
+
+    first = samplings[0]
+    chain = adjusting(first, prompt_tokens)
+    if first.temperature == 0:
+        return chain
+    chain += cutting(first)
+    chain.append(TemperatureLogitsWarper(float(first.temperature)))
+    chain.append(_Draw([sampling.seed for sampling in samplings]))
+    return chain
+
+
+def adjusting(sampling: Sampling, prompt_tokens: int) -> list[Any]:
+    """Return what moves single logits: biases and penalties."""
+    chain: list[Any] = []
+    if sampling.logit_bias:
+        chain.append(_Bias(sampling))
+    if _penalises(sampling):
+        chain.append(_Penalties(sampling, prompt_tokens))
+    return chain
+
+
+def cutting(sampling: Sampling) -> list[Any]:
+    """Return what leaves only the likelier tokens to draw from; the temperature comes after it."""
     from transformers import (
         MinPLogitsWarper,
-        TemperatureLogitsWarper,
         TopKLogitsWarper,
         TopPLogitsWarper,
         TypicalLogitsWarper,
     )
 
-    first = samplings[0]
     chain: list[Any] = []
-    if first.logit_bias:
-        chain.append(_Bias(first))
-    if _penalises(first):
-        chain.append(_Penalties(first, prompt_tokens))
-    if first.temperature == 0:
-        return chain
-    if first.top_k > 0:
-        chain.append(TopKLogitsWarper(first.top_k))
+    if sampling.top_k > 0:
+        chain.append(TopKLogitsWarper(sampling.top_k))
     # Beyond its range a setting leaves one token, as in llama.cpp; the warpers would refuse it.
-    if first.typical_p < 1:
-        chain.append(TypicalLogitsWarper(max(first.typical_p, _LEAST)))
-    if first.top_p < 1:
-        chain.append(TopPLogitsWarper(max(first.top_p, _LEAST)))
-    if first.min_p > 0:
-        chain.append(MinPLogitsWarper(min(first.min_p, 1.0)))
-    chain.append(TemperatureLogitsWarper(float(first.temperature)))
-    chain.append(_Draw([sampling.seed for sampling in samplings]))
+    if sampling.typical_p < 1:
+        chain.append(TypicalLogitsWarper(max(sampling.typical_p, _LEAST)))
+    if sampling.top_p < 1:
+        chain.append(TopPLogitsWarper(max(sampling.top_p, _LEAST)))
+    if sampling.min_p > 0:
+        chain.append(MinPLogitsWarper(min(sampling.min_p, 1.0)))
     return chain
 
 

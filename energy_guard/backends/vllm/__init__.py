@@ -1,1 +1,6 @@
-"""vLLM's side: the numbers of each row, sent along with its log-probabilities."""
+"""vLLM's engine: the numbers of each row travel along with its log-probabilities."""
+
+from energy_guard.backends.vllm.backend import Vllm
+from energy_guard.backends.vllm.columns import ENGINE_ARGUMENTS
+
+__all__ = ["ENGINE_ARGUMENTS", "Vllm"]

@@ -1,35 +1,62 @@
 """Runs in vLLM's workers: reduces each raw row, and sends the numbers with its log-probabilities.
 
-`LLM(…, worker_extension_cls="energy_guard.backends.vllm.extension.RowNumbers",
-logprobs_mode="raw_logits")` has a worker import this module, which replaces the one function that
+`LLM(…, **ENGINE_ARGUMENTS)` has a worker import this module, which replaces the one function that
 gathers log-probabilities of answers and prompts. vLLM does not promise that function: what comes
-out is marked, and `traces` refuses what is not.
+out is marked, `traces` refuses what is not, and `handshake` looks at it before anything is asked.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from energy_guard.backends.transformers.reduce import reduce_rows
+from energy_guard.backends.transformers.reduce import RowsReducer, reduce_rows
+from energy_guard.backends.vllm.columns import NUMBERS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-NUMBERS: Final = 4
-"""Columns that are ours: log-partition, row mean, entropy and margin, the last ones of a row. As
-token ids they all have 0, which no row of vLLM's own has four times."""
+_TAKES: Final = ["logprobs", "num_logprobs", "token_ids"]
+"""Parameters of the function that is replaced."""
+
+
+class _Replaced:
+    """What this worker's rows are multiplied by, and whether its function is ours."""
+
+    inverse_temperature = 1.0
+    signature = "vLLM is not there"
+
+    def __init__(self) -> None:
+        self.reducer = RowsReducer()
+
+
+_here: Final = _Replaced()
 
 
 class RowNumbers:
-    """What vLLM mixes into its worker; that it is there is all it is for."""
+    """What vLLM mixes into its worker: what an engine can ask it by `collective_rpc`."""
+
+    def energy_guard_state(self) -> dict[str, str]:
+        """Return what a handshake looks at: the replaced function, the runner and the device."""
+        worker: Any = self
+        return {
+            "signature": _here.signature,
+            "runner": type(worker.model_runner).__module__,
+            "device": worker.device.type,
+        }
+
+    def energy_guard_multiply(self, inverse_temperature: float) -> None:
+        """Multiply all rows from now on by an inverse temperature before they are reduced."""
+        _here.inverse_temperature = inverse_temperature
 
 
 def with_numbers(rows: Tensor, count: int, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gather what vLLM sends of each row, with our numbers in the place of the last columns.
 
-    A row in which a grammar has ruled tokens out is not the model's any more: its numbers are NaN.
+    A row in which a grammar of vLLM's own has ruled tokens out is not the model's any more: its
+    numbers are NaN. Whole rows are sent as they are, without numbers.
 
     Args:
         rows: shape (N, vocabulary), float32, raw logits.
@@ -41,25 +68,45 @@ def with_numbers(rows: Tensor, count: int, chosen: Tensor) -> tuple[Tensor, Tens
     """
     import torch
 
-    numbers = reduce_rows(rows)
-    numbers[rows.isneginf().any(-1)] = math.nan
-    likeliest, ids = rows.topk(count - NUMBERS, dim=-1)
+    whole = count == rows.shape[-1]
+    if not whole and _here.inverse_temperature != 1.0:
+        rows = rows * _here.inverse_temperature
+    likeliest, ids = rows.topk(count if whole else count - NUMBERS, dim=-1)
     at = chosen[:, None]
     logits = rows.gather(-1, at)
     ranks = (rows >= logits).sum(-1)
+    if whole:
+        return torch.cat((at, ids), dim=1).to(torch.int32), torch.cat((logits, likeliest), 1), ranks
+    numbers = _numbers_of(rows)
+    numbers[rows.isneginf().any(-1)] = math.nan
     marks = at.new_zeros(len(at), NUMBERS)
     indices = torch.cat((at, ids, marks), dim=1).to(torch.int32)
     return indices, torch.cat((logits, likeliest, numbers), dim=1), ranks
 
 
+def _numbers_of(rows: Tensor) -> Tensor:
+    """The numbers of rows, shape (N, NUMBERS), by what is fastest where they are."""
+    if rows.device.type != "cpu":
+        return reduce_rows(rows)
+    reduced, _ = _here.reducer.rows_of(rows)
+    return rows.new_tensor([[r.log_partition, r.mean, r.entropy, r.margin] for r in reduced])
+
+
 def replace_gathering(sampler: Any, tensors: Any) -> None:
     """Put `with_numbers` in the place of what a sampler class gathers, if enough is asked for.
+
+    Another function than the known one is left alone: an error here would end the worker without
+    a word that helps, and a handshake finds it.
 
     Args:
         sampler: vLLM's class.
         tensors: its tuple of what is gathered.
     """
     before = sampler.gather_logprobs
+    takes = list(inspect.signature(before).parameters)
+    if takes != _TAKES:
+        _here.signature = f"gather_logprobs({', '.join(takes)})"
+        return
 
     def gather_logprobs(logprobs: Tensor, num_logprobs: int, token_ids: Tensor) -> Any:
         if num_logprobs < NUMBERS:
@@ -67,6 +114,7 @@ def replace_gathering(sampler: Any, tensors: Any) -> None:
         return tensors(*with_numbers(logprobs, num_logprobs, token_ids))
 
     sampler.gather_logprobs = staticmethod(gather_logprobs)
+    _here.signature = ""
 
 
 if "vllm" in sys.modules:  # a worker imports this; whoever looks at it without vLLM may, too

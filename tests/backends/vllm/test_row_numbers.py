@@ -5,7 +5,6 @@ Needs an environment of its own: `make test-vllm`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,21 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-ENVIRONMENT = {
-    "HF_HUB_OFFLINE": "1",
-    "VLLM_CPU_CI_ENV": "1",
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_NO_USAGE_STATS": "1",
-}
-os.environ |= ENVIRONMENT  # vLLM reads them when it is imported
-
 vllm = pytest.importorskip("vllm", reason="vLLM has an environment of its own: make test-vllm")
 
 import torch  # noqa: E402
-from tiny_models import VOCABULARY, byte_tokenizer, tiny_model  # noqa: E402
+from tiny_models import VOCABULARY, byte_tokenizer  # noqa: E402
 
 from energy_guard.backends.transformers.vocabulary import Vocabulary  # noqa: E402
-from energy_guard.backends.vllm.traces import ASKED, EXTENSION, trace_of  # noqa: E402
+from energy_guard.backends.vllm.columns import ASKED  # noqa: E402
+from energy_guard.backends.vllm.traces import trace_of  # noqa: E402
 from energy_guard.energy import RowReducer  # noqa: E402
 from energy_guard.errors import EngineError, InputError  # noqa: E402
 from energy_guard.trace import Trace  # noqa: E402
@@ -56,32 +48,6 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "three answers": {"temperature": 1.0, "n": 3},
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def model() -> Any:
-    return tiny_model("llama", head_dim=64)
-
-
-@pytest.fixture(scope="module")
-def llm(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Prompts are read in parts of 32 tokens, and kept for those that begin alike."""
-    folder = tmp_path_factory.mktemp("tiny")
-    model.save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
-    yield vllm.LLM(
-        str(folder),
-        dtype="float32",
-        enforce_eager=True,
-        enable_prefix_caching=True,
-        kv_cache_memory_bytes=64 * 2**20,
-        max_model_len=256,
-        max_num_batched_tokens=32,
-        max_num_seqs=8,
-        distributed_executor_backend="uni",
-        logprobs_mode="raw_logits",
-        worker_extension_cls=EXTENSION,
-    )
 
 
 def asked(llm: Any, **settings: Any) -> Iterator[tuple[list[int], Any]]:
@@ -141,7 +107,7 @@ def test_what_is_not_marked_is_refused(llm: Any) -> None:
     fake = SimpleNamespace(token_ids=answer.token_ids, logprobs=foreign, finish_reason="stop")
     with pytest.raises(EngineError, match="other tokens' log-probabilities") as caught:
         trace_of(fake, bytes)
-    assert EXTENSION in caught.value.hint
+    assert "ENGINE_ARGUMENTS" in caught.value.hint
     fake.logprobs = None
     with pytest.raises(EngineError, match="no numbers"):
         trace_of(fake, bytes)

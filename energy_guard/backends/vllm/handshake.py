@@ -1,0 +1,149 @@
+"""Is this an engine whose numbers are what they should be? Asked once, before anything else.
+
+vLLM promises nothing of what the numbers travel in. So its version, its configuration, what its
+workers say and one row are looked at, and whatever is not as it was verified is refused by name.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import numpy as np
+
+from energy_guard.backends.vllm.columns import EXTENSION, STEERING
+from energy_guard.backends.vllm.params import read_at_once
+from energy_guard.backends.vllm.traces import choices_of
+from energy_guard.energy import RowReducer, holds_log_probabilities
+from energy_guard.errors import ConfigError, EngineError, InputError
+
+OLDEST: Final = (0, 26)
+"""Prompts' rows are raw from here on."""
+
+NEWEST: Final = (0, 33)
+"""The last one whose source was read. It was run with 0.32."""
+
+TOLERANCE: Final = 1e-3
+"""By how much a number may differ from that of the whole row, as a share of it and in nats."""
+
+_START: Final = "Start it so: LLM(model, **energy_guard.backends.vllm.ENGINE_ARGUMENTS)."
+_ANOTHER: Final = "Use another version of vLLM, or the transformers backend."
+
+
+def check_version(version: str) -> None:
+    """Raise ConfigError for a version of vLLM that nobody looked at."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    number = tuple(map(int, found.groups())) if found else ()
+    if not OLDEST <= number <= NEWEST:
+        raise ConfigError(
+            f"vLLM {version} was not tried: from {_named(OLDEST)} to {_named(NEWEST)} it is known "
+            "where rows are taken",
+            "Install one of these.",
+        )
+
+
+def check_config(config: Any) -> None:
+    """Raise ConfigError for an engine that was started otherwise than verified.
+
+    Args:
+        config: its `VllmConfig`.
+    """
+    model, parallel = config.model_config, config.parallel_config
+    if model.runner_type != "generate" or model.is_encoder_decoder:
+        raise InputError(
+            f"{model.model} writes no text by itself, token by token", "Load a decoder-only model."
+        )
+    if config.speculative_config is not None:
+        raise ConfigError(
+            "speculative decoding is not supported: vLLM then takes no logits processors, by which "
+            "sampling settings, grammars and replays are done here",
+            "Start it without speculative_config.",
+        )
+    if parallel.pipeline_parallel_size > 1 or parallel.data_parallel_size > 1:
+        raise ConfigError(
+            "pipeline and data parallelism were not verified",
+            "Start it with pipeline_parallel_size=1 and data_parallel_size=1.",
+        )
+    if config.use_v2_model_runner:
+        raise ConfigError(
+            "vLLM's V2 model runner was not verified: it gathers rows in another place",
+            "Set VLLM_USE_V2_MODEL_RUNNER=0 before vLLM is started.",
+        )
+    wrong = [
+        what
+        for what, right in {
+            f"worker_extension_cls is {parallel.worker_extension_cls!r}": (
+                parallel.worker_extension_cls == EXTENSION
+            ),
+            "logits_processors lack ours": STEERING in (model.logits_processors or ()),
+            f"logprobs_mode is {model.logprobs_mode!r}": model.logprobs_mode == "raw_logits",
+            f"max_logprobs is {model.max_logprobs}": model.max_logprobs == -1,
+        }.items()
+        if not right
+    ]
+    if wrong:
+        raise ConfigError(f"the engine was not started for this: {'; '.join(wrong)}", _START)
+
+
+def check_workers(states: list[dict[str, str]]) -> str:
+    """Return the kind of device that workers compute on.
+
+    Args:
+        states: what each of them says, see `RowNumbers`.
+
+    Raises:
+        EngineError: a worker has not replaced the function that gathers rows.
+    """
+    for state in states:
+        if state["signature"]:
+            raise EngineError(
+                f"vLLM gathers rows by another function than the known one: {state['signature']}",
+                _ANOTHER,
+            )
+    return states[0]["device"]
+
+
+def check_rows(engine: Any, prompt: list[int]) -> None:
+    """Hold the numbers that come with a token against the whole row that vLLM itself sends.
+
+    Args:
+        engine: an `Engine`.
+        prompt: token ids, at least two.
+
+    Raises:
+        EngineError: they are not those of this row.
+        ConfigError: the rows are log-probabilities.
+    """
+    from energy_guard.backends.vllm.session import row_after
+
+    row = row_after(engine, prompt)
+    output = engine.answer_of(prompt, read_at_once(0))
+    (after,) = choices_of(output.outputs[0].logprobs, output.outputs[0].token_ids)
+    (before,) = choices_of(output.prompt_logprobs[len(prompt) - 1 :], prompt[-1:])
+    for choice, raw in ((after, row), (before, row_after(engine, prompt[:-1]))):
+        reducer = RowReducer(raw.size, np.float64)
+        expected = (float(raw[choice.token]), *reducer.reduce(raw.astype(np.float64)))
+        if holds_log_probabilities(raw, expected[1]):
+            raise ConfigError("vLLM's rows are log-probabilities, and no raw logits", _START)
+        found = (choice.token_logit, *choice.row)
+        if not np.allclose(found, expected, rtol=_tolerance(engine), atol=_tolerance(engine)):
+            raise EngineError(
+                f"the numbers of a row are {_shown(found)}, and should be {_shown(expected)}",
+                _ANOTHER,
+            )
+    if int(row.argmax()) != after.token:
+        raise EngineError("a greedy answer does not begin with its row's likeliest token", _ANOTHER)
+
+
+def _tolerance(engine: Any) -> float:
+    """Rows of one prompt differ from one time to the next, and much so in 16 bits."""
+    exact = str(engine.llm.model_config.dtype).endswith("float32")
+    return TOLERANCE if exact else 0.05
+
+
+def _named(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
+
+
+def _shown(numbers: tuple[float, ...]) -> str:
+    return ", ".join(f"{number:.4f}" for number in numbers)
