@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from energy_guard.backends.transformers.reduce import checked
+from energy_guard.backends.transformers.reduce import check_logit, checked
 from energy_guard.backends.vllm.engine import Engine, Job
 from energy_guard.backends.vllm.traces import Choice, choices_of
 from energy_guard.energy import Row
@@ -28,7 +28,8 @@ class _Sequence:
         Whoever hears of a token may end the sequence before the next one.
         """
         recorder = self.job.recorder
-        row = checked(choice.row, choice.token_logit, choice.token)
+        row = checked(choice.row)
+        check_logit(choice.token_logit, choice.token)
         if self._ended():
             yield from self._close(row)
             return

@@ -54,7 +54,7 @@ def folder(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def llm(folder: Path) -> Iterator[Any]:
-    """Somebody's own. Prompts are read in parts of 32 tokens, and kept for those that begin alike."""
+    """Somebody's own. Prompts are read in parts of 32 tokens, and kept for what begins alike."""
     import vllm
 
     from energy_guard.backends.vllm import ENGINE_ARGUMENTS
