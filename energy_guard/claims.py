@@ -212,11 +212,11 @@ def _stands_before_cut(trace: Trace, located: Located) -> bool:
 
 
 _MAIN_CLAUSE: Final = Pattern(
-    r"(?i)[^,;:()]*\s(?:is|was|are|were|by|called|named)(?:\s+(?:the|an?))?"
+    r"(?i)(?:(?!\b(?:that|not|no|nor|none|never|nobody|cannot|\w+n['’]t|some|many|most|people|one|often"
+    r"|if|says?|said|claim\w*|believ\w*|thinks?|thought|contrary|false|myth|wrong\w*)\b)[^,;:()])*"
+    r"\s(?:is|was|are|were|by|called|named)(?:\s+(?:the|an?))?"
 )
-_DESCRIBES: Final = Pattern(
-    r"(?i),\s(?:(?:who|which|whose|where)\s+\w|an?(?!\w)|the\s+\w|(?:located|born|known)\s)"
-)
+_DESCRIBES: Final = Pattern(r"(?i),\s(?:who\s+\w|an?(?!\w)|the\s+\w|(?:located|born|known)\s)")
 """English: "It was written by Jane Austen", and then ", an" or ", who was": a cut-off description.
 """
 _ENDED: Final = re.compile(r"(?<!\d)(?:[.!?…][\"'”’»)\]*_]*|[。！？｡।؟]+[」』”’）]*)\s*\Z")
