@@ -8,7 +8,8 @@ other people's questions (`eval`'s answers.jsonl), and the command that made the
 quiz the profile is taken as it is: its curve was fitted to these very answers, which flatters it.
 Other people's questions are judged by detectors that saw neither the model nor the task (see
 `benchmarks.other_models`), with the curve that the model has in the quiz: what a profile of a new
-model is worth. A card is JSON; the page is printed from the cards alone.
+model is worth. A card is JSON; the page is printed from all cards in the folder, so that a card
+can be added alone.
 """
 
 from __future__ import annotations
@@ -249,7 +250,8 @@ def main() -> None:
         model = card["model"]
         path = args.cards / f"{model['fingerprint']}-{model['backend']}.card.json"
         write_whole(path, json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    write_whole(args.page, page(made))
+    stored = sorted(args.cards.glob("*.card.json"))
+    write_whole(args.page, page(json.loads(path.read_text(encoding="utf-8")) for path in stored))
 
 
 if __name__ == "__main__":

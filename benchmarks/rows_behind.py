@@ -1,6 +1,7 @@
 """What a row costs: waited for, or reduced while the engine computes the next token.
 
     python -m benchmarks.rows_behind --model FILE [--backend transformers] --n-threads 1
+    python -m benchmarks.rows_behind --vocabulary 151936    # a small random model instead
 
 One answer after the other is written; at every token a coin says whether its row is let go, waited
 for or reduced behind. Ratios are of the medians, with 95 % intervals: neighbouring tokens share
@@ -18,10 +19,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
+from benchmarks.wide_model import wide_transformers, write_wide_model
 from energy_guard import load
 from energy_guard.backends.behind import Behind
 from energy_guard.backends.llama_cpp import LlamaCpp
@@ -63,9 +67,8 @@ class Coin:
         self.way = ""
 
 
-def in_llama_cpp(backend: LlamaCpp, coin: Coin, answers: int) -> None:
-    """Write answers with llama.cpp."""
-    llm = backend.engine
+def in_llama_cpp(llm: Any, coin: Coin, answers: int) -> None:
+    """Write answers with a `Llama`."""
     waiting = RowReducer(llm.n_vocab())
     behind = Behind(RowReducer(llm.n_vocab()).reduce)
     original = llm.sample
@@ -74,9 +77,10 @@ def in_llama_cpp(backend: LlamaCpp, coin: Coin, answers: int) -> None:
         way, row = coin.next(), current_row(llm)
         if way == "waited for":
             waiting.reduce(row)
-        token: int = original(*given, **named)
-        if way == "behind":
+        elif way == "behind":
             behind.start(row)
+        token: int = original(*given, **named)
+        behind.copied()
         return token
 
     vars(llm)["sample"] = sample
@@ -87,24 +91,24 @@ def in_llama_cpp(backend: LlamaCpp, coin: Coin, answers: int) -> None:
                 pass
 
 
-def in_transformers(backend: Transformers, coin: Coin, answers: int, n_threads: int) -> None:
-    """Write answers with transformers, a `Watch` of ours beside them or none."""
+def in_transformers(model: Any, coin: Coin, answers: int) -> None:
+    """Write answers with a transformers model, a `Watch` of ours beside them or none."""
     import torch
     from transformers import LogitsProcessor, StoppingCriteria
 
     from energy_guard.backends.transformers.follow import Following
     from energy_guard.backends.transformers.read_along import Watch
 
-    torch.set_num_threads(n_threads)
-    model: Any = backend.engine
-    prompt = torch.tensor([backend.tokenizer("Once upon a time")["input_ids"]])
+    prompt = torch.tensor([[1, 2, 3, 4]])
 
     def watch(*, behind: bool) -> Watch:
         recorders = [Recorder(0, prompt.shape[1])]
         following = Following(
             recorders, lambda _: b"", frozenset(), lambda _: None, lambda *_: None, last_row=False
         )
-        return Watch(model, lambda choices, _: following.step(choices), behind=behind)
+        made = Watch(model, lambda choices, _: following.step(choices), behind=behind)
+        made._alone = True  # as it is if an answer is written greedily: nobody else changes rows
+        return made
 
     class See(LogitsProcessor):
         def __call__(self, ids: Any, scores: Any) -> Any:
@@ -143,21 +147,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--backend", choices=("llama-cpp", "transformers"), default="llama-cpp")
+    parser.add_argument("--vocabulary", type=int, help="of a random model, instead of --model")
     parser.add_argument("--n-threads", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=2400)
     args = parser.parse_args()
     coin, answers = Coin(), -(-args.tokens // ANSWER)
-    threads = {"n_threads": args.n_threads, "n_threads_batch": args.n_threads, "n_ctx": 512}
-    options = threads if args.backend == "llama-cpp" else {}
-    backend = load(args.model, args.backend, **options)
-    if isinstance(backend, LlamaCpp):
-        in_llama_cpp(backend, coin, answers)
-    elif isinstance(backend, Transformers):
-        in_transformers(backend, coin, answers, args.n_threads)
+    with TemporaryDirectory() as folder:
+        if args.backend == "transformers":
+            import torch
+
+            torch.set_num_threads(args.n_threads)
+            wide = args.vocabulary and wide_transformers(args.vocabulary)
+            in_transformers(wide or _engine(args.model, Transformers), coin, answers)
+        else:
+            path = Path(folder) / "wide.gguf"
+            if args.vocabulary:
+                write_wide_model(path, args.vocabulary)
+            model = str(path) if args.vocabulary else args.model
+            threads = {"n_threads": args.n_threads, "n_threads_batch": args.n_threads}
+            in_llama_cpp(_engine(model, LlamaCpp, n_ctx=512, **threads), coin, answers)
     for clock, name in enumerate(CLOCKS):
         took = {way: np.array(seconds)[:, clock] for way, seconds in coin.seconds.items()}
         for line in _lines(took):
             sys.stdout.write(f"{name:13}  {line}\n")
+
+
+def _engine(model: str, kind: type[LlamaCpp | Transformers], **options: Any) -> Any:
+    backend = load(model, "llama-cpp" if kind is LlamaCpp else "transformers", **options)
+    if not isinstance(backend, kind):
+        raise SystemExit(f"{model} is no model for {kind.__name__}.")
+    return backend.engine
 
 
 def _lines(took: dict[str, Floats]) -> Iterator[str]:

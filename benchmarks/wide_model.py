@@ -1,18 +1,18 @@
-"""Writes a small random model with a large vocabulary: its rows are long, its tokens quick.
+"""A small random model with a large vocabulary: its rows are long, and its tokens quick.
 
-    python -m benchmarks.wide_model FILE.gguf --vocabulary 151936 --width 256
+    python -m benchmarks.wide_model FILE.gguf --vocabulary 151936
     energy-guard bench --model FILE.gguf --n-threads 1
 
-Beside a token of a large model on a fast machine a row costs most. Here the width settles how long
-a token takes: nearly all of it is the product with the matrix of the vocabulary. Either engine
-reads the file; in transformers the weights are float32, so a quarter of the width takes as long.
+Beside a token of a large model on a fast machine a row costs most. Here nearly all of a token is
+the product with the matrix of the vocabulary: of the same size for every vocabulary in a GGUF file,
+and in transformers, where it is in float32, as narrow as one head.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import gguf
 import numpy as np
@@ -20,6 +20,8 @@ from gguf import GGMLQuantizationType, TokenType
 
 LAYERS: Final = 2
 HEAD: Final = 64
+WEIGHTS: Final = 39_000_000
+"""Of the matrix of the vocabulary, about: 41 MB in a GGUF file."""
 SPECIALS: Final = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHATML: Final = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -28,15 +30,26 @@ CHATML: Final = (
 )
 
 
-def write_wide_model(path: Path, vocabulary: int, width: int) -> None:
-    """Write it; it never chooses an end token.
+def wide_transformers(vocabulary: int) -> Any:
+    """Return such a model for transformers, in float32, with vectors of 64."""
+    from transformers import LlamaConfig, LlamaForCausalLM
 
-    Args:
-        path: the GGUF file.
-        vocabulary: how many tokens there are, the length of a row.
-        width: a multiple of 64.
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=HEAD,
+        intermediate_size=2 * HEAD,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=1,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    model: Any = LlamaForCausalLM(config)
+    return model.eval()
 
-    """
+
+def write_wide_model(path: Path, vocabulary: int) -> None:
+    """Write such a model as a GGUF file; it never chooses an end token."""
+    width = HEAD * max(1, round(WEIGHTS / vocabulary / HEAD))
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(f"random, vocabulary {vocabulary}, width {width}")
     writer.add_context_length(4096)
@@ -103,9 +116,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=Path, metavar="FILE.gguf")
     parser.add_argument("--vocabulary", type=int, default=151_936)
-    parser.add_argument("--width", type=int, default=256)
     args = parser.parse_args()
-    write_wide_model(args.path, args.vocabulary, args.width)
+    write_wide_model(args.path, args.vocabulary)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from threading import Lock, Thread
 
@@ -82,8 +83,9 @@ class Behind:
     def __init__(self, reduce: Reduce) -> None:
         self._reduce = reduce
         self._copy = np.empty(0, np.float32)
+        self._copying = Lock()
         self._open: Sequence[LateRow] = ()
-        self._wanted: SimpleQueue[tuple[Sequence[LateRow], Rows] | None] = SimpleQueue()
+        self._wanted: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -97,7 +99,7 @@ class Behind:
             thread.join()
 
     def start(self, row: Rows) -> LateRow:
-        """Begin with a row, shape (vocabulary,); it may be overwritten once this has returned.
+        """Begin with a row, shape (vocabulary,); it may be overwritten once it was `copied`.
 
         Raises:
             RowError: The row before it was none of raw logits.
@@ -106,9 +108,19 @@ class Behind:
         self.settle()
         if self._copy.shape != row.shape:
             self._copy = np.empty_like(row)
-        np.copyto(self._copy, row)
-        (late,) = self.start_step(self._copy[None])
+        late, copying = LateRow(), Lock()
+        copying.acquire()
+        self._copying = copying  # a new one: nobody waits for a start that was interrupted
+        self._begin([late], partial(self._copy_and_reduce, row, late, copying))
         return late
+
+    def copied(self) -> None:
+        """Wait until the row that was started last may be overwritten.
+
+        Who starts it before the token is sampled finds it copied when that is done.
+        """
+        with self._copying:
+            pass
 
     def start_step(self, rows: Rows) -> Sequence[LateRow]:
         """Begin with the rows of several sequences, shape (N, vocabulary).
@@ -118,14 +130,17 @@ class Behind:
         """
         self._wait()
         late = [LateRow() for _ in rows]
-        self._wanted.put((late, rows))  # first: what nobody computes would be waited for for ever
-        self._open = late
+        self._begin(late, partial(self._reduce_all, rows, late))
         return late
 
     def settle(self) -> None:
         """Wait for what is being reduced; RowError as in `start`, once."""
         for late in self._wait():
             late.now()
+
+    def _begin(self, late: Sequence[LateRow], work: Callable[[], None]) -> None:
+        self._wanted.put(work)  # first: a row that nobody computes would be waited for without end
+        self._open = late
 
     def _wait(self) -> Sequence[LateRow]:
         """Wait for what is open, and return it; whoever interrupts that leaves it open."""
@@ -137,5 +152,13 @@ class Behind:
 
     def _work(self) -> None:
         while (wanted := self._wanted.get()) is not None:
-            for late, row in zip(*wanted, strict=True):
-                late.compute(self._reduce, row)
+            wanted()
+
+    def _copy_and_reduce(self, row: Rows, late: LateRow, copying: Lock) -> None:
+        np.copyto(self._copy, row)
+        copying.release()
+        late.compute(self._reduce, self._copy)
+
+    def _reduce_all(self, rows: Rows, late: Sequence[LateRow]) -> None:
+        for each, row in zip(late, rows, strict=True):
+            each.compute(self._reduce, row)

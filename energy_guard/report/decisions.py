@@ -151,5 +151,4 @@ def told(results: Results) -> Sheet:
         "The model itself decides, after the rule in its system message. A model that keeps to it "
         "is right in more than t of what it answers."
     )
-    note = note if rows else ""
-    return Sheet("The model told the rule", headings, tuple(rows), note)
+    return Sheet("The model told the rule", headings, tuple(rows), note if rows else "")

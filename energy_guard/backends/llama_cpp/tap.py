@@ -179,15 +179,19 @@ def _install(llm: Llama, taps: list[RowTap]) -> None:
             row = current_row(llm, position - llm.n_tokens - 1)
         except ValueError as error:  # the next lines of llama.cpp would read where nothing is
             raise overtaken() from error
-        looking = [*taps]
-        waited = {tap: tap.reducer.reduce(row) for tap in looking if not tap.behind}
-        context = llm.input_ids[:position].tobytes()
-        token: int = original(*args, **kwargs)
-        for tap in looking:
+        numbers: dict[RowTap, Row | LateRow] = {}
+        try:
+            for tap in [*taps]:
+                numbers[tap] = tap.behind.start(row) if tap.behind else tap.reducer.reduce(row)
+            context = llm.input_ids[:position].tobytes()
+            token: int = original(*args, **kwargs)
+        finally:  # the row is the engine's: it is overwritten, or gone
+            for tap in numbers:
+                if tap.behind:
+                    tap.behind.copied()
+        for tap, number in numbers.items():
             logit, likely = tap.reducer.token_logit(row, token), tap.likeliest(row)
-            # Last: from here on the thread wants to run, and the engine is to go on.
-            numbers = tap.behind.start(row) if tap.behind else waited[tap]
-            tap.seen = _Seen(token, logit, numbers, likely, context)
+            tap.seen = _Seen(token, logit, number, likely, context)
         return token
 
     vars(llm)["sample"] = sample

@@ -18,6 +18,9 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+import numpy.typing as npt
+
 from energy_guard.backends.attributes import own_method, standing_in
 from energy_guard.backends.behind import Behind, LateRow
 from energy_guard.backends.transformers.reduce import RowsReducer, scaled_rows_of
@@ -81,6 +84,7 @@ class Watch:
         same = all(beta == 1.0 for beta in inverse_temperatures)
         self._behind = Behind(self._reducer.row_of) if behind and same else None
         self._late: Sequence[LateRow] = ()
+        self._table: npt.NDArray[np.float32]
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -135,7 +139,8 @@ class Watch:
     def _see(self, _ids: Tensor, scores: Tensor) -> Tensor:
         self._rows = scores if self._alone else scores.clone()  # others may write into theirs
         if self._behind and scores.device.type == "cpu":
-            self._late = self._behind.start_step(self._rows.detach().numpy())
+            self._table = self._rows.numpy()
+            self._late = self._behind.start_step(self._table)
         return scores
 
     def _step(self, ids: Tensor, done: Tensor, why: Callable[[int, int], FinishReason]) -> Tensor:
@@ -144,30 +149,30 @@ class Watch:
                 "tokens were chosen without a row that could be seen",
                 "Please report this with the version of transformers.",
             )
-        tokens = ids[:, -1]
-        seen = self._rows
-        rows, logits = self._numbers(seen, tokens.to(seen.device))
-        likely = self._likeliest(seen)
-        self._rows = None
+        tokens, seen = ids[:, -1], self._rows
         chosen, ended = tokens.tolist(), done.tolist()
+        rows, logits = self._numbers(seen, tokens, chosen)
+        likely = self._likeliest(seen, len(chosen))
+        self._rows = None
         choices = [
             Choice(token, logit, row, why(token, ids.shape[1]) if over else None, best)
             for token, logit, row, over, best in zip(
                 chosen, logits, rows, ended, likely, strict=True
             )
         ]
-        return done.new_tensor(self._follow(choices, ids.shape[1] - 1)) | done
+        ending = self._follow(choices, ids.shape[1] - 1)
+        return done.new_tensor(ending) | done if any(ending) else done
 
     def _numbers(
-        self, rows: Tensor, tokens: Tensor
+        self, seen: Tensor, tokens: Tensor, chosen: Sequence[int]
     ) -> tuple[Sequence[Row | LateRow], Sequence[float]]:
         if not self._late:
-            return scaled_rows_of(self._reducer, rows, self._betas, tokens)
-        return self._late, rows.gather(1, tokens[:, None])[:, 0].tolist()
+            return scaled_rows_of(self._reducer, seen, self._betas, tokens.to(seen.device))
+        return self._late, [float(self._table[at]) for at in enumerate(chosen)]
 
-    def _likeliest(self, rows: Tensor) -> list[Likeliest]:
+    def _likeliest(self, rows: Tensor, number: int) -> list[Likeliest]:
         if not any(self._alternatives):
-            return [()] * len(rows)
+            return [()] * number
         return [
             likeliest(row.cpu().numpy(), count, beta)
             for row, count, beta in zip(rows, self._alternatives, self._betas, strict=True)

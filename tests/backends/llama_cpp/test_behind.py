@@ -88,7 +88,7 @@ def test_a_broken_row_ends_its_own_call_of_a_capture_alone(
     assert np.isfinite(traces[0].nll).all()
 
 
-def test_a_row_may_be_overwritten_as_soon_as_it_was_handed_over() -> None:
+def test_a_row_may_be_overwritten_as_soon_as_it_was_copied() -> None:
     row = np.arange(8, dtype=np.float32)
     expected = [RowReducer(8).reduce(row * factor) for factor in range(200)]
     behind, place = Behind(RowReducer(8).reduce), np.empty(8, np.float32)
@@ -97,6 +97,7 @@ def test_a_row_may_be_overwritten_as_soon_as_it_was_handed_over() -> None:
         for factor in range(200):
             np.multiply(row, factor, out=place)
             late.append(behind.start(place))
+            behind.copied()
             place[:] = np.nan
         assert [each.now() for each in late] == expected
 
