@@ -22,7 +22,7 @@ class Text:
     """The text of one token, provisional until the verdict.
 
     It comes one token late, with the row after it. risk: the detector's signal turned so that
-    it grows with risk; None where that row is missing. Of several tokens that share a glyph the
+    it grows with risk; None if that row is missing. Of several tokens that share a glyph the
     riskiest counts.
     """
 

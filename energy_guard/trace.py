@@ -292,7 +292,7 @@ class Trace:
         return rows[: len(self)]
 
     def _next(self, rows: Floats) -> Floats:
-        """The numbers of the rows after the tokens; NaN where the row is missing."""
+        """The numbers of the rows after the tokens; NaN if the row is missing."""
         after = rows[1:]
         return np.append(after, [math.nan] * (len(self) - len(after)))
 
@@ -389,7 +389,7 @@ def _nullable(values: Floats) -> list[float | None]:
 
 
 def extras_to_json(extras: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
-    """Write further arrays of a trace as nested lists, None where a number is missing."""
+    """Write further arrays of a trace as nested lists, None if a number is missing."""
     return {name: _nested(value.tolist()) for name, value in extras.items()}
 
 

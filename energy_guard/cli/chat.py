@@ -121,7 +121,7 @@ class Chat:
                 raise KeyboardInterrupt
 
     def _handle(self, line: str, cancel: CancelToken) -> bool:
-        """Do what a line says; False where that is to leave."""
+        """Do what a line says; False if that is to leave."""
         try:
             if line.startswith("/"):
                 return self._command(line)
@@ -161,7 +161,7 @@ class Chat:
         return result
 
     def _command(self, line: str) -> bool:
-        """Do what a command says; False where that is to leave."""
+        """Do what a command says; False if that is to leave."""
         name, _, rest = line.strip().partition(" ")
         if name == "/quit":
             return False

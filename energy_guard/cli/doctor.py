@@ -36,7 +36,7 @@ _PROBE_LIMIT_S: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One thing that was looked at. ok is None where there is nothing to judge."""
+    """One thing that was looked at. ok is None if there is nothing to judge."""
 
     what: str
     ok: bool | None

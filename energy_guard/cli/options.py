@@ -288,7 +288,7 @@ def read_prompt(text: str) -> str:
 
 
 def decode_input(raw: bytes) -> str:
-    """Decode what came from standard input; PromptError where it is not UTF-8."""
+    """Decode what came from standard input; PromptError if it is not UTF-8."""
     try:
         return raw.decode()
     except UnicodeDecodeError as error:

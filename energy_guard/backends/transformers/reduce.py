@@ -131,7 +131,7 @@ def _kind(row: Tensor, log_partition: float) -> type[Row]:
 
 
 def checked(row: Row, token_logit: float = 0.0, token: int = -1) -> Row:
-    """Return the row; RowError where it, or the chosen token's logit, is not finite."""
+    """Return the row; RowError if it, or the chosen token's logit, is not finite."""
     if not math.isfinite(row.log_partition) or not math.isfinite(row.mean):
         raise RowError(
             "a row of logits holds NaN, infinity or no mass at all",
