@@ -48,7 +48,9 @@ def chat(
     engine: EngineOptions,
     sampling: SamplingOptions,
     judging: JudgingOptions,
-    system: Annotated[str | None, typer.Option(help="Instructions before the chat.")] = None,
+    system: Annotated[
+        str | None, typer.Option(help="The system message; a profile is right for its own.")
+    ] = None,
     log: Annotated[str | None, typer.Option(help="Append every result (JSON lines).")] = None,
     log_private: Annotated[
         bool, typer.Option("--log-private", help="Log verdicts and rounded scores, no texts.")
@@ -60,8 +62,8 @@ def chat(
     not remembered, nor is its question. When the context is full, the oldest turns are
     forgotten, and it is said.
 
-    Where the input is no terminal, every line is a question. Where the output is none, answers
-    go to standard output and everything about them to standard error.
+    If the input is no terminal, every line of it is a question. If the output is none, answers go
+    to standard output, and everything about them to standard error.
     """
     opening = () if system is None else (Message("system", system),)
     messages = (*opening, Message("user", "?"))
