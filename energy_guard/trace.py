@@ -150,9 +150,6 @@ class Trace:
             inverse_temperature: β, which multiplied every row.
             reasoning_open: Whether the prompt ended inside <think>.
 
-        Returns:
-            The trace.
-
         """
         rows = [step.row for step in steps] + ([last_row] if last_row else [])
         pieces = tuple(step.piece for step in steps)
@@ -338,9 +335,6 @@ class Trace:
 
         Args:
             text: JSON text.
-
-        Returns:
-            The trace.
 
         Raises:
             InputError: If the text is something else.

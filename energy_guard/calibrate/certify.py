@@ -214,7 +214,7 @@ def _refusal(
     fewest = answers_needed(0, max_risk, level=delta / len(tested))
     most = max(row.answered for row in tested)
     if most == 0:
-        return f"{said}: no row was answered, and {fewest} without an error are the least"
+        return f"{said}: no row was answered, and it takes {fewest} answered ones, all right"
     if more is not None:
         few = f"even without an error it takes {fewest} answered rows; "
         return (
@@ -225,6 +225,6 @@ def _refusal(
     if all(above):
         return f"{said}: more than that are wrong at every threshold, and more rows will not do"
     return (
-        f"{said}: at every threshold more of these rows were wrong; only rows that turn out "
-        "better than these would do"
+        f"{said}: at every threshold more of these rows were wrong; more rows would only do if "
+        "fewer of them are"
     )
