@@ -95,7 +95,8 @@ def calibrate(
         typer.Option(help="A probe's file: the detector that is fitted may go by it, too."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="File for the profile; without, it is found by itself.")
+        Path | None,
+        typer.Option(help="File for the profile; without, the place where it is found."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after an interruption.")] = False,
     grader: GraderName = None,
@@ -107,7 +108,8 @@ def calibrate(
         Path | None, typer.Option(help="With --unlabelled: the file that `label` wrote.")
     ] = None,
     profile: Annotated[
-        str | None, typer.Option(help="With --unlabelled: the profile to move; the model's.")
+        str | None,
+        typer.Option(help="With --unlabelled: the profile to move; without, the model's."),
     ] = None,
     as_json: Json = False,
 ) -> None:
