@@ -125,7 +125,7 @@ class _Check:
         return cls(name, _adapter(hint), frozenset(_whole_types(hint)))
 
     def fitting(self, value: Any) -> Any:
-        """The value, plain; InputError where the check does not allow it."""
+        """The value, plain; InputError if the check does not allow it."""
         # Most arguments: thousands an answer are looked at, and pydantic takes microseconds.
         return value if type(value) in self.kinds else _fitting(self.name, value, self.adapter)
 
@@ -139,7 +139,7 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
 def _of_function(
     function: Callable[..., object],
 ) -> tuple[tuple[_Check | None, ...], Mapping[str, _Check]]:
-    """The checks of what is given in order, None where there is none, and of what is named."""
+    """The checks of what is given in order, None if there is none, and of what is named."""
     hints = typing.get_type_hints(function, include_extras=True)
     in_order: list[_Check | None] = []
     by_name: dict[str, _Check] = {}
@@ -201,7 +201,7 @@ def _instance(kind: type, value: Any) -> Any:
 
 
 def _fitting(name: str, value: Any, check: TypeAdapter[Any]) -> Any:
-    """The value, plain; InputError where the check does not allow it."""
+    """The value, plain; InputError if the check does not allow it."""
     value = _plain(value)
     try:
         (fitting,) = check.validate_python((value,))

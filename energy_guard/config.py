@@ -44,9 +44,6 @@ class Config(BaseModel):
             update: The new values, by the names of the settings.
             deep: Whether the values are copied, too.
 
-        Returns:
-            The copy.
-
         Raises:
             ConfigError: If a change is NaN, which no risk would ever reach.
 

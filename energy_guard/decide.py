@@ -26,8 +26,8 @@ from energy_guard.trace import INCOMPLETE, Trace
 class Attempt:
     """One answer with what was found in it.
 
-    p_wrong: None where nothing calibrated it. sentences: each sentence of a long answer with
-    its own score. stopped: why a running rule ended it, None where none did. tokens_saved: how
+    p_wrong: None if nothing calibrated it. sentences: each sentence of a long answer with
+    its own score. stopped: why a running rule ended it, None if none did. tokens_saved: how
     many more tokens it could have had then, at the most. uncalibrated: why a profile has no
     p_wrong of its own for its score; a p_wrong beside it is that of the riskiest answers known.
     asked: what it answers, as far as that is known. support: how far it rests on its passages; None
@@ -203,7 +203,7 @@ def next_move(policy: Policy, attempts: Sequence[Attempt]) -> Move:
 def as_run(policy: Policy, attempts: Sequence[Attempt]) -> tuple[int, FinalMove]:
     """Return how many of these attempts a policy makes, and what it decides then.
 
-    Raises InputError where it makes further ones.
+    Raises InputError if it makes further ones.
     """
     for number in range(1, len(attempts) + 1):
         move = next_move(policy, attempts[:number])
@@ -258,7 +258,7 @@ def _changes(policy: Policy, attempts: Sequence[Attempt]) -> Changes:
 
 
 def _feedback(policy: Policy, attempt: Attempt) -> str | None:
-    """The policy's text with the weakest words in it; None where nothing was scored."""
+    """The policy's text with the weakest words in it; None if nothing was scored."""
     if not isinstance(attempt.score, Score):
         return None
     text = attempt.trace.text

@@ -126,7 +126,7 @@ class RowReducer:
         return float(np.add.reduce(self._lane_sums))
 
     def token_logit(self, row: npt.NDArray[Any], token: int) -> float:
-        """Return the logit of the chosen `token`; RowError where it is not finite."""
+        """Return the logit of the chosen `token`; RowError if it is not finite."""
         value = float(row[token])
         if not math.isfinite(value):
             raise RowError(
@@ -171,7 +171,7 @@ class Numbers(NamedTuple):
     """What signals are made of: floats for one token, or arrays of shape (T,) for a sequence.
 
     The first five are of the row that chose the token. `next_` marks a number of the row after
-    the token: the row that saw the token in its context. It is NaN where that is missing.
+    the token: the row that saw the token in its context. It is NaN if that is missing.
     """
 
     token_logit: Any

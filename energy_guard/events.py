@@ -23,7 +23,7 @@ class Text:
 
     It comes one token late, with the row after it; the first one of an attempt at once if it is
     plain text and the detector does not go by that row. risk: the detector's signal turned so that
-    it grows with risk; None where that row is missing. Of several tokens that share a glyph the
+    it grows with risk; None if that row is missing. Of several tokens that share a glyph the
     riskiest counts.
     """
 

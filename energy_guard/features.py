@@ -48,7 +48,7 @@ def features(
 
 @cache
 def check_name(name: str) -> None:
-    """Raise ConfigError where there is no feature of this name."""
+    """Raise ConfigError if there is no feature of this name."""
     part, _, rest = name.partition(".")
     signal, _, pooling = rest.partition(":")
     signals = (*SIGNALS, *(f"{_LOG}{own}" for own in _LOGARITHMIC))

@@ -38,7 +38,7 @@ LIMIT: Final = 4.0
 class Term(Config):
     """One feature with its weight: weight · clip((feature − centre) / scale, ±4).
 
-    low, high: the range of the feature in the answers that a profile was made from; None where
+    low, high: the range of the feature in the answers that a profile was made from; None if
     there is no profile yet.
 
     >>> Term(feature="span.nll:max", centre=1, scale=2, weight=0.5).weight
@@ -163,7 +163,7 @@ class FittedDetector(Config):
     def score(
         self, trace: Trace, located: Located, asked: Asked = NOTHING_ASKED
     ) -> Score | Unscored:
-        """Score a span of a trace; Unscored where anything that it needs is missing."""
+        """Score a span of a trace; Unscored if anything that it needs is missing."""
         span = to_score(trace, located)
         if isinstance(span, Unscored):
             return span

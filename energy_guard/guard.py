@@ -160,9 +160,6 @@ class Guard:
         Yields:
             The events of `energy_guard.events`, in order.
 
-        Raises:
-            EnergyGuardError: As `ask` raises it, when the first event is asked for.
-
         """
         guard, request = self._prepared(prompt, **options)
         yield from guard._events(request, release=release)
@@ -176,12 +173,6 @@ class Guard:
         Args:
             prompt: As in `ask`.
             options: As in `ask`.
-
-        Returns:
-            What `ask` returns.
-
-        Raises:
-            EnergyGuardError: As `ask` raises it.
 
         """
         guard, request = self._prepared(prompt, **options)
@@ -200,12 +191,6 @@ class Guard:
             prompt: As in `ask`.
             release: As in `stream`.
             options: As in `ask`.
-
-        Returns:
-            The events of `stream`, for `async for`.
-
-        Raises:
-            EnergyGuardError: As `ask` raises it; what the model fails of, when it does.
 
         """
         guard, request = self._prepared(prompt, **options)
@@ -227,12 +212,8 @@ class Guard:
                 no outcome depends on what was asked before it. For questions one by one.
             at_once: How many are asked together. The last digits of numbers may differ then.
 
-        Yields:
-            The outcome of each question.
-
         Raises:
             InputError: If `sharing` is given for questions that are asked together.
-            EnergyGuardError: As `ask` raises it; the outcomes before it have been yielded.
 
         """
         if at_once > 1:
@@ -307,12 +288,6 @@ class Guard:
             pairs: What was asked with what was answered, each as in `score`.
             fast: As in `score`.
 
-        Yields:
-            The verdict on each answer.
-
-        Raises:
-            EnergyGuardError: As `score` raises it.
-
         """
         scoring: Scoring = "fast" if fast else "token-by-token"
         asked, answers, guards = [], [], []
@@ -359,9 +334,6 @@ class Guard:
         Args:
             judge: From `Judge.assemble`, or another guard's.
 
-        Returns:
-            The new guard; this one stays as it is.
-
         Raises:
             MismatchError: If its policy or profile belongs to another model.
             ConfigError: If its detector needs signals that the backend does not give.
@@ -385,9 +357,6 @@ class Guard:
             request: What is asked.
             scoring: How answers are evaluated.
             alone: Whether one answer is judged that exists already, and none is tried again.
-
-        Returns:
-            This guard, or one over the same engine with other rules.
 
         Raises:
             MismatchError: If a profile that was asked for is for another way.

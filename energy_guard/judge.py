@@ -76,7 +76,7 @@ class Judge:
         profile: auto takes the one that was made for the model `info`, if there is one, unless
         other rules are given. support: whether the support by passages is to be measured, also if
         the detector does without. neurons: a probe whose neurons are to be watched, likewise.
-        Raises ConfigError for unknown names, MismatchError where the parts do not fit.
+        Raises ConfigError for unknown names, MismatchError if the parts do not fit.
         """
         found = profile == "auto" and policy is None
         if profile == "auto":
@@ -133,7 +133,7 @@ class Judge:
         return self.profile.p_wrong_from if self.profile else None
 
     def check_model(self, info: ModelInfo) -> None:
-        """Raise MismatchError where policy, profile or neurons belong to another model."""
+        """Raise MismatchError if policy, profile or neurons belong to another model."""
         if self.policy.model is not None and self.policy.model != info.fingerprint:
             raise MismatchError(
                 f"the policy belongs to the model {self.policy.model}, "
@@ -295,7 +295,7 @@ class Judge:
         return self._calibrated(Attempt(entry.trace, located, score, stopped=entry.stopped))
 
     def check_single(self, **actual: str | int) -> None:
-        """Raise MismatchError where a profile does not fit one answer that is judged alone."""
+        """Raise MismatchError if a profile does not fit one answer that is judged alone."""
         if self.profile is not None:
             self.profile.check(retries=0, **actual)
 

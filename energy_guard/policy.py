@@ -199,9 +199,6 @@ class Policy(Rules):
         Args:
             path: A file in TOML (.toml) or JSON.
 
-        Returns:
-            The policy.
-
         Raises:
             ConfigError: If the file cannot be read; it names a wrong key or value.
 

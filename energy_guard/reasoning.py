@@ -37,7 +37,7 @@ def reasoning(text: str, is_open: bool = False) -> list[Range]:
     """Return where reasoning stands, tags included.
 
     It begins with the text where only its end is there (chat templates may write the opening
-    tag into the prompt), and runs to the end of the text where it is not closed. Each family of
+    tag into the prompt), and runs to the end of the text if it is not closed. Each family of
     marks is closed by its own; channels are closed by the final one.
 
     >>> reasoning("<think>Lyon?</think>Paris")

@@ -315,9 +315,6 @@ class Request:
             question: One question, or all turns so far.
             options: The other attributes of the request.
 
-        Returns:
-            The request.
-
         Raises:
             PromptError: If the prompt is empty or not valid text.
             InputError: If a setting is out of its range.
@@ -335,9 +332,6 @@ class Request:
         Args:
             text: What is to be continued.
             options: The other attributes of the request.
-
-        Returns:
-            The request.
 
         Raises:
             PromptError: If the text is empty or not valid.

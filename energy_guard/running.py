@@ -79,7 +79,7 @@ class Running:
 
     @property
     def trace(self) -> Trace:
-        """The whole attempt; EngineError where it did not finish."""
+        """The whole attempt; EngineError if it did not finish."""
         if self._trace is None:
             raise EngineError("the backend ended without a trace")
         return self._trace
@@ -108,7 +108,7 @@ class Running:
 
     @property
     def stopped(self) -> str | None:
-        """Why the rule ended the attempt; None where the answer was complete all the same."""
+        """Why the rule ended the attempt; None if the answer was complete all the same."""
         ended = self._window is not None and self.trace.finish_reason == "stopped"
         return self._window.tripped if self._window and ended else None
 
@@ -159,7 +159,7 @@ class Window:
         self._reasoning = ReasoningStream(reasoning)
 
     def push(self, piece: bytes, risk: float | None) -> None:
-        """Take the next token with its risk (None where its row is missing)."""
+        """Take the next token with its risk (None if its row is missing)."""
         if self._reasoning.push(piece):
             self._risks.clear()  # what was before it may have been reasoning too
             return

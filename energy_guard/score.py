@@ -87,7 +87,7 @@ class Scorer(Protocol):
     def score(
         self, trace: Trace, located: Located, asked: Asked = NOTHING_ASKED
     ) -> Score | Unscored:
-        """Score a span of a trace; Unscored where anything that it needs is missing."""
+        """Score a span of a trace; Unscored if anything that it needs is missing."""
         ...
 
     def risk(self, value: float) -> float:
@@ -95,7 +95,7 @@ class Scorer(Protocol):
         ...
 
     def token_risk(self, step: Step, next_row: Row | None) -> float | None:
-        """Return the risk of one token while text streams; None where its next row is missing."""
+        """Return the risk of one token while text streams; None if its next row is missing."""
         ...
 
 
@@ -250,7 +250,7 @@ class Detector:
         return value if self.riskier == "high" else -value
 
     def token_risk(self, step: Step, next_row: Row | None) -> float | None:
-        """Return the risk of one token while text streams; None where its next row is missing."""
+        """Return the risk of one token while text streams; None if its next row is missing."""
         value = step.signal(self.signal, next_row)
         return self.risk(value) if math.isfinite(value) else None
 
@@ -265,7 +265,7 @@ def _is_forced(trace: Trace, span: Span) -> bool:
 
 
 def no_span(located: NotLocated | NothingToCheck) -> Unscored:
-    """Why there is no score where there is no span."""
+    """Why there is no score if there is no span."""
     if isinstance(located, NothingToCheck):
         return Unscored(f"nothing to check: {located.reason}", nothing_to_check=True)
     return Unscored(f"no answer found: {located.reason}")
@@ -282,11 +282,11 @@ def to_score(trace: Trace, located: Located) -> Span | Unscored:
 
 
 def usual_side(signal: str) -> RiskierSide:
-    """Which side of a signal is riskier where nobody says otherwise."""
+    """Which side of a signal is riskier if nobody says otherwise."""
     return "low" if signal in _LOW_IS_RISKIER else "high"
 
 
 def worst(risks: Iterable[float | None]) -> float | None:
-    """Return the highest risk; None where one is missing, as it might be the highest."""
+    """Return the highest risk; None if one is missing, as it might be the highest."""
     known = list(risks)
     return None if None in known else max(risk for risk in known if risk is not None)

@@ -150,9 +150,6 @@ class Trace:
             inverse_temperature: β, which multiplied every row.
             reasoning_open: Whether the prompt ended inside <think>.
 
-        Returns:
-            The trace.
-
         """
         rows = [step.row for step in steps] + ([last_row] if last_row else [])
         pieces = tuple(step.piece for step in steps)
@@ -292,7 +289,7 @@ class Trace:
         return rows[: len(self)]
 
     def _next(self, rows: Floats) -> Floats:
-        """The numbers of the rows after the tokens; NaN where the row is missing."""
+        """The numbers of the rows after the tokens; NaN if the row is missing."""
         after = rows[1:]
         return np.append(after, [math.nan] * (len(self) - len(after)))
 
@@ -338,9 +335,6 @@ class Trace:
 
         Args:
             text: JSON text.
-
-        Returns:
-            The trace.
 
         Raises:
             InputError: If the text is something else.
@@ -389,7 +383,7 @@ def _nullable(values: Floats) -> list[float | None]:
 
 
 def extras_to_json(extras: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
-    """Write further arrays of a trace as nested lists, None where a number is missing."""
+    """Write further arrays of a trace as nested lists, None if a number is missing."""
     return {name: _nested(value.tolist()) for name, value in extras.items()}
 
 

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from langchain_core.messages import HumanMessage
 from langchain_energy_guard.messages import passages_of
+from pages import assert_same, sessions
 
 from energy_guard import Guard, Policy
 from energy_guard.backends import Scripted
@@ -31,17 +33,18 @@ def run(example: str, *args: str, said: str = "") -> subprocess.CompletedProcess
     )
 
 
+def shown(page: str, example: str) -> tuple[list[str], str]:
+    """The words of the command that starts an example, and what the page shows below it."""
+    text = EXAMPLES.joinpath(page).read_text("utf-8")
+    [found] = [(shlex.split(c), out) for c, out in sessions(text) if f"examples/{example}" in c]
+    return found
+
+
 def test_the_script_keeps_what_it_can_trust() -> None:
-    done = run(
-        "local_script.py",
-        "What is the capital of France? Answer in one short sentence.",
-        "Who won the 1987 Tour de France? Answer in one short sentence.",
-    )
+    words, expected = shown("README.md", "local_script.py")
+    done = run("local_script.py", *words[2:])
     assert done.returncode == 3, done.stderr
-    lines = done.stdout.splitlines()
-    assert lines[1] == "  The capital of France is Paris."
-    assert lines[2].startswith("  warn: P(wrong) of the exact answer “Paris”")
-    assert lines[3:] == ["look up: Who won the 1987 Tour de France? Answer in one short sentence."]
+    assert_same(done.stdout, expected)
 
 
 def test_the_script_says_that_nothing_is_left() -> None:
@@ -51,16 +54,13 @@ def test_the_script_says_that_nothing_is_left() -> None:
 
 
 def test_the_chat_remembers_what_was_shown_and_only_that() -> None:
-    asked = ["What is the capital of France?", "", "Who won the 1987 Tour de France?"]
-    done = run("langchain_chat/chat.py", said="\n".join([*asked, "And of Italy?"]))
+    words, expected = shown("langchain_chat/README.md", "langchain_chat/chat.py")
+    first, *others = words[2 : words.index("|")]
+    done = run("langchain_chat/chat.py", said="\n".join([first, "", *others]))
     assert done.returncode == 0, done.stderr
-    answers = done.stdout.splitlines()
-    assert answers[0] == "The capital of France is Paris."
-    assert answers[1].startswith("  warn: ")
-    assert answers[2] == WITHHELD
-    assert answers[3].startswith("  abstain: ")
-    assert answers[4] == "  this question and its answer are not remembered"
-    assert answers[5] == "The capital of Italy is Rome.", "it follows on the first question"
+    assert_same(done.stdout, expected)
+    assert WITHHELD in expected
+    assert "The capital of Italy is Rome." in expected, "it follows on the first question"
 
 
 def test_the_agent_answers_in_words_what_needs_no_tool() -> None:

@@ -285,4 +285,8 @@ def test_a_backend_imports_its_engine_when_it_needs_it(package: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_module_is_long(module: str) -> None:
-    assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) <= 420
+    """But for what explains it: a public class has as long a docstring as it has parameters."""
+    text = MODULES[module].read_text(encoding="utf-8")
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    told = [ast.get_docstring(n) or "" for n in ast.walk(ast.parse(text)) if isinstance(n, kinds)]
+    assert len(text.splitlines()) - sum(len(each.splitlines()) for each in told) <= 390

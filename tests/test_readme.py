@@ -10,43 +10,23 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from pages import assert_same, program, sessions
 
 from benchmarks.picture import picture, plain, session
 
 ROOT = Path(__file__).parent.parent
 README = ROOT.joinpath("README.md").read_text("utf-8")
 BLOCKS = re.findall(r"```(console|pycon)\n(.*?)```", README, re.DOTALL)
-FIRST, *CONSOLE = [text for kind, text in BLOCKS if kind == "console"]
+FIRST = next(text for kind, text in BLOCKS if kind == "console")
 PYTHON = [text for kind, text in BLOCKS if kind == "pycon"]
 HUB = "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF:*q4_k_m.gguf"
 FILE = Path.home() / ".cache/energy-guard/models/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"
-NUMBER = r"-?\d+\.\d\d\d?"
 
 needs_file = pytest.mark.skipif(not FILE.exists(), reason=f"{HUB} is not in the cache")
-
-
-def assert_same(printed: str, expected: str) -> None:
-    """Texts are the same, and numbers nearly: processors differ in the last digits."""
-    printed, expected = (
-        "\n".join(re.sub(" +", " ", line) for line in text.strip().splitlines())
-        for text in (printed, expected)
-    )
-    assert re.sub(NUMBER, "…", printed) == re.sub(NUMBER, "…", expected)
-    found, told = ([float(n) for n in re.findall(NUMBER, text)] for text in (printed, expected))
-    assert found == pytest.approx(told, abs=0.03)
-    assert found
-
-
-def program(command: str) -> list[str]:
-    """A line of the README as a command of this environment."""
-    name, *arguments = shlex.split(command.replace(HUB, str(FILE)))
-    assert name == "energy-guard"
-    return [sys.executable, "-m", "energy_guard.cli", *arguments]
 
 
 def test_the_first_screen_has_what_a_stranger_looks_for() -> None:
@@ -70,11 +50,10 @@ def test_the_first_commands_exist() -> None:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("block", CONSOLE)
-def test_a_session_prints_what_it_shows(block: str) -> None:
-    command, _, expected = block.partition("\n")
+def test_a_session_prints_what_it_shows() -> None:
+    [(command, shown)] = [each for each in sessions(README) if each[0].startswith("energy-guard ")]
     assert HUB not in command
-    assert_same(plain(session(program(command.removeprefix("$ ")))), expected)
+    assert_same(plain(session(program(command))), shown)
 
 
 @pytest.mark.slow
@@ -96,6 +75,7 @@ def test_the_picture_is_of_a_real_terminal() -> None:
     words = shlex.split(made_by)
     typed = words[words.index("%s\\n") + 1 : words.index("|")]
     chat = shlex.join(words[words.index("--", words.index("--title")) + 1 :])
+    chat = chat.replace(HUB, str(FILE))
     drawn = picture(session(program(chat), typed), words[words.index("--title") + 1])
     stored = ROOT.joinpath("docs", "pictures", "chat.svg").read_text("utf-8")
     assert len(typed) == 4

@@ -79,7 +79,7 @@ class Session(Protocol):
         private: captures around this call do not see it. steps: without, only `Finished` is
         yielded, and an engine that needs a thread to yield in between needs none.
 
-        Raises InputError before any work where a request cannot be served, EngineError where the
+        Raises InputError before any work if a request cannot be served, EngineError if the
         engine fails.
         """
         ...
@@ -224,12 +224,12 @@ class Backend(Protocol):
     def measure(self, request: Request) -> PromptSize:
         """Count the prompt's tokens, also where they do not fit; nothing is evaluated for it.
 
-        Raises PromptError where it cannot be encoded at all.
+        Raises PromptError if it cannot be encoded at all.
         """
         ...
 
     def session(self, request: Request | None = None) -> AbstractContextManager[Session]:
-        """Hold the engine; EngineBusyError where it stays in use for too long.
+        """Hold the engine; EngineBusyError if it stays in use for too long.
 
         Waiting ends when `request` is cancelled or out of time, too.
         """

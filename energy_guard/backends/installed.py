@@ -22,7 +22,7 @@ def is_installed(backend: str) -> bool:
 
 
 def require(backend: str) -> None:
-    """Raise MissingExtraError where a backend's packages are not installed."""
+    """Raise MissingExtraError if a backend's packages are not installed."""
     if not is_installed(backend):
         raise missing(backend, f"the {backend} backend is not installed")
 

@@ -98,7 +98,7 @@ class PromptEncoder:
     def encode(self, request: Request) -> list[int]:
         """Return the prompt's token ids.
 
-        Raises PromptError where the model has no chat template, the template refuses the chat,
+        Raises PromptError if the model has no chat template, the template refuses the chat,
         or the prompt does not fit into the context with room for one token, and InputError for a
         logit_bias of a token that there is not.
         """

@@ -67,7 +67,7 @@ class Recorder:
         return events
 
     def interrupted(self, request: Request) -> bool:
-        """Set `reason` and return True where the request was cancelled or its time is up."""
+        """Set `reason` and return True if the request was cancelled or its time is up."""
         reason = request.interrupted
         self.reason = reason or self.reason
         return reason is not None

@@ -37,7 +37,7 @@ def holm(p: Floats, delta: float) -> Bools:
 def answers_needed(error_rate: float, max_risk: float, *, level: float) -> int | None:
     """Return how many answers with this error rate bring the p-value down to `level`.
 
-    None where no number does: the error rate is not below max_risk. Without a single error this
+    None if no number does: the error rate is not below max_risk. Without a single error this
     is ln(1/level) / −ln(1 − max_risk), rounded up. Between whole numbers of errors the binomial
     distribution is continued by the incomplete beta function.
 

@@ -34,7 +34,7 @@ class Labelled:
     """Rows to certify on, one a question, as they come out under the policy as it runs.
 
     questions: what tells them apart. risk: what the policy compares with its threshold, NaN
-    where the answer is not shown whatever the threshold: not located, unscored, or the model
+    if the answer is not shown whatever the threshold: not located, unscored, or the model
     itself declined. wrong: whether the answer is wrong, for those that are not shown too. shown:
     where it is shown whatever the threshold (policies that show unscored answers).
     """
@@ -62,7 +62,7 @@ class Labelled:
 
     @property
     def always_shown(self) -> Bools:
-        """`shown`, with False for all where it is not given."""
+        """`shown`, with False for all if it is not given."""
         return np.zeros(len(self.questions), dtype=bool) if self.shown is None else self.shown
 
     @property
@@ -78,7 +78,7 @@ def threshold_grid(risk: Floats, size: int = GRID) -> tuple[float, ...]:
 
     For rows that are not certified on. Each lies halfway between two neighbouring risks, so that
     an answer on the edge of rounding does not change sides; equal risks share a side. Raises
-    InputError where no row has a risk.
+    InputError if no row has a risk.
 
     >>> threshold_grid(np.array([0.1, 0.2, 0.3, 0.4]), 2)
     (0.25, 0.4000000000000001)
@@ -214,7 +214,7 @@ def _refusal(
     fewest = answers_needed(0, max_risk, level=delta / len(tested))
     most = max(row.answered for row in tested)
     if most == 0:
-        return f"{said}: no row was answered, and {fewest} without an error are the least"
+        return f"{said}: no row was answered, and it takes {fewest} answered ones, all right"
     if more is not None:
         few = f"even without an error it takes {fewest} answered rows; "
         return (
@@ -225,6 +225,6 @@ def _refusal(
     if all(above):
         return f"{said}: more than that are wrong at every threshold, and more rows will not do"
     return (
-        f"{said}: at every threshold more of these rows were wrong; only rows that turn out "
-        "better than these would do"
+        f"{said}: at every threshold more of these rows were wrong; more rows would only do if "
+        "fewer of them are"
     )

@@ -57,7 +57,7 @@ class Examples:
     """Scored answers with labels.
 
     names: the features. values: shape (n, names). wrong, tasks: shape (n,). questions: what
-    those that ask the same share, shape (n,); None where no two do. InputError where a class is
+    those that ask the same share, shape (n,); None if no two do. InputError if a class is
     missing: nothing can be learnt from right or wrong answers alone.
     """
 
@@ -92,7 +92,7 @@ def fit(examples: Examples, ridge: float = RIDGE) -> FittedDetector:
     """Fit one set of weights over all tasks, each with an intercept of its own.
 
     A task counts by its evidence, up to a limit; right and wrong answers count alike in it.
-    InputError where no task has both.
+    InputError if no task has both.
     """
     centre, scale = scaling(examples.values)
     terms = tuple(

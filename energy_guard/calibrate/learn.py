@@ -135,7 +135,7 @@ def calibrated(pairs: Sequence[tuple[Answered, Score]], seen: Sequence[Score]) -
     """Fit P(wrong) to scored answers; its range takes in the other scores that were seen, too.
 
     And a tenth more at the sure end: a few hundred answers seldom have the surest one among
-    them, and to withhold the surest answers of all would be absurd. Raises InputError where
+    them, and to withhold the surest answers of all would be absurd. Raises InputError if
     there are too few right or wrong answers.
     """
     wrong = [answered.wrong for answered, _ in pairs]
@@ -228,7 +228,7 @@ FEWER: Final = " --detector nll:max needs fewer."
 
 
 def need(right: int, wrong: int, *, what: str) -> None:
-    """Raise InputError where these are too few to learn from."""
+    """Raise InputError if these are too few to learn from."""
     if min(right, wrong) < FEWEST:
         few = [("easier", FEWEST - right, "right"), ("harder", FEWEST - wrong, "wrong")]
         wished = " and ".join(

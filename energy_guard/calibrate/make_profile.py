@@ -105,7 +105,7 @@ def make_profile(
 
     Answers whose grade is unsure are counted and left out.
 
-    Raises InputError where there are too few right or wrong answers to learn from.
+    Raises InputError if there are too few right or wrong answers to learn from.
     """
     wish = wish or Wish()
     promised = wish.max_risk is not None

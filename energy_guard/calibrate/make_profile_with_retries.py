@@ -47,7 +47,7 @@ from energy_guard.score import Score
 
 
 def check_policy(policy: Policy, wish: Wish) -> None:
-    """Raise ConfigError where no profile can be made for a policy, before anything is asked."""
+    """Raise ConfigError if no profile can be made for a policy, before anything is asked."""
     if policy.on != "p_wrong":
         raise ConfigError(
             "a profile is made for limits on P(wrong), and this policy's are on the score",
@@ -149,7 +149,7 @@ def make_retried(
     certificates that were made with these questions before, each a look.
 
     One limit is tested and no grid of them: another one would try other answers again, and
-    P(wrong) is that of what is kept under this one. Raises InputError where there are too few
+    P(wrong) is that of what is kept under this one. Raises InputError if there are too few
     right or wrong answers to learn from.
     """
     wish = wish or Wish()

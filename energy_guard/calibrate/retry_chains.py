@@ -117,7 +117,7 @@ class Chains:
         return calibrated(pairs, ()).model_copy(update=ends)
 
     def _checked(self, calibration: Calibration, limit: float, cut: float) -> dict[str, object]:
-        """Both as a profile has them; InputError where P(wrong) has other answers tried again."""
+        """Both as a profile has them; InputError if P(wrong) has other answers tried again."""
         by_score = self._policy(cut)
         by_p = self.policy.model_copy(update={"warn": None, "abstain": limit})
         for attempts in self.attempts:

@@ -64,20 +64,23 @@ from energy_guard.request import Sampling
 @bundled()
 def calibrate(
     data: Annotated[
-        list[Path] | None, typer.Argument(help="Files of labelled questions; the built-in quiz.")
+        list[Path] | None,
+        typer.Argument(metavar="DATA", help="Files of labelled questions; without, the quiz."),
     ] = None,
     *,
     engine: EngineOptions,
     reading: DataOptions,
     spread: SpreadOptions,
-    whole: Annotated[bool, typer.Option("--whole", help="All of the quiz, not a third.")] = False,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Ask all of the quiz, not a third.")
+    ] = False,
     max_risk: Annotated[
         float | None,
         typer.Option(help="Promise that at most this share of shown answers is wrong."),
     ] = None,
-    confidence: Annotated[float, typer.Option(help="Of the promise.")] = 0.95,
+    confidence: Annotated[float, typer.Option(help="How sure the promise is.")] = 0.95,
     target: Annotated[
-        float | None, typer.Option(help="Answer only where P(right) is above this.")
+        float | None, typer.Option(help="Answer only if P(right) is above this.")
     ] = None,
     policy: PolicyFile = None,
     system: Annotated[
@@ -92,34 +95,38 @@ def calibrate(
         typer.Option(help="A probe's file: the detector that is fitted may go by it, too."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where to put the profile; where it is found by itself.")
+        Path | None,
+        typer.Option(help="File for the profile; without, the place where it is found."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after an interruption.")] = False,
     grader: GraderName = None,
     unlabelled: Annotated[
         list[Path] | None,
-        typer.Option(help="Ask nothing: a log of answers to whose level to move a profile."),
+        typer.Option(help="Ask nothing: move a profile to the level of the answers in this log."),
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="With --unlabelled: what `label` wrote of some of them.")
+        Path | None, typer.Option(help="With --unlabelled: the file that `label` wrote.")
     ] = None,
     profile: Annotated[
-        str | None, typer.Option(help="With --unlabelled: the profile; that of the model.")
+        str | None,
+        typer.Option(help="With --unlabelled: the profile to move; without, the model's."),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Ask the model labelled questions, and make its profile: a score's P(wrong), and thresholds.
 
-    Without DATA a third of a built-in quiz is asked, in which every kind of question has its share;
-    with --whole all of it, which is better for a promise. What does not fit the context is left
-    out, and counted. Answers are kept beside the profile as they come; --resume goes on with them.
-    With --policy the profile is for that policy, on = "p_wrong", as it runs: questions are asked as
-    often as its retries allow, and what it would have kept counts. Its deadline is not followed, as
-    what it cuts off depends on the machine.
+    Without DATA the command asks a third of a built-in quiz, in which every kind of question has
+    its share. With --whole it asks all of the quiz, which is better for a promise. Questions that
+    do not fit the context are left out, and counted. Answers are kept beside the profile as they
+    come; --resume goes on with them.
 
-    With --unlabelled nothing is asked. How often the model is wrong in a log, or in a file of
-    answers, is estimated from their scores, and a profile for there is written, with P(wrong) at
-    that level and without a promise. About 30 --labels sharpen it.
+    With --policy the profile is for that policy (on = "p_wrong") as it runs: a question is asked as
+    often as the policy's retries allow, and the answer that the policy keeps counts. The policy's
+    deadline is not followed, as what it cuts off depends on the machine.
+
+    With --unlabelled nothing is asked. The command estimates from the scores in a log, or in a file
+    of answers, how often the model is wrong there. It writes a profile with P(wrong) at that level,
+    and without a promise. About 30 --labels sharpen the estimate.
     """
     if unlabelled:
         unused = {

@@ -48,7 +48,9 @@ def chat(
     engine: EngineOptions,
     sampling: SamplingOptions,
     judging: JudgingOptions,
-    system: Annotated[str | None, typer.Option(help="Instructions before the chat.")] = None,
+    system: Annotated[
+        str | None, typer.Option(help="The system message; a profile is right for its own.")
+    ] = None,
     log: Annotated[str | None, typer.Option(help="Append every result (JSON lines).")] = None,
     log_private: Annotated[
         bool, typer.Option("--log-private", help="Log verdicts and rounded scores, no texts.")
@@ -60,8 +62,8 @@ def chat(
     not remembered, nor is its question. When the context is full, the oldest turns are
     forgotten, and it is said.
 
-    Where the input is no terminal, every line is a question. Where the output is none, answers
-    go to standard output and everything about them to standard error.
+    If the input is no terminal, every line of it is a question. If the output is none, answers go
+    to standard output, and everything about them to standard error.
     """
     opening = () if system is None else (Message("system", system),)
     messages = (*opening, Message("user", "?"))
@@ -121,7 +123,7 @@ class Chat:
                 raise KeyboardInterrupt
 
     def _handle(self, line: str, cancel: CancelToken) -> bool:
-        """Do what a line says; False where that is to leave."""
+        """Do what a line says; False if that is to leave."""
         try:
             if line.startswith("/"):
                 return self._command(line)
@@ -161,7 +163,7 @@ class Chat:
         return result
 
     def _command(self, line: str) -> bool:
-        """Do what a command says; False where that is to leave."""
+        """Do what a command says; False if that is to leave."""
         name, _, rest = line.strip().partition(" ")
         if name == "/quit":
             return False

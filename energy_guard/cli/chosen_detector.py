@@ -13,7 +13,7 @@ from energy_guard.policy import Policy, check_damping
 
 
 def chosen_detector(given: str | None, policy: Policy | None) -> str | None:
-    """Return the single signal or the probe to use; None where a detector is to be fitted.
+    """Return the single signal or the probe to use; None if a detector is to be fitted.
 
     Raises:
         ConfigError: It is unknown, or it is not the policy's.

@@ -21,8 +21,8 @@ class DataOptions:
     column: Annotated[
         list[str] | None,
         typer.Option(
-            help="What a column of DATA holds, such as question=prompt; for each that has an "
-            "unusual name."
+            help="What a column of DATA holds, such as question=prompt; once for each that has "
+            "an unusual name."
         ),
     ] = None
     separator: Annotated[

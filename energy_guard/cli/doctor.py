@@ -36,7 +36,7 @@ _PROBE_LIMIT_S: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One thing that was looked at. ok is None where there is nothing to judge."""
+    """One thing that was looked at. ok is None if there is nothing to judge."""
 
     what: str
     ok: bool | None
@@ -51,7 +51,7 @@ def doctor(
 ) -> None:
     """Check the installation with a model: versions, one token, right rows, time a token.
 
-    Exit status 1 where something is wrong, with what to do about it.
+    The exit status is 1 if something is wrong, and the command says what to do about it.
     """
     engine.check_is_here("doctor")
     console = Console(soft_wrap=True)

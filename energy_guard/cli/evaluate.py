@@ -58,7 +58,9 @@ DEFAULT_OUT: Final = Path("evaluation")
 
 @bundled()
 def evaluate(
-    data: Annotated[list[Path] | None, typer.Argument(help="Files of labelled questions.")] = None,
+    data: Annotated[
+        list[Path] | None, typer.Argument(metavar="DATA", help="Files of labelled questions.")
+    ] = None,
     *,
     engine: EngineOptions,
     reading: DataOptions,
@@ -69,13 +71,15 @@ def evaluate(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on in that folder.")] = False,
     from_traces: Annotated[
-        Path | None, typer.Option(help="Score this folder again, or file, without the model.")
+        Path | None,
+        typer.Option(help="Score this folder or file of answers again, without the model."),
     ] = None,
     baselines: Annotated[
         int, typer.Option(help="Questions of each task for p(true) and agreement.", min=0)
     ] = 0,
     told: Annotated[
-        int, typer.Option(help="Questions of each task to ask with the target's rule.", min=0)
+        int,
+        typer.Option(help="Questions of each task to ask again, with the rule of a target.", min=0),
     ] = 0,
     shots: Shots = 0,
     system: Annotated[
@@ -92,7 +96,7 @@ def evaluate(
     locator: LocatorName = None,
     support: Support = False,
     profile: Annotated[
-        str | None, typer.Option(help="A profile to try as it is, beside fitted ones.")
+        str | None, typer.Option(help="A profile to try; questions are asked as its own were.")
     ] = None,
     grader: GraderName = None,
     as_json: Json = False,
@@ -100,8 +104,10 @@ def evaluate(
     """Ask labelled questions, and measure what every detector and the guard are worth on them.
 
     Writes answers.jsonl (with all traces, as they come), results.json and report.html, and
-    unsure.jsonl with the answers that a person should grade: they stand in no figure. --detector
-    is for the guard's figures, which are those of a fitted one otherwise.
+    unsure.jsonl with the answers that a person should grade: they stand in no figure.
+
+    The guard's figures are those of a detector that is fitted to the answers, or of the one that
+    --detector names. A profile plays a part only if --profile names it.
     """
     JudgingOptions(
         detector=detector, locator=locator

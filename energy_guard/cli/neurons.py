@@ -51,7 +51,8 @@ neurons = typer.Typer(
 @bundled(without=("served_model",))
 def find(
     data: Annotated[
-        list[Path] | None, typer.Argument(help="Files of labelled questions; the built-in quiz.")
+        list[Path] | None,
+        typer.Argument(metavar="DATA", help="Files of labelled questions; without, the quiz."),
     ] = None,
     *,
     engine: EngineOptions,
@@ -62,7 +63,7 @@ def find(
     samples: Annotated[int, typer.Option(help="Samples of a question.", min=1)] = SAMPLES,
     alike: Annotated[
         int | None,
-        typer.Option(help="How many of these have to be right, or wrong; all.", min=1),
+        typer.Option(help="How many of these must be right, or wrong; without, all.", min=1),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for everything.")] = DEFAULT_OUT,
     resume: Annotated[bool, typer.Option("--resume", help="Go on in that folder.")] = False,

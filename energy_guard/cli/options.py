@@ -40,7 +40,8 @@ Model = Annotated[
     ),
 ]
 BackendName = Annotated[
-    str | None, typer.Option("--backend", help=f"{' or '.join(BACKENDS)}; settles doubt.")
+    str | None,
+    typer.Option("--backend", help=f"{' or '.join(BACKENDS)}, if the model does not say which."),
 ]
 ServedModelName = Annotated[
     str | None, typer.Option(help="For a server: the model's name there, if it has several.")
@@ -61,7 +62,7 @@ DType = Annotated[
 TemplateVariable = Annotated[
     list[str] | None,
     typer.Option(
-        help="NAME=VALUE for the chat template, such as enable_thinking=false; for each one."
+        help="NAME=VALUE for the chat template, such as enable_thinking=false; once for each."
     ),
 ]
 NThreads = Annotated[int | None, typer.Option(help="Threads while generating.", min=1, max=512)]
@@ -69,14 +70,20 @@ DetectorName = Annotated[
     str | None,
     typer.Option(
         "--detector",
-        help="signal:pooling, such as spilled_energy:max, or neurons:FILE.json for a probe.",
+        help="What makes the score: signal:pooling, such as spilled_energy:max, or "
+        "neurons:FILE.json for a probe.",
     ),
 ]
-LocatorName = Annotated[str | None, typer.Option("--locator", help=f"{', '.join(LOCATORS)}.")]
-PolicyFile = Annotated[str | None, typer.Option("--policy", help="TOML or JSON file.")]
+LocatorName = Annotated[
+    str | None,
+    typer.Option("--locator", help=f"What finds the exact answer: {', '.join(LOCATORS)}."),
+]
+PolicyFile = Annotated[
+    str | None, typer.Option("--policy", help="Limits and rules: a TOML or JSON file.")
+]
 ProfileFile = Annotated[
     str | None,
-    typer.Option("--profile", help="Calibration for a model; none: hand-set thresholds instead."),
+    typer.Option("--profile", help="File with a model's calibration; none: limits set by hand."),
 ]
 Support = Annotated[
     bool,
@@ -106,10 +113,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 ABSTAINED = 3
-"""Exit status where the model's answer is not shown."""
+"""Exit status if the model's answer is not shown."""
 
 BAD_INPUT = 2
-"""Exit status where what was asked for cannot be done as asked."""
+"""Exit status if what was asked for cannot be done as asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,14 +288,14 @@ def asked(
 
 
 def read_prompt(text: str) -> str:
-    """Return the text, or standard input where it is `-`."""
+    """Return the text, or standard input if it is `-`."""
     if text != "-":
         return text
     return decode_input(sys.stdin.buffer.read())
 
 
 def decode_input(raw: bytes) -> str:
-    """Decode what came from standard input; PromptError where it is not UTF-8."""
+    """Decode what came from standard input; PromptError if it is not UTF-8."""
     try:
         return raw.decode()
     except UnicodeDecodeError as error:

@@ -65,7 +65,8 @@ reproduce = typer.Typer(
 )
 
 Data = Annotated[
-    list[Path] | None, typer.Argument(help="Files of labelled questions, a task each.")
+    list[Path] | None,
+    typer.Argument(metavar="DATA", help="Files of labelled questions, a task each."),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on in that folder.")]
 
@@ -132,7 +133,9 @@ def abstention(
     asking: AskingOptions,
     told: Annotated[
         int | None,
-        typer.Option(help=f"Questions of each task to ask with the target's rule; {TOLD}.", min=0),
+        typer.Option(
+            help=f"Questions of each task to ask again, with a target's rule; {TOLD}.", min=0
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -199,8 +202,9 @@ def h_neurons(
     data: Annotated[
         list[Path] | None,
         typer.Argument(
+            metavar="DATA",
             help="Files of labelled questions: rows with a passage, and rows with two choices, of "
-            "which the wrong one agrees with the user. Without passages, the built-in quiz's."
+            "which the wrong one agrees with the user. Without passages, the built-in quiz's.",
         ),
     ] = None,
     *,

@@ -46,7 +46,9 @@ FromLog = Annotated[
 @bundled(without={"gpus_per_worker"})
 def score(
     prompt: Annotated[str | None, typer.Option(help="What was asked.")] = None,
-    answer: Annotated[str | None, typer.Option(help="What was answered; - reads input.")] = None,
+    answer: Annotated[
+        str | None, typer.Option(help="What was answered; - reads standard input.")
+    ] = None,
     *,
     from_log: FromLog = None,
     engine: EngineOptions,
@@ -54,7 +56,7 @@ def score(
     system: System = None,
     raw: Raw = False,
     fast: Annotated[
-        bool, typer.Option("--fast", help="Many tokens at once; other numbers.")
+        bool, typer.Option("--fast", help="Read many tokens at once; numbers differ.")
     ] = False,
     log: LogFile = None,
     log_private: LogPrivate = False,

@@ -35,12 +35,14 @@ def serve(
     judging: JudgingOptions,
     api_key: Annotated[
         str | None,
-        typer.Option(envvar="ENERGY_GUARD_API_KEY", help="What clients must show."),
+        typer.Option(envvar="ENERGY_GUARD_API_KEY", help="The key that clients must show."),
     ] = None,
     no_key: Annotated[
         bool, typer.Option("--no-key", help="Serve other machines without a key.")
     ] = False,
-    stream: Annotated[str, typer.Option(help="Streams: hold, live or sentence.")] = "hold",
+    stream: Annotated[
+        str, typer.Option(help="When streams give text: hold, live or sentence.")
+    ] = "hold",
     max_tokens: MaxTokens = 1024,
     max_waiting: Annotated[int, typer.Option(help="Requests that may wait.", min=0)] = 32,
     timeout: Annotated[

@@ -1,7 +1,7 @@
 """Intervals for any statistic of rows: the percentile bootstrap (Efron 1979).
 
 A statistic takes how often each row was drawn, of shape (draws, rows), and returns one number per
-draw, NaN where it is not defined. So one implementation serves the value itself (each row once)
+draw, NaN if it is not defined. So one implementation serves the value itself (each row once)
 and all resamples at once.
 """
 

@@ -26,7 +26,7 @@ class Graded:
     """What became of n questions; every array has one entry a row.
 
     right, wrong: the grade of the answer; neither where the model itself declined, which earns
-    nothing and costs nothing. answerable: False where there is no right answer, so that only
+    nothing and costs nothing. answerable: False if there is no right answer, so that only
     declining or abstaining avoids an error. tasks: resamples keep each task as large as it is.
     """
 
@@ -96,7 +96,7 @@ def target_table(
     targets: Sequence[float] = TARGETS,
     confidence: float = 0.95,
 ) -> tuple[TargetRow, ...]:
-    """Return a row for each target; p_wrong is NaN where the guard has none, and withholds."""
+    """Return a row for each target; p_wrong is NaN if the guard has none, and withholds."""
     if p_wrong.shape != graded.right.shape or np.any((p_wrong < 0) | (p_wrong > 1)):
         raise InputError("P(wrong) must lie between 0 and 1, or be NaN, once for each row")
     return tuple(_row(graded, p_wrong, target, confidence) for target in targets)

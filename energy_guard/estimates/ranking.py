@@ -71,7 +71,7 @@ class RiskCoverage:
 
 
 def risk_coverage(risk: Floats, wrong: Bools, *, confidence: float = 0.95) -> RiskCoverage:
-    """Return the whole curve; its points are empty where no row has a risk."""
+    """Return the whole curve; its points are empty if no row has a risk."""
     _check(risk, wrong, gaps=True)
     scored = np.isfinite(risk)
     sums = _Sums(risk[scored])

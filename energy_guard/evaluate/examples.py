@@ -23,7 +23,7 @@ _QUESTION: Final = 400
 def examples_of(tasks: Sequence[Task], p_wrong: Floats | None) -> ExampleAnswers:
     """Return the wrong answers with the highest risk (catches) and with the lowest (misses).
 
-    p_wrong: of all rows in the order of the tasks; where there is none, the risk is nll:max. A few
+    p_wrong: of all rows in the order of the tasks; if there is none, the risk is nll:max. A few
     of each task, so that one hard task is not all that is seen.
     """
     answers = [answered for task in tasks for answered in task.answers]

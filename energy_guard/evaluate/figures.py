@@ -1,6 +1,6 @@
 """Figures of one guard on graded answers, as the plain objects that reports are made from.
 
-p_wrong is the guard's P(wrong) of every row, NaN where it has none: such an answer is withheld.
+p_wrong is the guard's P(wrong) of every row, NaN if it has none: such an answer is withheld.
 """
 
 from __future__ import annotations

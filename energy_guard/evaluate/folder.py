@@ -100,7 +100,7 @@ class Folder:
         return self.path / "report.html"
 
     def start(self, resume: bool) -> None:
-        """Make the folder; InputError where it has answers and they are not to be gone on with."""
+        """Make the folder; InputError if it has answers and they are not to be gone on with."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -22,7 +22,7 @@ DIVISIONS: Final = 5
 class CrossFitted:
     """Scores of the same answers, once for each way to divide them into folds.
 
-    scores: growing with risk, NaN where there is none. folds: from 0. Both of shape (divisions, n).
+    scores: growing with risk, NaN if there is none. folds: from 0. Both of shape (divisions, n).
 
     Only answers of the same fold are compared. They were scored by the same detector, and none of
     them helped to fit it; between folds each of two helped to fit the detector of the other, and
@@ -100,9 +100,9 @@ def can_be_fitted(task: Task) -> bool:
 
 
 def in_domain(task: Task, others: Sequence[Task]) -> CrossFitted:
-    """Score a task by detectors moved towards its other folds, NaN where unscored.
+    """Score a task by detectors moved towards its other folds, NaN if unscored.
 
-    They start from one that was fitted to the other tasks, where there are any.
+    They start from one that was fitted to the other tasks, if there are any.
     """
     prior = fit(examples(others)) if others else None
     fitter = fit if prior is None else lambda part: adapt(prior, part)
@@ -124,7 +124,7 @@ def all_together(tasks: Sequence[Task]) -> Floats:
 def p_wrong(risk: Floats, tasks: Sequence[Task]) -> Floats:
     """Calibrate scores of these tasks' answers by Platt's method fitted to the other folds.
 
-    risk: shape (n,), the tasks one after the other. NaN where there is no score, and where it is
+    risk: shape (n,), the tasks one after the other. NaN if there is no score, and if it is
     outside the range of the other folds.
     """
     wrong = np.concatenate([task.wrong for task in tasks])

@@ -122,7 +122,7 @@ def _pairs(risk: Risk, wrong: Bools) -> tuple[Floats32, Floats32 | None]:
 
 
 USUAL: Final = f"span.{DEFAULT_DETECTOR}"
-"""What the guard goes by where nothing was fitted."""
+"""What the guard goes by if nothing was fitted."""
 
 CHOSEN: Final = "the single signal chosen on the other tasks"
 
@@ -130,7 +130,7 @@ CHOSEN: Final = "the single signal chosen on the other tasks"
 def best_singles(rankings: Sequence[Aurocs]) -> list[str]:
     """Return the single signals with the best mean AUROC, of the span and of the whole answer.
 
-    Chosen on these very answers, which flatters them; nll:max where there are no means.
+    Chosen on these very answers, which flatters them; nll:max if there are no means.
     """
     return [_best(rankings, (part,)) or f"{part}.nll:max" for part in PARTS]
 
@@ -152,7 +152,7 @@ def with_chosen(rankings: Sequence[Aurocs]) -> list[Aurocs]:
 
 
 def _best(rankings: Sequence[Aurocs], parts: Sequence[str]) -> str | None:
-    """The name with the best mean AUROC; None where none was measured for all."""
+    """The name with the best mean AUROC; None if none was measured for all."""
     names = [f"{part}.{single}" for part in parts for single in SINGLES]
     shared = [name for name in names if all(name in ranking.values for ranking in rankings)]
     if not rankings or not shared:

@@ -55,7 +55,7 @@ def _notes(profile: Profile, wording: str) -> list[str]:
 
 
 def _scores(task: Task, profile: Profile) -> tuple[Floats, Floats, Bools]:
-    """The score and P(wrong) of every answer, NaN where there is none, and whether it is shown.
+    """The score and P(wrong) of every answer, NaN if there is none, and whether it is shown.
 
     All of shape (n,).
     """

@@ -38,7 +38,7 @@ _DEFAULT: Final = [_COLUMN[name] for name in FEATURES]
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """The answers to one task, in order. values: shape (n, features), NaN where one is missing."""
+    """The answers to one task, in order. values: shape (n, features), NaN if one is missing."""
 
     name: str
     answers: tuple[Answered, ...]
@@ -104,7 +104,7 @@ class Task:
 
 
 def examples(tasks: Sequence[Task]) -> Examples:
-    """Return what a detector can be fitted to; InputError where all are right or all wrong."""
+    """Return what a detector can be fitted to; InputError if all are right or all wrong."""
     return Examples(
         FEATURES,
         np.concatenate([task.values[task.fittable][:, _DEFAULT] for task in tasks]),

@@ -82,7 +82,7 @@ _MADE: Final[Mapping[str, Callable[[str], Locator]]] = MappingProxyType(
 def locator(spec: str) -> Locator:
     """Return the locator that a text such as "whole" or "regex:Answer: (.+)" names.
 
-    Raises ConfigError where there is none, or where what follows its colon cannot be used.
+    Raises ConfigError if there is none, or if what follows its colon cannot be used.
 
     >>> locator("last-number").in_text("Flight 7 leaves from gate 12.")
     [(26, 28)]

@@ -53,7 +53,7 @@ def by_field(path: str) -> Locator:
 
 
 def scan(answer: str) -> list[Node] | None:
-    """Return the values of a JSON object or list, the outermost first; None where it is neither.
+    """Return the values of a JSON object or list, the outermost first; None if it is neither.
 
     The answer is the JSON, or has it in its first fenced block of JSON.
     """

@@ -19,7 +19,7 @@ def labels(answer: str, asked: Asked) -> Found:
 
 
 def by_labels(names: str) -> Locator:
-    """Make a locator of labels with commas between them; ConfigError where one is blank."""
+    """Make a locator of labels with commas between them; ConfigError if one is blank."""
     given = tuple(name.strip() for name in names.split(","))
     if not all(given):
         raise ConfigError(

@@ -25,7 +25,7 @@ from energy_guard.text import Range, merged
 
 
 def nothing_to_check(question: str, answer: str) -> str | None:
-    """Return what an answer is that claims nothing, or None where it is to be checked.
+    """Return what an answer is that claims nothing, or None if it is to be checked.
 
     It takes both: "Hello!" may be a greeting or a translation. Without a question everything is
     checked.

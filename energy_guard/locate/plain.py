@@ -38,7 +38,7 @@ def first_sentence(answer: str, asked: Asked) -> Found:
 def last_number(answer: str, asked: Asked) -> Found:
     """The last number in digits of any script, with its sign, fraction or per cent.
 
-    A space groups digits only where it is a no-break space. Digits at the end of a word with
+    A space groups digits only if it is a no-break space. Digits at the end of a word with
     letters before them (H2, B12) are no number.
     """
     numbers = [match.span() for match in _NUMBER.finditer(answer)]
@@ -77,7 +77,7 @@ def by_pattern(pattern: str) -> Locator:
 def by_tag(name: str) -> Locator:
     """Make a locator of what stands in the last complete <name>…</name>, in any letter case.
 
-    Raises ConfigError where `name` cannot be a tag's name, or is that of reasoning.
+    Raises ConfigError if `name` cannot be a tag's name, or is that of reasoning.
     """
     if not re.fullmatch(r"[\w.-]+", name):
         raise ConfigError(f"tag:{name} does not name a tag", "Write tag:NAME, such as tag:answer.")

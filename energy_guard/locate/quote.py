@@ -76,7 +76,7 @@ def prompt(question: str, answer: str, number: int = 0) -> str:
 
 
 def place_of(reply: str, answer: str) -> Range | None:
-    """Return where a reply stands in the answer; None where it does not, or says nothing.
+    """Return where a reply stands in the answer; None if it does not, or says nothing.
 
     Reasoning, the blanks, quotes and full stop around the reply do not count. Small models
     like to wrap it (`The answer is "York"`): then the last part in quotation marks is the

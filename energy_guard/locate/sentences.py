@@ -17,7 +17,7 @@ from energy_guard.trace import Trace
 
 
 def sentences(trace: Trace) -> list[Span]:
-    """Return the answer's sentences in order; none where there is no answer.
+    """Return the answer's sentences in order; none if there is no answer.
 
     Parts without a letter or digit (rules, lone emoji) are left out, and so is reasoning.
     """
@@ -50,7 +50,7 @@ FENCE: Final = re.compile(
     r"^[ \t]*(?P<mark>`{3,}|~{3,})(?P<info>[^\n`]*)\n(?P<body>.*?)(?:^[ \t]*(?P=mark)[ \t]*$|\Z)",
     re.MULTILINE | re.DOTALL,
 )
-"""A fenced block, to the end of the text where it is not closed."""
+"""A fenced block, to the end of the text if it is not closed."""
 
 LETTER: Final = r"[^\W_]"
 _LETTER = re.compile(LETTER)

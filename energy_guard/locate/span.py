@@ -74,7 +74,7 @@ class Asked:
     """What may be known besides the answer; there is no place for a label.
 
     choices: the labels that the request allows. passages: what the answer should rest on. ask:
-    sends a prompt to the same model and returns its reply; None where no model is at hand.
+    sends a prompt to the same model and returns its reply; None if no model is at hand.
 
     >>> Asked("Which city?", choices=("York", "Leeds")).ask is None
     True
@@ -92,7 +92,7 @@ Found = list[Range] | NotLocated | NothingToCheck
 """What is found in a text: ranges of its characters instead of tokens."""
 
 NOTHING_ASKED = Asked()
-"""What a locator is given where nobody says more."""
+"""What a locator is given if nobody says more."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def _tokens_in(offsets: Sequence[Range], wanted: Iterable[Range]) -> list[int]:
 
 
 def trimmed(text: str, start: int, end: int) -> Range:
-    """Return the range without the blanks at its ends; empty where there is nothing else.
+    """Return the range without the blanks at its ends; empty if there is nothing else.
 
     >>> trimmed("a  b ", 1, 5)
     (3, 4)

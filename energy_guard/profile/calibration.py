@@ -55,7 +55,7 @@ class Calibration(Config):
     def p_wrong(self, score: float, length: int | None = None) -> float | None:
         """Return P(wrong), or None outside the range that was fitted (`why_not` says which).
 
-        length: of the answer span, in tokens; None where it does not matter.
+        length: of the answer span, in tokens; None if it does not matter.
         """
         if self.why_not(score, length) is not None:
             return None
@@ -82,7 +82,7 @@ class Calibration(Config):
         return self.model_copy(update={"knots": knots})
 
     def why_not(self, score: float, length: int | None = None) -> str | None:
-        """Say why there is no P(wrong) for this score and length; None where there is one."""
+        """Say why there is no P(wrong) for this score and length; None if there is one."""
         if not self.lowest <= score <= self.highest:
             less = "riskier" if score > self.highest else "safer"
             return (

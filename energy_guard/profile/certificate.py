@@ -36,7 +36,7 @@ class Certificate(Config):
     in all looks of a profile together; delta: what this one, the look-th, may spend of it.
     threshold: answers with a risk below it are shown; None: nothing can be promised.
     more_answers, more_rows: how many further answered rows, and so rows, would do if the error
-    rate stays as it was; None where that is not known, or no number would do. least_abstention:
+    rate stays as it was; None if that is not known, or no number would do. least_abstention:
     any method without further assumptions abstains on at least this share, to hold max_risk
     with this model. reason: all that in words.
     """

@@ -270,9 +270,6 @@ class Profile(Rules):
         Args:
             path: A file in JSON or TOML (.toml), as `energy-guard calibrate` writes it.
 
-        Returns:
-            The profile.
-
         Raises:
             ConfigError: If the file cannot be read; it names a wrong key or value.
 

@@ -74,7 +74,7 @@ def own_digest() -> str:
 
 
 def store(profile: Profile, path: Path) -> None:
-    """Write a profile as readable JSON, all or nothing; ConfigError where that fails."""
+    """Write a profile as readable JSON, all or nothing; ConfigError if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, profile.model_dump_json(indent=1, by_alias=True) + "\n")

@@ -19,7 +19,7 @@ _NLL_LIMITS: Final = (math.log(2), math.log(10))
 def token_level(
     per_token: bool, thresholds: Mapping[str, Any], nll: float | None, risk: float | None
 ) -> Level | None:
-    """Return the level of one token; None where its number is missing.
+    """Return the level of one token; None if its number is missing.
 
     The policy's thresholds are used where they mean something for a single token (`per_token`,
     and not on P(wrong)). Otherwise the level follows the token's own probability.

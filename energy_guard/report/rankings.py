@@ -86,7 +86,7 @@ def gains(results: Results) -> Sheet:
         for other in others
     ]
     note = (
-        "The first is what the guard goes by where nothing was fitted; the last is chosen without "
+        "The first is what the guard goes by if nothing was fitted; the last is chosen without "
         "any answer of the task that it is compared on."
     )
     headings = ("mean AUROC above", *shown)

@@ -21,7 +21,7 @@ class Sheet:
 
 
 def number(measured: Number | None, signed: bool = False) -> str:
-    """A number with its interval; a dash where there is none, a star where it is from too few."""
+    """A number with its interval; a dash if there is none, a star if it is from too few."""
     if measured is None or measured["value"] is None:
         return NONE
     form = "+.3f" if signed else ".3f"

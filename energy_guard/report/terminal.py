@@ -102,7 +102,7 @@ def support_lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def weakest_sentence(result: Mapping[str, Any]) -> Text | None:
-    """The sentence with the highest risk, where there are several with one."""
+    """The sentence with the highest risk, if there are several with one."""
     scored = [sentence for sentence in result["sentences"] if sentence["score"] is not None]
     if len(scored) < 2:
         return None
@@ -121,7 +121,7 @@ def heat_map(result: Mapping[str, Any]) -> Text:
 
 
 def signals(result: Mapping[str, Any]) -> Table:
-    """A row for each token of the exact answer: the riskiest ones where there are many."""
+    """A row for each token of the exact answer: the riskiest ones if there are many."""
     levels = {index: piece.level for piece in coloured(result) for index in piece.tokens}
     chosen = result["span"]["tokens"]
     rows = sorted(sorted(chosen, key=lambda t: -(result["tokens"][t]["nll"] or 0))[:_MAX_ROWS])

@@ -68,7 +68,7 @@ def _cell(
 
 
 def _risk(traces: Sequence[Trace], signal: str, pooling: str) -> Floats:
-    """What grows with risk, of each result, shape (n,); NaN where the signal is missing."""
+    """What grows with risk, of each result, shape (n,); NaN if the signal is missing."""
     sign = -1 if usual_side(signal) == "low" else 1
     pool = POOLINGS[pooling]
     return np.array([sign * pool(t.signal(signal)[_result(t)]) for t in traces])

@@ -244,7 +244,7 @@ def test_where_no_number_of_rows_would_do_it_is_said() -> None:
     assert made.least_abstention == pytest.approx((0.5 - 0.1) / (1 - 0.1))
     unlucky = look(rows(20, 3))
     assert unlucky.more_rows is None
-    assert "only rows that turn out better" in unlucky.reason
+    assert "more rows would only do if fewer of them are" in unlucky.reason
 
 
 def test_where_nothing_is_answered_it_is_said() -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def decode_tokens(llm: Llama, ids: list[int]) -> None:
-    """Append tokens to the context; EngineError where llama.cpp fails."""
+    """Append tokens to the context; EngineError if llama.cpp fails."""
     check_open(llm)
     with engine_failures():
         llm.eval(ids)

@@ -51,7 +51,7 @@ class Written:
         self._ids = bytearray(np.array(prompt, dtype=np.intc).tobytes())
 
     def add(self, token: int, context: bytes) -> None:
-        """Take the token that this context led to; EngineError where it is not this one's."""
+        """Take the token that this context led to; EngineError if it is not this one's."""
         if not self.leads_on(context):
             raise overtaken()
         self._ids += np.intc(token).tobytes()
@@ -107,7 +107,7 @@ class RowTap:
     def take(self, token: int, written: Written) -> Step | LateStep:
         """Return the step of the token that `generate` has just yielded, and note it as written.
 
-        Raises EngineError where another call has used the engine meanwhile.
+        Raises EngineError if another call has used the engine meanwhile.
         """
         seen, self.seen = self.seen, None
         if seen is None or seen.token != token:
@@ -133,7 +133,7 @@ class RowTap:
         """Evaluate `token`, the last one taken, and reduce its row: one extra decode.
 
         The token stays in the context: ids, cache and count agree, and the next prompt's
-        prefix match is one token longer. None where the context is full or taken by another call,
+        prefix match is one token longer. None if the context is full or taken by another call,
         or the engine gone.
         """
         llm, position = self._llm, written.position
@@ -220,7 +220,7 @@ def check_open(llm: Llama) -> None:
 
 def current_row(llm: Llama, at: int = -1) -> npt.NDArray[np.float32]:
     """The raw row in place, `at` counting from the last evaluated token; valid until the next."""
-    first = llm._ctx.get_logits_ith(at).contents  # ValueError where there is no such row
+    first = llm._ctx.get_logits_ith(at).contents  # ValueError if there is no such row
     row = (ctypes.c_float * llm._n_vocab).from_address(ctypes.addressof(first))
     return np.frombuffer(memoryview(row), dtype=np.float32)
 

@@ -44,7 +44,7 @@ def without_compile(engine: object) -> object:
 
 
 def check_model(model: PreTrainedModel) -> None:
-    """Raise InputError where the model does not write text by itself, token by token."""
+    """Raise InputError if the model does not write text by itself, token by token."""
     name = type(model).__name__
     check_config(model.config, name)
     if not model.can_generate():
@@ -55,7 +55,7 @@ def check_model(model: PreTrainedModel) -> None:
 
 
 def check_config(config: Any, name: str) -> None:
-    """Raise InputError where the configuration is of an encoder-decoder model."""
+    """Raise InputError if the configuration is of an encoder-decoder model."""
     if getattr(config, "is_encoder_decoder", False):
         raise InputError(
             f"{name} is an encoder-decoder model, and its answers are not continuations",
@@ -70,7 +70,7 @@ def vectors_of(model: PreTrainedModel) -> int:
 
 
 def check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise InputError where the tokenizer's vocabulary is not the model's.
+    """Raise InputError if the tokenizer's vocabulary is not the model's.
 
     Sizes differ in checkpoints whose parts do belong together: tokens were added that the model
     has no vectors for, or vectors were padded generously. Then the model's own end token says

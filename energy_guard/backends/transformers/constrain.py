@@ -34,7 +34,7 @@ class Constraints:
         except ValueError as error:
             raise InputError(
                 f"grammars and JSON schemas cannot be used with this tokenizer: {error}",
-                "Use its fast version (AutoTokenizer gives it where there is one), or llama.cpp.",
+                "Use its fast version (AutoTokenizer gives it if there is one), or llama.cpp.",
             ) from error
 
     def matcher(self, constraint: Grammar | JsonSchema) -> Matcher:

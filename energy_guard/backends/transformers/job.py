@@ -16,7 +16,7 @@ from energy_guard.request import Request
 class Job:
     """limit: most tokens of the answer. given: an answer that exists and is only evaluated.
 
-    matcher: what the answer must follow, None where it is free.
+    matcher: what the answer must follow, None if it is free.
     """
 
     request: Request

@@ -41,7 +41,7 @@ def load_pair(source: str | Path, **options: Any) -> tuple[Any, Any]:
     """Return model and tokenizer; options are those of `from_pretrained`, and `device`.
 
     source: a directory, a hub id, or a GGUF file (its weights are unpacked to float32). device:
-    cuda or mps where there is one, else cpu. dtype: as the weights are stored, unless given.
+    cuda or mps if there is one, else cpu. dtype: as the weights are stored, unless given.
     n_threads: of PyTorch, for this whole process. Code that comes with a model is not run
     unless `trust_remote_code` says so.
 
@@ -142,7 +142,7 @@ def _check(torch: Any, dtype: Any, device: str | None) -> None:
 
 
 def _gguf_file(source: str | Path) -> Path | None:
-    """The file, where the source is a single one; ModelFileError where it is no GGUF file."""
+    """The file, where the source is a single one; ModelFileError if it is no GGUF file."""
     path = Path(source).expanduser()
     if isinstance(source, Path) and len(path.parts) > 1 and not path.exists():
         raise ModelFileError(f"there is no {path}", _WHAT_TO_GIVE)

@@ -34,7 +34,7 @@ class Prefix:
         return cls(list(ids), out.past_key_values)
 
     def cut_to(self, beginning: Sequence[int]) -> Self | None:
-        """Keep just these tokens; None where they are not what this begins with."""
+        """Keep just these tokens; None if they are not what this begins with."""
         if self.ids[: len(beginning)] != list(beginning):
             return None
         try:
@@ -44,7 +44,7 @@ class Prefix:
         return replace(self, ids=list(beginning))
 
     def reused_for(self, prompt: Sequence[int]) -> Any:
-        """The cache, cut to what the prompt begins with; None where nothing can be reused."""
+        """The cache, cut to what the prompt begins with; None if nothing can be reused."""
         pairs = zip(self.ids, prompt[:-1], strict=False)  # one token is left to be evaluated
         shared = [mine for mine, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
         kept = self.cut_to(shared) if shared else None

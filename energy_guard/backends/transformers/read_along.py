@@ -39,7 +39,7 @@ class Choice:
     """A token that was chosen for one sequence, with the numbers of its row.
 
     likeliest: of that row, if they are wanted. done: why `generate` itself ends the sequence here,
-    None where it goes on.
+    None if it goes on.
     """
 
     token: int
@@ -116,13 +116,13 @@ class Watch:
 
     @property
     def cache(self) -> Any:
-        """The key-value cache of the call that was followed; None where there is none."""
+        """The key-value cache of the call that was followed; None if there is none."""
         return None if self._last is None else self._last.cache
 
     def row_after(self, tokens: Sequence[int], leave_cache: bool) -> list[Row] | None:
         """Evaluate the last tokens, one a sequence, and reduce their rows: one more pass.
 
-        None where the cache cannot take them: it is full, or somebody else has used it since, or
+        None if the cache cannot take them: it is full, or somebody else has used it since, or
         it is to be left as it is (`leave_cache`) and could not be put back.
         """
         import torch

@@ -96,7 +96,7 @@ class BatchRun:
         following.finish(None)
 
     def _following(self, emit: Emit[list[Event]]) -> Following | None:
-        """What follows the jobs that are worth beginning; None where there are none."""
+        """What follows the jobs that are worth beginning; None if there are none."""
         ended = [event for job in self._interrupted for event in job.recorder.finish()]
         if ended:
             emit(ended)

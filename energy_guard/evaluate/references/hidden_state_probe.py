@@ -36,7 +36,7 @@ def probes(task: Task, others: Sequence[Task]) -> dict[str, Risk]:
     """Score a task by probes that have not seen what they score.
 
     The folds are the first ones of the detector that is fitted in domain. others: tasks for a
-    probe that was fitted to none of this one's answers. Empty where none can be fitted: see
+    probe that was fitted to none of this one's answers. Empty if none can be fitted: see
     `lacking`.
     """
     if lacking(task) is not None:
@@ -61,7 +61,7 @@ def about(task: Task) -> Probe | None:
 
 
 def lacking(task: Task) -> str | None:
-    """Why no probe can be fitted to a task and judged on it; None where one can."""
+    """Why no probe can be fitted to a task and judged on it; None if one can."""
     if not can_be_fitted(task):
         return f"fewer than {FEWEST} answers of a class to fit to"
     needed = [a for a, counts in zip(task.answers, task.fittable, strict=True) if counts]

@@ -22,7 +22,7 @@ from energy_guard.questions.wording import WORDINGS, Wordings, kind_of, request_
 
 
 def showing(backend: Backend) -> ShowsStates:
-    """Return the backend as one that shows hidden states; InputError where it does not."""
+    """Return the backend as one that shows hidden states; InputError if it does not."""
     if isinstance(backend, ShowsStates):
         return backend
     raise InputError(
@@ -42,7 +42,7 @@ def measure_states(
     """Store the states at the last token of every exact answer, where they are not stored yet.
 
     An answer without an exact answer has none. Each is on disk before the next is read. wordings:
-    as in `collect`. Raises InputError where a question would be put otherwise than when it was
+    as in `collect`. Raises InputError if a question would be put otherwise than when it was
     answered.
     """
     model = backend.info.fingerprint
