@@ -138,7 +138,10 @@ def origin(
     rows = reading.read(data) if data else quiz(whole=True)
     with held(out / "neurons.lock"):
         sampled = {each.id: each for each in read_samples(out / "samples.jsonl")}
-        used = [sampled[each["id"]] for each in searched["answers"]]
+        ids = [each["id"] for each in searched["answers"]]
+        if not sampled.keys() >= set(ids):
+            raise InputError(f"{out / 'neurons.json'} is of other samples", "Run `neurons find`.")
+        used = [sampled[name] for name in ids]
         chat, before = engine.open(), replace(engine, model=base).open()
         for probe in probes.values():
             probe.check(chat.info)
@@ -152,7 +155,7 @@ def origin(
         figures = origin_figures(
             told, labelled.wrong, probes, change, chat=chat.info, base=before.info
         )
-        write_whole(out / "origin.json", json.dumps(figures, ensure_ascii=False, allow_nan=False))
+        _write_files(out, {"origin.json": json.dumps(figures, allow_nan=False)})
     if as_json:
         say_json(figures)
         return
@@ -264,8 +267,13 @@ def _write(out: Path, found: Mapping[Labelling, FoundNeurons], figures: NeuronFi
     for labelling, each in found.items():
         each.probe.store(out / f"probe-{labelling}.json")
     best = found["3-vs-1"].probe  # what is about the answer, and not about its sentence
+    written = json.dumps(figures, ensure_ascii=False, allow_nan=False)
+    _write_files(out, {"neurons.svg": neurons_plot(best), "neurons.json": written})
+
+
+def _write_files(out: Path, texts: Mapping[str, str]) -> None:
     try:
-        write_whole(out / "neurons.svg", neurons_plot(best))
-        write_whole(out / "neurons.json", json.dumps(figures, ensure_ascii=False, allow_nan=False))
+        for name, text in texts.items():
+            write_whole(out / name, text)
     except OSError as error:
         raise LogError(f"cannot write to {out}: {error.strerror}", "Make room.") from error

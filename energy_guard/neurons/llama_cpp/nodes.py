@@ -147,10 +147,10 @@ class Nodes:
 
     def _values(self, tensor: int, raw: bytes) -> Float32s | None:
         """What stands in a node, shape (tokens, width); None of another type or layout."""
-        if self._order is not None and raw in self._order.rooms:  # a node like that of before
-            values, place, size = self._order.rooms[raw]
-            self._ggml.ggml_backend_tensor_get(tensor, place, 0, size)
-            return values
+        room = None if self._order is None else self._order.rooms.get(raw)
+        if room is not None and self._ggml.ggml_nbytes(tensor) == room[2]:  # as it was before
+            self._ggml.ggml_backend_tensor_get(tensor, room[1], 0, room[2])
+            return room[0]
         count = self._ggml.ggml_nelements(tensor)
         size = 4 * count
         if self._ggml.ggml_nbytes(tensor) != size or not self._ggml.ggml_is_contiguous(tensor):
