@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final, get_args
 
@@ -19,18 +20,28 @@ from energy_guard.cli.options import EngineOptions, Json
 from energy_guard.cli.progress import bar
 from energy_guard.cli.screen import Console, say_json
 from energy_guard.errors import InputError, LogError
-from energy_guard.evaluate.neuron_figures import OTHER_MODELS, neuron_figures, outside_scores
+from energy_guard.evaluate.neuron_figures import (
+    OTHER_MODELS,
+    neuron_figures,
+    outside_scores,
+    read_neuron_figures,
+)
+from energy_guard.evaluate.origin_figures import origin_figures
 from energy_guard.extras import needs_extra
 from energy_guard.files import held, write_whole
+from energy_guard.neurons.contributions import AnswerToRead
 from energy_guard.neurons.find import FoundNeurons, find_neurons
 from energy_guard.neurons.fit import FEWEST, LabelledContributions
-from energy_guard.neurons.probe import Labelling
+from energy_guard.neurons.origin import as_read_by_base, parameter_change, transferred
+from energy_guard.neurons.probe import Labelling, NeuronProbe
+from energy_guard.neurons.read import check_readable
 from energy_guard.neurons.store import stored_contributions
 from energy_guard.questions.consistent import (
     KINDS,
     SAMPLES,
     SampledQuestion,
     balanced,
+    read_samples,
     sample_questions,
 )
 from energy_guard.questions.quiz import quiz
@@ -38,6 +49,7 @@ from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import fits_context
 from energy_guard.report.evaluation import sheet_view
 from energy_guard.report.neuron_sheet import NeuronFigures, neuron_sheet
+from energy_guard.report.origin_sheet import origin_sheet
 from energy_guard.report.plots import neurons_plot
 
 DEFAULT_OUT: Final = Path("neurons")
@@ -84,6 +96,7 @@ def find(
         )
     with held(out / "neurons.lock"):
         backend = engine.open()
+        check_readable(backend)
         sampled = _sample(backend, rows, path, of_each, samples, alike)
         used = balanced(sampled, of_each)
         _check_enough(sampled, len(used) // 2)
@@ -96,6 +109,61 @@ def find(
     console = Console()
     console.print(sheet_view(neuron_sheet(figures)))
     console.print(Text(f"\n{out / 'neurons.json'}"), soft_wrap=True)
+
+
+@neurons.command()
+@bundled(without=("served_model",))
+def origin(
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(help="The questions that `neurons find` was given; the built-in quiz."),
+    ] = None,
+    *,
+    engine: EngineOptions,
+    reading: DataOptions,
+    base: Annotated[str, typer.Option(help="The base model that --model was made from.")],
+    out: Annotated[Path, typer.Option(help="The folder of `neurons find`.")] = DEFAULT_OUT,
+    as_json: Json = False,
+) -> None:
+    """See whether H-neurons were there before a chat model was made of its base model.
+
+    Has the base model read the answers that probes were fitted to, tells them by the chat model's
+    neurons, and compares how far training turned the weights of H-neurons and of others. Writes
+    base-contributions (as they come) and origin.json.
+    """
+    engine.check_is_here("neurons origin")
+    _check_extra()
+    searched = read_neuron_figures(out / "neurons.json")
+    probes: dict[Labelling, NeuronProbe] = {
+        name: NeuronProbe.read(out / f"probe-{name}.json") for name in get_args(Labelling)
+    }
+    rows = reading.read(data) if data else quiz(whole=True)
+    with held(out / "neurons.lock"):
+        sampled = {each.id: each for each in read_samples(out / "samples.jsonl")}
+        ids = [each["id"] for each in searched["answers"]]
+        if not sampled.keys() >= set(ids):
+            raise InputError(f"{out / 'neurons.json'} is of other samples", "Run `neurons find`.")
+        used = [sampled[name] for name in ids]
+        chat, before = engine.open(), replace(engine, model=base).open()
+        for probe in probes.values():
+            probe.check(chat.info)
+        check_readable(before)
+        change = parameter_change(chat, before)
+        answers = _to_read(rows, used)
+        labelled = _labelled(chat, answers, used, out / "contributions")
+        moved = {name: as_read_by_base(chat, before, each) for name, each in answers.items()}
+        read = _labelled(before, moved, used, out / "base-contributions")
+        told = {name: transferred(labelled, read.exact, labelling=name) for name in probes}
+        figures = origin_figures(
+            told, labelled.wrong, probes, change, chat=chat.info, base=before.info
+        )
+        _write_files(out, {"origin.json": json.dumps(figures, allow_nan=False)})
+    if as_json:
+        say_json(figures)
+        return
+    console = Console()
+    console.print(sheet_view(origin_sheet(figures)))
+    console.print(Text(f"\n{out / 'origin.json'}"), soft_wrap=True)
 
 
 def _check_extra() -> None:
@@ -154,23 +222,7 @@ def _find(
     backend: Backend, rows: Sequence[Question], used: Sequence[SampledQuestion], out: Path
 ) -> dict[Labelling, FoundNeurons]:
     """Read the contributions to balanced answers, and fit a probe for each labelling."""
-    by_id = {row.id: row for row in rows}
-    gone = [each.id for each in used if each.id not in by_id]
-    if gone:
-        raise InputError(
-            f"{gone[0]} was sampled, and is not among the questions", "Give the same files."
-        )
-    answers = {each.id: each.to_read(by_id[each.id]) for each in used}
-    with bar("contributions", len(answers)) as advance:
-        read = stored_contributions(
-            backend, answers, folder=out / "contributions", on_read=lambda _: advance("")
-        )
-    rows_to_fit = LabelledContributions.of(
-        [read[each.id] for each in used],
-        [each.outcome == "wrong" for each in used],
-        [f"{each.question}\0{each.context or ''}" for each in used],
-        [each.task for each in used],
-    )
+    rows_to_fit = _labelled(backend, _to_read(rows, used), used, out / "contributions")
     found: dict[Labelling, FoundNeurons] = {}
     with bar("fitting", len(get_args(Labelling))) as advance:
         for labelling in get_args(Labelling):
@@ -185,12 +237,45 @@ def _find(
     return found
 
 
+def _to_read(rows: Sequence[Question], used: Sequence[SampledQuestion]) -> dict[str, AnswerToRead]:
+    """The answers to these questions by their ids."""
+    by_id = {row.id: row for row in rows}
+    gone = [each.id for each in used if each.id not in by_id]
+    if gone:
+        raise InputError(
+            f"{gone[0]} was sampled, and is not among the questions", "Give the same files."
+        )
+    return {each.id: each.to_read(by_id[each.id]) for each in used}
+
+
+def _labelled(
+    backend: Backend,
+    answers: Mapping[str, AnswerToRead],
+    used: Sequence[SampledQuestion],
+    folder: Path,
+) -> LabelledContributions:
+    """What a model's neurons contribute to these answers, in the order of the questions."""
+    with bar("contributions", len(answers)) as advance:
+        read = stored_contributions(backend, answers, folder=folder, on_read=lambda _: advance(""))
+    return LabelledContributions.of(
+        [read[each.id] for each in used],
+        [each.outcome == "wrong" for each in used],
+        [f"{each.question}\0{each.context or ''}" for each in used],
+        [each.task for each in used],
+    )
+
+
 def _write(out: Path, found: Mapping[Labelling, FoundNeurons], figures: NeuronFigures) -> None:
     for labelling, each in found.items():
         each.probe.store(out / f"probe-{labelling}.json")
     best = found["3-vs-1"].probe  # what is about the answer, and not about its sentence
+    written = json.dumps(figures, ensure_ascii=False, allow_nan=False)
+    _write_files(out, {"neurons.svg": neurons_plot(best), "neurons.json": written})
+
+
+def _write_files(out: Path, texts: Mapping[str, str]) -> None:
     try:
-        write_whole(out / "neurons.svg", neurons_plot(best))
-        write_whole(out / "neurons.json", json.dumps(figures, ensure_ascii=False, allow_nan=False))
+        for name, text in texts.items():
+            write_whole(out / name, text)
     except OSError as error:
         raise LogError(f"cannot write to {out}: {error.strerror}", "Make room.") from error

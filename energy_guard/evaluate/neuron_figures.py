@@ -100,15 +100,17 @@ def _probe_figures(found: FoundNeurons, wrong: Bools) -> ProbeFigures:
 
 
 def _told_figures(told: CrossTold, wrong: Bools) -> ToldFigures:
-    ranking = _ranking(told.risks, told.folds, wrong)
+    ranking = ranking_in_parts(told.risks, told.folds, wrong)
     names = [str(number) for number in range(len(told.random))]
-    of_random = _ranking(dict(zip(names, told.random, strict=True)), told.folds, wrong)
+    of_random = ranking_in_parts(dict(zip(names, told.random, strict=True)), told.folds, wrong)
     rivals = [name for name in (PROBE, OTHER_MODELS) if name in ranking.values]
     better = max(rivals, key=lambda name: ranking.values[name])
     return {
-        "accuracy": {name: measured(_accuracy(risk, wrong)) for name, risk in told.risks.items()},
+        "accuracy": {
+            name: measured(accuracy_at_0(risk, wrong)) for name, risk in told.risks.items()
+        },
         "auroc": {name: measured(ranking.measured(name)) for name in told.risks},
-        "random_accuracy": [measured(_accuracy(risk, wrong)) for risk in told.random],
+        "random_accuracy": [measured(accuracy_at_0(risk, wrong)) for risk in told.random],
         "random_auroc": [measured(of_random.measured(name)) for name in names],
         "above_random": measured(_above(told.risks[PROBE], told.random, wrong)),
         "gain_together": _gain(ranking, better),
@@ -116,7 +118,7 @@ def _told_figures(told: CrossTold, wrong: Bools) -> ToldFigures:
     }
 
 
-def _ranking(risks: Mapping[str, Floats], folds: Ints, wrong: Bools) -> Aurocs:
+def ranking_in_parts(risks: Mapping[str, Floats], folds: Ints, wrong: Bools) -> Aurocs:
     """Rank answers within their fold: between folds a risk is of another fit."""
     return aurocs({name: CrossFitted(r[None], folds[None]) for name, r in risks.items()}, wrong)
 
@@ -125,7 +127,7 @@ def _gain(ranking: Aurocs, better: str) -> Number:
     return measured(mean_auroc([ranking], TOGETHER, other=better))
 
 
-def _accuracy(risk: Floats, wrong: Bools) -> Measured:
+def accuracy_at_0(risk: Floats, wrong: Bools) -> Measured:
     """The share of answers on the right side of 0."""
     gaps = int(np.isnan(risk).sum())
     if gaps:

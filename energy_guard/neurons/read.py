@@ -11,8 +11,9 @@ from energy_guard.backends.transformers import Transformers
 from energy_guard.errors import InputError
 from energy_guard.neurons.contributions import AnswerToRead, Contributions
 from energy_guard.neurons.llama_cpp import contributions as in_llama_cpp
-from energy_guard.neurons.llama_cpp.column_norms import mlp_shape
+from energy_guard.neurons.llama_cpp.column_norms import column_norms, mlp_shape, refuse_adapter
 from energy_guard.neurons.transformers import contributions as in_transformers
+from energy_guard.neurons.transformers.gated import column_norms as norms_in_transformers
 from energy_guard.neurons.transformers.gated import gated_mlps
 
 
@@ -62,6 +63,24 @@ def neuron_shape(backend: Backend) -> tuple[int, int]:
     if isinstance(engine, LlamaCpp):
         return mlp_shape(Path(engine.engine.model_path))
     return gated_mlps(engine.engine).shape
+
+
+def check_readable(backend: Backend) -> None:
+    """Find out whether neurons can be read, before any time is spent on what they are wanted for.
+
+    Column norms are measured for it, which takes seconds.
+
+    Raises:
+        InputError: The backend does not show neurons, the model has none of this kind or an
+            adapter, or its weights are of a type that cannot be unpacked.
+
+    """
+    engine = readable(backend)
+    if isinstance(engine, LlamaCpp):
+        refuse_adapter(engine.engine)
+        column_norms(Path(engine.engine.model_path))
+    else:
+        norms_in_transformers(engine.engine, gated_mlps(engine.engine))
 
 
 def readable(backend: Backend) -> LlamaCpp | Transformers:

@@ -12,7 +12,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -150,6 +150,17 @@ def sample_questions(
             done[row.id] = sampled
             on_sampled(sampled)
     return list(done.values())
+
+
+def read_samples(path: Path) -> list[SampledQuestion]:
+    """Read what `sample_questions` wrote, without the model.
+
+    Raises:
+        InputError: The file is missing, or damaged.
+
+    """
+    file = JsonLines(path)
+    return [_one(file, number, data) for number, data in islice(file.objects(), 1, None)]
 
 
 def balanced(sampled: Sequence[SampledQuestion], of_each: int) -> list[SampledQuestion]:
@@ -302,10 +313,16 @@ def _made_with(backend: Backend, samples: int, alike: int) -> dict[str, Any]:
 
 def _begun(file: JsonLines, made_with: Mapping[str, Any]) -> dict[str, SampledQuestion]:
     """Begin a file, or read what an earlier run with the same settings left in it."""
-    done = {}
-    for number, data in go_on(file, made_with, "other settings"):
-        try:
-            done[str(data.get("id"))] = SampledQuestion(**data)
-        except InputError as error:
-            raise file.wrong(number, error.message) from error
-    return done
+    return {
+        each.id: each
+        for number, data in go_on(file, made_with, "other settings")
+        for each in [_one(file, number, data)]
+    }
+
+
+def _one(file: JsonLines, number: int, data: Mapping[str, Any]) -> SampledQuestion:
+    """The question of one line."""
+    try:
+        return SampledQuestion(**data)
+    except InputError as error:
+        raise file.wrong(number, error.message) from error

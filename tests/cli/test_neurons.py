@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_models import byte_tokenizer, tiny_model
 
 from energy_guard.backends import Backend, Scripted
+from energy_guard.backends.transformers import Transformers
 from energy_guard.cli import neurons as module
 from energy_guard.cli.neurons import find
 from energy_guard.errors import InputError
 from energy_guard.neurons import AnswerToRead, Contributions, Neuron, NeuronProbe, store
 from energy_guard.neurons import find as find_module
+from energy_guard.neurons.read import check_readable
 from energy_guard.questions import consistent
 
 SHAPE, PLANTED = (3, 40), Neuron(2, 11)
@@ -56,6 +59,7 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.EngineOptions, "open", lambda _: model(ORDER))
+    monkeypatch.setattr(module, "check_readable", lambda _: None)
     monkeypatch.setattr(store, "read_contributions", planted)
     monkeypatch.setattr(store, "encoded_prompt", lambda _, each: list(str(each).encode()))
     monkeypatch.setattr(consistent, "LEAD", 100)  # all are sampled: scripts know no question
@@ -144,6 +148,17 @@ def test_too_few_consistent_questions_are_told_with_all_counts(
     with pytest.raises(InputError, match=reason):
         find([data], samples=2, out=tmp_path / "out")
     assert not (tmp_path / "out" / "contributions").exists()
+
+
+def test_a_model_whose_neurons_cannot_be_read_is_refused_before_it_is_asked(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = Transformers(tiny_model("gpt2"), byte_tokenizer())
+    monkeypatch.setattr(module.EngineOptions, "open", lambda _: backend)
+    monkeypatch.setattr(module, "check_readable", check_readable)
+    monkeypatch.setattr(module, "sample_questions", lambda *_, **__: pytest.fail("it was asked"))
+    with pytest.raises(InputError, match="GPT2LMHeadModel has no gated MLP"):
+        find([data], out=tmp_path / "out")
 
 
 def test_a_server_shows_no_neurons(data: Path) -> None:

@@ -56,6 +56,7 @@ OPTIONS = {
     "label": "answers --second-pass --report --labeller",
     "doctor": f"{HERE} --json",
     "neurons find": f"data {HERE} {DATA} --alike -n --samples --out --resume --json",
+    "neurons origin": f"data {HERE} {DATA} --base --out --json",
     "reproduce spilled-energy": f"data {ENGINE} {DATA} {REPRODUCE} --json",
     "reproduce abstention": f"data {ENGINE} {DATA} {REPRODUCE} --told --json",
     "reproduce arithmetic": f"{HERE} -n --digits --out --resume --shots --json",

@@ -22,7 +22,7 @@ from energy_guard.backends.transformers import Transformers
 from energy_guard.errors import EngineError, InputError, ModelFileError
 from energy_guard.neurons import AnswerToRead, Contributions, read_contributions
 from energy_guard.neurons.llama_cpp import column_norms as norms_module
-from energy_guard.neurons.llama_cpp import contributions, second_context
+from energy_guard.neurons.llama_cpp import contributions, mlp_tensors, second_context
 from energy_guard.neurons.llama_cpp.column_norms import column_norms
 from energy_guard.neurons.llama_cpp.nodes import names_of
 from energy_guard.neurons.llama_cpp.second_context import SecondContext
@@ -323,7 +323,7 @@ def test_weights_that_cannot_be_unpacked_are_refused(
     changes: dict[str, Any], named: str, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tensors = [replace(tensor, **changes) for tensor in read_tensors(tiny_path)]
-    monkeypatch.setattr(norms_module, "read_tensors", lambda _: tensors)
+    monkeypatch.setattr(mlp_tensors, "read_tensors", lambda _: tensors)
     with pytest.raises(InputError, match=rf"{named}, which cannot be unpacked[\s\S]*Q4_K"):
         column_norms(tiny_path)
 
@@ -332,7 +332,7 @@ def test_a_file_that_ends_before_its_weights_is_refused(
     tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tensors = [replace(tensor, start=10**9) for tensor in read_tensors(tiny_path)]
-    monkeypatch.setattr(norms_module, "read_tensors", lambda _: tensors)
+    monkeypatch.setattr(mlp_tensors, "read_tensors", lambda _: tensors)
     with pytest.raises(ModelFileError, match=r"ends before blk\.0\.ffn_down\.weight does"):
         column_norms(tiny_path)
 

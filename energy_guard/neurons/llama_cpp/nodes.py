@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import repeat
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, Final, Protocol
 
@@ -74,8 +75,10 @@ class Nodes:
         self._shown: Mapping[bytes, str] = {}
         self._layers: Mapping[bytes, int] = {}
         self._scaled: set[int] = set()
-        self._one_token = _OneToken()
-        self._alike = False
+        self._raw = b""
+        self._plan: Iterator[int] = repeat(0)
+        self._order: _Order | None = None
+        self._one_token = _Order()
         self._ggml = _ggml()
         self._name_of = self._ggml.ggml_get_name
 
@@ -93,13 +96,14 @@ class Nodes:
         self._shown = {} if self.shows is None else self.shows.names
         self._layers = {f"{kind}-{at}".encode(): at for at in self.factors for kind in ENTERING}
         self._scaled.clear()
-        self._alike = tokens == 1 and not self._layers  # a layer that was not scaled is an error
-        if self._alike:
-            self._one_token.begins(self._shown)
+        self._order, self._plan = None, repeat(1 if self._shown or self._layers else 0)
+        if tokens == 1 and self._shown and not self._layers:  # what is not scaled is an error
+            self._order = self._one_token
+            self._plan = self._order.begins(self._shown)
         with held_back():
             yield
-        if self._alike:
-            self._one_token.ended()
+        if self._order is not None:
+            self._order.ended()
         missing = sorted(self.factors.keys() - self._scaled)
         if missing:
             raise EngineError(
@@ -109,25 +113,29 @@ class Nodes:
 
     def _seen(self, tensor: int, asks: bool, _data: object) -> bool:
         """Before a node: whether it is wanted. After one that is: whether to go on."""
-        if self._alike and tensor in self._one_token.others:  # most nodes, 50,000 times a second
-            return False
-        if not self._shown and not self._layers:
-            return not asks
-        raw = self._name_of(tensor)
+        if asks:  # 50,000 times a second, with cold caches: the fewer things are touched the better
+            return next(self._plan, 1) == 1 and self._wants(tensor)
+        self._take(tensor)
+        return True
+
+    def _wants(self, tensor: int) -> bool:
+        self._raw = raw = self._name_of(tensor)
+        wanted = raw in self._shown or raw in self._layers
+        if self._order is not None and not self._order.asked(wanted):
+            self._order, self._plan = None, repeat(1)
+        return wanted
+
+    def _take(self, tensor: int) -> None:
+        """Scale and show the node that was asked for last."""
+        raw = self._raw
         shown, layer = self._shown.get(raw), self._layers.get(raw)
-        if asks:
-            wanted = shown is not None or layer is not None
-            if self._alike:
-                self._one_token.passed(tensor, wanted)
-            return wanted
         values = self._values(tensor, raw)
         if values is None:  # garbage otherwise: it is left out, and missed
-            return True
+            return
         if layer is not None and (not len(values) or self._scale(tensor, values, layer)):
             self._scaled.add(layer)
         if self.shows is not None and shown is not None and len(values):
             self.shows.take(shown, values)
-        return True
 
     def _scale(self, tensor: int, values: Float32s, layer: int) -> bool:
         factors = self.factors[layer]
@@ -139,57 +147,62 @@ class Nodes:
 
     def _values(self, tensor: int, raw: bytes) -> Float32s | None:
         """What stands in a node, shape (tokens, width); None of another type or layout."""
+        room = None if self._order is None else self._order.rooms.get(raw)
+        if room is not None and self._ggml.ggml_nbytes(tensor) == room[2]:  # as it was before
+            self._ggml.ggml_backend_tensor_get(tensor, room[1], 0, room[2])
+            return room[0]
         count = self._ggml.ggml_nelements(tensor)
         size = 4 * count
         if self._ggml.ggml_nbytes(tensor) != size or not self._ggml.ggml_is_contiguous(tensor):
             return None
-        room = self._one_token.rooms.get(raw) if self._alike else None
-        if room is None or room[2] != size:
-            tokens = self._ggml.ggml_nrows(tensor)
-            values = np.empty((tokens, count // tokens if tokens else 0), np.float32)
-            room = values, values.__array_interface__["data"][0], size
-            if self._alike:
-                self._one_token.rooms[raw] = room
-        self._ggml.ggml_backend_tensor_get(tensor, room[1], 0, size)
-        return room[0]
+        tokens = self._ggml.ggml_nrows(tensor)
+        values = np.empty((tokens, count // tokens if tokens else 0), np.float32)
+        place = values.__array_interface__["data"][0]
+        self._ggml.ggml_backend_tensor_get(tensor, place, 0, size)
+        if self._order is not None:
+            self._order.rooms[raw] = values, place, size
+        return values
 
 
-class _OneToken:
-    """What is known of graphs of one token, which look alike from token to token.
+class _Order:
+    """Which nodes of a graph of one token are wanted, in llama.cpp's order: always the same one.
 
-    others: addresses of nodes that nobody wants. Should they stand elsewhere once, a node that is
-    wanted may be passed over: whoever it was to be shown to misses it, and the next graph is looked
-    at by names again. rooms: arrays for values of nodes by their names, with place and size.
+    Should it be another once, a node that is wanted may be passed over: whoever it was to be shown
+    to misses it, and the next graph is looked at by names again. rooms: arrays for values of nodes
+    by their names, with place and size.
     """
 
     def __init__(self) -> None:
-        self.others: frozenset[int] = frozenset()
         self.rooms: dict[bytes, tuple[Float32s, int, int]] = {}
         self._names: Mapping[bytes, str] = {}
-        self._wanted = 0
-        self._expected = 0
-        self._passed: list[int] = []
+        self._known = b""
+        self._asked = bytearray()
 
-    def begins(self, names: Mapping[bytes, str]) -> None:
-        """A graph of one token is evaluated, and nodes of these names are wanted."""
+    def begins(self, names: Mapping[bytes, str]) -> Iterator[int]:
+        """Return, for each node that llama.cpp will ask for, whether to look at its name.
+
+        names: those of the nodes that are wanted.
+        """
         if names is not self._names:
-            self._names, self.others = names, frozenset()
-        self._wanted = 0
-        self._passed.clear()
+            self._names, self._known = names, b""
+            self.rooms.clear()
+        self._asked.clear()
+        return iter(self._known) if self._known else repeat(1)
 
-    def passed(self, tensor: int, wanted: bool) -> None:
-        """A node was looked at by its name."""
-        if wanted:
-            self._wanted += 1
-        else:
-            self._passed.append(tensor)
+    def asked(self, wanted: bool) -> bool:
+        """Note whether a node whose name was looked at is wanted; False if it should have been."""
+        self._asked.append(wanted)
+        if self._known and not wanted:
+            self._known = b""
+            return False
+        return True
 
     def ended(self) -> None:
-        """It is evaluated."""
-        if not self.others:
-            self.others, self._expected = frozenset(self._passed), self._wanted
-        elif self._passed or self._wanted != self._expected:
-            self.others = frozenset()
+        """All nodes were asked for."""
+        if not self._known:
+            self._known = bytes(self._asked)
+        elif len(self._asked) != self._known.count(1):
+            self._known = b""
 
 
 def _ggml() -> Any:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from energy_guard.energy import Floats
 from energy_guard.neurons.contributions import Float32s
 from energy_guard.neurons.llama_cpp.column_norms import column_norms
 from energy_guard.neurons.llama_cpp.nodes import ENTERING, LEAVING, names_of
@@ -54,33 +55,36 @@ class NodeObserver:
         self._leaving = {f"{LEAVING}-{layer}": layer for layer in self._columns}
         self.names = names_of([*self._entering, *self._leaving])
         self._begin = 0
-        self._read: dict[int, list[_Rows]] = {layer: [] for layer in self._columns}
+        self._told: dict[int, list[_Pushes]] = {layer: [] for layer in self._columns}
         self._next = dict.fromkeys(self._columns, 0)
         self._waiting: tuple[int, Float32s] | None = None
+        self._later: list[_Layer] = []
 
     @contextmanager
     def watching(self, sequences: Sequence[int], begin: int) -> Iterator[None]:
         """Look on at one answer; see `Observer.watching`."""
         self._begin = begin
-        for rows in self._read.values():
-            rows.clear()
+        for pushes in self._told.values():
+            pushes.clear()
+        self._later.clear()
         yield
 
     def told(self, sequence: int, trace: Trace) -> Trace:
         """Return the trace with the log-odds of its tokens; see `Observer.told`."""
+        self._work_out()
         log_odds = np.full(len(trace), self._probe.intercept)
-        for layer, (_, weights) in self._columns.items():
+        for layer in self._columns:
             pushes = np.full(len(trace), np.nan)  # of a token that was not read
-            for first, z, squares in self._read[layer]:
+            for first, values in self._told[layer]:
                 at = first - self._begin
-                fit = max(0, min(len(z), len(trace) - at))  # a draft model may have run ahead
-                with np.errstate(divide="ignore", invalid="ignore"):  # not finite: it is unscored
-                    pushes[at : at + fit] = (np.abs(z[:fit]) @ weights) / np.sqrt(squares[:fit])
+                fit = max(0, min(len(values), len(trace) - at))  # a draft model may have run ahead
+                pushes[at : at + fit] = values[:fit]
             log_odds += pushes
         return self._probe.with_log_odds(trace, log_odds)
 
     def begins(self, position: int) -> bool:
         """Tell whether the next decode is of the answer; see `Onlooker.begins`."""
+        self._work_out()
         self._next = dict.fromkeys(self._columns, position)
         self._waiting = None
         return position >= self._begin
@@ -88,33 +92,51 @@ class NodeObserver:
     def take(self, name: str, values: Float32s, /) -> None:
         """Take a node: first what enters a layer's projection, then what leaves it.
 
-        The model waits meanwhile, so what can be worked out later is.
+        The model waits meanwhile, with caches that its weights have emptied, so what is left of one
+        token is worked out later, all layers together. Several tokens take too much room for that.
         """
         if name in self._entering:
-            layer = self._entering[name]
-            indices, _ = self._columns[layer]
-            if indices[-1] < values.shape[1]:
-                self._waiting = layer, values.take(indices, axis=1)
+            self._waiting = self._entering[name], values
             return
         layer, waiting = self._leaving[name], self._waiting
+        self._waiting = None
         if waiting is None or waiting[0] != layer or len(waiting[1]) != len(values):
             return  # it is missed in the end
-        squares = np.einsum("ij,ij->i", values, values)
-        self._read[layer].append(_Rows(self._next[layer], waiting[1], squares))
+        self._later.append(_Layer(layer, self._next[layer], waiting[1], values))
         self._next[layer] += len(values)
-        self._waiting = None
+        if len(values) > 1:
+            self._work_out()
+
+    def _work_out(self) -> None:
+        """Reduce what layers showed to a number a token."""
+        for layer, first, z, h in self._later:
+            indices, weights = self._columns[layer]
+            if indices[-1] < z.shape[1]:
+                with np.errstate(divide="ignore", invalid="ignore"):  # not finite: it is unscored
+                    lengths = np.sqrt(np.einsum("ij,ij->i", h, h))
+                    pushes = (np.abs(z.take(indices, axis=1)) @ weights) / lengths
+                self._told[layer].append(_Pushes(first, pushes))
+        self._later.clear()
 
 
-class _Rows(NamedTuple):
-    """What was read of a layer in one go, for some tokens from the position `first` on.
+class _Layer(NamedTuple):
+    """What a layer showed for some tokens, from the position `first` on.
 
-    z: of the probe's neurons, shape (tokens, neurons). squares: of the lengths of what the layer
-    wrote, shape (tokens,).
+    z: what entered its down projection, shape (tokens, neurons). h: what left it, shape (tokens,
+    width of the model).
     """
 
+    layer: int
     first: int
     z: Float32s
-    squares: Float32s
+    h: Float32s
+
+
+class _Pushes(NamedTuple):
+    """What a layer adds to the log-odds of some tokens, from the position `first` on."""
+
+    first: int
+    values: Floats
 
 
 _norms: Final[weakref.WeakKeyDictionary[Llama, Float32s]] = weakref.WeakKeyDictionary()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.transformers.offload import weights_of
 from energy_guard.errors import InputError
+from energy_guard.neurons.contributions import Float32s
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,14 +89,37 @@ def column_norms(model: PreTrainedModel, mlps: GatedMLPs) -> list[Tensor]:
     wanted = {f"{name}.weight": name for name in mlps.names}
     for name, weight in weights_of(model):
         if name in wanted:
-            if not weight.is_floating_point() or weight.element_size() < 2:
-                raise InputError(
-                    f"the weights of {wanted[name]} are quantised ({weight.dtype})",
-                    "Load the model in float32, bfloat16 or float16; a quantised one as GGUF file "
-                    "with llama.cpp.",
-                )
+            _check_plain(wanted[name], weight)
             norms[wanted[name]] = torch.linalg.vector_norm(weight.detach().float(), dim=0)
     return [norms[name] for name in mlps.names]
+
+
+def mlp_weights(model: PreTrainedModel, mlps: GatedMLPs) -> Iterator[tuple[int, Float32s]]:
+    """Yield each projection with its layer, shape (neurons, width of the model), sorted by name.
+
+    Raises:
+        InputError: The weights are quantised, so that they are no rows of numbers.
+
+    """
+    layers = {
+        f"{down.removesuffix('down_proj')}{part}.weight": layer
+        for layer, down in enumerate(mlps.names)
+        for part in _PARTS
+    }
+    for name, weight in weights_of(model):
+        if name in layers:
+            _check_plain(name.removesuffix(".weight"), weight)
+            values = weight.detach().float().cpu().numpy()
+            yield layers[name], values.T if name.endswith("down_proj.weight") else values
+
+
+def _check_plain(module: str, weight: Tensor) -> None:
+    if not weight.is_floating_point() or weight.element_size() < 2:
+        raise InputError(
+            f"the weights of {module} are quantised ({weight.dtype})",
+            "Load the model in float32, bfloat16 or float16; a quantised one as GGUF file with "
+            "llama.cpp.",
+        )
 
 
 def _check_kind(model: str, modules: Sequence[tuple[str, Module]]) -> None:
