@@ -49,13 +49,14 @@ docs:
 	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --quiet
 	@echo "The site is in site/; begin with site/index.html."
 
-# What .ci/run leaves out, or skips without a chromium: the oldest versions, a release, a browser,
-# notebooks, the site, attacks. All of them run, and one that fails is enough to fail.
+# What .ci/run leaves out, or skips without a chromium: LangChain's newest releases, the oldest
+# versions, a release, a browser, notebooks, the site, attacks, vLLM. All of them run, and one that
+# fails is enough to fail. docs/check-all.md has what it said last.
 check-all: $(VENV)/.installed-test
 	@status=0; \
-	for check in .ci/oldest .ci/release-check \
+	for check in "VENV=$(VENV) .ci/langchain-newest" .ci/oldest .ci/release-check \
 	    "$(BIN)/python -m pytest -q tests/server/test_page_in_browser.py tests/test_notebooks.py" \
-	    "make docs VENV=$(VENV)" "make attack VENV=$(VENV)"; do \
+	    "make docs VENV=$(VENV)" "make attack VENV=$(VENV)" "make test-vllm"; do \
 	  echo "== $$check"; env $$check || status=1; \
 	done; exit $$status
 

@@ -208,6 +208,6 @@ def _end_of(file: Path) -> str:
 def _environment(folder: Path) -> dict[str, str]:
     """A home of their own: nobody's profiles are found, and none is written."""
     homes = {f"XDG_{what}_HOME": str(folder / what.lower()) for what in ("CACHE", "DATA")}
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OPENBLAS_NUM_THREADS"), "1")
     path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     return {**os.environ, **homes, **threads, **path, "HF_HUB_OFFLINE": "1"}

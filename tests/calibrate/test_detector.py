@@ -169,6 +169,7 @@ def test_one_far_out_feature_does_not_decide_alone() -> None:
     assert float(detector.log_odds(np.array([1e9, -1.0]))) == 3.0
 
 
+@pytest.mark.model
 def test_a_live_answer_is_scored_alone(demo: LlamaCpp) -> None:
     request = Request.chat("What is the capital of France?", max_tokens=16)
     trace = next(e.trace for e in demo.generate([request]) if isinstance(e, Finished))
