@@ -1,4 +1,4 @@
-"""Other people's servers as a backend: nll and margin of every token, and no energies."""
+"""Other people's servers as a backend: nll and margin of every token; of some all signals."""
 
 from __future__ import annotations
 
@@ -61,6 +61,9 @@ class RemoteServer(Backend):
     each place. n_ctx: the context that the server was started with, for what asks whether a
     prompt fits. timeout_s: how long the server may be silent. wait_s: how long to wait while
     others ask. A request is sent once: whoever wants another answer asks again.
+
+    vLLM with our extension (`energy_guard.backends.vllm.serve`) sends the numbers of whole rows:
+    then top_logprobs is 20, n_ctx is the server's, and answers that exist can be read, too.
 
     Raises ConfigError for an address, a key or a model that cannot be one or is not there,
     EngineError if the server cannot be reached, MissingExtraError.
@@ -163,7 +166,7 @@ class RemoteServer(Backend):
         kept: list[ListedStep] = []
         last_row: Row | None = None
         if not recorder.interrupted(request):
-            with closing(self._listed(reading, request, connection, steps=steps)) as answer:
+            with closing(self._listed(recorder, reading, request, connection, steps)) as answer:
                 for listed, ends in answer:
                     if recorder.reason is not None and self._rows is not None:
                         last_row = listed.step.row  # of the token that is one too many
@@ -174,28 +177,37 @@ class RemoteServer(Backend):
                     kept.append(self._known(listed))
                     yield from recorder.add(listed.step, ends=ends)
                     enough = recorder.reason == "stop" and self._rows is None
-                    if enough or recorder.interrupted(request):
+                    if enough or (not ends and recorder.interrupted(request)):
                         break
-                else:
-                    if last_row is None and not recorder.interrupted(request):
-                        _end(recorder, reading)
         recorder.prompt_tokens = reading.prompt_tokens or 0
         *partition, finished = recorder.finish(last_row)
         yield from partition
         yield finished if self._rows is not None else _with_bounds(finished, kept)
 
     def _listed(
-        self, reading: AnswerReading, request: Request, connection: Connection, *, steps: bool
+        self,
+        recorder: Recorder,
+        reading: AnswerReading,
+        request: Request,
+        connection: Connection,
+        steps: bool,
     ) -> Generator[tuple[ListedStep, bool], None, None]:
-        """Ask, and yield what is read, each step with whether it is an end token."""
+        """Ask, and yield what is read, each step with whether it is an end token.
+
+        Says why the answer ended, too, unless the recorder knows.
+        """
         ask = connection.stream if steps or request.stop else connection.post
         answer = ask(path_of(request), self._body(request), lambda: request.interrupted)
         with closing(answer):
             for reply in answer:
                 for listed in reading.take(reply):
                     yield listed, False
-        if not request.interrupted:
+        full = self._rows is not None
+        over = full and recorder.reason is not None  # all that is missing is the row after it
+        if not (request.interrupted if over else recorder.interrupted(request)):
             yield from reading.finish()
+            if not full or recorder.reason is None:
+                _end(recorder, reading)
 
     def _body(self, request: Request) -> dict[str, object]:
         return body_of(request, model=self._model, top=self._top, full_rows=self._rows is not None)
@@ -207,7 +219,8 @@ class RemoteServer(Backend):
         if self._rows is None:
             raise _not_here("judge an answer that exists already")
         reader = Reader(connection, self._model, self._rows)
-        prompt = list(request.ids or reader.prompt(path_of(request), self._body(request)))
+        body = self._body(request)
+        prompt = list(request.ids or reader.prompt(path_of(request), body))
         ids = reader.answer(answer) if isinstance(answer, str) else list(answer)
         if not ids:
             raise PromptError("the answer is empty", "Give its text or its token ids.")

@@ -107,13 +107,13 @@ class Connection:
         return self._waited(get, never)
 
     def get_if_there(self, path: str) -> object:
-        """Return the JSON that is at a path; None if nothing is."""
-        from openai import NotFoundError
+        """Return the JSON that is at a path; None if nothing is, or what is not for everybody."""
+        from openai import NotFoundError, PermissionDeniedError
 
         async def get() -> object:
             try:
                 return await self.client.get(path, cast_to=object)
-            except NotFoundError:
+            except (NotFoundError, PermissionDeniedError):  # gateways forbid what they do not know
                 return None
 
         return self._waited(get, never)

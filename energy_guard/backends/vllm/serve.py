@@ -10,7 +10,6 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from energy_guard import __version__
 from energy_guard.backends.transformers.vocabulary import Vocabulary
 from energy_guard.backends.vllm.shared_numbers import ASKED, PATH, SharedRowNumbers
 from energy_guard.errors import ConfigError
@@ -39,7 +38,7 @@ class TellsItsVocabulary:
 
 
 def told(request: Request) -> Response:
-    """Tell the version, how the engine computes, and the bytes of all tokens in hexadecimal."""
+    """Tell the context, how the engine computes, and the bytes of all tokens in hexadecimal."""
     from starlette.responses import JSONResponse
     from vllm import __version__ as vllm_version
 
@@ -49,7 +48,6 @@ def told(request: Request) -> Response:
     vocabulary = Vocabulary(tokenizer)
     return JSONResponse(
         {
-            "energy_guard": __version__,
             "context": config.model_config.max_model_len,
             "engine": {
                 "vllm": vllm_version,
