@@ -175,6 +175,9 @@ class Guard:
             sharing: requests that begin as all of these do: what they share is read once. Then
                 no outcome depends on what was asked before it. For questions one by one.
             at_once: how many are asked together. The last digits of numbers may differ then.
+
+        Raises:
+            EnergyGuardError: whatever a question failed of, when it is its turn.
         """
         if at_once > 1:
             if sharing:
