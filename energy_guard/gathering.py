@@ -53,7 +53,8 @@ class Told(Future[list[GuardEvent]]):
     def _left_s(self) -> float | None:
         if self._deadline is None:
             return None
-        return max(0.0, self._deadline - time.monotonic()) + _ENDING_S
+        left_s = max(0.0, self._deadline - time.monotonic()) + _ENDING_S
+        return min(left_s, threading.TIMEOUT_MAX)
 
 
 def _out_of_time() -> EngineBusyError:
