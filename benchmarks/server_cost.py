@@ -179,7 +179,7 @@ def _quartiles(ratios: Sequence[float]) -> str:
 
 
 def main(
-    pairs: Annotated[int, typer.Option(help="Of answers, for each way.")] = 20,
+    pairs: Annotated[int, typer.Option(help="Of answers, for each way; 0 for none.")] = 20,
     firsts: Annotated[int, typer.Option(help="Pairs of first texts, twice.")] = 50,
     tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 128,
     model: str = "demo",
@@ -196,12 +196,13 @@ def main(
             )
         )
         ours = stack.enter_context(httpx.Client(base_url=server.url, timeout=PATIENCE_S))
-        guard = Guard(load(model, n_threads=threads, n_ctx=N_CTX))
-        typer.echo(f"answers of up to {tokens} tokens, {threads} threads, over HTTP / Guard.ask:")
-        for way, found in whole_answers(guard, server, ours, pairs, tokens).items():
-            typer.echo(f"  {way}: {_quartiles([a.clock / b.clock for a, b in found])}")
-            used = [a.processors / b.processors for a, b in found]
-            typer.echo(f"    of processors: {_quartiles(used)}")
+        if pairs:
+            guard = Guard(load(model, n_threads=threads, n_ctx=N_CTX))
+            typer.echo(f"answers of up to {tokens} tokens, {threads} threads, HTTP / Guard.ask:")
+            for way, found in whole_answers(guard, server, ours, pairs, tokens).items():
+                typer.echo(f"  {way}: {_quartiles([a.clock / b.clock for a, b in found])}")
+                used = [a.processors / b.processors for a, b in found]
+                typer.echo(f"    of processors: {_quartiles(used)}")
         try:
             import_module("llama_cpp.server.app")
         except ImportError as error:

@@ -18,7 +18,7 @@ _ENDING_S: Final = 0.5
 """How long an engine may take to end an answer that is out of time, in seconds."""
 
 
-class Told(Future[list[GuardEvent]]):
+class Awaited(Future[list[GuardEvent]]):
     """All events of a question, as soon as it is settled; raises whatever that failed of.
 
     Whoever waits for it cannot cancel it: the wave goes on all the same.
@@ -53,7 +53,8 @@ class Told(Future[list[GuardEvent]]):
     def _left_s(self) -> float | None:
         if self._deadline is None:
             return None
-        return max(0.0, self._deadline - time.monotonic()) + _ENDING_S
+        left_s = max(0.0, self._deadline - time.monotonic()) + _ENDING_S
+        return min(left_s, threading.TIMEOUT_MAX)
 
 
 def _out_of_time() -> EngineBusyError:
@@ -73,17 +74,19 @@ class Gathering:
 
     def __init__(self, callers: int) -> None:
         self._missing = callers
-        self._asked = dict[WaveQuestion, tuple[Iterable[GuardEvent], Told]]()
+        self._asked = dict[WaveQuestion, tuple[Iterable[GuardEvent], Awaited]]()
         self._lock = threading.Lock()
 
-    def come(self, joined: Sequence[tuple[WaveQuestion, Iterable[GuardEvent]]]) -> list[Told]:
+    def come(self, joined: Sequence[tuple[WaveQuestion, Iterable[GuardEvent]]]) -> list[Awaited]:
         """Ask some questions together with those of the others.
 
         Args:
             joined: each question with its events, see `Guard.question`; none for a caller that
                 goes without asking.
         """
-        asked = {question: (events, Told(question.request.deadline)) for question, events in joined}
+        asked = {
+            question: (events, Awaited(question.request.deadline)) for question, events in joined
+        }
         with self._lock:
             self._asked |= asked
             self._missing -= 1
@@ -113,7 +116,7 @@ class Gathering:
         _break_off([told for _, told in self._asked.values()], done)
 
 
-def _tell(events: Iterable[GuardEvent], told: Told) -> None:
+def _tell(events: Iterable[GuardEvent], told: Awaited) -> None:
     """Read the events, which asks a fallback and writes the log, and hand them over."""
     try:
         told.set_result(list(events))
@@ -121,7 +124,7 @@ def _tell(events: Iterable[GuardEvent], told: Told) -> None:
         told.set_exception(error)
 
 
-def _break_off(waiting: Iterable[Told], done: Future[None]) -> None:
+def _break_off(waiting: Iterable[Awaited], done: Future[None]) -> None:
     """Tell those who still wait of a mistake that has ended the work."""
     for told in waiting:
         if not told.done():

@@ -214,6 +214,7 @@ class Guard:
 
         Raises:
             InputError: If `sharing` is given for questions that are asked together.
+            EnergyGuardError: Whatever a question failed of, when it is its turn.
 
         """
         if at_once > 1:

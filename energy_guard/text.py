@@ -146,7 +146,7 @@ class StopStrings:
             (
                 size
                 for stop in self._stops
-                for size in range(1, len(stop))
+                for size in range(1, min(len(stop), len(self._tail) + 1))
                 if self._tail.endswith(stop[:size])
             ),
             default=0,

@@ -205,6 +205,12 @@ def test_a_stop_string_over_two_tokens_is_not_released(pieces: list[bytes]) -> N
     assert "".join(text for _, text in [*early, *late]) == "a"
 
 
+def test_a_stop_string_of_any_length_is_looked_for_in_what_there_is() -> None:
+    finder = StopStrings(["a" * 2_000_000])
+    finder.push(b"ba")
+    assert finder.held_back() == 1  # with a look at all its beginnings this takes minutes
+
+
 def test_plain_text_comes_one_token_late() -> None:
     stream = TextStream()
     pushed = [stream.push(piece) for piece in (b"On", b"ce", b" upon")]

@@ -234,7 +234,8 @@ class PromptEncoder:
         messages = [self._marked(form(turn), mark, literals) for turn in turns]
         text = self._codec.render(messages, shown or None, variables)
         _check_words(messages, text)
-        parts = re.split(f"{mark}(\\d+);", text)
+        # A pattern of its own takes longer to compile than a short text to tokenise.
+        parts = re.split(f"{mark}(\\d+);", text) if literals else [text]
         ids: list[int] = []
         for i, part in enumerate(parts):
             if i % 2:

@@ -12,11 +12,13 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from energy_guard.json_text import KeyTwiceError, read_json
 from energy_guard.server.errors import ApiError, error_response, invalid
 from energy_guard.server.page import PAGE_PATHS
 from energy_guard.server.schemas import Body
 from energy_guard.server.settings import ServerSettings
 from energy_guard.telemetry import caller_of
+from energy_guard.text import quoted
 
 B = TypeVar("B", bound=Body)
 
@@ -111,13 +113,22 @@ async def read_body(request: Request, kind: type[B], settings: ServerSettings) -
         async with asyncio.timeout(_BODY_S):
             raw = await _bytes_of(request, settings.max_body)
     except TimeoutError as error:
-        raise ApiError(408, f"the body did not come within {_BODY_S:g} seconds") from error
+        raise ApiError(
+            408,
+            f"the body did not come within {_BODY_S:g} seconds",
+            headers={"connection": "close"},  # else what comes of it would be waited for
+        ) from error
     except ClientDisconnect as error:
         raise ApiError(499, "the client has gone away") from error
     try:
-        return kind.model_validate_json(raw)
+        body = kind.model_validate_json(raw)
+        read_json(raw.decode())
     except ValidationError as error:
         raise invalid(error) from error
+    except KeyTwiceError as error:  # the one that counts may not be the one that was checked
+        key = quoted(error.key)
+        raise ApiError(400, f"the body gives the key {key} twice", code="invalid_json") from error
+    return body
 
 
 async def _bytes_of(request: Request, most: int) -> bytes:

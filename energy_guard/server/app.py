@@ -26,6 +26,7 @@ from energy_guard.server.schemas import ChatBody, ScoreBody, TextBody
 from energy_guard.server.service import Service
 from energy_guard.server.settings import ServerSettings
 from energy_guard.server.streams import EventStream
+from energy_guard.text import quoted
 
 
 def create_app(guard: Guard, settings: ServerSettings) -> Starlette:
@@ -174,7 +175,7 @@ class Endpoints:
         if name not in (None, known, self._service.info.name):
             raise ApiError(
                 404,
-                f"there is no model {name!r} here",
+                f"there is no model {quoted(name)} here",
                 f"Ask for {known!r}, or leave the model out.",
                 code="model_not_found",
                 param="model",

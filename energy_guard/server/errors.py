@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 from starlette.responses import JSONResponse
@@ -17,6 +17,8 @@ from energy_guard.errors import (
 )
 
 _LOG = logging.getLogger("uvicorn.error")
+_LONGEST_PARAM: Final = 200
+"""Characters of a field's name that an error tells: a body may have any."""
 
 
 class ApiError(EnergyGuardError):
@@ -70,11 +72,17 @@ def stopping() -> ApiError:
 def invalid(error: ValidationError) -> ApiError:
     """Say what is wrong with a body, without a word of what stands in it."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
-    problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
+    # Of a value that may be of several types each type complains: most of them of the type alone.
+    problems.sort(
+        key=lambda problem: (
+            problem["type"] != "extra_forbidden",
+            problem["type"].endswith("_type"),
+        )
+    )
     first = problems[0]
     if first["type"] == "json_invalid":
         return ApiError(400, f"the body is not valid JSON: {first['msg']}", code="invalid_json")
-    param = ".".join(map(str, first["loc"]))
+    param = ".".join(map(str, first["loc"]))[:_LONGEST_PARAM]
     what = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         what = "there is no such field here"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import json
 import socket
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.config import LOGGING_CONFIG
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from energy_guard.guard import Guard
 from energy_guard.server.app import create_app
+from energy_guard.server.errors import ApiError, error_object
 from energy_guard.server.settings import ServerSettings
 
 
@@ -21,6 +25,22 @@ class Listener(uvicorn.Server):
         """End in order."""
         self.config.app.state.service.stop()  # type: ignore[union-attr]
         await super().shutdown(sockets)
+
+
+class Http(H11Protocol):
+    """HTTP, in which what cannot be read as HTTP is told in OpenAI's form, too."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Tell it, and close the connection."""
+        told = json.dumps(error_object(ApiError(400, msg.rstrip(".")))).encode()
+        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        for event in (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=told),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
 
 def listener(guard: Guard, settings: ServerSettings, host: str, port: int) -> Listener:
@@ -41,7 +61,7 @@ def listener(guard: Guard, settings: ServerSettings, host: str, port: int) -> Li
             port=port,
             log_config=logging,
             loop="asyncio",
-            http="h11",
+            http=Http,
             ws="none",
             lifespan="off",
             server_header=False,

@@ -14,7 +14,7 @@ from typing import Final
 
 from energy_guard.errors import EngineBusyError
 from energy_guard.events import GuardEvent
-from energy_guard.gathering import Gathering, Told
+from energy_guard.gathering import Awaited, Gathering
 from energy_guard.server.errors import stopping, too_many
 from energy_guard.waves import WaveQuestion
 
@@ -58,7 +58,7 @@ class QueuePlace:
             ) from error
         self.began = time.monotonic()
 
-    def ask(self, joined: Sequence[tuple[WaveQuestion, Iterable[GuardEvent]]]) -> list[Told]:
+    def ask(self, joined: Sequence[tuple[WaveQuestion, Iterable[GuardEvent]]]) -> list[Awaited]:
         """Ask in the wave that this request is in, once; see `Gathering.come`."""
         wave, self.wave = self.wave, None
         return [] if wave is None else wave.come(joined)

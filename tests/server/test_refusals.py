@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from energy_guard import Guard, load
 from energy_guard.backends import Scripted
 from energy_guard.log import TraceLog
-from energy_guard.server import asked
+from energy_guard.server import access, asked
 from energy_guard.server.access import Access
 from energy_guard.server.settings import ServerSettings
 
@@ -81,6 +81,17 @@ BAD: list[tuple[str, str, Any, int, str | None]] = [
     ("stop is a number", CHAT, chat(stop=7), 400, "stop"),
     ("an empty stop", CHAT, chat(stop=[""]), 400, None),
     ("too many stops", CHAT, chat(stop=list("abcdefghijklmnopq")), 400, "stop"),
+    ("n is true", CHAT, chat(n=True), 400, "n"),
+    ("max_tokens is negative", CHAT, chat(max_tokens=-1), 400, "max_tokens"),
+    ("a long name", CHAT, chat(**{"a" * 40_000: 1}), 400, "aaaa"),
+    ("a long model", CHAT, chat(model="a" * 40_000), 404, "model"),
+    (
+        "a schema that lies elsewhere",
+        CHAT,
+        chat(response_format=schema({"$ref": "http://localhost:9/x.json"})),
+        400,
+        None,
+    ),
     ("stream is text", CHAT, chat(stream="yes"), 400, "stream"),
     ("stream_options alone", CHAT, chat(stream_options={"include_usage": True}), 400, None),
     (
@@ -154,7 +165,7 @@ def test_a_bad_request_is_refused_in_openais_form(
     assert response.status_code == status, response.text
     error = response.json()["error"]
     assert error.keys() == {"message", "type", "param", "code"}
-    assert error["message"]
+    assert 0 < len(error["message"]) < 1000
     assert param is None or error["param"].startswith(param)
 
 
@@ -172,6 +183,9 @@ RAW: list[tuple[str, bytes, dict[str, str], int]] = [
     ),
     ("NaN", b'{"messages": [{"role": "user", "content": "Hi"}], "temperature": NaN}', JSON, 400),
     ("deep", b"[" * 20_000, JSON, 400),
+    ("deep where anything may stand", b'{"metadata": ' + b"[" * 20_000, JSON, 400),
+    ("a key twice", b'{"messages": [{"role": "user", "content": "a", "content": "b"}]}', JSON, 400),
+    ("a byte order mark", b"\xef\xbb\xbf{}", JSON, 400),
     ("too large", b'"' + b"a" * 60_000 + b'"', JSON, 413),
     ("not JSON by its type", b"{}", {"content-type": "text/plain"}, 415),
     ("of no type", b"{}", {}, 415),
@@ -187,6 +201,50 @@ def test_a_body_that_cannot_be_read_is_refused(
     response = server.http.post(CHAT, content=body, headers=headers)
     assert response.status_code == status, response.text
     assert response.json()["error"]["message"]
+
+
+def test_of_several_types_the_one_that_fits_says_what_is_wrong(server: Served) -> None:
+    response = server.chat(stop=[str(number) for number in range(100)])
+    assert "at most 16" in response.json()["error"]["message"]
+
+
+def sent(server: Served, *parts: bytes) -> bytes:
+    """Send bytes as they are; return all that comes until the server closes the connection."""
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        for part in parts:
+            connection.sendall(part)
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+HOST = b" HTTP/1.1\r\nHost: localhost\r\n"
+HEAD = b"POST /v1/chat/completions" + HOST + b"Content-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 50 + b"\r\n\r\n", 400),  # TLS
+        (b"GE T /health HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", 400),
+        (HEAD + b'Transfer-Encoding: chunked\r\n\r\n5\r\n{"mes\r\n', 408),  # and no more
+        (b"GET /v1/models HTTP/1.0\r\n\r\n", 403),  # it does not say whom it has called
+        (
+            b"GET /v1/chat/completions" + HOST + b"Connection: Upgrade, close\r\n"
+            b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n",
+            405,
+        ),
+    ],
+)
+def test_what_no_client_sends_is_told_in_openais_form_and_the_connection_closed(
+    server: Served, monkeypatch: pytest.MonkeyPatch, request_bytes: bytes, status: int
+) -> None:
+    monkeypatch.setattr(access, "_BODY_S", 0.3)
+    head, _, body = sent(server, request_bytes).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    told = body[body.index(b"{") : body.rindex(b"}") + 1]  # it may come in a chunk
+    assert json.loads(told)["error"]["message"]
 
 
 def test_the_words_of_a_body_are_not_in_its_error(server: Served) -> None:
@@ -216,10 +274,7 @@ def test_a_schema_that_does_not_compile_is_refused_in_a_stream_too(server: Serve
 def test_a_connection_that_ends_in_its_body_does_no_harm(server: Served) -> None:
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
-        connection.sendall(
-            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
-            b"Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
-        )
+        connection.sendall(HEAD + b"Content-Length: 500\r\n\r\n{")
     assert server.chat(max_tokens=2).status_code == 200
 
 
@@ -297,10 +352,10 @@ async def test_a_key_may_have_any_letters(shown: str, let_in: bool) -> None:
     async def send(message: Message) -> None:
         assert message.get("status", 401) == 401
 
-    access = Access(app, ServerSettings(api_key="ключ"))
+    guarded = Access(app, ServerSettings(api_key="ключ"))
     headers = [(b"authorization", b"Bearer " + shown.encode())]
     scope = {"type": "http", "path": "/v1/models", "headers": headers}
-    await access(scope, AsyncMock(), send)
+    await guarded(scope, AsyncMock(), send)
     assert reached == (["/v1/models"] if let_in else [])
 
 

@@ -15,7 +15,7 @@ from energy_guard import Guard, Request
 from energy_guard.backends import Backend
 from energy_guard.errors import InputError
 from energy_guard.events import GuardEvent
-from energy_guard.gathering import Gathering, Told
+from energy_guard.gathering import Awaited, Gathering
 from energy_guard.request import CancelToken
 
 Input = TypeVar("Input")
@@ -37,7 +37,7 @@ class _Member:
         self._backend = backend
         self._lock = threading.Lock()
 
-    def come(self, guard: Guard, request: Request) -> Told | None:
+    def come(self, guard: Guard, request: Request) -> Awaited | None:
         """Ask with the others; None if this call is in no batch of this engine any more."""
         if self._backend is not guard.backend:
             return None
