@@ -2,7 +2,8 @@
 
 Processor time of eight answers at once: bare, as `LLM.generate` gives them with the log-probability
 of each token, and guarded, in interleaved turns on one engine in this process. Every answer has as
-many tokens; the guarded ones have the row after the last token, which is one more.
+many tokens; the guarded ones have the row after the last token, which is one more. Then: by how
+much the numbers of an answer depend on whether it is read with the others or alone.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def unpacked(gguf: Path, folder: Path) -> Path:
     from energy_guard.backends.transformers.load import load_pair
 
     model, tokenizer = load_pair(gguf)
+    del model.config.quantization_config  # its weights are float32 now
     fresh = type(model)(model.config)  # the one from the file cannot be saved
     fresh.load_state_dict(model.state_dict())
     fresh.save_pretrained(folder)
@@ -41,22 +43,23 @@ def main(
     model: Annotated[Path, typer.Argument(help="GGUF file, or a directory.")],
     tokens: Annotated[int, typer.Option(help="Of each answer.")] = 64,
     turns: Annotated[int, typer.Option(help="Of each way.")] = 7,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
 ) -> None:
     """Print the seconds of each way, and the ratio of each turn's pair."""
     os.environ.update(_ENVIRONMENT)
     with tempfile.TemporaryDirectory() as scratch:
         folder = unpacked(model, Path(scratch)) if model.is_file() else model
-        measure(folder, tokens, turns)
+        measure(folder, tokens, turns, dtype)
 
 
-def measure(folder: Path, tokens: int, turns: int) -> None:
+def measure(folder: Path, tokens: int, turns: int, dtype: str) -> None:
     """Start an engine, and compare."""
     from energy_guard import load
 
     backend: Any = load(
         folder,
         "vllm",
-        dtype="float32",
+        dtype=dtype,
         n_ctx=512,
         enforce_eager=True,
         enable_prefix_caching=False,
@@ -79,6 +82,7 @@ def measure(folder: Path, tokens: int, turns: int) -> None:
     ratios = sorted(g / b for g, b in zip(spent["guarded"], spent["bare"], strict=True))
     shown = f"{ratios[0]:.3f} to {ratios[-1]:.3f}"
     print(f"guarded / bare: {statistics.median(ratios):.3f} ({shown}, {turns} turns)")  # noqa: T201
+    print(f"read with the others or alone: {dependence(backend, tokens):.1e} nats")  # noqa: T201
 
 
 def bare(backend: Any, tokens: int) -> Callable[[], int]:
@@ -112,6 +116,23 @@ def guarded(backend: Any, tokens: int) -> Callable[[], int]:
         return sum(len(event.trace) for event in events if isinstance(event, Finished))
 
     return run
+
+
+def dependence(backend: Any, tokens: int) -> float:
+    """By how much a log-partition differs, at most, read in a batch and alone."""
+    from energy_guard.request import Finished
+
+    def partitions(pairs: list[Any]) -> list[Any]:
+        with backend.session() as session:
+            ends = [e for e in session.replay(pairs, steps=False) if isinstance(e, Finished)]
+        return [e.trace.log_partition for e in sorted(ends, key=lambda e: e.sequence)]
+
+    asked = requests(tokens)
+    answers = {e.sequence: e.trace for e in backend.generate(asked) if isinstance(e, Finished)}
+    pairs = [(request, answers[i].ids.tolist()) for i, request in enumerate(asked)]
+    alone = [partitions([pair])[0] for pair in pairs]
+    both = zip(partitions(pairs), alone, strict=True)
+    return max(float(abs(together - one).max()) for together, one in both)
 
 
 def requests(tokens: int) -> list[Any]:
