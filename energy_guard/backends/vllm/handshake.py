@@ -64,6 +64,12 @@ def check_config(config: Any) -> None:
             "pipeline and data parallelism were not verified",
             "Start it with pipeline_parallel_size=1 and data_parallel_size=1.",
         )
+    if config.scheduler_config.async_scheduling:
+        raise ConfigError(
+            "asynchronous scheduling was not verified: a token's settings are then applied while "
+            "the one before it is still on its way",
+            "Start it with async_scheduling=False, as ENGINE_ARGUMENTS have it.",
+        )
     if config.use_v2_model_runner:
         raise ConfigError(
             "vLLM's V2 model runner was not verified: it gathers rows in another place",

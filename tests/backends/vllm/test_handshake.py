@@ -28,6 +28,7 @@ pytestmark = [
 REFUSED: dict[str, tuple[str, Any, str]] = {
     "speculation": (".speculative_config", object(), "speculative decoding is not supported"),
     "pipeline": ("parallel_config.pipeline_parallel_size", 2, "were not verified"),
+    "asynchronous": ("scheduler_config.async_scheduling", True, "asynchronous scheduling was not"),
     "no extension": ("parallel_config.worker_extension_cls", "", "worker_extension_cls is ''"),
     "no steering": ("model_config.logits_processors", None, "logits_processors lack ours"),
     "log-probabilities": ("model_config.logprobs_mode", "raw_logprobs", "is 'raw_logprobs'"),
