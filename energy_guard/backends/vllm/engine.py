@@ -132,7 +132,8 @@ class Engine:
     def drop(self, names: Sequence[str]) -> None:
         """Let vLLM forget requests, finished or not."""
         if names:
-            self.llm.abort_request(list(names))
+            with engine_failures():
+                self.llm.abort_request(list(names))
 
     def forget(self) -> None:
         """Let vLLM forget all prompts that it has read."""

@@ -67,7 +67,7 @@ def test_what_is_not_as_verified_is_named(llm: Any, case: str) -> None:
 
 def test_versions() -> None:
     check_version(vllm.__version__)
-    for version in ("0.25.1", "0.34.0", "1.0", "dev"):
+    for version in ("0.31.1", "0.33.0", "1.0", "dev"):
         with pytest.raises(ConfigError, match="was not tried"):
             check_version(version)
 
