@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-NOT_FOR_USERS = {"docs", "test"}
+NOT_FOR_USERS = {"docs", "test", "vllm"}  # the last one has an environment of its own
 
 
 def test_the_check_of_a_release_tries_each_extra() -> None:

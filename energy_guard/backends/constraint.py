@@ -91,8 +91,9 @@ def matcher_of(
         InputError: the constraint has a mistake, uses what llguidance cannot hold, is too large
             or too deeply nested, or allows no answer at all.
     """
+    grammar = grammar_of(constraint)
     try:
-        return following(vocabulary, grammar_of(constraint), ends, size)
+        return following(vocabulary, grammar, ends, size)
     except EngineError as error:
         raise _unusable(constraint, error.message) from error
 

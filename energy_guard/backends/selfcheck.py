@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from statistics import median
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,17 +15,22 @@ from energy_guard.errors import EngineError
 from energy_guard.request import Finished, Request, Token
 from energy_guard.trace import Trace
 
+TOLERANCE: Final = 1e-3
+"""How far a number may be from a second computation, in nats."""
+
 
 @dataclass(frozen=True, slots=True)
 class SelfCheck:
     """tokens: how many were compared. difference: the largest one, of log-partition and token
-    logit. capture_s: time to reduce one row. token_s: median time of one guarded token.
+    logit. capture_s: time to reduce one row. token_s: median time of one guarded token. tolerance:
+    how large the difference may be.
     """
 
     tokens: int
     difference: float
     capture_s: float
     token_s: float
+    tolerance: float = TOLERANCE
 
 
 def answer_of(backend: Backend, request: Request) -> tuple[Trace, float]:

@@ -20,7 +20,7 @@ from energy_guard.cli.bench_engines import BENCHES
 from energy_guard.cli.bundle import bundled
 from energy_guard.cli.options import BAD_INPUT, EngineOptions, Json
 from energy_guard.cli.screen import Console, progress, say_json
-from energy_guard.errors import EngineError, InputError
+from energy_guard.errors import ConfigError, EngineError, InputError
 
 MEMORY_TOKENS: Final = 2000
 
@@ -45,6 +45,10 @@ def bench(
     all of them. Ratios carry over to other days; absolute times do not.
     """
     engine.check_is_here("bench")
+    if engine.kind not in BENCHES:
+        raise ConfigError(
+            f"bench has nothing to compare {engine.kind} with", f"It has: {', '.join(BENCHES)}."
+        )
     kind = BENCHES[engine.kind]
     pairs, tokens = pairs or kind.rounds, tokens or kind.tokens
     # First: a child's peak begins with what its parent had, and engines make the parent large.

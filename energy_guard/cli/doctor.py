@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Final
 
 import typer
@@ -24,13 +24,14 @@ from energy_guard.backends.selfcheck import SelfCheck
 from energy_guard.backends.transformers import Transformers
 from energy_guard.backends.transformers.load import devices
 from energy_guard.backends.transformers.selfcheck import self_check as check_transformers
+from energy_guard.backends.vllm import Vllm
+from energy_guard.backends.vllm.selfcheck import self_check as check_vllm
 from energy_guard.cli.bundle import bundled
 from energy_guard.cli.options import EngineOptions, Json
 from energy_guard.cli.screen import Console, say_json
 from energy_guard.errors import EnergyGuardError
 from energy_guard.request import Request
 
-_TOLERANCE: Final = 1e-3
 _PROBE_LIMIT_S: Final = 300
 
 
@@ -83,6 +84,8 @@ def _examine(options: EngineOptions) -> Iterator[CheckResult]:
     for backend, packages in _PACKAGES.items():
         for package in packages:
             yield _version(package, backend, needed=backend == options.kind)
+    if options.kind == "vllm":  # its builds for other devices have names of their own
+        yield _version(packages_distributions().get("vllm", ["vllm"])[0], "vllm")
     try:
         yield _devices(options.kind)
         probe = _probe(options)
@@ -108,7 +111,7 @@ def _version(package: str, backend: str, needed: bool = True) -> CheckResult:
 
 
 def _devices(backend: str) -> CheckResult:
-    if backend == "transformers":
+    if backend in ("transformers", "vllm"):
         return CheckResult("devices", None, ", ".join(devices()))
     offload = supports_gpu_offload()
     return CheckResult(
@@ -149,7 +152,7 @@ def _rows(engine: Backend) -> Iterator[CheckResult]:
     check = _self_check(engine, Request.raw("The three primary colours are", max_tokens=32))
     yield CheckResult(
         "rows against a second computation",
-        check.difference <= _TOLERANCE,
+        check.difference <= check.tolerance,
         f"largest difference {check.difference:.1e} over {check.tokens} tokens (float64, no hook)",
     )
     yield CheckResult(
@@ -165,4 +168,6 @@ def _self_check(engine: Backend, request: Request) -> SelfCheck:
         return check_llama_cpp(engine, request)
     if isinstance(engine, Transformers):
         return check_transformers(engine, request)
+    if isinstance(engine, Vllm):
+        return check_vllm(engine, request)
     raise TypeError(f"there is no check of a {type(engine).__name__}")

@@ -22,6 +22,7 @@ ENGINE_ARGUMENTS: Final = {
     "logits_processors": [STEERING],
     "logprobs_mode": "raw_logits",
     "max_logprobs": -1,
+    "async_scheduling": False,
 }
 """What `LLM` has to be started with beside your own arguments."""
 

@@ -132,12 +132,17 @@ class Engine:
     def drop(self, names: Sequence[str]) -> None:
         """Let vLLM forget requests, finished or not."""
         if names:
-            self.llm.abort_request(list(names))
+            with engine_failures():
+                self.llm.abort_request(list(names))
 
     def forget(self) -> None:
         """Let vLLM forget all prompts that it has read."""
         with engine_failures():
-            self.llm.reset_prefix_cache()
+            forgotten = self.llm.reset_prefix_cache()
+        if not forgotten:
+            raise EngineError(
+                "vLLM keeps prompts that it was to forget", "Let its other requests finish."
+            )
 
     def answer_of(self, prompt: Sequence[int], asked: dict[str, Any]) -> Any:
         """Return the one output of a request that is answered with one token."""
@@ -146,8 +151,12 @@ class Engine:
         try:
             while True:
                 for output in self.step():
-                    if output.request_id == name and output.outputs[0].token_ids:
+                    if output.request_id != name:
+                        continue
+                    if output.outputs[0].token_ids:
                         return output
+                    if output.finished:
+                        raise ended_early(output.outputs[0].finish_reason)
         finally:
             self.drop([name])
 
@@ -177,6 +186,11 @@ class Engine:
     def _multiply(self, inverse_temperature: float) -> None:
         with engine_failures():
             self.llm.collective_rpc("energy_guard_multiply", args=(inverse_temperature,))
+
+
+def ended_early(reason: str | None) -> EngineError:
+    """Return the error for a request that vLLM itself has ended."""
+    return EngineError(f"vLLM ended an answer early ({reason})", "Its own output says why.")
 
 
 @contextmanager

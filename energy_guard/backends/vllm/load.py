@@ -55,10 +55,10 @@ def load_llm(source: str | Path, **options: Any) -> Any:
     except TypeError as error:
         raise ConfigError(str(error), "Look for a typing error in the options.") from error
     except (OSError, ValueError, RuntimeError) as error:
-        text = str(error)
-        lines = text.splitlines() or [repr(error)]
+        # The first line says of pydantic's errors only how many they are.
+        said = " ".join(line.strip() for line in str(error).splitlines()[:2]) or repr(error)
         raise ModelFileError(
-            f"vLLM cannot load {source}: {lines[0]}", "Its own output above says more."
+            f"vLLM cannot load {source}: {said}", "Its own output above says more."
         ) from error
 
 

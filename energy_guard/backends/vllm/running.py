@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from energy_guard.backends.transformers.reduce import check_logit, checked
-from energy_guard.backends.vllm.engine import Engine, Job
+from energy_guard.backends.vllm.engine import Engine, Job, ended_early
 from energy_guard.backends.vllm.traces import Choice, choices_of
 from energy_guard.energy import Row
 from energy_guard.errors import EngineError
@@ -97,10 +97,7 @@ def written(engine: Engine, jobs: Sequence[Job]) -> Iterator[Event]:
                 if (told := running.get(output.request_id)) is not None:
                     yield from _heard(told, output.outputs[0])
                     if output.finished and not told.closed:
-                        raise EngineError(
-                            f"vLLM ended an answer early ({output.outputs[0].finish_reason})",
-                            "Its own output says why.",
-                        )
+                        raise ended_early(output.outputs[0].finish_reason)
     finally:
         engine.drop(list(running))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ SMALL = {
 }
 
 
-def pytest_configure() -> None:
+if find_spec("vllm") is not None:
     os.environ.update(ENVIRONMENT)  # vLLM reads them when it is imported
 
 
@@ -54,7 +55,7 @@ def folder(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def llm(folder: Path) -> Iterator[Any]:
-    """Somebody's own. Prompts are read in parts of 32 tokens, and kept for what begins alike."""
+    """Somebody's own. Prompts are read in parts of 32 tokens, and kept for others."""
     import vllm
 
     from energy_guard.backends.vllm import ENGINE_ARGUMENTS

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +44,7 @@ pytestmark = [
 
 PROMPTS = ("The capital of France is", "thththth", "One", "".join(map(chr, range(40, 126))))
 LIMIT = 1e-3
+ROOT = str(Path(__file__).parents[3])
 REQUESTS = [Request.raw(prompt, max_tokens=12) for prompt in PROMPTS * 3]
 SCHEMA = '{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}'
 PENALTIES = Sampling(repeat_penalty=1.4, presence_penalty=1.0, frequency_penalty=0.5)
@@ -239,16 +244,26 @@ def test_requests_of_somebody_else_are_left_alone(around: Any) -> None:
     assert len(traces(around.generate(REQUESTS[:1]))) == 1
 
 
-def test_seeds_need_prompts_that_are_read_whole(
-    around: Any, folder: Path, small: dict[str, Any]
-) -> None:
+def test_seeds_need_prompts_that_are_read_whole(around: Any) -> None:
     drawn = replace(REQUESTS[0], sampling=Sampling(temperature=1.0, seed=7))
     with pytest.raises(InputError, match="a seed and its prompt is read in parts"):
         next(around.generate([drawn]))
-    whole = load(folder, "vllm", **(small | {"max_model_len": 129}))
-    assert whole.info.fingerprint == around.info.fingerprint
-    assert whole.info.engine["enable_chunked_prefill"] is False
-    other = replace(drawn, sampling=Sampling(temperature=1.0, seed=8))
-    first = traces(whole.generate([drawn, other, REQUESTS[1]]))
-    again = traces(whole.generate([drawn]))
-    assert first[0].ids.tolist() == again[0].ids.tolist() != first[1].ids.tolist()
+
+
+def test_an_engine_in_processes_of_its_own_says_the_same(
+    around: Any, folder: Path, small: dict[str, Any]
+) -> None:
+    """A program, as a second engine in this process would take the first one's state with it."""
+    command = [sys.executable, str(Path(__file__).with_name("own_processes.py")), str(folder)]
+    environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "PYTHONPATH": ROOT}
+    done = subprocess.run(
+        [*command, json.dumps(small)],
+        capture_output=True, text=True, env=environment, timeout=800, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["fingerprint"] == around.info.fingerprint
+    assert said["seeded"][0] == said["seeded"][1] != said["seeded"][2]
+    expected = traces(around.generate(REQUESTS[:4]))
+    for number, trace in expected.items():
+        np.testing.assert_allclose(said["numbers"][number], trace.log_partition, atol=LIMIT)

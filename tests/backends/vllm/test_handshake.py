@@ -28,6 +28,7 @@ pytestmark = [
 REFUSED: dict[str, tuple[str, Any, str]] = {
     "speculation": (".speculative_config", object(), "speculative decoding is not supported"),
     "pipeline": ("parallel_config.pipeline_parallel_size", 2, "were not verified"),
+    "asynchronous": ("scheduler_config.async_scheduling", True, "asynchronous scheduling was not"),
     "no extension": ("parallel_config.worker_extension_cls", "", "worker_extension_cls is ''"),
     "no steering": ("model_config.logits_processors", None, "logits_processors lack ours"),
     "log-probabilities": ("model_config.logprobs_mode", "raw_logprobs", "is 'raw_logprobs'"),
@@ -66,7 +67,7 @@ def test_what_is_not_as_verified_is_named(llm: Any, case: str) -> None:
 
 def test_versions() -> None:
     check_version(vllm.__version__)
-    for version in ("0.25.1", "0.34.0", "1.0", "dev"):
+    for version in ("0.31.1", "0.33.0", "1.0", "dev"):
         with pytest.raises(ConfigError, match="was not tried"):
             check_version(version)
 
