@@ -53,7 +53,7 @@ LEAVES = {
         "energy_guard.neurons.fit",
         "energy_guard.cli",
     ],
-    "starlette": ["energy_guard.server"],
+    "starlette": ["energy_guard.backends.vllm", "energy_guard.server"],
     "tokenizers": ["energy_guard.backends.transformers"],
     "torch": [
         "energy_guard.backends.transformers",
