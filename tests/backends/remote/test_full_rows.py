@@ -160,4 +160,7 @@ def test_what_cannot_be_relied_on_is_refused_here_too(server: Odd) -> None:
     ):
         with pytest.raises(InputError, match="cannot be asked for"):
             ask(backend, request)
+    for settings in ({"inverse_temperature": 2.0}, {"alternatives": 50}):
+        with pytest.raises(InputError, match="cannot be asked for"):
+            finished(backend.replay(Request(ids=(72, 105), **settings), [256]))
     assert len(server.bodies) == 1, "the handshake"
