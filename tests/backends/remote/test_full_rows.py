@@ -7,6 +7,7 @@ beside them was computed by transformers from the same weights. `make test-vllm`
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -149,6 +150,20 @@ def test_a_replay_of_other_tokens_is_refused(server: Odd) -> None:
     backend = backend_of(server, RECORDED["replay"][0], answer)
     with pytest.raises(EngineError, match="other tokens"):
         finished(backend.replay(RAW, RECORDED["expected_replay"]["ids"]))
+
+
+@pytest.mark.parametrize("answers", [0, 1], ids=["the prompt", "the answer"])
+def test_a_replay_is_interrupted_while_tokens_are_asked_for(server: Odd, answers: int) -> None:
+    """Each time the server is silent from there on."""
+    server.says(RECORDED["hands"], *RECORDED["replay"][:answers], [RECORDED["replay"][0]])
+    backend = RemoteServer(server.url)
+    server.pause_s = 30.0
+    before = time.monotonic()
+    late = Request.raw("The capital", max_tokens=3, deadline=before + 0.5)
+    trace = finished(backend.replay(late, "thé"))
+    assert time.monotonic() - before < 5
+    assert (len(trace), trace.finish_reason) == (0, "deadline")
+    assert len(server.bodies) == 2 + answers, "nothing more is asked for"
 
 
 def test_what_cannot_be_relied_on_is_refused_here_too(server: Odd) -> None:
