@@ -118,6 +118,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "another entropy": (set_number(-2, 0.0), "do not fit"),
     "a mean above the partition": (set_number(-3, 1e3), "no model can have given"),
     "a partition that is none": (set_number(-4, None), "numbers that are none"),
+    "a mean of a row with tokens ruled out": (set_number(-3, -9999.0), "ruled out"),
     "an unlikely token as a likely one": (set_number(1, -0.01), "do not fit"),
     "none of ours": (lambda body: columns(body).__delitem__(slice(-4, None)), "did not come"),
     "tokens by their text": (lambda body: columns(body)[2].update(token=" a"), "a token's id"),
