@@ -14,12 +14,12 @@ from energy_guard.backends.remote.connection import Connection, Interrupted, nev
 from energy_guard.backends.remote.full_rows import FullRows, full_step
 from energy_guard.backends.remote.models import ServedModel
 from energy_guard.backends.remote.replies import PromptNumber, ServerReply
-from energy_guard.backends.vllm.shared_numbers import ASKED
+from energy_guard.backends.vllm.shared_numbers import ASKED, MARK
 from energy_guard.energy import Row
 from energy_guard.errors import EngineError, PromptError
 from energy_guard.trace import Step
 
-_NUMBERS: Final = ("logprobs", "top_logprobs", "return_tokens_as_token_ids")
+_NUMBERS: Final = ("logprobs", "top_logprobs", "return_tokens_as_token_ids", MARK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Reader:
         ids = [*prompt, *answer]
         asked = dict.fromkeys(("logprobs", "prompt_logprobs"), ASKED)
         body = {"model": self.model.name, "prompt": ids, "max_tokens": 1, "temperature": 0}
-        body |= asked | {"return_tokens_as_token_ids": True}
+        body |= asked | {"return_tokens_as_token_ids": True, MARK: True}
         found = next(self.connection.post("/completions", body, self.stop), None)
         if found is None:
             return [], None
