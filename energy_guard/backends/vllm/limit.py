@@ -31,7 +31,7 @@ class KeepsNumbersApart:
 
 def _checked(receive: Receive) -> Receive:
     """Raise HTTPException in the place of the last part of such a body: vLLM makes its error."""
-    from starlette.exceptions import HTTPException
+    from fastapi import HTTPException
 
     body = bytearray()
 
