@@ -37,10 +37,10 @@ from energy_guard.backends.remote.numbers import ListedStep
 from energy_guard.backends.remote.reading import AnswerReading
 from energy_guard.backends.vllm.shared_numbers import LISTED
 from energy_guard.energy import Row
-from energy_guard.errors import ConfigError, EngineError, InputError, PromptError
+from energy_guard.errors import ConfigError, EngineError, InputError
 from energy_guard.likeliest import TOP_ENTROPY, TOP_SHARE
 from energy_guard.request import Event, Finished, Request
-from energy_guard.trace import SIGNALS
+from energy_guard.trace import SIGNALS, Step
 
 DEFAULT_TOP: Final = 20
 """Likely tokens to list in each place: as many as servers give."""
@@ -218,18 +218,17 @@ class RemoteServer(Backend):
         """Read an answer that exists, all of it at once."""
         if self._rows is None:
             raise _not_here("judge an answer that exists already")
-        reader = Reader(connection, self._model, self._rows)
+        reader = Reader(connection, self._model, self._rows, lambda: request.interrupted)
         body = self._body(request)
-        prompt = list(request.ids or reader.prompt(path_of(request), body))
-        ids = reader.answer(answer) if isinstance(answer, str) else list(answer)
-        if not ids:
-            raise PromptError("the answer is empty", "Give its text or its token ids.")
-        recorder = Recorder(number, len(prompt), max_tokens=len(ids))
-        steps, last_row = reader.steps(
-            prompt, ids, request.alternatives, lambda: request.interrupted
-        )
+        prompt = request.ids or reader.prompt(path_of(request), body)
+        ids = None if prompt is None else reader.answer(answer)
+        recorder = Recorder(number, len(prompt or ()), max_tokens=len(ids or ()))
+        steps: list[Step] = []
+        last_row: Row | None = None
+        if prompt is not None and ids is not None:
+            steps, last_row = reader.steps(prompt, ids, request.alternatives)
         for at, step in enumerate(steps, 1):
-            yield from recorder.add(step, ends=at == len(ids) and not step.piece)
+            yield from recorder.add(step, ends=at == len(steps) and not step.piece)
         recorder.interrupted(request)
         yield from recorder.finish(last_row if recorder.wants_last_row else None)
 
@@ -301,7 +300,8 @@ class _Session:
         rows = self.backend._rows
         if rows is None:
             raise _not_here("tell the tokens of a text")
-        return Reader(self.connection, self.backend._model, rows).answer(text)
+        found = Reader(self.connection, self.backend._model, rows).answer(text)
+        return found or []  # nobody can interrupt it: there is no request
 
     def piece_of(self, token: int) -> bytes:
         if self.backend._rows is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from energy_guard.backends.remote.models import ServedModel
-from energy_guard.backends.vllm.shared_numbers import ASKED
+from energy_guard.backends.vllm.shared_numbers import ASKED, MARK
 from energy_guard.errors import InputError
 from energy_guard.request import Request, Sampling
 
@@ -62,6 +62,7 @@ def body_of(
     body |= _sampling(request.sampling, penalty)
     if full_rows:
         body |= {"max_tokens": request.max_tokens + 1, "return_tokens_as_token_ids": True}
+        body[MARK] = True
         top = ASKED
     if request.mode == "raw":
         prompt = request.text if request.ids is None else list(request.ids)

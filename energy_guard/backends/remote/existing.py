@@ -14,24 +14,25 @@ from energy_guard.backends.remote.connection import Connection, Interrupted, nev
 from energy_guard.backends.remote.full_rows import FullRows, full_step
 from energy_guard.backends.remote.models import ServedModel
 from energy_guard.backends.remote.replies import PromptNumber, ServerReply
-from energy_guard.backends.vllm.shared_numbers import ASKED
+from energy_guard.backends.vllm.shared_numbers import ASKED, MARK
 from energy_guard.energy import Row
 from energy_guard.errors import EngineError, PromptError
 from energy_guard.trace import Step
 
-_NUMBERS: Final = ("logprobs", "top_logprobs", "return_tokens_as_token_ids")
+_NUMBERS: Final = ("logprobs", "top_logprobs", "return_tokens_as_token_ids", MARK)
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Reads for one model of a server, which told its `rows`."""
+    """Reads for one model of a server, which told its `rows`, unless `stop` says to end that."""
 
     connection: Connection
     model: ServedModel
     rows: FullRows
+    stop: Interrupted = never
 
-    def prompt(self, path: str, body: Mapping[str, Any]) -> list[int]:
-        """Return the tokens that the server makes of a prompt.
+    def prompt(self, path: str, body: Mapping[str, Any]) -> list[int] | None:
+        """Return the tokens that the server makes of a prompt; None if it is stopped.
 
         Args:
             path: where it would be asked.
@@ -43,28 +44,40 @@ class Reader:
         """
         plain = {name: value for name, value in body.items() if name not in _NUMBERS}
         asked = plain | {"max_tokens": 1, "return_token_ids": True}
-        reply = _reply(next(self.connection.post(path, asked, never)))
+        found = next(self.connection.post(path, asked, self.stop), None)
+        if found is None:
+            return None
+        reply = _reply(found)
         ids = reply.prompt_token_ids or reply.choices[0].prompt_token_ids
         if ids is None:
             raise EngineError("the server does not tell the tokens of a prompt", "Update vLLM.")
         return ids
 
-    def answer(self, text: str) -> list[int]:
-        """Return tokens that write this text and nothing else; PromptError if there are none."""
-        if not text:
+    def answer(self, answer: str | Sequence[int]) -> list[int] | None:
+        """Return an answer's tokens; those of a text write it and nothing else. None if stopped.
+
+        Raises:
+            PromptError: There are none.
+
+        """
+        if not len(answer):
             raise PromptError("the answer is empty", "Give its text or its token ids.")
-        body = {"model": self.model.name, "prompt": text, "add_special_tokens": False}
+        if not isinstance(answer, str):
+            return list(answer)
+        body = {"model": self.model.name, "prompt": answer, "add_special_tokens": False}
         ids = self.prompt("/completions", body)
+        if ids is None:
+            return None
         read = b"".join(map(self.rows.piece, ids)).decode(errors="replace")
-        if read != text:
+        if read != answer:
             raise PromptError(
-                f"the server reads the text {text[:40]!r} as {read[:40]!r}",
+                f"the server reads the text {answer[:40]!r} as {read[:40]!r}",
                 "Give token ids, or a text in the characters and blanks that the model knows.",
             )
         return ids
 
     def steps(
-        self, prompt: Sequence[int], answer: Sequence[int], alternatives: int, stop: Interrupted
+        self, prompt: Sequence[int], answer: Sequence[int], alternatives: int
     ) -> tuple[list[Step], Row | None]:
         """Return the steps of an answer and the row after it; none of either if it is stopped.
 
@@ -75,8 +88,8 @@ class Reader:
         ids = [*prompt, *answer]
         asked = dict.fromkeys(("logprobs", "prompt_logprobs"), ASKED)
         body = {"model": self.model.name, "prompt": ids, "max_tokens": 1, "temperature": 0}
-        body |= asked | {"return_tokens_as_token_ids": True}
-        found = next(self.connection.post("/completions", body, stop), None)
+        body |= asked | {"return_tokens_as_token_ids": True, MARK: True}
+        found = next(self.connection.post("/completions", body, self.stop), None)
         if found is None:
             return [], None
         choice = _reply(found).choices[0]

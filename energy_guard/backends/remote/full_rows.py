@@ -28,6 +28,9 @@ _SLACK: Final = 1e-3
 _NAME: Final = "token_id:"
 """What stands in front of a token's id, if tokens are asked for by their ids."""
 
+_RULED_OUT: Final = -9999.0
+"""What vLLM writes in the place of −inf and of whatever is smaller."""
+
 Columns = Sequence[tuple[int, float | None]]
 """What is sent of one row: the token in question, the likeliest ones, and the numbers."""
 
@@ -84,6 +87,11 @@ class FullRows:
         if len(values) < len(columns):
             _refuse("a row has numbers that are none")
         token, own = columns[0][0], values[0]
+        if _RULED_OUT in values[-NUMBERS:]:
+            raise EngineError(
+                "a row of the server has tokens that are ruled out, and so no numbers",
+                "Is it the model itself that rules tokens out? Then load it here: load(FILE).",
+            )
         row = Row(*values[-NUMBERS:])
         pairs = zip(values[:-NUMBERS], listed, strict=True)
         likely = sorted((-value, other) for value, (other, _) in pairs)[:LISTED]

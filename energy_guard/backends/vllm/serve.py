@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.transformers.vocabulary import Vocabulary
+from energy_guard.backends.vllm.limit import KeepsNumbersApart
 from energy_guard.backends.vllm.shared_numbers import ASKED, PATH, SharedRowNumbers
 from energy_guard.errors import ConfigError
 
@@ -82,7 +83,9 @@ def arguments(given: Sequence[str]) -> list[str]:
             f"{', '.join(taken)} cannot be set here", "The numbers need a value of their own there."
         )
     options = [word for pair in own.items() for word in pair]
-    return [*given, *options, "--middleware", _name(TellsItsVocabulary)]
+    for middleware in (TellsItsVocabulary, KeepsNumbersApart):
+        options += ["--middleware", _name(middleware)]
+    return [*given, *options]
 
 
 def _name(kind: type[Any]) -> str:

@@ -7,6 +7,8 @@ does not promise the functions that are replaced here: whoever reads the numbers
 
 from __future__ import annotations
 
+import inspect
+import math
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +31,13 @@ ASKED: Final = LISTED + NUMBERS + 1
 list which begins with that token has room for the numbers, whether or not it is a likely one."""
 
 
+MARK: Final = "energy_guard"
+"""The field of a request, which vLLM passes over, without which nobody gets the numbers."""
+
+_TAKES: Final = (["logits"], ["logprobs", "num_logprobs", "token_ids"])
+"""Parameters of the functions that are replaced."""
+
+
 class SharedRowNumbers:
     """What vLLM mixes into its worker; that it is there is all it is for."""
 
@@ -38,6 +47,9 @@ def with_numbers(rows: Tensor, largest: Tensor, chosen: Tensor) -> tuple[Tensor,
 
     The server keeps one number a token id, and shows the token's text beside it: so the numbers
     stand at the smallest ids that the row does not list anyway.
+
+    A row in which tokens are ruled out is not the model's any more: its numbers are −inf, which
+    the server writes as -9999. It cannot write NaN.
 
     Args:
         rows: shape (N, vocabulary), float32, log-probabilities.
@@ -52,6 +64,7 @@ def with_numbers(rows: Tensor, largest: Tensor, chosen: Tensor) -> tuple[Tensor,
     likeliest, ids = rows.topk(LISTED, dim=-1)
     numbers = reduce_rows(rows)
     numbers[:, :2] += (largest - likeliest[:, 0])[:, None]  # what the softmax took off each logit
+    numbers[rows.isneginf().any(-1)] = -math.inf
     at = chosen[:, None]
     listed = torch.cat((at, ids), dim=1)
     candidates = torch.arange(LISTED + 1 + NUMBERS, device=rows.device)
@@ -66,11 +79,16 @@ def with_numbers(rows: Tensor, largest: Tensor, chosen: Tensor) -> tuple[Tensor,
 def replace_functions(sampler: Any, tensors: Any) -> None:
     """Have a sampler class remember the largest logits, and send the numbers to who asks for them.
 
+    Other functions than the known ones are left alone: an error here would end the engine for all
+    clients, and whoever reads the numbers finds that there are none.
+
     Args:
         sampler: vLLM's class.
         tensors: its tuple of what is gathered.
     """
     compute, gather = sampler.compute_logprobs, sampler.gather_logprobs
+    if tuple(list(inspect.signature(each).parameters) for each in (compute, gather)) != _TAKES:
+        return
 
     def compute_logprobs(logits: Tensor) -> Tensor:
         found: Tensor = compute(logits)

@@ -7,6 +7,7 @@ beside them was computed by transformers from the same weights. `make test-vllm`
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -117,6 +118,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "another entropy": (set_number(-2, 0.0), "do not fit"),
     "a mean above the partition": (set_number(-3, 1e3), "no model can have given"),
     "a partition that is none": (set_number(-4, None), "numbers that are none"),
+    "a mean of a row with tokens ruled out": (set_number(-3, -9999.0), "ruled out"),
     "an unlikely token as a likely one": (set_number(1, -0.01), "do not fit"),
     "none of ours": (lambda body: columns(body).__delitem__(slice(-4, None)), "did not come"),
     "tokens by their text": (lambda body: columns(body)[2].update(token=" a"), "a token's id"),
@@ -151,6 +153,20 @@ def test_a_replay_of_other_tokens_is_refused(server: Odd) -> None:
         finished(backend.replay(RAW, RECORDED["expected_replay"]["ids"]))
 
 
+@pytest.mark.parametrize("answers", [0, 1], ids=["the prompt", "the answer"])
+def test_a_replay_is_interrupted_while_tokens_are_asked_for(server: Odd, answers: int) -> None:
+    """Each time the server is silent from there on."""
+    server.says(RECORDED["hands"], *RECORDED["replay"][:answers], [RECORDED["replay"][0]])
+    backend = RemoteServer(server.url)
+    server.pause_s = 30.0
+    before = time.monotonic()
+    late = Request.raw("The capital", max_tokens=3, deadline=before + 0.5)
+    trace = finished(backend.replay(late, "thé"))
+    assert time.monotonic() - before < 5
+    assert (len(trace), trace.finish_reason) == (0, "deadline")
+    assert len(server.bodies) == 2 + answers, "nothing more is asked for"
+
+
 def test_what_cannot_be_relied_on_is_refused_here_too(server: Odd) -> None:
     backend = backend_of(server)
     for request in (
@@ -160,4 +176,7 @@ def test_what_cannot_be_relied_on_is_refused_here_too(server: Odd) -> None:
     ):
         with pytest.raises(InputError, match="cannot be asked for"):
             ask(backend, request)
+    for settings in ({"inverse_temperature": 2.0}, {"alternatives": 50}):
+        with pytest.raises(InputError, match="cannot be asked for"):
+            finished(backend.replay(Request(ids=(72, 105), **settings), [256]))
     assert len(server.bodies) == 1, "the handshake"

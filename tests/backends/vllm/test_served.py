@@ -23,7 +23,7 @@ pytest.importorskip("vllm", reason="vLLM has an environment of its own: make tes
 
 import torch
 from backend_contract import finished
-from openai import OpenAI
+from openai import AuthenticationError, BadRequestError, OpenAI
 from tiny_models import VOCABULARY, byte_tokenizer, tiny_model
 
 from energy_guard import Guard, Policy, load
@@ -222,6 +222,42 @@ def test_other_clients_see_what_they_would_see_without_it(
         for t, top in enumerate(logprobs.top_logprobs):
             assert list(top) == [f"token_id:{token}" for token in at[t].tolist()]
             assert list(top.values()) == pytest.approx(best[t].tolist(), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"logprobs": 21},
+        {"logprobs": "24"},
+        {"logprobs": 25},
+        {"prompt_logprobs": 25},
+        {"use_beam_search": True, "n": 11},
+        {"logprobs": 24, "energy_guard": True},
+    ],
+    ids=str,
+)
+def test_nobody_else_gets_our_numbers(url: str, asked: dict[str, Any]) -> None:
+    client = OpenAI(base_url=url, api_key=KEY, max_retries=0)
+    with pytest.raises(BadRequestError, match="greater than max allowed: 20") as caught:
+        client.completions.create(model="tiny", prompt="a", max_tokens=1, extra_body=asked)
+    assert caught.value.body["code"] == 400  # type: ignore[index]  # vLLM's own kind
+
+
+def test_the_key_is_asked_for_before_a_body_is_looked_at(url: str) -> None:
+    with pytest.raises(AuthenticationError):
+        OpenAI(base_url=url, api_key="another", max_retries=0).completions.create(
+            model="tiny", prompt="a", max_tokens=1, logprobs=25
+        )
+
+
+def test_rows_with_tokens_ruled_out_have_no_numbers(url: str) -> None:
+    client = OpenAI(base_url=url, api_key=KEY, max_retries=0)
+    asked = {"structured_outputs": {"choice": ["Paris", "Oslo"]}, "energy_guard": True}
+    (choice,) = client.completions.create(
+        model="tiny", prompt="a", max_tokens=1, logprobs=25,
+        extra_body=asked | {"return_tokens_as_token_ids": True},
+    ).choices  # fmt: skip
+    assert list(choice.logprobs.top_logprobs[0].values())[-4:] == [-9999.0] * 4
 
 
 def test_an_early_stop_leaves_the_server_as_it_was(backend: RemoteServer) -> None:
