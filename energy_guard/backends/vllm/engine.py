@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -124,7 +124,9 @@ class Engine:
         return name
 
     def step(self) -> list[Any]:
-        """Let vLLM go on; return what it has written meanwhile."""
+        """Let vLLM go on with what is waited for; return what it has written meanwhile."""
+        if not self.llm.has_unfinished_requests():  # nothing would ever come
+            raise EngineError("somebody else has dropped a request in vLLM", "Ask again.")
         with engine_failures():
             outputs: list[Any] = self.llm.step()
         return outputs
@@ -144,12 +146,24 @@ class Engine:
                 "vLLM keeps prompts that it was to forget", "Let its other requests finish."
             )
 
-    def answer_of(self, prompt: Sequence[int], asked: dict[str, Any]) -> Any:
-        """Return the one output of a request that is answered with one token."""
+    def answer_of(
+        self,
+        prompt: Sequence[int],
+        asked: dict[str, Any],
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> Any:
+        """Return the one output of a request that is answered with one token.
+
+        Args:
+            prompt: token ids.
+            asked: vLLM's `SamplingParams`.
+            interrupted: looked at before each step, of which a long prompt takes several; True
+                drops the request, and None is returned.
+        """
         self.check_free()
         name = self.add(prompt, asked)
         try:
-            while True:
+            while not interrupted():
                 for output in self.step():
                     if output.request_id != name:
                         continue
@@ -157,6 +171,7 @@ class Engine:
                         return output
                     if output.finished:
                         raise ended_early(output.outputs[0].finish_reason)
+            return None
         finally:
             self.drop([name])
 

@@ -22,6 +22,7 @@ from tiny_models import VOCABULARY  # noqa: E402
 from energy_guard import Guard, load  # noqa: E402
 from energy_guard.backends.transformers.processors import processors  # noqa: E402
 from energy_guard.backends.vllm import extension  # noqa: E402
+from energy_guard.backends.vllm.params import read_at_once  # noqa: E402
 from energy_guard.backends.vllm.steering import Steering  # noqa: E402
 from energy_guard.energy import RowReducer  # noqa: E402
 from energy_guard.errors import EngineBusyError, EngineError, InputError  # noqa: E402
@@ -242,6 +243,42 @@ def test_requests_of_somebody_else_are_left_alone(around: Any) -> None:
         outputs += around.engine.step()
     assert outputs[-1].request_id == "mine" and outputs[-1].finished
     assert len(traces(around.generate(REQUESTS[:1]))) == 1
+
+
+def test_a_request_that_somebody_else_drops_is_an_error_and_no_endless_wait(around: Any) -> None:
+    def drop() -> bool:
+        around.engine.abort_request(list(around.engine.output_processor.request_states), True)
+        return False
+
+    events = around.generate(REQUESTS[:2])
+    next(events)
+    drop()
+    with pytest.raises(EngineError, match="somebody else has dropped"):
+        list(events)
+    with around.session() as session, pytest.raises(EngineError, match="somebody else has dropped"):
+        session.engine.answer_of([65], read_at_once(0), drop)
+    assert len(traces(around.generate(REQUESTS[:1]))) == 1
+
+
+def test_a_long_prompt_is_given_up_between_its_parts(around: Any) -> None:
+    """It is read in parts of 32 tokens: without a look between them it would be read whole."""
+    cancel, parts = CancelToken(), 0
+    right = around.engine.step
+
+    def counted() -> Any:
+        nonlocal parts
+        parts += 1
+        cancel.cancel("cancelled")
+        return right()
+
+    around.engine.step = counted
+    try:
+        request = Request.raw("x", cancel=cancel)
+        with around.session() as session:
+            found = traces(session.replay([(request, [*range(32, 127)] * 2)], fast=True))
+    finally:
+        around.engine.step = right
+    assert (parts, found[0].finish_reason, len(found[0])) == (1, "cancelled", 0)
 
 
 def test_seeds_need_prompts_that_are_read_whole(around: Any) -> None:
