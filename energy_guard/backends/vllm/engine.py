@@ -15,7 +15,13 @@ from energy_guard.backends.recorder import Recorder
 from energy_guard.backends.transformers.codec import TokenizerCodec
 from energy_guard.backends.transformers.constrain import Constraints
 from energy_guard.backends.transformers.vocabulary import Vocabulary
-from energy_guard.backends.vllm.params import check_request, forced_to, read_at_once, written_by
+from energy_guard.backends.vllm.params import (
+    check_drawing,
+    check_request,
+    forced_to,
+    read_at_once,
+    written_by,
+)
 from energy_guard.errors import EngineBusyError, EngineError
 from energy_guard.request import Request
 
@@ -69,6 +75,7 @@ class Engine:
         return [self._reading(i, *pair, most, fast) for i, pair in enumerate(pairs)]
 
     def _writing(self, number: int, request: Request, alternatives: int) -> Job:
+        check_drawing(request.sampling, seeds=self.seeds)
         prompt = self._encoded(request)
         limit = min(request.max_tokens, self.codec.context - len(prompt))
         matcher, grammar = None, ""
@@ -97,7 +104,7 @@ class Engine:
         )
 
     def _encoded(self, request: Request) -> list[int]:
-        check_request(request, seeds=self.seeds, vocabulary_size=self.codec.vocabulary_size)
+        check_request(request, self.codec.vocabulary_size)
         return self.prompts.encode(request)
 
     def _recorder(

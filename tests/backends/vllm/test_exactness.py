@@ -287,6 +287,17 @@ def test_seeds_need_prompts_that_are_read_whole(around: Any) -> None:
         next(around.generate([drawn]))
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_what_only_writing_cannot_do_is_no_matter_of_reading(around: Any, fast: bool) -> None:
+    for sampling in (Sampling(temperature=1.0, seed=7), Sampling(mirostat_mode=2)):
+        request = replace(REQUESTS[0], sampling=sampling)
+        with pytest.raises(InputError):
+            next(around.generate([request]))
+        with around.session() as session:
+            found = traces(session.replay([(request, [65, 66])], fast=fast))
+        assert found[0].ids.tolist() == [65, 66]
+
+
 def test_an_engine_in_processes_of_its_own_says_the_same(
     around: Any, folder: Path, small: dict[str, Any]
 ) -> None:
