@@ -158,6 +158,24 @@ def test_a_row_one_place_off_is_refused_at_the_start(
         load(llm)
 
 
+def test_either_of_two_tokens_that_tie_is_right_and_a_less_likely_one_is_not(
+    llm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted in all rows of the worker, behind its choice: token 0 is as likely, or likelier."""
+    above, right = 0.0, extension.with_numbers
+
+    def planted(rows: Any, *others: Any) -> Any:
+        rows = rows.clone()
+        rows[:, 0] = rows.amax(-1) + above
+        return right(rows, *others)
+
+    monkeypatch.setattr(extension, "with_numbers", planted)
+    load(llm)
+    above = 0.01
+    with pytest.raises(EngineError, match="its row's likeliest token"):
+        load(llm)
+
+
 def test_sampling_settings_are_those_of_the_other_engines() -> None:
     """What is left to draw from, and how likely each token of it is, for rows of a batch."""
     settings = [
