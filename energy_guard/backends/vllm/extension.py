@@ -7,7 +7,6 @@ out is marked, `traces` refuses what is not, and `handshake` looks at it before 
 
 from __future__ import annotations
 
-import inspect
 import math
 import sys
 import threading
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.transformers.reduce import RowsReducer, reduce_rows
 from energy_guard.backends.vllm.columns import NUMBERS
+from energy_guard.backends.vllm.handshake import another_signature
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,9 +115,8 @@ def replace_gathering(sampler: Any, tensors: Any) -> None:
         tensors: its tuple of what is gathered.
     """
     before = sampler.gather_logprobs
-    takes = list(inspect.signature(before).parameters)
-    if takes != _TAKES:
-        _here.signature = f"gather_logprobs({', '.join(takes)})"
+    _here.signature = another_signature(before, _TAKES)
+    if _here.signature:
         return
 
     def gather_logprobs(self: Any, logprobs: Tensor, num_logprobs: int, token_ids: Tensor) -> Any:
@@ -128,7 +127,6 @@ def replace_gathering(sampler: Any, tensors: Any) -> None:
 
     sampler.energy_guard_inverse_temperature = 1.0
     sampler.gather_logprobs = gather_logprobs  # a method: each worker has a sampler of its own
-    _here.signature = ""
 
 
 if "vllm" in sys.modules:  # a worker imports this; whoever looks at it without vLLM may, too

@@ -6,7 +6,9 @@ workers say and one row are looked at, and whatever is not as it was verified is
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -38,6 +40,20 @@ def check_version(version: str) -> None:
             f"vLLM {version} was not tried with this package: {', '.join(TRIED)} was",
             "Install that one.",
         )
+
+
+def another_signature(function: Callable[..., Any], takes: Sequence[str]) -> str:
+    """Return how a function is called if that is not as it was verified; "" if it is.
+
+    Args:
+        function: one of vLLM's that is to be replaced.
+        takes: the names of its parameters.
+
+    >>> another_signature(lambda logits, mode: logits, ["logits"])
+    '<lambda>(logits, mode)'
+    """
+    found = list(inspect.signature(function).parameters)
+    return "" if found == list(takes) else f"{function.__name__}({', '.join(found)})"
 
 
 def check_config(config: Any) -> None:
