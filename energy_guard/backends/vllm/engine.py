@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +15,13 @@ from energy_guard.backends.recorder import Recorder
 from energy_guard.backends.transformers.codec import TokenizerCodec
 from energy_guard.backends.transformers.constrain import Constraints
 from energy_guard.backends.transformers.vocabulary import Vocabulary
-from energy_guard.backends.vllm.params import check_request, forced_to, read_at_once, written_by
+from energy_guard.backends.vllm.params import (
+    check_drawing,
+    check_request,
+    forced_to,
+    read_at_once,
+    written_by,
+)
 from energy_guard.errors import EngineBusyError, EngineError
 from energy_guard.request import Request
 
@@ -69,6 +75,7 @@ class Engine:
         return [self._reading(i, *pair, most, fast) for i, pair in enumerate(pairs)]
 
     def _writing(self, number: int, request: Request, alternatives: int) -> Job:
+        check_drawing(request.sampling, seeds=self.seeds)
         prompt = self._encoded(request)
         limit = min(request.max_tokens, self.codec.context - len(prompt))
         matcher, grammar = None, ""
@@ -97,7 +104,7 @@ class Engine:
         )
 
     def _encoded(self, request: Request) -> list[int]:
-        check_request(request, seeds=self.seeds, vocabulary_size=self.codec.vocabulary_size)
+        check_request(request, self.codec.vocabulary_size)
         return self.prompts.encode(request)
 
     def _recorder(
@@ -124,7 +131,9 @@ class Engine:
         return name
 
     def step(self) -> list[Any]:
-        """Let vLLM go on; return what it has written meanwhile."""
+        """Let vLLM go on with what is waited for; return what it has written meanwhile."""
+        if not self.llm.has_unfinished_requests():  # nothing would ever come
+            raise EngineError("somebody else has dropped a request in vLLM", "Ask again.")
         with engine_failures():
             outputs: list[Any] = self.llm.step()
         return outputs
@@ -144,12 +153,24 @@ class Engine:
                 "vLLM keeps prompts that it was to forget", "Let its other requests finish."
             )
 
-    def answer_of(self, prompt: Sequence[int], asked: dict[str, Any]) -> Any:
-        """Return the one output of a request that is answered with one token."""
+    def answer_of(
+        self,
+        prompt: Sequence[int],
+        asked: dict[str, Any],
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> Any:
+        """Return the one output of a request that is answered with one token.
+
+        Args:
+            prompt: token ids.
+            asked: vLLM's `SamplingParams`.
+            interrupted: looked at before each step, of which a long prompt takes several; True
+                drops the request, and None is returned.
+        """
         self.check_free()
         name = self.add(prompt, asked)
         try:
-            while True:
+            while not interrupted():
                 for output in self.step():
                     if output.request_id != name:
                         continue
@@ -157,6 +178,7 @@ class Engine:
                         return output
                     if output.finished:
                         raise ended_early(output.outputs[0].finish_reason)
+            return None
         finally:
             self.drop([name])
 

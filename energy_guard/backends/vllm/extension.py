@@ -7,13 +7,14 @@ out is marked, `traces` refuses what is not, and `handshake` looks at it before 
 
 from __future__ import annotations
 
-import inspect
 import math
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.transformers.reduce import RowsReducer, reduce_rows
 from energy_guard.backends.vllm.columns import NUMBERS
+from energy_guard.backends.vllm.handshake import another_signature
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,16 +24,20 @@ _TAKES: Final = ["logprobs", "num_logprobs", "token_ids"]
 
 
 class _Replaced:
-    """What this worker's rows are multiplied by, and whether its function is ours."""
+    """Whether the function is ours."""
 
-    inverse_temperature = 1.0
     signature = "vLLM is not there"
+
+
+class _OfThread(threading.local):
+    """A reducer for each thread: two engines of one process may be in two of them at once."""
 
     def __init__(self) -> None:
         self.reducer = RowsReducer()
 
 
 _here: Final = _Replaced()
+_of_thread: Final = _OfThread()
 
 
 class RowNumbers:
@@ -48,11 +53,17 @@ class RowNumbers:
         }
 
     def energy_guard_multiply(self, inverse_temperature: float) -> None:
-        """Multiply all rows from now on by an inverse temperature before they are reduced."""
-        _here.inverse_temperature = inverse_temperature
+        """Multiply this worker's rows from now on by a number before they are reduced.
+
+        The worker's own sampler keeps it: another engine of the process has another one.
+        """
+        worker: Any = self
+        worker.model_runner.sampler.energy_guard_inverse_temperature = inverse_temperature
 
 
-def with_numbers(rows: Tensor, count: int, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def with_numbers(
+    rows: Tensor, count: int, chosen: Tensor, inverse_temperature: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Gather what vLLM sends of each row, with our numbers in the place of the last columns.
 
     A row in which a grammar of vLLM's own has ruled tokens out is not the model's any more: its
@@ -62,6 +73,7 @@ def with_numbers(rows: Tensor, count: int, chosen: Tensor) -> tuple[Tensor, Tens
         rows: shape (N, vocabulary), float32, raw logits.
         count: how many columns are wanted beside the chosen token's, at least `NUMBERS`.
         chosen: shape (N,), token ids.
+        inverse_temperature: rows are multiplied by it, if they are not sent whole.
 
     Returns:
         Token ids and values, both (N, 1 + count); the ranks of the chosen tokens, (N,).
@@ -69,8 +81,8 @@ def with_numbers(rows: Tensor, count: int, chosen: Tensor) -> tuple[Tensor, Tens
     import torch
 
     whole = count == rows.shape[-1]
-    if not whole and _here.inverse_temperature != 1.0:
-        rows = rows * _here.inverse_temperature
+    if not whole and inverse_temperature != 1.0:
+        rows = rows * inverse_temperature
     likeliest, ids = rows.topk(count if whole else count - NUMBERS, dim=-1)
     at = chosen[:, None]
     logits = rows.gather(-1, at)
@@ -88,7 +100,7 @@ def _numbers_of(rows: Tensor) -> Tensor:
     """The numbers of rows, shape (N, NUMBERS), by what is fastest where they are."""
     if rows.device.type != "cpu":
         return reduce_rows(rows)
-    reduced, _ = _here.reducer.rows_of(rows)
+    reduced, _ = _of_thread.reducer.rows_of(rows)
     return rows.new_tensor([[r.log_partition, r.mean, r.entropy, r.margin] for r in reduced])
 
 
@@ -103,18 +115,18 @@ def replace_gathering(sampler: Any, tensors: Any) -> None:
         tensors: its tuple of what is gathered.
     """
     before = sampler.gather_logprobs
-    takes = list(inspect.signature(before).parameters)
-    if takes != _TAKES:
-        _here.signature = f"gather_logprobs({', '.join(takes)})"
+    _here.signature = another_signature(before, _TAKES)
+    if _here.signature:
         return
 
-    def gather_logprobs(logprobs: Tensor, num_logprobs: int, token_ids: Tensor) -> Any:
+    def gather_logprobs(self: Any, logprobs: Tensor, num_logprobs: int, token_ids: Tensor) -> Any:
         if num_logprobs < NUMBERS:
             return before(logprobs, num_logprobs, token_ids)
-        return tensors(*with_numbers(logprobs, num_logprobs, token_ids))
+        beta = self.energy_guard_inverse_temperature
+        return tensors(*with_numbers(logprobs, num_logprobs, token_ids, beta))
 
-    sampler.gather_logprobs = staticmethod(gather_logprobs)
-    _here.signature = ""
+    sampler.energy_guard_inverse_temperature = 1.0
+    sampler.gather_logprobs = gather_logprobs  # a method: each worker has a sampler of its own
 
 
 if "vllm" in sys.modules:  # a worker imports this; whoever looks at it without vLLM may, too

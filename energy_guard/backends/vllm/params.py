@@ -11,22 +11,30 @@ from energy_guard.errors import InputError
 from energy_guard.request import Request, Sampling
 
 
-def check_request(request: Request, *, seeds: bool, vocabulary_size: int) -> None:
-    """Raise InputError for what vLLM has no means for.
+def check_request(request: Request, vocabulary_size: int) -> None:
+    """Raise InputError for what vLLM has no means for, be an answer written or read.
 
     Args:
         request: what is asked.
-        seeds: whether answers can be drawn by a seed.
         vocabulary_size: how many tokens a row has.
     """
-    if request.sampling.mirostat_mode:
-        raise InputError("mirostat needs llama.cpp", "Use temperature, top_p or min_p here.")
     if request.alternatives + NUMBERS >= vocabulary_size:
         raise InputError(
             f"alternatives is {request.alternatives}, and a row has {vocabulary_size} tokens",
             f"Ask for at most {vocabulary_size - NUMBERS - 1}.",
         )
-    if request.sampling.seed is not None and request.sampling.temperature > 0 and not seeds:
+
+
+def check_drawing(sampling: Sampling, *, seeds: bool) -> None:
+    """Raise InputError for settings by which vLLM cannot draw an answer; none is drawn in reading.
+
+    Args:
+        sampling: what is asked.
+        seeds: whether answers can be drawn by a seed.
+    """
+    if sampling.mirostat_mode:
+        raise InputError("mirostat needs llama.cpp", "Use temperature, top_p or min_p here.")
+    if sampling.seed is not None and sampling.temperature > 0 and not seeds:
         raise InputError(
             "vLLM fails on a CPU if an answer has a seed and its prompt is read in parts",
             "Start the engine with enable_chunked_prefill=False, or leave the seed out.",

@@ -58,6 +58,10 @@ class _Sequence:
         if self.job.recorder.interrupted(self.job.request):
             yield from self._close(None)
 
+    def unwanted(self) -> bool:
+        """Whether nobody wants the sequence any more."""
+        return self.job.request.interrupted is not None
+
     def _ended(self) -> bool:
         recorder, given = self.job.recorder, self.job.given
         if recorder.reason is None or given is None or recorder.reason in INCOMPLETE:
@@ -95,7 +99,8 @@ def written(engine: Engine, jobs: Sequence[Job]) -> Iterator[Event]:
                     _drop(engine, running, name)
             for output in engine.step() if running else ():
                 if (told := running.get(output.request_id)) is not None:
-                    yield from _heard(told, output.outputs[0])
+                    if output.outputs[0].token_ids:
+                        yield from _heard(told, output.outputs[0])
                     if output.finished and not told.closed:
                         raise ended_early(output.outputs[0].finish_reason)
     finally:
@@ -127,7 +132,10 @@ def read(engine: Engine, jobs: Sequence[Job]) -> Iterator[Event]:
         if sequence.closed:
             continue
         given = job.given or []
-        output = engine.answer_of([*job.prompt, *given], job.asked)
+        output = engine.answer_of([*job.prompt, *given], job.asked, sequence.unwanted)
+        if output is None:
+            yield from sequence.interrupted()
+            continue
         of_prompt = output.prompt_logprobs[len(job.prompt) :]
         for choice in choices_of(of_prompt, given):
             if not sequence.closed:

@@ -22,6 +22,7 @@ from tiny_models import VOCABULARY  # noqa: E402
 from energy_guard import Guard, load  # noqa: E402
 from energy_guard.backends.transformers.processors import processors  # noqa: E402
 from energy_guard.backends.vllm import extension  # noqa: E402
+from energy_guard.backends.vllm.params import read_at_once  # noqa: E402
 from energy_guard.backends.vllm.steering import Steering  # noqa: E402
 from energy_guard.energy import RowReducer  # noqa: E402
 from energy_guard.errors import EngineBusyError, EngineError, InputError  # noqa: E402
@@ -157,6 +158,24 @@ def test_a_row_one_place_off_is_refused_at_the_start(
         load(llm)
 
 
+def test_either_of_two_tokens_that_tie_is_right_and_a_less_likely_one_is_not(
+    llm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted in all rows of the worker, behind its choice: token 0 is as likely, or likelier."""
+    above, right = 0.0, extension.with_numbers
+
+    def planted(rows: Any, *others: Any) -> Any:
+        rows = rows.clone()
+        rows[:, 0] = rows.amax(-1) + above
+        return right(rows, *others)
+
+    monkeypatch.setattr(extension, "with_numbers", planted)
+    load(llm)
+    above = 0.01
+    with pytest.raises(EngineError, match="its row's likeliest token"):
+        load(llm)
+
+
 def test_sampling_settings_are_those_of_the_other_engines() -> None:
     """What is left to draw from, and how likely each token of it is, for rows of a batch."""
     settings = [
@@ -244,10 +263,57 @@ def test_requests_of_somebody_else_are_left_alone(around: Any) -> None:
     assert len(traces(around.generate(REQUESTS[:1]))) == 1
 
 
+def test_a_request_that_somebody_else_drops_is_an_error_and_no_endless_wait(around: Any) -> None:
+    def drop() -> bool:
+        around.engine.abort_request(list(around.engine.output_processor.request_states), True)
+        return False
+
+    events = around.generate(REQUESTS[:2])
+    next(events)
+    drop()
+    with pytest.raises(EngineError, match="somebody else has dropped"):
+        list(events)
+    with around.session() as session, pytest.raises(EngineError, match="somebody else has dropped"):
+        session.engine.answer_of([65], read_at_once(0), drop)
+    assert len(traces(around.generate(REQUESTS[:1]))) == 1
+
+
+def test_a_long_prompt_is_given_up_between_its_parts(around: Any) -> None:
+    """It is read in parts of 32 tokens: without a look between them it would be read whole."""
+    cancel, parts = CancelToken(), 0
+    right = around.engine.step
+
+    def counted() -> Any:
+        nonlocal parts
+        parts += 1
+        cancel.cancel("cancelled")
+        return right()
+
+    around.engine.step = counted
+    try:
+        request = Request.raw("x", cancel=cancel)
+        with around.session() as session:
+            found = traces(session.replay([(request, [*range(32, 127)] * 2)], fast=True))
+    finally:
+        around.engine.step = right
+    assert (parts, found[0].finish_reason, len(found[0])) == (1, "cancelled", 0)
+
+
 def test_seeds_need_prompts_that_are_read_whole(around: Any) -> None:
     drawn = replace(REQUESTS[0], sampling=Sampling(temperature=1.0, seed=7))
     with pytest.raises(InputError, match="a seed and its prompt is read in parts"):
         next(around.generate([drawn]))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_what_only_writing_cannot_do_is_no_matter_of_reading(around: Any, fast: bool) -> None:
+    for sampling in (Sampling(temperature=1.0, seed=7), Sampling(mirostat_mode=2)):
+        request = replace(REQUESTS[0], sampling=sampling)
+        with pytest.raises(InputError):
+            next(around.generate([request]))
+        with around.session() as session:
+            found = traces(session.replay([(request, [65, 66])], fast=fast))
+        assert found[0].ids.tolist() == [65, 66]
 
 
 def test_an_engine_in_processes_of_its_own_says_the_same(

@@ -6,6 +6,7 @@ Needs an environment of its own: `make test-vllm`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,8 @@ import torch  # noqa: E402
 from tiny_models import VOCABULARY, byte_tokenizer  # noqa: E402
 
 from energy_guard.backends.transformers.vocabulary import Vocabulary  # noqa: E402
-from energy_guard.backends.vllm.columns import ASKED  # noqa: E402
+from energy_guard.backends.vllm.columns import ASKED, NUMBERS  # noqa: E402
+from energy_guard.backends.vllm.extension import RowNumbers  # noqa: E402
 from energy_guard.backends.vllm.traces import trace_of  # noqa: E402
 from energy_guard.energy import RowReducer  # noqa: E402
 from energy_guard.errors import EngineError, InputError  # noqa: E402
@@ -114,3 +116,25 @@ def test_what_is_not_marked_is_refused(llm: Any) -> None:
     trace = trace_of(answer, Vocabulary(byte_tokenizer()).piece)
     with pytest.raises(InputError, match="no model can have given"):
         replace(trace, log_partition=trace.log_partition - 100)
+
+
+def test_two_engines_of_a_process_do_not_touch_each_other(llm: Any) -> None:
+    """Their samplers, each in a thread, as much at once as they can be; one of them multiplied."""
+    from vllm.v1.sample.sampler import Sampler
+
+    samplers, spreads, betas = (Sampler(), Sampler()), (1.0, 5.0), (0.5, 1.0)
+    worker = SimpleNamespace(model_runner=SimpleNamespace(sampler=samplers[0]))
+    RowNumbers.energy_guard_multiply(worker, betas[0])  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    tables = [spread * torch.randn(4, 50_000) for spread in spreads]
+
+    def wrong(at: int) -> int:
+        rows, several = tables[at], 0
+        expected = (rows * betas[at]).logsumexp(-1)
+        for _ in range(60):
+            found = samplers[at].gather_logprobs(rows, NUMBERS, rows.argmax(-1)).logprobs
+            several += not torch.allclose(found[:, -NUMBERS], expected, atol=1e-3)
+        return several
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(wrong, (0, 1))) == [0, 0]
