@@ -7,15 +7,11 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, wait
-from typing import Final
 
 from energy_guard.asynchronous import in_thread_of
 from energy_guard.errors import EnergyGuardError, EngineBusyError, EngineError
 from energy_guard.events import GuardEvent
 from energy_guard.waves import WaveQuestion, in_waves
-
-_ENDING_S: Final = 0.5
-"""How long an engine may take to end an answer that is out of time, in seconds."""
 
 
 class Awaited(Future[list[GuardEvent]]):
@@ -24,19 +20,22 @@ class Awaited(Future[list[GuardEvent]]):
     Whoever waits for it cannot cancel it: the wave goes on all the same.
     """
 
-    def __init__(self, deadline: float | None) -> None:
+    def __init__(self, question: WaveQuestion) -> None:
         super().__init__()
         self.set_running_or_notify_cancel()
-        self._deadline = deadline
+        self._question = question
 
     def in_time(self) -> list[GuardEvent]:
-        """Wait for the events until the question is out of time.
+        """Wait for the events, until the question is out of time if it has not begun then.
+
+        Once it has begun, the engine heeds its deadline: no answer that was written is missed,
+        however long the others of its wave take.
 
         Raises:
-            EngineBusyError: if it waits for the engine then, or for others of its wave.
+            EngineBusyError: if an engine is still in use when it is out of time.
             EnergyGuardError: whatever the question failed of.
         """
-        if not wait([self], self._left_s()).done:
+        if not wait([self], self._left_s()).done and not self._question.begun:
             raise _out_of_time()
         return self.result()
 
@@ -44,17 +43,18 @@ class Awaited(Future[list[GuardEvent]]):
         """Wait as `in_time` does, in an event loop."""
         heard = asyncio.wrap_future(self)
         try:
-            if not (await asyncio.wait([heard], timeout=self._left_s()))[0]:
+            done, _ = await asyncio.wait([heard], timeout=self._left_s())
+            if not done and not self._question.begun:
                 raise _out_of_time()
-            return heard.result()
+            return await heard
         finally:
             heard.cancel()  # so that nobody misses the loop if that ends before the wave
 
     def _left_s(self) -> float | None:
-        if self._deadline is None:
+        deadline = self._question.request.deadline
+        if deadline is None:
             return None
-        left_s = max(0.0, self._deadline - time.monotonic()) + _ENDING_S
-        return min(left_s, threading.TIMEOUT_MAX)
+        return min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
 
 
 def _out_of_time() -> EngineBusyError:
@@ -84,9 +84,7 @@ class Gathering:
             joined: each question with its events, see `Guard.question`; none for a caller that
                 goes without asking.
         """
-        asked = {
-            question: (events, Awaited(question.request.deadline)) for question, events in joined
-        }
+        asked = {question: (events, Awaited(question)) for question, events in joined}
         with self._lock:
             self._asked |= asked
             self._missing -= 1
@@ -104,16 +102,24 @@ class Gathering:
     def _tell(self, question: WaveQuestion) -> None:
         events, told = self._asked[question]
         if question.falls_back and question.fallback is not None:
-            # In the other engine's thread: here it would keep the others from their retries.
-            del self._asked[question]
-            telling = in_thread_of(question.fallback, lambda: _tell(events, told))
-            telling.add_done_callback(lambda done: _break_off([told], done))
-            return
+            question.begun = False
+            if not question.request.interrupted:
+                # In the other engine's thread: here it would keep the others from their retries.
+                del self._asked[question]
+                telling = in_thread_of(question.fallback, lambda: _begin(question, events, told))
+                telling.add_done_callback(lambda done: _break_off([told], done))
+                return
+            # It is out of time, so that nothing is written for it any more, wherever it is told.
         _tell(events, told)
         del self._asked[question]
 
     def _ended(self, done: Future[None]) -> None:
         _break_off([told for _, told in self._asked.values()], done)
+
+
+def _begin(question: WaveQuestion, events: Iterable[GuardEvent], told: Awaited) -> None:
+    question.begun = True
+    _tell(events, told)
 
 
 def _tell(events: Iterable[GuardEvent], told: Awaited) -> None:

@@ -431,10 +431,15 @@ def check_text(text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token was chosen; `step` has the numbers of the row that chose it."""
+    """A token was chosen; `step` has the numbers of the row that chose it.
+
+    ends: it is the model's end token, which is no content even if its piece is plain text.
+    """
 
     sequence: int
     step: Step
+    _: KW_ONLY
+    ends: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,8 @@ class Running:
                 self._stops.push(piece)
                 held_back = self._stops.held_back()
                 yield from self._texts(self._stream.push(piece, held_back))
-                if len(self._steps) == 1 and self._risk(0) is not None:
+                is_first = len(self._steps) == 1 and not event.ends
+                if is_first and self._risk(0) is not None:
                     yield from self._texts(self._stream.at_once(held_back))
         else:
             self._catch_up(Row(event.log_partition, event.row_mean, 0.0, 0.0))

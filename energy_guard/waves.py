@@ -25,7 +25,8 @@ class WaveQuestion:
     """One of the questions that are asked in waves, each with its own judge, deadline and cancel.
 
     asks, changes: what it asks next, and how that differs from what was asked first. fallback: the
-    engine that is asked if the policy says so.
+    engine that is asked if the policy says so. begun: it is its turn in an engine's thread, where
+    its deadline ends whatever is done for it.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class WaveQuestion:
         self.fallback = fallback
         self.asks = request
         self.changes = Changes()
+        self.begun = False
         self.error: EnergyGuardError | None = None
         self.told: list[GuardEvent] = []
         self.made: list[Attempt] = []
@@ -188,6 +190,8 @@ def _ask(questions: Sequence[WaveQuestion]) -> list[WaveQuestion]:
 
     If one is out of time while the engine is in use, it is settled, and the others wait on.
     """
+    for question in questions:
+        question.begun = True
     requests = [question.asks for question in questions]
     waiting = replace(requests[0], cancel=_SomebodyLeaves(requests), deadline=None)
     again: list[WaveQuestion] = []

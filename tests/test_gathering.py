@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from energy_guard import Guard, Policy
+from energy_guard.asynchronous import in_thread_of
+from energy_guard.attempts import Hearing
 from energy_guard.backends import Scripted
 from energy_guard.backends.scripted import Script
 from energy_guard.errors import EngineBusyError, EngineError
@@ -31,10 +35,11 @@ class Held(Scripted):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.go = threading.Event()
+        self.waiting, self.go = threading.Event(), threading.Event()
 
     def _play(self, number: int, request: Request, script: Script) -> Generator[Event, None, None]:
         if self.after == 0:
+            self.waiting.set()
             assert self.go.wait(20)
         self.after -= 1
         yield from super()._play(number, request, script)
@@ -119,7 +124,7 @@ def test_an_engine_that_fails_is_told_to_all() -> None:
             told.result(20)
 
 
-async def test_who_is_out_of_time_waits_neither_for_the_engine_nor_for_others_of_its_wave() -> None:
+async def test_who_is_out_of_time_does_not_wait_for_an_engine_in_use() -> None:
     backend = held(0, SURE, SURE, SURE)
     guard = Guard(backend, RULES)
     [busy] = Gathering(1).come([guard.question("x?")])
@@ -134,3 +139,74 @@ async def test_who_is_out_of_time_waits_neither_for_the_engine_nor_for_others_of
     backend.go.set()
     assert result_of(await patient.in_time_async()).answer == "so"
     assert answer(busy) == "so"
+
+
+class Clock(SimpleNamespace):
+    """Tells the time of now, and an hour more once it is late."""
+
+    late = False
+
+    def monotonic(self) -> float:
+        return time.monotonic() + 3600 * self.late
+
+
+def test_what_is_written_in_time_is_heard_when_the_others_of_its_wave_take_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("energy_guard.gathering.time", clock)
+    monkeypatch.setattr("energy_guard.request.time", clock)
+    backend = held(1, SURE, SURE)
+    guard, deadline = Guard(backend, RULES), time.monotonic() + 1800
+    asked = [guard.question(each, deadline=deadline) for each in ("a?", "b?")]
+    first, second = Gathering(1).come(asked)
+    assert backend.waiting.wait(20)
+    clock.late = True
+    with ThreadPoolExecutor(2) as others:
+        heard = [others.submit(first.in_time), others.submit(asyncio.run, first.in_time_async())]
+        try:
+            assert not wait(heard, 0.2).done
+        finally:
+            backend.go.set()
+    assert [result_of(each.result()).answer for each in heard] == ["so", "so"]
+    assert result_of(second.in_time()).trace.finish_reason == "deadline"
+
+
+@pytest.mark.parametrize("late_when", ["it is judged", "it waits for the other engine"])
+def test_who_is_out_of_time_does_not_wait_for_another_guard(
+    late_when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, other, assess = Clock(), Scripted.saying(SURE), Hearing.assess
+    free, waits = threading.Event(), threading.Event()
+    guard = Guard(
+        Scripted.saying(DOUBTFUL), FALLS_BACK, locator="whole", fallback=Guard(other, RULES)
+    )
+    in_use = in_thread_of(other, lambda: None if free.wait(60) else pytest.fail("no answer"))
+
+    def judged(*args: Any, **options: Any) -> Any:
+        attempt = assess(*args, **options)
+        clock.late = late_when == "it is judged"
+        return attempt
+
+    def queued(backend: Any, work: Any) -> Any:
+        future = in_thread_of(backend, work)
+        if backend is other:
+            clock.late = True
+            waits.set()
+        return future
+
+    monkeypatch.setattr("energy_guard.request.time", clock)
+    monkeypatch.setattr("energy_guard.gathering.time", clock)
+    monkeypatch.setattr("energy_guard.gathering.in_thread_of", queued)
+    monkeypatch.setattr(Hearing, "assess", judged)
+    [told] = Gathering(1).come([guard.question("a?", deadline=time.monotonic() + 1800)])
+    try:
+        if late_when == "it is judged":
+            assert result_of(told.result(20)).trace.finish_reason == "deadline"
+        else:
+            assert waits.wait(20)
+            with pytest.raises(EngineBusyError, match="out of time"):
+                told.in_time()
+        assert not in_use.done()
+    finally:
+        free.set()

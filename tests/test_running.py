@@ -173,6 +173,17 @@ def test_the_first_text_comes_at_once_if_it_is_plain_and_its_risk_is_known(
     assert all(text.risk is not None for text in texts)
 
 
+def test_an_end_token_that_is_plain_text_is_no_text_of_the_answer() -> None:
+    """As where the end is a newline."""
+    rows = np.array([[0.0, 9.0], [9.0, 0.0]], np.float32)
+    policy = Policy(detector="nll:max", warn=9.0, nothing_to_check="show", unscored="show")
+    for ids, answer in ([1], ""), ([0, 1], "a"):
+        backend = Scripted([b"a", b"\n"], [Script(tuple(ids), rows[[1 - i for i in ids]])], end=1)
+        events = list(Guard(backend, policy).stream(QUESTION))
+        assert "".join(event.text for event in events if isinstance(event, Text)) == answer
+        assert [event.result.answer for event in events if isinstance(event, Done)] == [answer]
+
+
 def test_a_stopped_answer_is_tried_again() -> None:
     guard = Guard(Scripted.saying(LOST, SURE), policy(2, 1.5, retries=1))
     result = guard.ask(QUESTION, max_tokens=50)

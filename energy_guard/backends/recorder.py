@@ -52,7 +52,7 @@ class Recorder:
         events: list[Event] = []
         if isinstance(step, Step):
             events = [self._partition(step.row)] if self._steps else []
-            events.append(Token(self.number, step))
+            events.append(Token(self.number, step, ends=ends))
         self._steps.append(step)
         if ends and self._content_bytes is None:
             self.reason, self._content_bytes = "eos", self._bytes

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -184,8 +186,10 @@ def test_every_run_has_its_own_verdict(batching: Backend) -> None:
     assert len(traced.verdicts) == 3
 
 
-def test_each_call_has_its_own_time(batching: Backend) -> None:
-    found = model(batching, timeout=1e-6).batch(QUESTIONS[:2])
+def test_each_call_has_its_own_time(batching: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600)
+    monkeypatch.setattr("energy_guard.request.time", ahead)  # the engine's clock, no one else's
+    found = model(batching, timeout=1800).batch(QUESTIONS[:2])
     reasons = [m.response_metadata["energy_guard"]["finish_reason"] for m in found]
     assert reasons == ["deadline", "deadline"]
 

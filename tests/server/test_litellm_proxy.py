@@ -20,6 +20,7 @@ from energy_guard.backends.llama_cpp import LlamaCpp
 
 pytestmark = [
     pytest.mark.model,
+    pytest.mark.timeout(900),  # the proxy takes minutes to start, and that counts
     pytest.mark.skipif("LITELLM" not in os.environ, reason="its environment is .ci/litellm's"),
 ]
 
@@ -80,7 +81,11 @@ def client(demo: LlamaCpp, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                 yield asking
         finally:
             proxy.terminate()
-            proxy.wait(30)
+            try:
+                proxy.wait(30)
+            except subprocess.TimeoutExpired:
+                proxy.kill()
+                proxy.wait()
 
 
 def said(client: OpenAI, question: str, *, stream: bool) -> str:
