@@ -15,7 +15,7 @@ from energy_guard.backends.prompt import PromptEncoder
 from energy_guard.backends.transformers.check import is_tokenizer
 from energy_guard.backends.transformers.codec import TokenizerCodec
 from energy_guard.backends.transformers.vocabulary import Vocabulary
-from energy_guard.backends.vllm.engine import Engine, engine_failures
+from energy_guard.backends.vllm.engine import VllmEngine, engine_failures
 from energy_guard.backends.vllm.fingerprint import fingerprint
 from energy_guard.backends.vllm.handshake import (
     check_config,
@@ -72,7 +72,7 @@ class Vllm(Backend):
         self._template = chat_template or tokenizer.chat_template
         self._prompts = PromptEncoder(codec, template_variables)
         parts = bool(self._config.scheduler_config.enable_chunked_prefill)
-        self._engine = Engine(
+        self._engine = VllmEngine(
             self.engine,
             tokenizer,
             codec,

@@ -27,7 +27,7 @@ from energy_guard.request import Request
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class VllmJob:
     """given: an answer that exists and is only evaluated. asked: vLLM's `SamplingParams`.
 
     matcher: what the answer must follow, None where it is free.
@@ -42,7 +42,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Engine:
+class VllmEngine:
     """llm: vLLM's `LLMEngine`. ends: tokens that end an answer. seeds: whether it can take them."""
 
     llm: Any
@@ -62,19 +62,19 @@ class Engine:
     def _size(self) -> int:
         return max(self.codec.vocabulary_size, len(self.tokenizer))
 
-    def jobs(self, requests: Sequence[Request]) -> list[Job]:
+    def jobs(self, requests: Sequence[Request]) -> list[VllmJob]:
         """Return what is to be written."""
         most = max((request.alternatives for request in requests), default=0)
         return [self._writing(i, request, most) for i, request in enumerate(requests)]
 
     def readings(
         self, pairs: Sequence[tuple[Request, str | Sequence[int]]], fast: bool
-    ) -> list[Job]:
+    ) -> list[VllmJob]:
         """Return what is to be read."""
         most = max((request.alternatives for request, _ in pairs), default=0)
         return [self._reading(i, *pair, most, fast) for i, pair in enumerate(pairs)]
 
-    def _writing(self, number: int, request: Request, alternatives: int) -> Job:
+    def _writing(self, number: int, request: Request, alternatives: int) -> VllmJob:
         check_drawing(request.sampling, seeds=self.seeds)
         prompt = self._encoded(request)
         limit = min(request.max_tokens, self.codec.context - len(prompt))
@@ -91,15 +91,15 @@ class Engine:
             alternatives=alternatives,
         )
         recorder = self._recorder(number, request, prompt, request.stop, limit)
-        return Job(request, prompt, None, asked, recorder, matcher)
+        return VllmJob(request, prompt, None, asked, recorder, matcher)
 
     def _reading(
         self, number: int, request: Request, answer: str | Sequence[int], most: int, fast: bool
-    ) -> Job:
+    ) -> VllmJob:
         prompt = self._encoded(request)
         ids = self.prompts.encode_answer(answer, self.codec.context - len(prompt))
         asked = read_at_once(most) if fast else forced_to(ids, most)
-        return Job(
+        return VllmJob(
             request, prompt, ids, asked, self._recorder(number, request, prompt, (), len(ids))
         )
 

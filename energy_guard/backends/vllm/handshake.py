@@ -127,7 +127,7 @@ def check_rows(engine: Any, prompt: list[int]) -> None:
     """Hold the numbers that come with a token against the whole row that vLLM itself sends.
 
     Args:
-        engine: an `Engine`.
+        engine: an `VllmEngine`.
         prompt: token ids, at least two.
 
     Raises:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from energy_guard.backends.transformers.reduce import check_logit, checked
-from energy_guard.backends.vllm.engine import Engine, Job, ended_early
-from energy_guard.backends.vllm.traces import Choice, choices_of
+from energy_guard.backends.vllm.engine import VllmEngine, VllmJob, ended_early
+from energy_guard.backends.vllm.traces import ChosenRow, choices_of
 from energy_guard.energy import Row
 from energy_guard.errors import EngineError
 from energy_guard.request import Event
@@ -16,13 +16,13 @@ from energy_guard.trace import INCOMPLETE, Step
 class _Sequence:
     """One answer, token by token."""
 
-    def __init__(self, job: Job, piece: Callable[[int], bytes], ends: frozenset[int]) -> None:
+    def __init__(self, job: VllmJob, piece: Callable[[int], bytes], ends: frozenset[int]) -> None:
         self.job = job
         self.closed = False
         self._piece = piece
         self._ends = ends
 
-    def take(self, choice: Choice) -> Iterator[Event]:
+    def take(self, choice: ChosenRow) -> Iterator[Event]:
         """Take the next token, or, behind the last one, its row alone.
 
         Whoever hears of a token may end the sequence before the next one.
@@ -72,11 +72,11 @@ class _Sequence:
         self.closed = True
         yield from self.job.recorder.finish(row)
 
-    def _likeliest(self, choice: Choice) -> tuple[tuple[int, float], ...]:
+    def _likeliest(self, choice: ChosenRow) -> tuple[tuple[int, float], ...]:
         return choice.likeliest[: self.job.request.alternatives]
 
 
-def written(engine: Engine, jobs: Sequence[Job]) -> Iterator[Event]:
+def written(engine: VllmEngine, jobs: Sequence[VllmJob]) -> Iterator[Event]:
     """Write answers, or force given ones; yield events as vLLM's batches bring them.
 
     Raises:
@@ -114,12 +114,12 @@ def _heard(sequence: _Sequence, answer: object) -> Iterator[Event]:
             yield from sequence.take(choice)
 
 
-def _drop(engine: Engine, running: dict[str, _Sequence], name: str) -> None:
+def _drop(engine: VllmEngine, running: dict[str, _Sequence], name: str) -> None:
     engine.drop([name])
     del running[name]
 
 
-def read(engine: Engine, jobs: Sequence[Job]) -> Iterator[Event]:
+def read(engine: VllmEngine, jobs: Sequence[VllmJob]) -> Iterator[Event]:
     """Read given answers at once, with their prompts, and yield the events of each.
 
     Raises:

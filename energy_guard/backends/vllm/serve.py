@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.transformers.vocabulary import Vocabulary
+from energy_guard.backends.vllm.handshake import check_version
 from energy_guard.backends.vllm.limit import KeepsNumbersApart
 from energy_guard.backends.vllm.shared_numbers import ASKED, PATH, SharedRowNumbers
 from energy_guard.errors import ConfigError
@@ -97,5 +98,8 @@ def _name(kind: type[Any]) -> str:
 
 
 if __name__ == "__main__":
+    from vllm import __version__ as running
+
+    check_version(running)
     os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "0"  # it has another function in this place
     os.execv(sys.executable, [sys.executable, "-m", _SERVER, *arguments(sys.argv[1:])])  # noqa: S606

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from energy_guard.backends.base import Pair, heard
 from energy_guard.backends.vllm import running
-from energy_guard.backends.vllm.engine import Engine, Job
+from energy_guard.backends.vllm.engine import VllmEngine, VllmJob
 from energy_guard.backends.vllm.params import whole_row
 from energy_guard.request import Event, Request
 
@@ -21,7 +21,7 @@ from energy_guard.request import Event, Request
 class VllmSession:
     """The engine, held: what `Backend.session` gives."""
 
-    engine: Engine
+    engine: VllmEngine
 
     def generate(
         self, requests: Sequence[Request], *, private: bool = False, steps: bool = True
@@ -37,7 +37,7 @@ class VllmSession:
         with closing(self._run(self.engine.readings(pairs, fast), fast)) as events:
             yield from heard(events, steps)
 
-    def _run(self, jobs: Sequence[Job], fast: bool) -> Generator[Event, None, None]:
+    def _run(self, jobs: Sequence[VllmJob], fast: bool) -> Generator[Event, None, None]:
         """The events of jobs; those with equal inverse temperatures go together."""
         run = running.read if fast else running.written
         for beta, alike in groupby(jobs, key=lambda job: job.request.inverse_temperature):
@@ -76,7 +76,7 @@ class VllmSession:
         return self.engine.vocabulary.piece(token)
 
 
-def row_after(engine: Engine, prompt: Sequence[int]) -> npt.NDArray[np.float32]:
+def row_after(engine: VllmEngine, prompt: Sequence[int]) -> npt.NDArray[np.float32]:
     """Return the whole raw row after some tokens, shape (vocabulary,)."""
     flat = engine.answer_of(prompt, whole_row()).outputs[0].logprobs
     row = np.empty(max(flat.token_ids) + 1, dtype=np.float32)

@@ -15,7 +15,7 @@ from energy_guard.likeliest import Likeliest
 from energy_guard.trace import FinishReason, Trace
 
 
-class Choice(NamedTuple):
+class ChosenRow(NamedTuple):
     """A chosen token with its logit, the numbers of its row, and the row's likeliest tokens."""
 
     token: int
@@ -24,7 +24,7 @@ class Choice(NamedTuple):
     likeliest: Likeliest
 
 
-def choices_of(flat: Any, ids: Sequence[int]) -> Iterator[Choice]:
+def choices_of(flat: Any, ids: Sequence[int]) -> Iterator[ChosenRow]:
     """Yield what is known of each token.
 
     Args:
@@ -38,7 +38,7 @@ def choices_of(flat: Any, ids: Sequence[int]) -> Iterator[Choice]:
     for token, values, of in zip(ids, table.tolist(), marked.tolist(), strict=True):
         partition, mean, entropy, margin = values[-NUMBERS:]
         likeliest = tuple(zip(of[1:-NUMBERS], values[1:-NUMBERS], strict=True))
-        yield Choice(token, values[0], Row(partition, mean, entropy, margin), likeliest)
+        yield ChosenRow(token, values[0], Row(partition, mean, entropy, margin), likeliest)
 
 
 def trace_of(answer: Any, piece: Callable[[int], bytes], *, prompt_tokens: int = 0) -> Trace:
