@@ -71,9 +71,7 @@ def calibrate(
     engine: EngineOptions,
     reading: DataOptions,
     spread: SpreadOptions,
-    whole: Annotated[
-        bool, typer.Option("--whole", help="Ask all of the quiz, not a third.")
-    ] = False,
+    whole: Annotated[bool, typer.Option("--whole", help="Ask the whole quiz, no third.")] = False,
     max_risk: Annotated[
         float | None,
         typer.Option(help="Promise that at most this share of shown answers is wrong."),
