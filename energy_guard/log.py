@@ -160,7 +160,7 @@ class LogEntry(Config):
         if self.nothing_to_check:
             return NothingToCheck("so it was found when this was logged")
         if self.stored.span is None:
-            return NotLocated("none was found when this was logged")
+            return NotLocated("there was none when this was logged")
         return Span(self.stored.span.tokens, self.stored.span.text or "")
 
     @property

@@ -323,7 +323,7 @@ def test_a_private_log_has_no_text_and_no_ids(tmp_path: Path, likely: float) -> 
     assert result.text not in text
     [entry] = read_log(path)
     assert len(entry.trace) == 0, "the numbers of its tokens would give the answer away"
-    assert entry.located.reason == "none was found when this was logged"
+    assert entry.located.reason == "there was none when this was logged"
     assert not entry.texts
     exact = {repr(value) for value in (result.score, result.p_wrong) if value}
     assert not exact & set(re.findall(r"-?\d+\.\d+", text)), "a score that is exact gives away, too"

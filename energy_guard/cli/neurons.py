@@ -111,7 +111,7 @@ def find(
     console.print(Text(f"\n{out / 'neurons.json'}"), soft_wrap=True)
 
 
-@neurons.command()
+@neurons.command(cls=FlowingCommand)
 @bundled(without=("served_model",))
 def origin(
     data: Annotated[

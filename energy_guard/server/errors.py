@@ -73,10 +73,11 @@ def invalid(error: ValidationError) -> ApiError:
     """Say what is wrong with a body, without a word of what stands in it."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     # Of a value that may be of several types each type complains: most of them of the type alone.
+    # A list is too short, too, if its items are of no good type.
     problems.sort(
         key=lambda problem: (
             problem["type"] != "extra_forbidden",
-            problem["type"].endswith("_type"),
+            problem["type"].endswith(("_type", "too_short")),
         )
     )
     first = problems[0]
