@@ -244,3 +244,13 @@ class TextStream:
         self._released_bytes += sum(map(len, self._pieces[:count]))
         del self._pieces[:count]
         self._first += count
+
+
+def alike(text: str, other: str) -> int:
+    """Return how many characters two texts begin with alike: where they part, without their words.
+
+    >>> alike("café au lait", "cafe au lait")
+    3
+    """
+    pairs = enumerate(zip(text, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(text), len(other)))

@@ -18,6 +18,7 @@ from energy_guard.backends.system_role import NO_SYSTEM, without_system
 from energy_guard.errors import InputError, PromptError, PromptTooLongError
 from energy_guard.reasoning import opens_reasoning
 from energy_guard.request import Message, Request, check_template_variables, check_text
+from energy_guard.text import alike
 
 
 class Codec(Protocol):
@@ -250,14 +251,17 @@ class PromptEncoder:
             return []
         for form in (str, _composed):  # some tokenizers compose accents: that is the same text
             for ids in self._continuing(text, special=False):
-                if form(self._codec.text_of(ids).decode(errors="replace")) == form(text):
+                if form(self._read(ids)) == form(text):
                     return ids
-        read = self._codec.text_of(self._codec.tokenize(text, special=False))
+        far = max(alike(text, self._read(ids)) for ids in self._continuing(text, special=False))
         raise PromptError(
-            f"the model's vocabulary cannot write this text: {text[:40]!r} is read as "
-            f"{read.decode(errors='replace')[:40]!r}",
+            "the model's vocabulary cannot write this text: it reads another one from character "
+            f"{far} on",
             "Give token ids, or a text in the characters and blanks that the model knows.",
         )
+
+    def _read(self, ids: Sequence[int]) -> str:
+        return self._codec.text_of(ids).decode(errors="replace")
 
     def _continuing(self, text: str, special: bool, begun: bool = True) -> Iterator[list[int]]:
         """Ways to encode a text that stands behind another one.

@@ -17,6 +17,7 @@ from energy_guard.backends.remote.replies import PromptNumber, ServerReply
 from energy_guard.backends.vllm.shared_numbers import ASKED, MARK
 from energy_guard.energy import Row
 from energy_guard.errors import EngineError, PromptError
+from energy_guard.text import alike
 from energy_guard.trace import Step
 
 _NUMBERS: Final = ("logprobs", "top_logprobs", "return_tokens_as_token_ids", MARK)
@@ -71,7 +72,7 @@ class Reader:
         read = b"".join(map(self.rows.piece, ids)).decode(errors="replace")
         if read != answer:
             raise PromptError(
-                f"the server reads the text {answer[:40]!r} as {read[:40]!r}",
+                f"the server reads another text, from character {alike(answer, read)} on",
                 "Give token ids, or a text in the characters and blanks that the model knows.",
             )
         return ids

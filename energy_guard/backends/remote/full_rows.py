@@ -169,7 +169,7 @@ def id_of(token: object) -> int:
     name: str = token.token  # type: ignore[attr-defined]
     digits = name.removeprefix(_NAME)
     if digits == name or not (digits.isascii() and digits.isdigit()):
-        _refuse(f"the server lists {name[:40]!r} in the place of a token's id")
+        _refuse("the server lists something else in the place of a token's id")
     return int(digits)
 
 

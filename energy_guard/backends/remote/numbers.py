@@ -70,24 +70,20 @@ def listed_step(token: WrittenToken, piece: bytes, *, top: int, alternatives: in
     chosen = _logprob(token)
     if chosen is None:
         raise EngineError(
-            f"the server does not tell the log-probability of the token {token.token!r}",
+            "the server does not tell the log-probability of a token that it wrote",
             "Lower the temperature, as some servers tell it of the likeliest tokens alone; or "
             "use a server that tells it of all.",
         )
     listed = _likeliest_first(token.top_logprobs or ())
     values = [logprob for logprob, _ in listed]
     if chosen == 0 and len(values) < 2:
-        raise EngineError(
-            f"the server lists {token.token!r} as certain, and nothing beside it", _HINT
-        )
+        raise EngineError("the server lists a token as certain, and nothing beside it", _HINT)
     own = [logprob for logprob, other in listed if _same(other, token)]
     _check_of_one_row(token, chosen, listed, own)
     known = values if own else [*values, chosen]
     share = sum(map(math.exp, known))
     if share > 1 + _SLACK:
-        raise EngineError(
-            f"the probabilities of {token.token!r} and others add up to {share}", _HINT
-        )
+        raise EngineError(f"the probabilities of a token and others add up to {share}", _HINT)
     margin = _margin(values, own, top)
     likely = _alternatives(listed[:alternatives], alternatives)
     step = Step(
@@ -139,14 +135,14 @@ def _check_of_one_row(
     of the others are lost then. Its text is not that of the listed token with its number.
     """
     if own and not any(abs(logprob - chosen) <= _SLACK for logprob in own):
-        raise EngineError(f"the server lists {token.token!r} with two log-probabilities", _HINT)
+        raise EngineError("the server lists a token with two log-probabilities", _HINT)
     if own or not listed:
         return
     if chosen > listed[0][0] + _SLACK:
-        raise EngineError(f"{token.token!r} is likelier than the likeliest that is listed", _HINT)
+        raise EngineError("a token is likelier than the likeliest that is listed", _HINT)
     if any(logprob == chosen > listed[-1][0] for logprob, _ in listed):
         raise EngineError(
-            f"the server lists the number of another token with {token.token!r}",
+            "the server lists the number of another token with one that it wrote",
             "It leaves out numbers of tokens that split a character. Use another server, or "
             "ask for answers without emoji and rare characters.",
         )

@@ -23,8 +23,6 @@ _NO_PARSER: Final = (
     "Have the model answer without reasoning, or the server leave it in the text (llama-server: "
     "--reasoning-format none; vLLM: no --reasoning-parser)."
 )
-_MOST_TOLD: Final = 200
-"""Characters of a refusal that are told."""
 
 
 class AnswerReading:
@@ -71,7 +69,8 @@ class AnswerReading:
         placed, silent = self._placing.finish()
         if self._placing.text_left:
             raise EngineError(
-                f"the server does not tell the log-probabilities of {self._placing.text_left!r}"
+                "the server does not tell the log-probabilities of the last "
+                f"{len(self._placing.text_left)} characters that it wrote"
                 if self._listed
                 else "the server does not tell the log-probabilities of what it writes",
                 _SETTING,
@@ -83,7 +82,7 @@ class AnswerReading:
         for token in silent[: len(silent) - len(ending)]:
             if self._rows is None and (token.token.strip() or not token.token):
                 raise EngineError(
-                    f"the server lists the token {token.token!r}, and its text has none of it",
+                    "the server lists a token, and its text has none of it",
                     "Ask without streaming, or use a server that lists the bytes of tokens.",
                 )
             yield self._step(token, b""), False  # a blank that was taken off the end
@@ -135,7 +134,7 @@ def _plain(said: Said) -> str:
     """The text; EngineError for what stands beside it, to which no numbers belong."""
     if said.refusal:
         raise EngineError(
-            f"the server itself refuses to answer: {said.refusal[:_MOST_TOLD]!r}",
+            "the server itself refuses to answer",
             "Ask something else; or, if a guard stands before the model there, the model behind "
             "it.",
         )

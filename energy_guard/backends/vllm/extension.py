@@ -14,13 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.transformers.reduce import RowsReducer, reduce_rows
 from energy_guard.backends.vllm.columns import NUMBERS
-from energy_guard.backends.vllm.handshake import another_signature
+from energy_guard.backends.vllm.handshake import GATHERS, another_signature
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_TAKES: Final = ["logprobs", "num_logprobs", "token_ids"]
-"""Parameters of the function that is replaced."""
 
 
 class _Replaced:
@@ -115,7 +112,7 @@ def replace_gathering(sampler: Any, tensors: Any) -> None:
         tensors: its tuple of what is gathered.
     """
     before = sampler.gather_logprobs
-    _here.signature = another_signature(before, _TAKES)
+    _here.signature = another_signature(before, GATHERS)
     if _here.signature:
         return
 

@@ -29,6 +29,9 @@ STEPS: Final = 4
 """By how many steps between neighbouring logits a number may differ in 16 bits: 0.38 was seen in
 bfloat16, in which logits of 16 to 32 are 0.125 apart."""
 
+GATHERS: Final = ("logprobs", "num_logprobs", "token_ids")
+"""Parameters of vLLM's function that gathers log-probabilities, which is replaced."""
+
 _START: Final = "Start it so: LLM(model, **energy_guard.backends.vllm.ENGINE_ARGUMENTS)."
 _ANOTHER: Final = "Use another version of vLLM, or the transformers backend."
 

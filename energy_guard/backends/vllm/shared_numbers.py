@@ -7,12 +7,12 @@ does not promise the functions that are replaced here: whoever reads the numbers
 
 from __future__ import annotations
 
-import inspect
 import math
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.transformers.reduce import reduce_rows
+from energy_guard.backends.vllm.handshake import GATHERS, another_signature
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,9 +33,6 @@ list which begins with that token has room for the numbers, whether or not it is
 
 MARK: Final = "energy_guard"
 """The field of a request, which vLLM passes over, without which nobody gets the numbers."""
-
-_TAKES: Final = (["logits"], ["logprobs", "num_logprobs", "token_ids"])
-"""Parameters of the functions that are replaced."""
 
 
 class SharedRowNumbers:
@@ -87,7 +84,7 @@ def replace_functions(sampler: Any, tensors: Any) -> None:
         tensors: its tuple of what is gathered.
     """
     compute, gather = sampler.compute_logprobs, sampler.gather_logprobs
-    if tuple(list(inspect.signature(each).parameters) for each in (compute, gather)) != _TAKES:
+    if another_signature(compute, ["logits"]) or another_signature(gather, GATHERS):
         return
 
     def compute_logprobs(logits: Tensor) -> Tensor:
