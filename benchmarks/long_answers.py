@@ -1,4 +1,4 @@
-"""Asks the quiz's free questions for longer answers, in several forms, and keeps the graded answers.
+"""Asks the quiz's free questions for longer answers, in several forms, and keeps what is graded.
 
     python -m benchmarks.long_answers --model demo --n 300 --out demo.jsonl [--forms letter,steps]
 
@@ -23,6 +23,7 @@ from energy_guard.questions.rows import Question
 from energy_guard.questions.wording import Wording, alike, kind_of
 
 FORMS: Final = {
+    "plain": "",
     "detail": "Explain your answer in detail.",
     "letter": "Put your answer into a short letter to a friend.",
     "steps": "Think about it step by step, then give your answer.",
@@ -32,8 +33,8 @@ FORMS: Final = {
     "advice": "Tell me, and add what I should read to learn more about it.",
     "list": "Answer with a list of three short points, the answer first.",
 }
-"""What is added to a question. Small models that a system message tells to write several sentences
-write one."""
+"""What is added to a question, without a system message: told by one to write several sentences,
+small models write one."""
 
 WORDING = Wording("", (), max_tokens=120)
 
@@ -42,7 +43,7 @@ def free_questions(n: int, forms: Sequence[str] = ("detail",)) -> list[Question]
     """Return the first n questions of the quiz that can be answered at length, asking for that."""
     free = (row for row in quiz(whole=True) if kind_of(row) == "free" and row.task != "sums")
     return [
-        replace(row, question=f"{row.question} {FORMS[form]}")
+        replace(row, question=f"{row.question} {FORMS[form]}".strip())
         for row, form in zip(islice(free, n), cycle(forms), strict=False)
     ]
 

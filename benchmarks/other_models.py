@@ -1,13 +1,14 @@
 """Fits the detector for models without a profile, and judges it by leaving models and tasks out.
 
-    python -m benchmarks.other_models NAME=QUIZ.jsonl,ANSWERS.jsonl… … [--support] [--out FILE]
+    python -m benchmarks.other_models NAME=QUIZ.jsonl,ANSWERS.jsonl… … [--longer NAME=LONG.jsonl… …]
 
 For each model the answers to the built-in quiz (`calibrate` writes them) and to other people's
 questions (`eval`'s answers.jsonl). Every answer elsewhere is judged by a detector that has seen
 neither its model nor its task, with the curve that the model has in the quiz, as a profile of it
-has, and with the one of the other models, as without a profile. The quiz's certifying questions are
-left out of everything. With --support the detector goes by the support of passages, too, which
-`benchmarks.support` measures of stored answers.
+has, and with the one of the other models, as without a profile. Longer answers to the quiz, which
+`benchmarks.long_answers` asks for, are judged like that, too, and nothing is fitted to them. The
+quiz's certifying questions are left out of all but these. With --support the detector goes by the
+support of passages, too, which `benchmarks.support` measures of stored answers.
 """
 
 from __future__ import annotations
@@ -46,8 +47,7 @@ from energy_guard.trace import Trace
 
 SHOWN: Final = 0.25
 QUIZ: Final = "quiz"
-LENGTHS: Final = ("span.tokens", "answer.tokens")
-"""They and sums over tokens have no range: how much riskier longer answers are, weights tell."""
+LONGER: Final = "longer answers"
 SINGLE: Final = Detector.parse("nll:max")
 
 
@@ -90,7 +90,7 @@ class Recorder:
 
 
 def rows_of(
-    model: str, answers: Iterable[Answered], names: tuple[str, ...], *, task: str | None = None
+    model: str, answers: Iterable[Answered], names: tuple[str, ...], task: str | None = None
 ) -> Iterator[Row]:
     """Yield the located answers that are right or wrong and have all features."""
     for answered in answers:
@@ -167,7 +167,7 @@ def left_out(rows: list[Row]) -> Judged:
     for model in sorted({row.model for row in rows}):
         for task in sorted({row.task for row in rows} - {QUIZ}):
             held = [row for row in rows if row.model == model and row.task == task]
-            seen = [row for row in rows if row.model != model and row.task != task]
+            seen = [row for row in rows if row.model != model and row.task not in (task, LONGER)]
             if not held:
                 continue
             across = fit_across(table_of(seen))
@@ -175,7 +175,7 @@ def left_out(rows: list[Row]) -> Judged:
             curves = {m: curve_of(at_home(seen, m), across) for m in others}
             own = curve_of(at_home(rows, model), across)
             judged += held
-            more = harder(seen, across, curves)
+            more = 0.0 if task == LONGER else harder(seen, across, curves)
             by_quiz += _p(log_odds(held, across, own) + more)
             level = harder(seen, across, dict.fromkeys(others, PLAIN))
             unknown += _p(log_odds(held, across, PLAIN) + level)
@@ -254,7 +254,8 @@ def kept(rows: list[Row], whole: list[Answered]) -> OtherModels:
 
 
 def _of_any_length(term: Term) -> Term:
-    if term.feature in LENGTHS or term.feature.endswith(":sum"):
+    """Sums over tokens and their number have no range: how much riskier they are, weights tell."""
+    if term.feature == "span.tokens" or term.feature.endswith(":sum"):
         return term.model_copy(update={"low": None, "high": None})
     return term
 
@@ -280,6 +281,7 @@ def main() -> None:
     """Print the tables, and write the file if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="+", metavar="NAME=QUIZ,ANSWERS")
+    parser.add_argument("--longer", nargs="+", default=[], metavar="NAME=ANSWERS")
     parser.add_argument("--support", action="store_true", help="go by the support of passages")
     parser.add_argument("--out", type=Path, help="where the detector goes")
     args = parser.parse_args()
@@ -293,21 +295,30 @@ def main() -> None:
             answers = relocated(read_answers(path)[1], "automatic")
             if path == home:  # or no promise could be made of a model whose answers these are
                 answers = [a for a in answers if split_of(a.question, a.context) != "certify"]
-            rows += rows_of(name, answers, names, task=QUIZ if path == home else None)
+            rows += rows_of(name, answers, names, QUIZ if path == home else None)
             everything += [a for a in answers if not a.unsure]
-    judged = left_out(rows)
+    longer = [
+        row
+        for given in args.longer
+        for name, _, files in [given.partition("=")]
+        for path in files.split(",")
+        for row in rows_of(name, relocated(read_answers(Path(path))[1], "automatic"), names, LONGER)
+    ]
+    judged = left_out([*rows, *longer])
     out = [
         "| level | left out | n | wrong | mean P | AUROC | of nll:max | gain | Brier skill "
         "| calibration error | P < 0.25 | of these wrong | right ones below 0.25 |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
+    tasks, models = ([getattr(row, key) for row in judged.rows] for key in ("task", "model"))
+    people: Bools = np.array([task != LONGER for task in tasks])
     for basis, p in (("by the quiz", judged.by_quiz), ("not known", judged.unknown)):
-        out.append(f"| {basis} " + figures("all", judged.rows, p))
-        for key in ("model", "task"):
-            for name in dict.fromkeys(getattr(row, key) for row in judged.rows):
-                keep: Bools = np.array([getattr(row, key) == name for row in judged.rows])
-                some = [row for row, is_kept in zip(judged.rows, keep, strict=True) if is_kept]
-                out.append(f"| {basis} " + figures(name, some, p[keep]))
+        groups = {"all": people}
+        groups |= {name: people & (np.array(models) == name) for name in dict.fromkeys(models)}
+        groups |= {name: np.array(tasks) == name for name in dict.fromkeys(tasks)}
+        for name, keep in groups.items():
+            some = [row for row, is_kept in zip(judged.rows, keep, strict=True) if is_kept]
+            out.append(f"| {basis} " + figures(name, some, p[keep]))
     made = kept(rows, everything)
     out.append(f"\nfitted to {len(rows)} answers; elsewhere {made.elsewhere:.2f} in log-odds")
     terms = sorted(made.fitted.terms, key=lambda term: -abs(term.weight))

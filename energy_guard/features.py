@@ -1,10 +1,10 @@
 """Numbers of one answer from which a fitted detector makes its score.
 
 A feature is named by what it is made of: `span.nll:max` is a signal pooled over the located
-tokens, `span.log_nll:max` the logarithm of that, `answer.entropy:first` one over all content
-tokens, `PLAIN`, `ASKED` and `SUPPORT` list others, and the name of a probe on neurons is the mean
-of its log-odds over the located tokens. Each comes from one trace, its span and
-what was asked; nothing here knows another answer.
+tokens, `span.log_nll:max` the logarithm of that, `sentence.nll:max` one over the sentence that they
+stand in, `answer.entropy:first` one over all content tokens, `PLAIN`, `ASKED` and `SUPPORT` list
+others, and the name of a probe on neurons is the mean of its log-odds over the located tokens. Each
+comes from one trace, its span and what was asked; nothing here knows another answer.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from energy_guard.asked_features import ASKED, asked_feature
 from energy_guard.energy import Floats
 from energy_guard.errors import ConfigError
 from energy_guard.locate import Asked, Span
+from energy_guard.locate.sentences import sentence_ranges
 from energy_guard.locate.span import NOTHING_ASKED
 from energy_guard.neuron_detector import is_neurons, mean_log_odds
 from energy_guard.score import POOLINGS, usual_side
@@ -43,7 +44,9 @@ def features(
     >>> features(trace, Span((0,), "Hi"), ["span.nll:max", "span.tokens"]).tolist()
     [0.5, 1.0]
     """
-    return np.array([_feature(trace, span, name, asked) for name in names], dtype=np.float64)
+    tokens = cache(lambda part: _PARTS[part](trace, span))  # sentences are found once
+    values = [_feature(trace, span, tokens, name, asked) for name in names]
+    return np.array(values, dtype=np.float64)
 
 
 @cache
@@ -52,12 +55,12 @@ def check_name(name: str) -> None:
     part, _, rest = name.partition(".")
     signal, _, pooling = rest.partition(":")
     signals = (*SIGNALS, *(f"{_LOG}{own}" for own in _LOGARITHMIC))
-    known = part in ("span", "answer") and signal in signals and pooling in POOLINGS
+    known = part in _PARTS and signal in signals and pooling in POOLINGS
     if not known and _is_pooled(name):
         others = ", ".join((*PLAIN, *ASKED, *SUPPORT))
         raise ConfigError(
             f"there is no feature {name!r}",
-            f"span.SIGNAL:POOLING, answer.SIGNAL:POOLING or one of: {others}.",
+            f"span.SIGNAL:POOLING, sentence.…, answer.… or one of: {others}.",
         )
 
 
@@ -105,7 +108,9 @@ def _signal(name: str) -> str:
     return name.partition(".")[2].partition(":")[0].removeprefix(_LOG)
 
 
-def _feature(trace: Trace, span: Span, name: str, asked: Asked) -> float:
+def _feature(
+    trace: Trace, span: Span, tokens: Callable[[str], list[int]], name: str, asked: Asked
+) -> float:
     check_name(name)
     if name in PLAIN:
         return PLAIN[name](trace, span)
@@ -118,9 +123,18 @@ def _feature(trace: Trace, span: Span, name: str, asked: Asked) -> float:
     part, _, rest = name.partition(".")
     signal, _, pooling = rest.partition(":")
     values = trace.signal(_signal(name))
-    kept = values[list(span.tokens)] if part == "span" else values[: trace.content_end]
-    pooled = POOLINGS[pooling](kept)
+    pooled = POOLINGS[pooling](values[tokens(part)])
     return math.log(max(pooled, 0.0) + _SUREST) if signal.startswith(_LOG) else pooled
+
+
+def _sentence(trace: Trace, span: Span) -> list[int]:
+    """The located tokens, and those of the sentences that they stand in."""
+    offsets = trace.alignment.offsets
+    start, end = offsets[span.tokens[0]][0], offsets[span.tokens[-1]][1]
+    met = [(a, b) for a, b in sentence_ranges(trace.text) if a < end and b > start]
+    first, last = (met[0][0], met[-1][1]) if met else (start, end)
+    inside = (t for t, (a, b) in enumerate(offsets) if a < last and b > first)
+    return sorted({*span.tokens, *inside})
 
 
 def _doubtful(trace: Trace, span: Span) -> float:
@@ -144,6 +158,16 @@ _LOGARITHMIC: Final = ("nll", "entropy")
 _SUREST: Final = 0.01
 """Nats below which a model is as sure as can be: added before a logarithm is taken, so that a nll
 of 0.01 and one of 0.1 differ as those of 0.3 and 3 do, and smaller ones hardly."""
+
+_PARTS: Final[Mapping[str, Callable[[Trace, Span], list[int]]]] = MappingProxyType(
+    {
+        "span": lambda trace, span: list(span.tokens),
+        "sentence": _sentence,
+        "answer": lambda trace, span: list(range(trace.content_end)),
+    }
+)
+"""What signals are pooled over. The longer a text is, the less sure a model is of some word in it,
+and the less that tells of one answer there; sentences are of about one length."""
 
 PLAIN: Final[Mapping[str, Callable[[Trace, Span], float]]] = MappingProxyType(
     {

@@ -167,7 +167,8 @@ class FittedDetector(Config):
         span = to_score(trace, located)
         if isinstance(span, Unscored):
             return span
-        content = [n for n in self.names if n.startswith("answer.") or n == "span.share"]
+        of_text = ("answer.", "sentence.", "span.share")
+        content = [name for name in self.names if name.startswith(of_text)]
         if content and trace.content_end == 0:
             return Unscored(f"{content[0]} is of the whole text, and the trace has none")
         try:

@@ -45,6 +45,22 @@ def test_signals_are_pooled_over_the_span_or_the_answer() -> None:
     assert features(trace(), SPAN, names) == pytest.approx([1, 1, 1.25, 1.25 + math.log(2), 0.25])
 
 
+@pytest.mark.parametrize(
+    ("tokens", "sentence"),
+    [((3,), range(2, 5)), ((0, 1), range(2)), ((6,), range(6, 8)), ((1, 3), range(5))],
+)
+def test_a_sentence_is_that_of_the_located_tokens_to_its_mark(
+    tokens: tuple[int, ...], sentence: range
+) -> None:
+    """ "Yes. It is York.", a line, "Or not", and the token that ends the answer."""
+    pieces = (b"Yes", b".", b" It", b" is York", b".", b"\n", b"Or", b" not", b"")
+    nlls = 2.0 ** -np.arange(len(pieces))
+    row = Row(0.0, -9.0, 0.1, 1.0)
+    steps = [Step(i, each, -nlls[i], row) for i, each in enumerate(pieces)]
+    values = features(Trace.from_steps(steps), Span(tokens, ""), ["sentence.nll:sum"])
+    assert values == pytest.approx([nlls[sentence].sum()])
+
+
 def test_the_others_count_and_compare() -> None:
     values = dict(zip(PLAIN, features(trace(), SPAN, PLAIN), strict=True))
     assert values == pytest.approx(

@@ -25,13 +25,12 @@ _SURE: Final = ("nll", "entropy")
 _POOLED: Final = ("max", "mean")
 FEATURES: Final = (
     *(f"span.log_{signal}:{pooling}" for signal in _SURE for pooling in _POOLED),
-    *(f"answer.log_{signal}:{pooling}" for signal in _SURE for pooling in _POOLED),
+    *(f"sentence.log_{signal}:{pooling}" for signal in _SURE for pooling in _POOLED),
     "span.margin:min",
     "span.centred_spilled_energy:sum",
-    "answer.spilled_energy:sum",
+    "sentence.spilled_energy:sum",
     "span.doubtful",
     "span.tokens",
-    "answer.tokens",
     *ASKED,
 )
 """What the default detector is made of."""
