@@ -48,13 +48,14 @@ _LANGUAGES: Final = (
         r"(?:wenn|falls|sofern) (?:du|sie|es)|solltest du|sollten sie|(?:bitte )?(?:lass|lassen sie"
         r"|melde dich|melden sie sich|frag|fragen sie|zögere|zögern sie)|ich (?:bin|helfe|stehe"
         r"|freue mich) (?:dir|ihnen|euch|gern|gerne|hier|da|immer|jederzeit|darauf|zur)"
-        r"|(?:wie|womit|wobei|was) (?:kann|darf|könnte) ich|gibt es",
+        r"|(?:wie|womit|wobei|was) (?:kann|darf|könnte) ich|gibt es|dann (?:stelle?|stellen|frag)",
         """wenn falls sofern solltest sollten du sie dir ihnen dich euch noch weitere weiteren
         andere anderen mehr irgendwelche fragen frage etwas hilfe unterstützung
         informationen anliegen zu benötigst benötigen brauchst brauchen hast haben
         möchtest möchten wissen lass lassen es mich bitte einfach gerne gern jederzeit
         melde melden sich bei mir frag zögere zögern nicht stehe zur verfügung bin da
         für helfen weiterhelfen weiter unterstützen ich kann darf könnte freue darauf
+        dann stelle stell
         sein hier um auch heute dabei damit mit was wie womit wobei tun behilflich gibt
         sonst das oder und bestimmtes jetzt immer bereit stellen kontaktieren wann""",
     ),

@@ -124,6 +124,8 @@ ich kann (dir|ihnen|euch)( gerne?| natürlich)? (dabei |damit )?(helfen|weiterhe
 (ja|natürlich|klar|gerne? wieder|selbstverständlich|aber gerne?)
 (es )?tut mir (sehr |wirklich )?leid|entschuldigung|verzeihung
 das (war|ist) (sehr |wirklich )?(nett|lieb|hilfreich)( von (dir|ihnen))?
+ich hoffe|(dass )?(du|sie|ihr|es|das|alles)( dir| ihnen| euch)?( alles)?( sehr| wirklich)?
+     (gut|schön|hilfreich)( ist| war| geht| läuft| (gemacht|geschlafen) (hast|haben|habt))?
 """
 
 _FRENCH: Final = r"""

@@ -341,6 +341,7 @@ def test_a_name_may_follow_a_greeting_only_where_it_was_given() -> None:
         ("Thank you!", "If you have any more questions or need further assistance, just ask."),
         ("Thank you!", "If there is anything else, please don't hesitate to reach out to me."),
         ("Danke!", "Gerne! Falls du noch weitere Fragen hast, melde dich einfach bei mir."),
+        ("Danke!", "Ich hoffe, dass alles gut läuft! Wenn du Fragen hast, dann stelle sie mir."),
         ("Merci !", "Si vous avez besoin d'aide, n'hésitez pas à me le faire savoir."),
         ("¡Gracias!", "¡De nada! Si tienes más preguntas, no dudes en hacerlas. Estoy aquí."),
         ("晚安!", "晚安！希望你有一个美好的睡眠。"),
@@ -363,6 +364,8 @@ def test_what_an_assistant_says_of_itself_in_small_talk_claims_nothing(
         ("Thank you!", "If you need help, aspirin is safe."),
         ("Thank you!", "Feel free to ask for aspirin."),
         ("Danke!", "Wenn du Fragen hast, nimm zehn Tropfen."),
+        ("Danke!", "Ich hoffe, dass du die Tropfen gut genommen hast."),
+        ("Danke!", "Wenn du Fragen hast, dann stelle die Herdplatte auf neun."),
         ("谢谢你!", "如果你还有问题，法国的首都是里昂。"),
     ],
 )
