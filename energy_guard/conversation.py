@@ -32,7 +32,7 @@ class Exchange:
 class Conversation:
     """The exchanges of a chat, and those among them that the model still sees.
 
-    settings: a chat request; its system messages begin every prompt, and its settings serve for
+    settings: a chat request; its system prompt begins every prompt, and its settings serve for
     every question. Remembered is what was shown. A withheld answer is not, nor is its question:
     the model would build on the answer, or copy the abstention, which then looks sure of itself
     (docs/log.md). The oldest exchanges are forgotten where the context is full.

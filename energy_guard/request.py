@@ -362,7 +362,7 @@ class Request:
 
     @property
     def system_prompt(self) -> str | None:
-        """The system messages, one below the other; "" if there is none, None if it is no chat."""
+        """What the role `system` says in the chat; "" if nothing, None if it is no chat."""
         if self.messages is None:
             return None
         return "\n".join(m.content for m in self.messages if m.role == "system")

@@ -159,7 +159,7 @@ def schema_told(schema: str) -> str:
 
 
 def instructed(told: tuple[Message, ...], text: str) -> tuple[Message, ...]:
-    r"""Return the chat with instructions in its first system message.
+    r"""Return the chat with instructions added to the system prompt that it begins with.
 
     >>> instructed((Message("system", "Be brief."), Message("user", "Hi")), "Use JSON.")[0].content
     'Be brief.\n\nUse JSON.'

@@ -41,7 +41,7 @@ BAD = "caf\udcff"
         ("fine", {"choices": (BAD,)}),
         ("fine", {"stop": (BAD,)}),
     ],
-    ids=["question", "system message", "earlier turn", "context", "choices", "stop"],
+    ids=["question", "system prompt", "earlier turn", "context", "choices", "stop"],
 )
 def test_text_that_is_not_utf_8_is_refused_with_its_place(
     prompt: Any, options: dict[str, Any]

@@ -63,6 +63,8 @@ Pair = tuple[Request, str | Sequence[int]]
 class Session(Protocol):
     """An engine that is held: several calls in a row, with nobody in between.
 
+    Who derives from it keeps nothing of a prompt for the next one, unless it says otherwise.
+
     >>> from energy_guard.backends import Scripted
     >>> backend = Scripted.saying([("Yes", 0.9)], [("No", 0.9)])
     >>> with backend.session() as session:
@@ -97,7 +99,7 @@ class Session(Protocol):
 
     def beginning(self, requests: Sequence[Request]) -> list[int]:
         """Return the tokens that all these prompts begin with, for `rewind`."""
-        ...
+        return []
 
     def rewind(self, beginning: Sequence[int]) -> None:
         """Keep just these tokens in the cache, read first where they are not there.
@@ -105,14 +107,14 @@ class Session(Protocol):
         What the next prompt shares with them is not read again, and its numbers do not depend on
         what was asked before.
         """
-        ...
+        return
 
     def as_found(self) -> AbstractContextManager[None]:
         """Leave what is kept of the last prompt as it was when this is entered.
 
         Whatever else is read inside, the next prompt is read no further than it would have been.
         """
-        ...
+        return nullcontext()
 
     def next_row(self, request: Request) -> npt.NDArray[np.float32]:
         """Return the raw row after a prompt: what the model would write next, before sampling.

@@ -134,7 +134,7 @@ class PromptEncoder:
 
     @cached_property
     def takes_system(self) -> bool:
-        """Whether the chat template shows system messages: some refuse them, or leave them out."""
+        """Whether the chat template shows a system prompt: some refuse it, or leave it out."""
         text = secrets.token_hex(8)
         turns = (Message("system", text), Message("user", "Hello"))
         return any(self._shows(text, [form(turn) for turn in turns]) for form in _FORMS)
@@ -220,7 +220,7 @@ class PromptEncoder:
         if asked and not self._codec.takes_tools:
             raise PromptError(
                 "the model's chat template has no tools",
-                "Describe them in a system message, or take a model that was trained for tools.",
+                "Describe them in a system prompt, or take a model that was trained for tools.",
             )
         if turns[-1].role == "assistant":
             raise PromptError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Annotated, Any, Final, Self
 
@@ -166,7 +166,7 @@ class Scripted(Backend):
 
 
 @dataclass(frozen=True, slots=True)
-class _Session:
+class _Session(Session):
     backend: Scripted
 
     def generate(
@@ -190,15 +190,6 @@ class _Session:
                 raise EngineError(f"the next script says {text!r}, not {answer!r}")
             whole = replace(request, stop=(), max_tokens=max(1, len(script.ids)))
             yield from heard(backend._play(number, whole, script), steps)
-
-    def beginning(self, requests: Sequence[Request]) -> list[int]:
-        return []
-
-    def rewind(self, beginning: Sequence[int]) -> None:
-        return
-
-    def as_found(self) -> AbstractContextManager[None]:
-        return nullcontext()
 
     def next_row(self, request: Request) -> npt.NDArray[np.float32]:
         size = self.backend.measure(request)

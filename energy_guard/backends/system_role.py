@@ -8,13 +8,13 @@ from typing import Final
 from energy_guard.request import Message
 
 NO_SYSTEM: Final = (
-    "the model's chat template has no system role: the system message stands in the user's turn"
+    "the model's chat template has no system role: the system prompt stands in the user's turn"
 )
 """What a result says of it."""
 
 
 def without_system(turns: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Return the chat with each system message before the next user's words, or after the last.
+    """Return the chat with each system prompt before the next user's words, or after the last.
 
     Unchanged if there is no user turn: then the template says what it thinks of it.
     """

@@ -82,7 +82,7 @@ def calibrate(
     ] = None,
     policy: PolicyFile = None,
     system: Annotated[
-        str | None, typer.Option(help=f"The system message that you will use; without, “{SYSTEM}”")
+        str | None, typer.Option(help=f"The system prompt that you will use; without, “{SYSTEM}”")
     ] = None,
     shots: Shots = 0,
     detector: DetectorName = None,

@@ -49,7 +49,7 @@ def chat(
     sampling: SamplingOptions,
     judging: JudgingOptions,
     system: Annotated[
-        str | None, typer.Option(help="The system message; a profile is right for its own.")
+        str | None, typer.Option(help="The system prompt; a profile is right for its own.")
     ] = None,
     log: Annotated[str | None, typer.Option(help="Append every result (JSON lines).")] = None,
     log_private: Annotated[
@@ -84,7 +84,7 @@ def _check_opening(backend: Backend, settings: Request) -> None:
     """Refuse at once what would be refused at every question."""
     if backend.measure(settings).room < 1:
         raise PromptError(
-            "the system message leaves no room for a question",
+            "the system prompt leaves no room for a question",
             "Shorten it, or load the model with a larger context (--n-ctx).",
         )
 

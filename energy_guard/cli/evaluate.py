@@ -85,7 +85,7 @@ def evaluate(
     system: Annotated[
         str | None,
         typer.Option(
-            help="The system message that you will use; otherwise the profile's, or one for each "
+            help="The system prompt that you will use; otherwise the profile's, or one for each "
             "kind of question with examples."
         ),
     ] = None,

@@ -93,7 +93,7 @@ Support = Annotated[
 ]
 System = Annotated[
     str | None,
-    typer.Option("--system", help="The system message; a profile is right for its own."),
+    typer.Option("--system", help="The system prompt; a profile is right for its own."),
 ]
 Raw = Annotated[bool, typer.Option("--raw", help="Plain completion, no template.")]
 LogFile = Annotated[str | None, typer.Option("--log", help="JSONL file to append results to.")]
@@ -277,13 +277,13 @@ def asked(
     """Return what is asked.
 
     Raises:
-        InputError: a plain completion is to have a system message.
+        InputError: a plain completion is to have a system prompt.
     """
     if not raw:
         opening = () if system is None else (Message("system", system),)
         return Request.chat([*opening, Message("user", prompt)], **settings)
     if system is not None:
-        raise InputError("a plain completion has no system message", "Leave --raw or --system out.")
+        raise InputError("a plain completion has no system prompt", "Leave --raw or --system out.")
     return Request.raw(prompt, **settings)
 
 

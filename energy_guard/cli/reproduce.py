@@ -90,7 +90,7 @@ class AskingOptions:
     ] = None
     system: Annotated[
         str | None,
-        typer.Option(help="The system message; without, one for each kind of question."),
+        typer.Option(help="The system prompt; without, one for each kind of question."),
     ] = None
     shots: Shots = 0
 

@@ -93,7 +93,7 @@ class Profile(Rules):
         detector: The name of the detector.
         locator: The name of the locator.
         scoring: How answers are evaluated: token by token, be they written or read, or `fast`.
-        system_prompt: The system message of its questions, "" if there was none.
+        system_prompt: The system prompt of its questions, "" if there was none.
         sampling: How its answers were drawn; the seed does not matter.
         engine: The options of the engine.
         fitted: The detector itself, if `detector` names a fitted one.
@@ -330,7 +330,7 @@ class Profile(Rules):
         """Say what may shift P(wrong), because it is not as it was when the profile was made.
 
         Args:
-            system_prompt: The system message that is in use. What is None, here or in the profile,
+            system_prompt: The system prompt that is in use. What is None, here or in the profile,
                 is not compared.
             sampling: How answers are drawn now.
             engine: The options of the engine. Those count that both name.

@@ -23,7 +23,7 @@ Kind = Literal["free", "choices", "passage", "calculation"]
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """The system message, worked examples (question, answer) and the room for an answer.
+    """The system prompt, worked examples (question, answer) and the room for an answer.
 
     raw: all of it is put as plain text that the model goes on with, for models without a chat
     template.
@@ -40,10 +40,10 @@ Wordings = Mapping[Kind, Wording]
 
 
 SYSTEM: Final = "Answer in one short sentence."
-"""The system message of the shipped profiles, and of a profile whose maker names no other."""
+"""The system prompt of the shipped profiles, and of a profile whose maker names no other."""
 
 EACH_KIND: Final = "one for each kind"
-"""How files of answers call `WORDINGS`, which have no system message in common."""
+"""How files of answers call `WORDINGS`, which have no system prompt in common."""
 
 _PLAIN_TEXT: Final = "plain text, "
 
@@ -126,7 +126,7 @@ def few_shot(shots: int) -> Wordings:
 
 
 def in_chat(system: str = SYSTEM) -> Wordings:
-    """Return the wordings of people who chat: their system message, and no examples.
+    """Return the wordings of people who chat: their system prompt, and no examples.
 
     >>> in_chat("Be brief.")["free"].examples
     ()
@@ -138,7 +138,7 @@ def as_told(system: str | None, shots: int, *, otherwise: Wordings) -> Wordings:
     """Return how questions are put as the options `--system` and `--shots` say.
 
     Args:
-        system: The system message; None if none is named.
+        system: The system prompt; None if none is named.
         shots: Worked examples in plain text; 0 for a chat.
         otherwise: What holds if neither is named.
 
@@ -154,7 +154,7 @@ def as_told(system: str | None, shots: int, *, otherwise: Wordings) -> Wordings:
 
 
 def systems_of(recorded: str) -> tuple[str | None, ...]:
-    """Return the system messages of the wordings by this name; None for plain text."""
+    """Return the system prompts of the wordings by this name; None for plain text."""
     if recorded == EACH_KIND:
         return tuple(wording.system for wording in WORDINGS.values())
     return (None if recorded.startswith(_PLAIN_TEXT) else recorded,)
@@ -169,7 +169,7 @@ def name_of(wordings: Wordings) -> str:
 
 
 def with_rule(wording: Wording, rule: str) -> Wording:
-    """Return a wording whose system message says a rule besides."""
+    """Return a wording whose system prompt says a rule besides."""
     return replace(wording, system=f"{wording.system} {rule}") if rule else wording
 
 

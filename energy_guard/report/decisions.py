@@ -148,7 +148,7 @@ def told(results: Results) -> Sheet:
     ]
     headings = ("t", "n", "declined when told", "right of the others", "S_t untold", "S_t told")
     note = (
-        "The model itself decides, after the rule in its system message. A model that keeps to it "
+        "The model itself decides, after the rule in its system prompt. A model that keeps to it "
         "is right in more than t of what it answers."
     )
     return Sheet("The model told the rule", headings, tuple(rows), note if rows else "")

@@ -34,7 +34,7 @@ OFFSETS: Final[tuple[Offsets, ...]] = ((1, 10), (10, 100), (100, 1000), (1000, 1
 
 
 BARE: Final = "Answer with the number alone."
-"""The system message, so that the result is the whole answer."""
+"""The system prompt, so that the result is the whole answer."""
 
 
 @dataclass(frozen=True, slots=True)

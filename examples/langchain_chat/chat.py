@@ -19,7 +19,7 @@ SYSTEM: Final = "Answer in one short sentence."
 """The shipped profile of the embedded model was made with it."""
 
 REMEMBERED: Final = 12
-"""Messages that the model still sees, beside the system message."""
+"""Messages that the model still sees, beside the system prompt."""
 
 
 class Chat:

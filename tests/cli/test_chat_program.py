@@ -107,7 +107,7 @@ def test_every_answer_is_logged(model: Path, lax: Path, tmp_path: Path, private:
         (["--policy", "no.toml"], "no.toml"),
         (["--log", "/nowhere/log.jsonl"], "/nowhere/log.jsonl"),
         (["--log-private"], "--log FILE"),
-        (["--model", "MODEL", "--n-ctx", "256", "--system", "x" * 300], "system message"),
+        (["--model", "MODEL", "--n-ctx", "256", "--system", "x" * 300], "system prompt"),
         (["Hi"], "Hi"),
     ],
     ids=lambda value: None if isinstance(value, str) else str(value[0]),

@@ -213,5 +213,5 @@ def test_a_system_message_is_asked_with_and_a_plain_completion_has_none() -> Non
     request = asked("Who?", system="Be brief.", raw=False)
     assert request.messages == (Message("system", "Be brief."), Message("user", "Who?"))
     assert asked("Who?", system=None, raw=True).mode == "raw"
-    with pytest.raises(InputError, match="no system message"):
+    with pytest.raises(InputError, match="no system prompt"):
         asked("Who?", system="Be brief.", raw=True)

@@ -16,9 +16,6 @@ from energy_guard.questions.wording import in_chat, request_of
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
 
-from energy_guard.errors import EngineError
-from energy_guard.on_ray.cluster import Share, connected
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PROGRAM = str(Path(sys.executable).with_name("energy-guard"))
@@ -27,11 +24,6 @@ RULES = 'detector = "nll:max"\non = "p_wrong"\nabstain = 0.5\nretries = 1\n'
 
 def test_workers_ask_again_as_one_process_does(tmp_path: Path) -> None:
     """Gold answers to half of the questions are what the model says: else it were never right."""
-    try:
-        with connected("ray", Share(workers=1)):
-            pass
-    except EngineError as error:
-        pytest.skip(str(error))  # its node has 30 seconds, which not every machine keeps
     model = write_tiny_gguf(tmp_path / "tiny.gguf", eos_bias=1.5)  # short answers, none cut off
     rows = [Question(f"{n}", "t", f"Which town, {n}?", ("Oslo",)) for n in range(180)]
     guard = Guard(load(model, n_ctx=1024, n_threads=1), locator="whole", profile=None)
@@ -49,6 +41,8 @@ def test_workers_ask_again_as_one_process_does(tmp_path: Path) -> None:
             [PROGRAM, *asking, "--locator", "whole", "--out", f"{name}.json", *spread],
             cwd=tmp_path, capture_output=True, text=True, timeout=600,
         )  # fmt: skip
+        if "Ray does not start" in done.stderr:
+            pytest.skip(done.stderr)  # its node has 30 seconds, which not every machine keeps
         assert done.returncode == 0, done.stderr
     for kind in ("answers.jsonl", "attempts.jsonl"):
         one, two = ((tmp_path / f"{name}.{kind}").read_bytes() for name in ("one", "two"))

@@ -15,19 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.backends.base import (
-    Backend,
-    ModelInfo,
-    Observer,
-    Pair,
-    PromptSize,
-    Session,
-    heard,
-    told,
-    watching,
-)
+from energy_guard.backends.base import ModelInfo, Observer, Pair, heard, told, watching
 from energy_guard.backends.constraint import Matcher
 from energy_guard.backends.gguf_file import check_file, fingerprint
+from energy_guard.backends.in_process import InProcess
 from energy_guard.backends.llama_cpp.capture import StopToken
 from energy_guard.backends.llama_cpp.codec import LlamaCodec
 from energy_guard.backends.llama_cpp.constrain import matcher_for
@@ -51,14 +42,13 @@ from energy_guard.backends.llama_cpp.tap import (
 )
 from energy_guard.backends.llama_cpp.tried import check_loads
 from energy_guard.backends.llama_cpp.vocabulary import vocabulary_of
-from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
-from energy_guard.backends.prompt import PromptEncoder
+from energy_guard.backends.locks import DEFAULT_WAIT_S
 from energy_guard.backends.recorder import Recorder
 from energy_guard.energy import RowReducer
 from energy_guard.errors import EngineError
 from energy_guard.likeliest import likeliest
 from energy_guard.request import Event, Request
-from energy_guard.trace import SIGNALS, Step
+from energy_guard.trace import Step
 
 if TYPE_CHECKING:
     from llama_cpp import Llama
@@ -68,7 +58,7 @@ _FAST_BATCH: Final = 32
 """Tokens that fast replay evaluates at once: bounds the memory for their rows."""
 
 
-class LlamaCpp(Backend):
+class LlamaCpp(InProcess):
     """A backend over one `llama_cpp.Llama`, which stays the user's and is left as found.
 
     chat_template: Jinja text, for a file that has none or when another is wanted; without it the
@@ -95,11 +85,10 @@ class LlamaCpp(Backend):
         check_file(Path(llm.model_path))
         check_loads(Path(llm.model_path))
         self.engine = llm
-        self._codec = LlamaCodec(llm, chat_template)
-        self._prompts = PromptEncoder(self._codec, template_variables)
+        codec = LlamaCodec(llm, chat_template)
+        super().__init__(llm, codec, template_variables, wait_s)
+        self._chat_format = codec.chat_format
         self._last_row = last_row
-        self._wait_s = wait_s
-        self._lock = lock_of(llm)
 
     @cached_property
     def info(self) -> ModelInfo:
@@ -113,52 +102,22 @@ class LlamaCpp(Backend):
         adapters = {Path(llm.lora_path): llm.lora_scale} if llm.lora_path else {}
         name = llm.metadata.get("general.name") or path.stem
         digest = fingerprint(path, adapters)
-        layout = self._codec.chat_format.name
+        layout = self._chat_format.name
         if layout is not None:
             both = f"{digest} {layout}"
             digest = hashlib.sha256(both.encode()).hexdigest()[: len(digest)]
         engine = engine_options(llm) | {"template_variables": self._prompts.option}
         return ModelInfo(name, digest, backend="llama-cpp", engine=engine)
 
-    @property
-    def exact_signals(self) -> frozenset[str]:
-        """All of them."""
-        return frozenset(SIGNALS)
-
-    @property
-    def takes_tools(self) -> bool:
-        """Whether the chat template speaks of tools."""
-        return self._prompts.takes_tools
-
-    def notes(self, request: Request) -> tuple[str, ...]:
-        """Say in what the prompt is not as it was asked for; see `Backend.notes`."""
-        return self._prompts.notes(request)
-
-    def measure(self, request: Request) -> PromptSize:
-        """Tokenise the prompt and count; see `Backend.measure`."""
-        return self._prompts.measure(request)
-
-    @contextmanager
-    def session(self, request: Request | None = None) -> Iterator[Session]:
-        """Hold the engine; see `Backend.session`."""
-        with self._lock.hold(self._wait_s, give_up=lambda: bool(request and request.interrupted)):
-            check_open(self.engine)
-            yield _Session(self)
+    def _held(self) -> _Session:
+        check_open(self.engine)
+        return _Session(self)
 
     def _encode(self, request: Request) -> list[int]:
-        if request.mode == "chat":
-            self._codec.chat_format.check()
-        return self._prompts.encode(request)
-
-    def encode(self, request: Request, answer: str | Sequence[int]) -> tuple[list[int], list[int]]:
-        """Return prompt and answer as the token ids that `replay` reads; PromptError if none.
-
-        A text is tokenised once, ids are taken as they are.
-        """
         check_open(self.engine)
-        prompt = self._encode(request)
-        room = context_size(self.engine) - len(prompt)
-        return prompt, self._prompts.encode_answer(answer, room)
+        if request.mode == "chat":
+            self._chat_format.check()
+        return super()._encode(request)
 
     def _replay(
         self, number: int, request: Request, prompt: list[int], ids: list[int], batch: int

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Final
 from urllib.parse import SplitResult, urlsplit
@@ -264,7 +264,7 @@ def _with_bounds(finished: Event, kept: Sequence[ListedStep]) -> Event:
 
 
 @dataclass(frozen=True, slots=True)
-class _Session:
+class _Session(Session):
     backend: RemoteServer
     connection: Connection
 
@@ -283,15 +283,6 @@ class _Session:
         for number, (request, answer) in enumerate(pairs):
             work = self.backend._read(number, request, answer, self.connection)
             yield from heard(work, steps)
-
-    def beginning(self, requests: Sequence[Request]) -> list[int]:
-        return []
-
-    def rewind(self, beginning: Sequence[int]) -> None:
-        return
-
-    def as_found(self) -> AbstractContextManager[None]:
-        return nullcontext()
 
     def next_row(self, request: Request) -> npt.NDArray[np.float32]:
         raise _not_here("show a row of logits")

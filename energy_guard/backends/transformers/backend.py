@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from energy_guard.backends.base import (
-    Backend,
-    HiddenStates,
-    ModelInfo,
-    PromptSize,
-    Session,
-)
-from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
-from energy_guard.backends.prompt import PromptEncoder
+from energy_guard.backends.base import HiddenStates, ModelInfo
+from energy_guard.backends.in_process import InProcess
+from energy_guard.backends.locks import DEFAULT_WAIT_S
 from energy_guard.backends.transformers.check import (
     check_generation,
     check_model,
@@ -33,13 +26,12 @@ from energy_guard.backends.transformers.session import TransformersSession
 from energy_guard.backends.transformers.vocabulary import Vocabulary
 from energy_guard.errors import ConfigError, InputError
 from energy_guard.request import Request
-from energy_guard.trace import SIGNALS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-class Transformers(Backend):
+class Transformers(InProcess):
     """A backend over one model and its tokenizer, which stay the user's and are left as found.
 
     chat_template: Jinja text instead of the tokenizer's own. template_variables: what the template
@@ -76,7 +68,7 @@ class Transformers(Backend):
         vocabulary = Vocabulary(tokenizer)
         context = context_of(model, tokenizer, n_ctx)
         codec = TokenizerCodec(tokenizer, chat_template, context, vectors_of(model), vocabulary)
-        self._prompts = PromptEncoder(codec, template_variables)
+        super().__init__(model, codec, template_variables, wait_s)
         self._engine = Engine(
             model,
             tokenizer,
@@ -87,8 +79,6 @@ class Transformers(Backend):
             generation,
             last_row,
         )
-        self._wait_s = wait_s
-        self._lock = lock_of(model)
 
     @property
     def info(self) -> ModelInfo:
@@ -102,43 +92,17 @@ class Transformers(Backend):
         return fingerprint(self.engine, self.tokenizer, self._template)
 
     @property
-    def exact_signals(self) -> frozenset[str]:
-        """All of them."""
-        return frozenset(SIGNALS)
-
-    @property
     def ends(self) -> frozenset[int]:
         """Tokens that end an answer."""
         return self._engine.ends
-
-    @property
-    def takes_tools(self) -> bool:
-        """Whether the chat template speaks of tools."""
-        return self._prompts.takes_tools
 
     @property
     def at_once(self) -> int:
         """The size of its batches."""
         return self._engine.batch_size
 
-    def notes(self, request: Request) -> tuple[str, ...]:
-        """Say in what the prompt is not as it was asked for; see `Backend.notes`."""
-        return self._prompts.notes(request)
-
-    def measure(self, request: Request) -> PromptSize:
-        """Tokenise the prompt and count; see `Backend.measure`."""
-        return self._prompts.measure(request)
-
-    def encode(self, request: Request, answer: str | Sequence[int]) -> tuple[list[int], list[int]]:
-        """Return prompt and answer as the token ids that `replay` reads; PromptError if none."""
-        prompt = self._prompts.encode(request)
-        return prompt, self._prompts.encode_answer(answer, self._engine.codec.context - len(prompt))
-
-    @contextmanager
-    def session(self, request: Request | None = None) -> Iterator[Session]:
-        """Hold the model; see `Backend.session`."""
-        with self._lock.hold(self._wait_s, give_up=lambda: bool(request and request.interrupted)):
-            yield TransformersSession(self._engine)
+    def _held(self) -> TransformersSession:
+        return TransformersSession(self._engine)
 
     def states(self, request: Request, answer: Sequence[int], *, token: int) -> HiddenStates:
         """Read hidden states of a token of an answer; see `ShowsStates.states`."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from energy_guard.backends.base import Backend, ModelInfo, PromptSize, Session
-from energy_guard.backends.locks import DEFAULT_WAIT_S, lock_of
-from energy_guard.backends.prompt import PromptEncoder
+from energy_guard.backends.base import ModelInfo
+from energy_guard.backends.in_process import InProcess
+from energy_guard.backends.locks import DEFAULT_WAIT_S
 from energy_guard.backends.transformers.check import is_tokenizer
 from energy_guard.backends.transformers.codec import TokenizerCodec
 from energy_guard.backends.transformers.vocabulary import Vocabulary
@@ -26,11 +25,9 @@ from energy_guard.backends.vllm.handshake import (
 from energy_guard.backends.vllm.options import engine_options
 from energy_guard.backends.vllm.session import VllmSession
 from energy_guard.errors import InputError, ModelFileError
-from energy_guard.request import Request
-from energy_guard.trace import SIGNALS
 
 
-class Vllm(Backend):
+class Vllm(InProcess):
     """A backend over one engine of vLLM, which was started with `ENGINE_ARGUMENTS`.
 
     llm: an `LLM` or its `LLMEngine`; it stays the user's. chat_template: Jinja text instead of the
@@ -70,7 +67,7 @@ class Vllm(Backend):
             tokenizer, chat_template, model.max_model_len - 1, model.get_vocab_size(), vocabulary
         )
         self._template = chat_template or tokenizer.chat_template
-        self._prompts = PromptEncoder(codec, template_variables)
+        super().__init__(self.engine, codec, template_variables, wait_s)
         parts = bool(self._config.scheduler_config.enable_chunked_prefill)
         self._engine = VllmEngine(
             self.engine,
@@ -81,8 +78,6 @@ class Vllm(Backend):
             _ends(model, tokenizer),
             seeds=self._device != "cpu" or not parts,
         )
-        self._wait_s = wait_s
-        self._lock = lock_of(self.engine)
         with self._lock.hold(wait_s):
             check_rows(self._engine, codec.tokenize("The capital of France is", special=False))
 
@@ -101,43 +96,12 @@ class Vllm(Backend):
         return fingerprint(model, _folder(model), len(self._engine.tokenizer), template)
 
     @property
-    def exact_signals(self) -> frozenset[str]:
-        """All of them."""
-        return frozenset(SIGNALS)
-
-    @property
-    def ends(self) -> frozenset[int]:
-        """Tokens that end an answer."""
-        return self._engine.ends
-
-    @property
-    def takes_tools(self) -> bool:
-        """Whether the chat template speaks of tools."""
-        return self._prompts.takes_tools
-
-    @property
     def at_once(self) -> int:
         """How many sequences vLLM writes at once."""
         return int(self._config.scheduler_config.max_num_seqs)
 
-    def notes(self, request: Request) -> tuple[str, ...]:
-        """Say in what the prompt is not as it was asked for; see `Backend.notes`."""
-        return self._prompts.notes(request)
-
-    def measure(self, request: Request) -> PromptSize:
-        """Tokenise the prompt and count; see `Backend.measure`."""
-        return self._prompts.measure(request)
-
-    def encode(self, request: Request, answer: str | Sequence[int]) -> tuple[list[int], list[int]]:
-        """Return prompt and answer as the token ids that `replay` reads; PromptError if none."""
-        prompt = self._prompts.encode(request)
-        return prompt, self._prompts.encode_answer(answer, self._engine.codec.context - len(prompt))
-
-    @contextmanager
-    def session(self, request: Request | None = None) -> Iterator[Session]:
-        """Hold the engine; see `Backend.session`."""
-        with self._lock.hold(self._wait_s, give_up=lambda: bool(request and request.interrupted)):
-            yield VllmSession(self._engine)
+    def _held(self) -> VllmSession:
+        return VllmSession(self._engine)
 
 
 def _ends(model: Any, tokenizer: Any) -> frozenset[int]:

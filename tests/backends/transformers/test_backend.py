@@ -128,7 +128,7 @@ class TestTheWorker:
             [sys.executable, "-c", code],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             cwd=Path(__file__).parents[3],
         )
         assert (done.stdout, done.returncode) == ("open\n", 0), done.stderr
