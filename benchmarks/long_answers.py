@@ -33,7 +33,7 @@ FORMS: Final = {
     "advice": "Tell me, and add what I should read to learn more about it.",
     "list": "Answer with a list of three short points, the answer first.",
 }
-"""What is added to a question, without a system message: told by one to write several sentences,
+"""What is added to a question, without a system prompt: told by one to write several sentences,
 small models write one."""
 
 WORDING = Wording("", (), max_tokens=120)
