@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The tests start hundreds of programs: each would compile the whole package for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-vllm attack bench check check-all coverage docs release-check clean
+.PHONY: demo test vllm-installed test-vllm test-vllm-v2 attack bench check check-all coverage docs release-check clean
 
 demo: $(VENV)/.installed-demo
 	@$(BIN)/energy-guard demo
@@ -23,10 +23,20 @@ test: $(VENV)/.installed-test
 # vLLM excludes the versions of the other tests. Its CPU build, with what it needs and no more:
 # about 2.5 GB, and pip has to find the CPU build of torch.
 VLLM_VENV ?= .venv-vllm
-test-vllm:
+vllm-installed:
 	@test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
 	@$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps --requirement benchmarks/environments/vllm.lock
+
+test-vllm: vllm-installed
 	OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest -W default tests/backends/vllm
+
+# The same on vLLM's V2 model runner, which needs Triton: Triton's interpreter runs its
+# kernels on a CPU. Triton lies apart: it is 1 GB, and of no use to the others.
+test-vllm-v2: VLLM_TRITON := $(abspath $(VLLM_VENV))/triton
+test-vllm-v2: vllm-installed
+	@test -d $(VLLM_TRITON) || $(VLLM_VENV)/bin/python -m pip install --quiet --no-deps --target $(VLLM_TRITON) triton==3.9.0
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/tests/backends/vllm/interpreted:$(VLLM_TRITON) \
+	  $(VLLM_VENV)/bin/python -m pytest -W default tests/backends/vllm
 
 # ARGS, such as ARGS='--only profiles --seed 7': one kind, other attacks. See docs/results.md.
 attack: $(VENV)/.installed-test

@@ -1,8 +1,9 @@
 """Runs in vLLM's workers: reduces each raw row, and sends the numbers with its log-probabilities.
 
 `LLM(…, **ENGINE_ARGUMENTS)` has a worker import this module, which replaces the one function that
-gathers log-probabilities of answers and prompts. vLLM does not promise that function: what comes
-out is marked, `traces` refuses what is not, and `handshake` looks at it before anything is asked.
+gathers log-probabilities of answers and prompts, that of each of vLLM's two model runners. vLLM
+does not promise these functions: what comes out is marked, `traces` refuses what is not, and
+`handshake` looks at it before anything is asked.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from typing import TYPE_CHECKING, Any, Final
 from energy_guard.backends.transformers.reduce import RowsReducer, reduce_rows
 from energy_guard.backends.vllm.columns import NUMBERS
 from energy_guard.backends.vllm.handshake import GATHERS, another_signature
+from energy_guard.backends.vllm.second_runner import multiply, of_thread, replace_scores
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class _Replaced:
-    """Whether the function is ours."""
+    """How each runner's function is called if it is not ours."""
 
-    signature = "vLLM is not there"
+    first = second = "vLLM is not there"
 
 
 class _OfThread(threading.local):
@@ -41,21 +43,23 @@ class RowNumbers:
     """What vLLM mixes into its worker: what an engine can ask it by `collective_rpc`."""
 
     def energy_guard_state(self) -> dict[str, str]:
-        """Return what a handshake looks at: the replaced function, the runner and the device."""
+        """Return what a handshake looks at: the replaced function of its runner, and the device."""
         worker: Any = self
         return {
-            "signature": _here.signature,
-            "runner": type(worker.model_runner).__module__,
+            "signature": _here.second if worker.use_v2_model_runner else _here.first,
             "device": worker.device.type,
         }
 
     def energy_guard_multiply(self, inverse_temperature: float) -> None:
         """Multiply this worker's rows from now on by a number before they are reduced.
 
-        The worker's own sampler keeps it: another engine of the process has another one.
+        The worker's own runner keeps it: another engine of the process has another one.
         """
         worker: Any = self
-        worker.model_runner.sampler.energy_guard_inverse_temperature = inverse_temperature
+        if worker.use_v2_model_runner:
+            multiply(worker.model_runner, inverse_temperature)
+        else:
+            worker.model_runner.sampler.energy_guard_inverse_temperature = inverse_temperature
 
 
 def with_numbers(
@@ -112,8 +116,8 @@ def replace_gathering(sampler: Any, tensors: Any) -> None:
         tensors: its tuple of what is gathered.
     """
     before = sampler.gather_logprobs
-    _here.signature = another_signature(before, GATHERS)
-    if _here.signature:
+    _here.first = another_signature(before, GATHERS)
+    if _here.first:
         return
 
     def gather_logprobs(self: Any, logprobs: Tensor, num_logprobs: int, token_ids: Tensor) -> Any:
@@ -129,5 +133,14 @@ def replace_gathering(sampler: Any, tensors: Any) -> None:
 if "vllm" in sys.modules:  # a worker imports this; whoever looks at it without vLLM may, too
     from vllm.v1.outputs import LogprobsTensors
     from vllm.v1.sample.sampler import Sampler
+    from vllm.v1.worker.gpu.sample import logprob
 
     replace_gathering(Sampler, LogprobsTensors)
+    _here.second = replace_scores(
+        logprob,
+        LogprobsTensors,
+        wanted=lambda count, of_logits: of_logits and count >= NUMBERS,
+        gather=lambda rows, count, chosen: with_numbers(
+            rows, count, chosen, of_thread.inverse_temperature
+        ),
+    )

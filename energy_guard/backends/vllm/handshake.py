@@ -33,7 +33,10 @@ GATHERS: Final = ("logprobs", "num_logprobs", "token_ids")
 """Parameters of vLLM's function that gathers log-probabilities, which is replaced."""
 
 _START: Final = "Start it so: LLM(model, **energy_guard.backends.vllm.ENGINE_ARGUMENTS)."
-_ANOTHER: Final = "Use another version of vLLM, or the transformers backend."
+_ANOTHER: Final = (
+    "Set VLLM_USE_V2_MODEL_RUNNER=0 before vLLM is started, if it is not set: vLLM has two model "
+    "runners. Or use another version of vLLM, or the transformers backend."
+)
 
 
 def check_version(version: str) -> None:
@@ -87,10 +90,10 @@ def check_config(config: Any) -> None:
             "the one before it is still on its way",
             "Start it with async_scheduling=False, as ENGINE_ARGUMENTS have it.",
         )
-    if config.use_v2_model_runner:
+    if config.watermark_config is not None or config.diffusion_config is not None:
         raise ConfigError(
-            "vLLM's V2 model runner was not verified: it gathers rows in another place",
-            "Set VLLM_USE_V2_MODEL_RUNNER=0 before vLLM is started.",
+            "watermarks and diffusion were not verified: tokens are then drawn in another way",
+            "Start it without watermark_config, with a model that writes one token after another.",
         )
     wrong = [
         what

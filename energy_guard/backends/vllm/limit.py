@@ -7,7 +7,7 @@ for 25, would take them for log-probabilities; without our extension vLLM refuse
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.vllm.shared_numbers import ASKED, LISTED, MARK
@@ -15,6 +15,7 @@ from energy_guard.backends.vllm.shared_numbers import ASKED, LISTED, MARK
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+_REFUSED: Final = f"Requested logprobs of {{:g}}, which is greater than max allowed: {LISTED}"
 _FIELDS: Final = ("logprobs", "top_logprobs", "prompt_logprobs")
 
 
@@ -26,10 +27,11 @@ class KeepsNumbersApart:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand everything on but bodies that ask for too much; see ASGI."""
-        await self.app(scope, _checked(receive) if scope["type"] == "http" else receive, send)
+        http = scope["type"] == "http"
+        await self.app(scope, _checked(scope, receive) if http else receive, send)
 
 
-def _checked(receive: Receive) -> Receive:
+def _checked(scope: Scope, receive: Receive) -> Receive:
     """Raise HTTPException in the place of the last part of such a body: vLLM makes its error."""
     from fastapi import HTTPException
 
@@ -39,40 +41,49 @@ def _checked(receive: Receive) -> Receive:
         message = await receive()
         if message["type"] == "http.request":
             body.extend(message.get("body", b""))
-            count = None if message.get("more_body") else too_many(bytes(body))
-            if count is not None:
-                raise HTTPException(
-                    400,
-                    f"Requested logprobs of {count:g}, which is greater than max allowed: {LISTED}",
-                )
+            if not message.get("more_body"):
+                count = too_many(await _said(scope, bytes(body)))
+                if count is not None:
+                    raise HTTPException(400, _REFUSED.format(count))
         return message
 
     return checked
 
 
-def too_many(body: bytes) -> float | None:
-    """Return how many log-probabilities a request asks for, if it may not have them.
+async def _said(scope: Scope, body: bytes) -> dict[str, Any]:
+    """What a body says: JSON, or a form, as transcriptions have it; nothing if it is neither."""
+    from starlette.requests import Request
 
-    >>> too_many(b'{"logprobs": true, "top_logprobs": 21}')
-    21.0
-    >>> too_many(b'{"logprobs": 25, "energy_guard": true}')
-    """
     try:
         found = json.loads(body)
-    except ValueError:  # a form, or what vLLM will refuse
-        return None
-    if not isinstance(found, dict):
-        return None
-    ours = found.get(MARK) is True
-    counts = _counts(found)
+    except ValueError:
+
+        async def again() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async with Request(scope, again).form() as form:  # read as vLLM reads it
+            return dict(form)
+    return found if isinstance(found, dict) else {}
+
+
+def too_many(said: Mapping[str, Any]) -> float | None:
+    """Return how many log-probabilities a request asks for, if it may not have them.
+
+    >>> too_many({"logprobs": True, "top_logprobs": 21})
+    21.0
+    >>> too_many({"use_beam_search": "true", "n": "11"})  # in a form all is text
+    22.0
+    >>> too_many({"logprobs": 25, "energy_guard": True})
+    """
+    ours = said.get(MARK) is True
     return next(
-        (count for count in counts if count > LISTED and not (ours and count == ASKED)), None
+        (count for count in _counts(said) if count > LISTED and not (ours and count == ASKED)), None
     )
 
 
-def _counts(found: dict[str, Any]) -> Iterator[float]:
+def _counts(said: Mapping[str, Any]) -> Iterator[float]:
     """All the numbers of log-probabilities that a body asks for, however it writes them."""
-    for part in (found, found.get("sampling_params")):
+    for part in (said, said.get("sampling_params")):
         if isinstance(part, dict):
             yield from (_number(part.get(name)) for name in _FIELDS)
             if part.get("use_beam_search"):  # vLLM asks for two a beam

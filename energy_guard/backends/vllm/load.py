@@ -16,8 +16,8 @@ _ENVIRONMENT: Final = {
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",
     "VLLM_USE_V2_MODEL_RUNNER": "0",
 }
-"""No report of use, nothing on the standard output, the runner that was verified; for vLLM's own
-processes, too, so it stays set. What is set already is left."""
+"""No report of use, nothing on the standard output, the runner all of whose code was run; for
+vLLM's own processes, too, so it stays set. What is set already is left."""
 
 
 def load_llm(source: str | Path, **options: Any) -> Any:

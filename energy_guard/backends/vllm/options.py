@@ -27,6 +27,6 @@ def engine_options(config: Any, device: str) -> dict[str, EngineValue]:
         "enable_prefix_caching": bool(config.cache_config.enable_prefix_caching),
         "enable_chunked_prefill": bool(config.scheduler_config.enable_chunked_prefill),
         "enforce_eager": bool(config.model_config.enforce_eager),
-        "model_runner": "V1",
+        "model_runner": "V2" if config.use_v2_model_runner else "V1",
         "rows": "batched",
     }

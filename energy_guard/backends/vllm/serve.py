@@ -101,5 +101,5 @@ if __name__ == "__main__":
     from vllm import __version__ as running
 
     check_version(running)
-    os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "0"  # it has another function in this place
+    os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")  # as `load` does
     os.execv(sys.executable, [sys.executable, "-m", _SERVER, *arguments(sys.argv[1:])])  # noqa: S606

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from energy_guard.backends.transformers.reduce import reduce_rows
 from energy_guard.backends.vllm.handshake import GATHERS, another_signature
+from energy_guard.backends.vllm.second_runner import replace_scores
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,8 +103,20 @@ def replace_functions(sampler: Any, tensors: Any) -> None:
     sampler.gather_logprobs = staticmethod(gather_logprobs)
 
 
+def of_logits(logits: Tensor, _count: int, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gather what a V2 runner sends of each row, which it hands over as logits; see above."""
+    return with_numbers(logits.log_softmax(-1), logits.amax(-1), chosen)
+
+
 if "vllm" in sys.modules:  # a worker imports this; whoever looks at it without vLLM may, too
     from vllm.v1.outputs import LogprobsTensors
     from vllm.v1.sample.sampler import Sampler
+    from vllm.v1.worker.gpu.sample import logprob
 
     replace_functions(Sampler, LogprobsTensors)
+    replace_scores(
+        logprob,
+        LogprobsTensors,
+        wanted=lambda count, logits_asked: not logits_asked and count == ASKED,
+        gather=of_logits,
+    )

@@ -13,67 +13,36 @@ from typing import TYPE_CHECKING, Any
 
 from energy_guard.backends.constraint import Matcher, following
 from energy_guard.backends.transformers.constrain import Constraints
-from energy_guard.backends.transformers.processors import adjusting, cutting
 from energy_guard.backends.vllm.columns import OURS
-from energy_guard.errors import EngineError
+from energy_guard.backends.vllm.steered import Steered, steer
 from energy_guard.request import Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+_OfBothRunners: Any = object
 if "vllm" in sys.modules:  # a worker imports this; whoever looks at it without vLLM may, too
     from vllm.v1.sample.logits_processor import LogitsProcessor, process_dict_updates
-else:
-    LogitsProcessor = object
+    from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as OfSecondRunner
+
+    class _LogitsProcessor(LogitsProcessor, OfSecondRunner):  # type: ignore[misc]
+        """vLLM is told one class, before it says which of its runners it uses."""
+
+    _OfBothRunners = _LogitsProcessor
 
 
-class _Steered:
-    """One request. written: its tokens so far, a list that vLLM appends to."""
+class Steering(_OfBothRunners):  # type: ignore[misc]
+    """One of vLLM's logits processors, for requests that have `OURS` in their `extra_args`.
 
-    def __init__(
-        self, sampling: Sampling, forced: Sequence[int], matcher: Matcher | None, written: list[int]
-    ) -> None:
-        self.cut = sampling if sampling.temperature > 0 else None
-        self._adjusting = adjusting(sampling, 0)
-        self._forced = forced
-        self._matcher = matcher
-        self._taken = 0
-        self._written = written
+    The V1 runner gives its device, tells who has come, gone and moved, and hands over the tokens
+    of each. The V2 runner gives its table of requests, in which each keeps its place, and where
+    their tokens are looked up.
+    """
 
-    def adjust(self, row: Tensor) -> None:
-        """Rule out, bias and penalise tokens of a row, shape (1, vocabulary), in place."""
-        if self._forced:
-            at = min(len(self._written), len(self._forced) - 1)
-            row[0, self._forced[at]] = row.max() + 1.0
-        elif self._adjusting or self._matcher is not None:
-            self._rule_out(row)
-            written = row.new_tensor([self._written]).long()
-            for link in self._adjusting:
-                row.copy_(link(written, row))
-
-    def _rule_out(self, row: Tensor) -> None:
-        import torch
-
-        matcher = self._matcher
-        if matcher is None:
-            return
-        try:
-            for token in self._written[self._taken :]:
-                self._taken += 1
-                matcher.take(token)
-        except EngineError:  # an error would end the engine; whoever asked follows it, too
-            self._matcher = None
-            return
-        allowed = torch.from_numpy(matcher.allowed[: row.shape[1]]).to(row.device)
-        row.masked_fill_(~allowed, -torch.inf)
-
-
-class Steering(LogitsProcessor):  # type: ignore[misc]
-    """One of vLLM's logits processors, for requests that have `OURS` in their `extra_args`."""
-
-    def __init__(self, vllm_config: Any, device: Any, is_pin_memory: bool) -> None:
+    def __init__(self, vllm_config: Any, of_runner: Any, is_pin_memory: bool = False) -> None:
         self._config = vllm_config
-        self._steered: dict[int, _Steered] = {}
+        self._table = of_runner
+        self._steered: dict[int, Steered] = {}
         self._constraints: Constraints | None = None
 
     def is_argmax_invariant(self) -> bool:
@@ -81,29 +50,53 @@ class Steering(LogitsProcessor):  # type: ignore[misc]
         return False
 
     def update_state(self, batch_update: Any) -> None:
-        """Follow vLLM's batch: who has come, gone and moved."""
+        """Follow the batch of a V1 runner."""
         process_dict_updates(self._steered, batch_update, self._new)
 
-    def apply(self, logits: Tensor) -> Tensor:
-        """Change the rows, shape (N, vocabulary), from which vLLM draws; in place."""
-        alike: dict[tuple[Any, ...], tuple[Sampling, list[int]]] = {}
-        for at, steered in self._steered.items():
-            steered.adjust(logits[at : at + 1])
-            if (cut := steered.cut) is not None:
-                settings = (cut.top_k, cut.typical_p, cut.top_p, cut.min_p)
-                alike.setdefault(settings, (cut, []))[1].append(at)
-        for sampling, rows in alike.values():
-            _cut(logits, rows, sampling)
+    def add_request(self, req_idx: int, sampling_params: Any) -> bool:
+        """Follow the table of a V2 runner; say whether the rows of this request are changed."""
+        self._steered.pop(req_idx, None)
+        steered = self._new(sampling_params, None, [])
+        if steered is None or not (steered.adjusts or steered.cut):
+            return False
+        self._steered[req_idx] = steered
+        return True
+
+    def apply(self, logits: Tensor, ctx: Any = None) -> Tensor:
+        """Change the rows, shape (N, vocabulary), from which vLLM draws; in place.
+
+        Args:
+            logits: of a batch.
+            ctx: which request of its table each row is of; a V2 runner's, without speculation.
+        """
+        if ctx is None:
+            steer(logits, self._steered.items())
+            return logits
+        places = ctx.idx_mapping_np.tolist()
+        rows = [(at, place) for at, place in enumerate(places) if place in self._steered]
+        self._look_up([place for _, place in rows if self._steered[place].adjusts])
+        steer(logits, [(at, self._steered[place]) for at, place in rows])
         return logits
+
+    def _look_up(self, places: Sequence[int]) -> None:
+        """Append what requests of a V2 runner have written since it was looked up."""
+        if not places:
+            return
+        table = self._table
+        totals = table.total_len.gpu[list(places)].tolist()
+        for place, total in zip(places, totals, strict=True):
+            written = self._steered[place].written
+            begin = int(table.prompt_len.np[place]) + len(written)
+            written += table.all_token_ids.gpu[place, begin:total].tolist()
 
     def _new(
         self, params: Any, _prompt: Sequence[int] | None, written: list[int]
-    ) -> _Steered | None:
+    ) -> Steered | None:
         ours: Mapping[str, Any] | None = (params.extra_args or {}).get(OURS)
         if ours is None:
             return None
         sampling = Sampling(**{**ours["sampling"], "logit_bias": dict(ours["logit_bias"])})
-        return _Steered(sampling, ours["forced"], self._matcher(ours), written)
+        return Steered(sampling, ours["forced"], self._matcher(ours), written)
 
     def _matcher(self, ours: Mapping[str, Any]) -> Matcher | None:
         if not ours["grammar"]:
@@ -115,26 +108,3 @@ class Steering(LogitsProcessor):  # type: ignore[misc]
             tokenizer = cached_tokenizer_from_config(self._config.model_config)
             constraints = self._constraints = Constraints(tokenizer, ours["ends"], ours["size"])
         return following(constraints.vocabulary, ours["grammar"], ours["ends"], ours["size"])
-
-
-def _cut(logits: Tensor, rows: list[int], sampling: Sampling) -> None:
-    """Leave only the likelier tokens of some rows; of the likeliest alone where there is a top_k.
-
-    What is left of a row is the same, and a whole vocabulary is not sorted for it.
-    """
-    import torch
-
-    chain = cutting(sampling)
-    if not chain:
-        return
-    at = torch.tensor(rows, device=logits.device)
-    table = logits[at]
-    if 0 < sampling.top_k < table.shape[1]:
-        table, ids = table.topk(sampling.top_k, dim=-1)
-    else:
-        ids = None
-    for link in chain:
-        table = link(None, table)
-    if ids is not None:
-        table = torch.full_like(logits[at], -torch.inf).scatter_(1, ids, table)
-    logits[at] = table

@@ -111,6 +111,6 @@ def _reason(answer: Any) -> FinishReason:
 def _not_ours(what: str) -> EngineError:
     return EngineError(
         what,
-        "Start vLLM with **energy_guard.backends.vllm.ENGINE_ARGUMENTS (on a GPU with "
-        "VLLM_USE_V2_MODEL_RUNNER=0), and ask with logprobs=4 and flat_logprobs=True.",
+        "Start vLLM with **energy_guard.backends.vllm.ENGINE_ARGUMENTS, and ask with logprobs=4 "
+        "and flat_logprobs=True.",
     )

@@ -321,7 +321,8 @@ def test_an_engine_in_processes_of_its_own_says_the_same(
 ) -> None:
     """A program, as a second engine in this process would take the first one's state with it."""
     command = [sys.executable, str(Path(__file__).with_name("own_processes.py")), str(folder)]
-    environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "PYTHONPATH": ROOT}
+    path = os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "PYTHONPATH": path}
     done = subprocess.run(
         [*command, json.dumps(small)],
         capture_output=True, text=True, env=environment, timeout=800, check=False,

@@ -33,7 +33,7 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
     "no steering": ("model_config.logits_processors", None, "logits_processors lack ours"),
     "log-probabilities": ("model_config.logprobs_mode", "raw_logprobs", "is 'raw_logprobs'"),
     "few": ("model_config.max_logprobs", 20, "max_logprobs is 20"),
-    "the other runner": (".use_v2_model_runner", True, "V2 model runner was not verified"),
+    "watermarks": (".watermark_config", object(), "watermarks and diffusion were not verified"),
     "encoder": ("model_config.runner_type", "pooling", "writes no text"),
 }
 
@@ -79,12 +79,12 @@ def test_another_function_is_left_alone_and_found(monkeypatch: pytest.MonkeyPatc
 
     from energy_guard.backends.vllm import extension
 
-    monkeypatch.setattr(extension._here, "signature", "", raising=False)
+    monkeypatch.setattr(extension._here, "first", "", raising=False)
     before = Sampler.gather_logprobs
     replace_gathering(Sampler, None)
     assert Sampler.gather_logprobs is before
     with pytest.raises(EngineError, match=r"gather_logprobs\(logprobs, token_ids\)"):
-        check_workers([{"signature": extension._here.signature, "device": "cpu"}])
+        check_workers([{"signature": extension._here.first, "device": "cpu"}])
 
 
 def test_what_load_refuses(llm: Any, folder: Path, tiny_path: Path) -> None:
