@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 _Q4_1: Final = 3
 """ggml's number of the one type that was tried and found to be multiplied token by token."""
 
-_LAYER: Final = "blk."
-"""How the names of tensors begin that are in a layer."""
+_OUTSIDE: Final = ("token_embd.weight", "output.weight")
+"""Matrices outside the layers: the first is looked up, the last row alone is multiplied by either,
+unless all rows are wanted."""
 
 
 class Batches(NamedTuple):
@@ -72,18 +73,18 @@ _token_by_token: Final[weakref.WeakKeyDictionary[Llama, bool]] = weakref.WeakKey
 
 
 def _multiplies_token_by_token(llm: Llama) -> bool:
-    """Whether all matrices in the layers are of a type that was tried, on such a processor.
+    """Whether all matrices of the layers are of a type that was tried, on such a processor.
 
     Other processors than x86, and x86 with AMX, have kernels for several tokens of this type, too.
     """
     from llama_cpp import llama_print_system_info
 
     tried = platform.machine().lower() in ("x86_64", "amd64")
-    if not tried or b"AMX" in llama_print_system_info() or llm.lora_path:
+    if not tried or b"AMX" in llama_print_system_info() or llm.lora_path or llm._logits_all:
         return False
     try:
         tensors = [each for part in shards(Path(llm.model_path)) for each in read_tensors(part)]
     except ModelFileError:  # the file is gone, and the engine goes on without it
         return False
-    matrices = (each for each in tensors if each.name.startswith(_LAYER) and len(each.shape) > 1)
-    return all(matrix.kind == _Q4_1 for matrix in matrices)
+    matrices = (each for each in tensors if len(each.shape) > 1 and each.name not in _OUTSIDE)
+    return {matrix.kind for matrix in matrices} == {_Q4_1}
