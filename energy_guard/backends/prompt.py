@@ -74,6 +74,15 @@ def shows_tools(template: object) -> bool:
     return isinstance(template, str) and re.search(r"\btools\b", template) is not None
 
 
+_ASKED: Final = ("messages", "text", "ids", "context", "tools", "template_variables")
+"""The fields of a request that its prompt is made of."""
+
+
+def _asks_the_same(one: Request, other: Request) -> bool:
+    """Whether two requests are one, with other settings."""
+    return all(getattr(one, name) is getattr(other, name) for name in _ASKED)
+
+
 def _equal(ids: tuple[int, ...]) -> bool:
     return len(set(ids)) == 1
 
@@ -95,6 +104,7 @@ class PromptEncoder:
         check_template_variables(variables)
         self._codec = codec
         self._variables = dict(variables)
+        self._measured: tuple[Request, list[int]] | None = None
 
     def encode(self, request: Request) -> list[int]:
         """Return the prompt's token ids.
@@ -110,7 +120,13 @@ class PromptEncoder:
                 f"logit_bias has token {unknown[0]}, and the model's tokens end at {size - 1}",
                 "Look up ids in the vocabulary of this model.",
             )
-        ids = self._ids(request)
+        # Who is about to stream an answer measures its prompt just before it is read. That counts
+        # once, as a template may tell the time.
+        measured, self._measured = self._measured, None
+        if measured is not None and _asks_the_same(measured[0], request):
+            ids = measured[1]
+        else:
+            ids = self._ids(request)
         counted = self._size(ids)
         if counted.room < 1:
             raise PromptTooLongError(
@@ -125,7 +141,9 @@ class PromptEncoder:
 
     def measure(self, request: Request) -> PromptSize:
         """Count the prompt's tokens, also where they do not fit; see `encode`."""
-        return self._size(self._ids(request))
+        ids = self._ids(request)
+        self._measured = request, ids
+        return self._size(ids)
 
     @property
     def takes_tools(self) -> bool:

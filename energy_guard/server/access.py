@@ -49,6 +49,14 @@ class Access:
         await self._app(scope, receive, send)
 
     def _refused(self, headers: Headers, path: str) -> ApiError | None:
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # Of the two a server before this one may go by the other, and see another request.
+            return ApiError(
+                400,
+                "the request says the length of its body in two ways",
+                "Send Content-Length or Transfer-Encoding.",
+                headers={"connection": "close"},
+            )
         key = self._settings.api_key
         if key is None:
             host = headers.get("host", "")
@@ -102,13 +110,15 @@ async def read_body(request: Request, kind: type[B], settings: ServerSettings) -
     """Read and check a body.
 
     Raises:
-        ApiError: if it is no JSON (415), too large (413), too slow (408) or not as it has to be
-            (400), or if the client goes away (499).
+        ApiError: if it is no JSON or is compressed (415), too large (413), too slow (408) or not as
+            it has to be (400), or if the client goes away (499).
     """
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "application/json":
         # Pages of other sites can make a browser send other types without asking first.
         raise ApiError(415, "the body is not JSON", "Send Content-Type: application/json.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise ApiError(415, "the body is compressed", "Send it without Content-Encoding.")
     try:
         async with asyncio.timeout(_BODY_S):
             raw = await _bytes_of(request, settings.max_body)

@@ -17,6 +17,9 @@ from energy_guard.errors import (
 )
 
 _LOG = logging.getLogger("uvicorn.error")
+_TRIED: Final = ("tuple[", "constrained-", "literal[")
+"""How pydantic begins the names of types that it tried for a value; no client knows them."""
+
 _LONGEST_PARAM: Final = 200
 """Characters of a field's name that an error tells: a body may have any."""
 
@@ -83,7 +86,8 @@ def invalid(error: ValidationError) -> ApiError:
     first = problems[0]
     if first["type"] == "json_invalid":
         return ApiError(400, f"the body is not valid JSON: {first['msg']}", code="invalid_json")
-    param = ".".join(map(str, first["loc"]))[:_LONGEST_PARAM]
+    fields = (str(part) for part in first["loc"] if not str(part).startswith(_TRIED))
+    param = ".".join(fields)[:_LONGEST_PARAM]
     what = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         what = "there is no such field here"

@@ -159,9 +159,10 @@ AnswerForm = Annotated[PlainForm | JsonObjectForm | JsonSchemaForm, Field(discri
 
 
 class StreamOptions(Body):
-    """What a stream has beside the text."""
+    """What a stream has beside the text; nothing hides here how long each text is."""
 
     include_usage: bool = False
+    include_obfuscation: Literal[False] = False
 
 
 class GuardOptions(Body):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,21 @@ def text_of(backend: Any, chat: str | list[Message]) -> str:
     return "".join(
         names[i - 257] if i > 256 else backend._prompts._codec.text_of([i]).decode() for i in ids
     )
+
+
+def test_a_prompt_that_was_just_measured_is_encoded_once(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = opened(CHATML)
+    encoder, asked = backend._prompts, Request.chat(CHAT)
+    encoded, encode = list[Request](), encoder._ids
+    monkeypatch.setattr(encoder, "_ids", lambda each: (encoded.append(each), encode(each))[1])
+    assert backend.measure(asked).tokens == len(encoder.encode(replace(asked, max_tokens=3)))
+    assert encoded == [asked]
+    encoder.encode(asked)  # later, when a template may tell another time
+    backend.measure(asked)
+    encoder.encode(Request.chat("Another question."))
+    assert len(encoded) == 4
 
 
 def llama(path: Path, **options: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from energy_guard.server.settings import ServerSettings
 
 USER = {"role": "user", "content": "Hi"}
 FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+HIDDEN = {"include_obfuscation": True}
 CHAT, TEXT, SCORE = "/v1/chat/completions", "/v1/completions", "/v1/score"
 
 
@@ -56,6 +58,14 @@ BAD: list[tuple[str, str, Any, int, str | None]] = [
     ("no role", CHAT, chat(messages=[{"content": "x"}]), 400, "messages.0"),
     ("content is a number", CHAT, chat(messages=[{"role": "user", "content": 7}]), 400, None),
     ("content is null", CHAT, chat(messages=[{"role": "user", "content": None}]), 400, None),
+    (
+        "an image",
+        CHAT,
+        chat(messages=[USER | {"content": [{"type": "text", "text": "?"}, {"type": "image_url"}]}]),
+        400,
+        "messages.0.user.content.1.t",
+    ),
+    ("texts of hidden length", CHAT, chat(stream=True, stream_options=HIDDEN), 400, "stream_opt"),
     ("empty content", CHAT, chat(messages=[{"role": "user", "content": " "}]), 400, None),
     (
         "an image",
@@ -187,6 +197,7 @@ RAW: list[tuple[str, bytes, dict[str, str], int]] = [
     ("a key twice", b'{"messages": [{"role": "user", "content": "a", "content": "b"}]}', JSON, 400),
     ("a byte order mark", b"\xef\xbb\xbf{}", JSON, 400),
     ("too large", b'"' + b"a" * 60_000 + b'"', JSON, 413),
+    ("compressed", gzip.compress(b"{}"), JSON | {"content-encoding": "gzip"}, 415),
     ("not JSON by its type", b"{}", {"content-type": "text/plain"}, 415),
     ("of no type", b"{}", {}, 415),
 ]
@@ -227,6 +238,10 @@ HEAD = b"POST /v1/chat/completions" + HOST + b"Content-Type: application/json\r\
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 50 + b"\r\n\r\n", 400),  # TLS
         (b"GE T /health HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
         (HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400),
+        (
+            HEAD + b"Content-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+            400,
+        ),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", 400),
         (HEAD + b'Transfer-Encoding: chunked\r\n\r\n5\r\n{"mes\r\n', 408),  # and no more
         (b"GET /v1/models HTTP/1.0\r\n\r\n", 403),  # it does not say whom it has called

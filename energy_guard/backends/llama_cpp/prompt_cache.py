@@ -1,11 +1,8 @@
 """What of a prompt lies in the context already, such that reusing it changes no number.
 
-The processor's kernels for one token, or for a few, round otherwise than those for many, and those
-take tokens by fours from the first one of a batch on: a question had other numbers when only its
-last token was left to be read, or when the reading began between two fours. So a prompt is reused
-as far as it was read as a prompt, in whole fours, and enough tokens are left to be read at once,
-from the very first question on. Other kernels share out a batch by its size: there whole batches
-are reused alone. The same prompt again is not read at all: the row after it is kept, and put back.
+A prompt is reused as far as it was read as a prompt, from the very first question on, up to a place
+where it may be cut, see `Batches`, and such that enough tokens are left to be read at once. The
+same prompt again is not read at all: the row after it is kept, and put back.
 """
 
 from __future__ import annotations
@@ -19,18 +16,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from energy_guard.backends.llama_cpp.batches import Batches
 from energy_guard.backends.llama_cpp.evaluate import decode_tokens
-from energy_guard.backends.llama_cpp.load import supports_gpu_offload
 from energy_guard.backends.llama_cpp.tap import current_row
 
 if TYPE_CHECKING:
     from llama_cpp import Llama
-
-_TOGETHER: Final = 4
-"""Tokens that the processor's kernels for many take together."""
-
-_FEWEST: Final = 8
-"""Tokens of a batch from which on its kernels are those for many: with a single four others are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +53,16 @@ def cut_back(llm: Llama, prompt: Sequence[int]) -> ReadPrompt | None:
         llm._requires_eval = False
         last.keep(llm)
         return last
-    step = _step(llm)
-    shared = _shared(last.ids, prompt) // step * step
-    while shared > 0 and _leaves_few(llm, len(prompt) - shared):
-        shared -= step
+    batches = Batches.of(llm)
+    shared = _shared(last.ids, prompt) // batches.step * batches.step
+    while shared > 0 and batches.leave_few(llm, len(prompt) - shared):
+        shared -= batches.step
+    if shared < batches.fewest:  # they may have been all that was read
+        shared = 0
     if not _cut(llm, shared):
         llm.reset()
     at_once = llm.context_params.n_ubatch
-    if llm.n_tokens == 0 and len(prompt) > at_once and _leaves_few(llm, len(prompt)):
+    if llm.n_tokens == 0 and len(prompt) > at_once and batches.leave_few(llm, len(prompt)):
         decode_tokens(llm, prompt[: at_once // 2])
     ReadPrompt(prompt[: llm.n_tokens], None).keep(llm)
     return None
@@ -90,40 +83,18 @@ def cut_back_for_user(llm: Llama, prompt: Sequence[int]) -> bool:
 def read_beginning(llm: Llama, ids: Sequence[int]) -> None:
     """Leave just these tokens in the context, and read them first when they are not there.
 
-    The last ones are left to be read with the prompt if it could not be cut behind them.
+    The last ones are left to be read with the prompt if it could not be cut behind them, or if they
+    would be read with few others.
     """
-    beginning = list(ids[: len(ids) // _step(llm) * _step(llm)])
+    batches = Batches.of(llm)
+    length = len(ids) // batches.step * batches.step
+    while length > 0 and batches.leave_few(llm, length):
+        length -= batches.step
+    beginning = list(ids[:length])
     if taken(llm).ids[: len(beginning)] != beginning or not _cut(llm, len(beginning)):
         llm.reset()
         decode_tokens(llm, beginning)
     ReadPrompt(beginning, None).keep(llm)
-
-
-def _step(llm: Llama) -> int:
-    """Every how many tokens a prompt may be cut, such that the rest has the same numbers."""
-    return _TOGETHER if _goes_by_fours(llm) else llm.n_batch
-
-
-def _leaves_few(llm: Llama, count: int) -> bool:
-    """Whether the last of so many tokens would be evaluated with few others, or is there already.
-
-    Where whole batches are reused, it is evaluated with the same ones in any case.
-    """
-    last = (count - 1) % llm.n_batch % llm.context_params.n_ubatch + 1 if count else 0
-    return last < (_FEWEST if _goes_by_fours(llm) else 1)
-
-
-def _goes_by_fours(llm: Llama) -> bool:
-    """Whether the numbers of a token do not depend on how many others are in its batch.
-
-    They do on a GPU, and with flash attention.
-    """
-    from llama_cpp import LLAMA_FLASH_ATTN_TYPE_DISABLED
-
-    params = llm.context_params
-    whole = all(size % (2 * _FEWEST) == 0 for size in (llm.n_batch, params.n_ubatch))
-    plain = params.flash_attn_type == LLAMA_FLASH_ATTN_TYPE_DISABLED
-    return whole and plain and not supports_gpu_offload()
 
 
 def _shared(ids: Sequence[int], prompt: Sequence[int]) -> int:

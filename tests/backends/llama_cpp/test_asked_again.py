@@ -12,6 +12,8 @@ from llama_cpp import Llama
 from benchmarks.models import is_here, model_path
 from energy_guard import Guard, Trace, capture, load
 from energy_guard.backends.demo_model import demo_path
+from energy_guard.backends.llama_cpp.batches import Batches
+from energy_guard.backends.llama_cpp.prompt_cache import cut_back
 from energy_guard.request import Message, Request
 
 QUESTIONS = [
@@ -143,20 +145,40 @@ def ids_of(llm: Llama, text: str, count: int) -> tuple[int, ...]:
 
 
 def assert_same_whatever_is_shared(llm: Llama, length: int, cuts: Sequence[int]) -> None:
-    """Ask what begins as another prompt does, and compare with a start without anything."""
+    """Ask what begins as another prompt does, and compare with a start without anything.
+
+    One of the others has a few tokens and no more: those are read by other kernels.
+    """
     prompt = Request(ids=ids_of(llm, LONG, length), max_tokens=3)
     llm.reset()
     llm._ctx.kv_cache_clear()
     alone = Guard(llm).ask(prompt).trace
     assert alone.prompt_tokens == length
-    for cut in cuts:
-        before = (*ids_of(llm, LONG, cut), *ids_of(llm, OTHER_END, 9))
+    few = ids_of(llm, LONG, 6)
+    for before in (few, *((*ids_of(llm, LONG, cut), *ids_of(llm, OTHER_END, 9)) for cut in cuts)):
         Guard(llm).ask(Request(ids=before, max_tokens=2))
         assert_same(Guard(llm).ask(prompt).trace, alone)
 
 
 def test_a_prompt_that_begins_as_another_one_does(used: Llama) -> None:
     assert_same_whatever_is_shared(used, 40, [2, 23, 38, 39])
+
+
+def test_weights_that_are_multiplied_token_by_token_let_a_prompt_be_cut_anywhere() -> None:
+    llm = opened()
+    if Batches.of(llm).step > 1:
+        pytest.skip("this processor multiplies several tokens at once")
+    ids = ids_of(llm, LONG, 25)
+    rows = []
+    for cut in (0, 2, 7, 18, 22, 23):
+        llm.reset()
+        llm._ctx.kv_cache_clear()
+        Guard(llm).ask(Request(ids=(*ids[:cut], *ids_of(llm, OTHER_END, 9)), max_tokens=2))
+        cut_back(llm, ids)
+        assert llm.n_tokens == cut
+        rows.append(Guard(llm).ask(Request(ids=ids, max_tokens=3)).trace.log_partition)
+    assert all(np.array_equal(row, rows[0]) for row in rows)
+    llm.close()
 
 
 def test_a_prompt_of_several_batches_that_begins_as_another_one_does() -> None:
