@@ -170,7 +170,7 @@ class FittedDetector(Config):
         of_text = ("answer.", "sentence.", "span.share")
         content = [name for name in self.names if name.startswith(of_text)]
         if content and trace.content_end == 0:
-            return Unscored(f"{content[0]} is of the whole text, and the trace has none")
+            return Unscored(f"{content[0]} is of the text, and the trace has none")
         try:
             values = features(trace, span, self.names, asked)
         except NormalisedRowsError as error:

@@ -16,12 +16,12 @@ from energy_guard.calibrate.detector import FEATURES, Examples
 from energy_guard.calibrate.split import question_key
 from energy_guard.energy import Bools, Floats
 from energy_guard.errors import InputError, NormalisedRowsError
-from energy_guard.features import PLAIN, features
+from energy_guard.features import PLAIN, features, signals_of
 from energy_guard.locate import Span
 from energy_guard.neuron_detector import is_neurons, mean_log_odds
 from energy_guard.questions.answered import Answered, by_task
 from energy_guard.score import POOLINGS, usual_side
-from energy_guard.trace import SIGNALS, Trace
+from energy_guard.trace import NEEDS_RAW_ROWS, SIGNALS, Trace
 
 SINGLES: Final = tuple(f"{signal}:{pooling}" for signal in SIGNALS for pooling in POOLINGS)
 """Every single signal with every pooling, as `Detector` names them."""
@@ -31,6 +31,7 @@ PARTS: Final = ("span", "answer")
 
 _POOLED: Final = tuple(f"{part}.{single}" for part in PARTS for single in SINGLES)
 _OTHERS: Final = tuple(n for n in dict.fromkeys((*PLAIN, *FEATURES)) if n not in _POOLED)
+_OF_ENERGIES: Final = frozenset(name for name in _OTHERS if signals_of([name]) & NEEDS_RAW_ROWS)
 _NAMES: Final = (*_POOLED, *_OTHERS)
 _COLUMN: Final = {name: at for at, name in enumerate(_NAMES)}
 _DEFAULT: Final = [_COLUMN[name] for name in FEATURES]
@@ -133,7 +134,9 @@ def _values(answered: Answered) -> Floats:
     if not isinstance(span, Span):
         return np.full(len(_NAMES), math.nan)
     pooled = [*_pooled(trace, list(span.tokens)), *_pooled(trace, list(range(trace.content_end)))]
-    return np.concatenate([pooled, features(trace, span, _OTHERS, answered.asked)])
+    known = [name for name in _OTHERS if not (trace.normalised and name in _OF_ENERGIES)]
+    others = dict(zip(known, features(trace, span, known, answered.asked).tolist(), strict=True))
+    return np.array([*pooled, *(others.get(name, math.nan) for name in _OTHERS)])
 
 
 def _pooled(trace: Trace, tokens: list[int]) -> list[float]:
