@@ -29,13 +29,13 @@ ROWS_AT_ONCE: Final = 128
 with 150,000 tokens, one takes 77 MB."""
 
 
-class _OfThread(threading.local):
+class _Multiplied(threading.local):
     """By what the rows are multiplied of the runner that a thread is stepping."""
 
     inverse_temperature = 1.0
 
 
-of_thread: Final = _OfThread()
+of_thread: Final = _Multiplied()
 
 
 def multiply(runner: Any, inverse_temperature: float) -> None:
