@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import socket
-from typing import Any
+from typing import Any, Final
 
 import h11
 import uvicorn
@@ -43,6 +43,11 @@ class Http(H11Protocol):
         self.transport.close()
 
 
+KEEP_ALIVE_S: Final = 75
+"""Seconds that a connection on which nothing is asked stays open: longer than clients and proxies
+keep theirs (httpx 5, nginx 60), so that none of them asks on one that is being closed."""
+
+
 def listener(guard: Guard, settings: ServerSettings, host: str, port: int) -> Listener:
     """Make what listens; its `run` returns when the server has ended.
 
@@ -66,6 +71,7 @@ def listener(guard: Guard, settings: ServerSettings, host: str, port: int) -> Li
             lifespan="off",
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(settings.drain_s) + 2,
         )
     )

@@ -6,9 +6,11 @@ import socket
 import sys
 from typing import Any
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
+from energy_guard.backends import Scripted
 from energy_guard.cli.app import app
 from energy_guard.errors import ConfigError, MissingExtraError
 from energy_guard.guard import Guard
@@ -125,3 +127,12 @@ def test_an_address_that_cannot_be_listened_on_is_refused_before_the_model_is_lo
     nowhere = serve("--host", "no.such.host.invalid", "--no-key", tiny="/no/model.gguf")
     assert isinstance(nowhere, ConfigError)
     assert "--host" in nowhere.hint
+
+
+def test_an_idle_connection_is_kept_longer_than_clients_keep_theirs() -> None:
+    """Else a client asks on one that is being closed, and reads an error."""
+    guard = Guard(Scripted.saying([("Hi", 0.9)]), profile=None)
+    config = run.listener(guard, ServerSettings(), "127.0.0.1", 0).config
+    theirs = httpx.Limits().keepalive_expiry
+    assert theirs is not None
+    assert config.timeout_keep_alive > max(theirs, 60)
