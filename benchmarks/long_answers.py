@@ -56,8 +56,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the file of answers")
     parser.add_argument("--forms", default="detail", help=f"some of {','.join(FORMS)}")
     args = parser.parse_args()
+    forms = args.forms.split(",")
+    if unknown := set(forms) - set(FORMS):
+        parser.error(f"there is no form {', '.join(sorted(unknown))}; there are {', '.join(FORMS)}")
     backend = load(args.model, n_ctx=1024, n_threads=1)
-    rows = free_questions(args.n, args.forms.split(","))
+    rows = free_questions(args.n, forms)
     answers = collect(Guard(backend, profile=None), rows, path=args.out, wordings=alike(WORDING))
     wrong, unsure = (sum(a.outcome == outcome for a in answers) for outcome in ("wrong", "unsure"))
     name = backend.info.name
