@@ -27,6 +27,7 @@ import numpy as np
 
 from benchmarks.wide_model import wide_transformers, write_wide_model
 from energy_guard import load
+from energy_guard.backends.attributes import standing_in
 from energy_guard.backends.behind import Behind
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.backends.llama_cpp.tap import current_row
@@ -83,7 +84,13 @@ def in_llama_cpp(llm: Any, coin: Coin, answers: int) -> None:
         behind.copied()
         return token
 
-    vars(llm)["sample"] = sample
+    evaluate = llm.eval
+
+    def decode(tokens: Any) -> None:
+        behind.begin()
+        evaluate(tokens)
+
+    vars(llm).update(sample=sample, eval=decode)
     with behind.running():
         for _ in range(answers):
             coin.answer()
@@ -120,10 +127,19 @@ def in_transformers(model: Any, coin: Coin, answers: int) -> None:
             done = torch.zeros(len(ids), dtype=torch.bool)
             return watches[coin.way]._step(ids, done, _why) if coin.way in watches else done
 
+    def forward(prepare: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        behind = watches["behind"]._behind
+        if behind:
+            behind.begin()
+        return prepare(*given, **named)
+
     for _ in range(answers):
         coin.answer()
         watches = {way: watch(behind=way == "behind") for way in WAYS[1:]}
-        with _running(watches["behind"]._behind):
+        with (
+            _running(watches["behind"]._behind),
+            standing_in(model, "prepare_inputs_for_generation", forward),
+        ):
             model.generate(
                 prompt,
                 do_sample=False,

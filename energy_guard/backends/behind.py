@@ -1,4 +1,8 @@
-"""The rows of one step, reduced on a thread of its own while the engine decodes the next token."""
+"""The rows of one step, reduced on a thread of its own while the engine decodes the next token.
+
+Not sooner: between two decodes the thread that writes works in Python, and whoever takes the
+interpreter's lock from it has it woken up again, which takes longer than a short row.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from threading import Lock, Thread
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,19 +26,26 @@ Rows = npt.NDArray[np.float32]
 Reduce = Callable[[Rows], Row]
 """Takes a row, shape (vocabulary,); RowError if it is none of raw logits."""
 
+_LONG: Final = 100_000
+"""Entries of a row whose copy takes longer than to have another thread make it while a token is
+sampled from that row."""
+
 
 class LateRow:
-    """A row whose numbers are being computed by another thread."""
+    """A row whose numbers are computed by another thread, which `begin` has begin with it."""
 
-    __slots__ = ("_being_computed", "_outcome")
+    __slots__ = ("_begin", "_being_computed", "_outcome")
 
-    def __init__(self) -> None:
+    def __init__(self, begin: Callable[[], None]) -> None:
+        self._begin = begin
         self._being_computed = Lock()
         self._being_computed.acquire()
-        self._outcome: Row | Exception
+        self._outcome: Row | Exception | None = None
 
     def compute(self, reduce: Reduce, row: Rows) -> None:
         """Compute its numbers, whatever comes of it: who asks for them gets the error."""
+        if self._outcome is not None:  # begun twice, by somebody who was interrupted
+            return
         try:
             self._outcome = reduce(row)
         except Exception as error:  # noqa: BLE001
@@ -42,8 +54,7 @@ class LateRow:
 
     def wait(self) -> bool:
         """Wait until it was computed; return whether it is a row of raw logits."""
-        with self._being_computed:
-            return isinstance(self._outcome, Row)
+        return isinstance(self._wait(), Row)
 
     def now(self) -> Row:
         """Return its numbers, waiting for them when need be.
@@ -52,11 +63,16 @@ class LateRow:
             RowError: It is no row of raw logits.
 
         """
+        outcome = self._wait()
+        if isinstance(outcome, Row):
+            return outcome
+        raise outcome
+
+    def _wait(self) -> Row | Exception:
+        self._begin()
         with self._being_computed:
-            outcome = self._outcome
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+            assert self._outcome is not None
+            return self._outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +101,7 @@ class Behind:
         self._copy = np.empty(0, np.float32)
         self._copying = Lock()
         self._open: Sequence[LateRow] = ()
+        self._started: Callable[[], None] | None = None
         self._wanted: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
 
     @contextmanager
@@ -95,11 +112,12 @@ class Behind:
         try:
             yield
         finally:
+            self.begin()
             self._wanted.put(None)
             thread.join()
 
     def start(self, row: Rows) -> LateRow:
-        """Begin with a row, shape (vocabulary,); it may be overwritten once it was `copied`.
+        """Take a row, shape (vocabulary,); it may be overwritten once it was `copied`.
 
         Raises:
             RowError: The row before it was none of raw logits.
@@ -108,10 +126,15 @@ class Behind:
         self.settle()
         if self._copy.shape != row.shape:
             self._copy = np.empty_like(row)
-        late, copying = LateRow(), Lock()
-        copying.acquire()
-        self._copying = copying  # a new one: nobody waits for a start that was interrupted
-        self._begin([late], partial(self._copy_and_reduce, row, late, copying))
+        if row.size < _LONG:
+            np.copyto(self._copy, row)
+        else:
+            copying = Lock()
+            copying.acquire()
+            self._copying = copying  # a new one: nobody waits for a start that was interrupted
+            self._wanted.put(partial(self._copy_row, row, copying))
+        late = LateRow(self.begin)
+        self._start([late], partial(late.compute, self._reduce, self._copy))
         return late
 
     def copied(self) -> None:
@@ -123,23 +146,30 @@ class Behind:
             pass
 
     def start_step(self, rows: Rows) -> Sequence[LateRow]:
-        """Begin with the rows of several sequences, shape (N, vocabulary).
+        """Take the rows of several sequences, shape (N, vocabulary).
 
         They are not to be overwritten before they are `now`. What is wrong with a row is said by
         its own `now` alone: some are of sequences that ended.
         """
         self._wait()
-        late = [LateRow() for _ in rows]
-        self._begin(late, partial(self._reduce_all, rows, late))
+        late = [LateRow(self.begin) for _ in rows]
+        self._start(late, partial(self._reduce_all, rows, late))
         return late
+
+    def begin(self) -> None:
+        """Reduce what was started: the engine decodes now, or somebody asks for the numbers."""
+        started = self._started
+        if started is not None:
+            self._wanted.put(started)  # first: twice is no harm, and never is waited for without end
+            self._started = None
 
     def settle(self) -> None:
         """Wait for what is being reduced; RowError as in `start`, once."""
         for late in self._wait():
             late.now()
 
-    def _begin(self, late: Sequence[LateRow], work: Callable[[], None]) -> None:
-        self._wanted.put(work)  # first: a row that nobody computes would be waited for without end
+    def _start(self, late: Sequence[LateRow], work: Callable[[], None]) -> None:
+        self._started = work  # first: a row that nobody computes would be waited for without end
         self._open = late
 
     def _wait(self) -> Sequence[LateRow]:
@@ -154,10 +184,9 @@ class Behind:
         while (wanted := self._wanted.get()) is not None:
             wanted()
 
-    def _copy_and_reduce(self, row: Rows, late: LateRow, copying: Lock) -> None:
+    def _copy_row(self, row: Rows, copying: Lock) -> None:
         np.copyto(self._copy, row)
         copying.release()
-        late.compute(self._reduce, self._copy)
 
     def _reduce_all(self, rows: Rows, late: Sequence[LateRow]) -> None:
         for each, row in zip(late, rows, strict=True):

@@ -162,15 +162,17 @@ def overtaken() -> EngineError:
 
 
 _taps: Final[weakref.WeakKeyDictionary[Llama, list[RowTap]]] = weakref.WeakKeyDictionary()
-"""Taps on each engine: all are served by one function in the place of its `sample`."""
+"""Taps on each engine: all are served by one function in the place of its `sample`, and one in the
+place of its `eval`."""
 
-_BEFORE: Final = "_sample_before_energy_guard"
+_BEFORE: Final = {"sample": "_sample_before_energy_guard", "eval": "_eval_before_energy_guard"}
 
 
 def _install(llm: Llama, taps: list[RowTap]) -> None:
-    original = llm.sample
-    if "sample" in vars(llm):  # somebody's own
-        vars(llm)[_BEFORE] = original
+    sampled, evaluated = llm.sample, llm.eval
+    for name, before in _BEFORE.items():
+        if name in vars(llm):  # somebody's own
+            vars(llm)[before] = vars(llm)[name]
 
     def sample(*args: Any, **kwargs: Any) -> int:
         index = kwargs.get("idx")
@@ -184,7 +186,7 @@ def _install(llm: Llama, taps: list[RowTap]) -> None:
             for tap in [*taps]:
                 numbers[tap] = tap.behind.start(row) if tap.behind else tap.reducer.reduce(row)
             context = llm.input_ids[:position].tobytes()
-            token: int = original(*args, **kwargs)
+            token: int = sampled(*args, **kwargs)
         finally:  # the row is the engine's: it is overwritten, or gone
             for tap in numbers:
                 if tap.behind:
@@ -194,13 +196,20 @@ def _install(llm: Llama, taps: list[RowTap]) -> None:
             tap.seen = _Seen(token, logit, number, likely, context)
         return token
 
-    vars(llm)["sample"] = sample
+    def evaluate(*args: Any, **kwargs: Any) -> None:
+        for tap in [*taps]:
+            if tap.behind:
+                tap.behind.begin()
+        evaluated(*args, **kwargs)
+
+    vars(llm).update(sample=sample, eval=evaluate)
 
 
 def _uninstall(llm: Llama) -> None:
-    del vars(llm)["sample"]
-    if _BEFORE in vars(llm):
-        vars(llm)["sample"] = vars(llm).pop(_BEFORE)
+    for name, before in _BEFORE.items():
+        del vars(llm)[name]
+        if before in vars(llm):
+            vars(llm)[name] = vars(llm).pop(before)
 
 
 def check_open(llm: Llama) -> None:

@@ -104,6 +104,8 @@ class Watch:
         def inputs(before: Callable[..., Any], input_ids: Tensor, **kwargs: Any) -> Any:
             prepared = before(input_ids, **kwargs)
             self._last = _Pass.of(input_ids, kwargs, prepared)
+            if self._behind:
+                self._behind.begin()  # what follows is the forward pass
             return prepared
 
         with (
