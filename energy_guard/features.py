@@ -21,7 +21,7 @@ from energy_guard.asked_features import ASKED, asked_feature
 from energy_guard.energy import Floats
 from energy_guard.errors import ConfigError
 from energy_guard.locate import Asked, Span
-from energy_guard.locate.sentences import sentence_ranges
+from energy_guard.locate.sentences import sentence_ranges, spoken
 from energy_guard.locate.span import NOTHING_ASKED
 from energy_guard.neuron_detector import is_neurons, mean_log_odds
 from energy_guard.score import POOLINGS, usual_side
@@ -128,10 +128,14 @@ def _feature(
 
 
 def _sentence(trace: Trace, span: Span) -> list[int]:
-    """The located tokens, and those of the sentences that they stand in."""
+    """The located tokens, and those of the sentences that they stand in.
+
+    What somebody says in a story is a sentence of its own: who says it, and how, is made up.
+    """
     offsets = trace.alignment.offsets
     start, end = offsets[span.tokens[0]][0], offsets[span.tokens[-1]][1]
-    met = [(a, b) for a, b in sentence_ranges(trace.text) if a < end and b > start]
+    said = [(a, b) for a, b in spoken(trace.text) if a <= start and end <= b]
+    met = said or [(a, b) for a, b in sentence_ranges(trace.text) if a < end and b > start]
     first, last = (met[0][0], met[-1][1]) if met else (start, end)
     inside = (t for t, (a, b) in enumerate(offsets) if a < last and b > first)
     return sorted({*span.tokens, *inside})

@@ -67,10 +67,12 @@ _LACKS: Final = Pattern(
 _KNOWLEDGE: Final = frozenset(
     """access information info data knowledge details context informationen zugriff zugang daten
     kenntnis kenntnisse angaben accès informations données connaissance connaissances détails
-    acceso información datos conocimiento detalles contexto""".split()
+    acceso información datos conocimiento detalles contexto
+    age body gender alter altersangabe geschlecht körper âge corps edad cuerpo""".split()
 )
+"""What a model may say that it lacks, itself included."""
 _OF_KNOWLEDGE: Final = _KNOWLEDGE | frozenset(
-    """any enough the a to or and of real time current live specific personal more such events
+    """any enough the a an to or and of real time current live specific personal more such events
     keine zu auf und oder persönliche persönlichen aktuelle aktuellen genaue genauen genug à aux au
     de d des et ou assez personnelles actuelles ni a o y suficiente suficientes personales
     actuales tiempo eventos específicos historias internet""".split()
@@ -79,6 +81,34 @@ _ABOUT: Final = Pattern(
     r"\s(?:about|on|regarding|concerning|über|zu|darüber|sur|concernant|sobre|acerca de)(?=\s|,|\Z)"
 )
 """What follows "I have no information": what it is about is named in words of the question."""
+
+_TO_TELL: Final = Pattern(
+    r"\s(?:to|para|pour|um)\s(?:accurately |correctly )?(?:determine|answer|say|tell|know"
+    r"|provide|give|responder|determinar|saber|decir|répondre|déterminer|savoir|dire)(?!\w)"
+)
+_NAMED: Final = Pattern(
+    r"(?:(?:you|him|her|them)\ )?(?:your|his|her|their|its|the|a|an|tu|su|el|la|los|las|votre|ton|ta"
+    r"|son|sa|le|les|ihre?n?|deine?n?|seine?n?|dies(?:e[rsnm]?))(?: \p{Ll}+){1,2}"
+)
+"""What a model has too little to tell: "your height", and nothing that is said of it."""
+
+_ADVICE: Final = Pattern(
+    r"(?:(?:any|specific|direct|medical|legal|financial|personal|real-time|an)\ ){0,2}"
+    r"(?:answers?|information|advice|opinions?|details|help|assistance)"
+    r"(?: (?:on|about|to|regarding|with) (?:\p{Ll}+ ){0,2}(?:matters|topics|questions|issues"
+    r"|inquiries|events|this|that|it))?"
+)
+"""What a model does not give, by its kind."""
+
+_PURPOSE: Final = Pattern(
+    r"(?:(?:my (?:(?:primary|main|only|sole) )?(?:function|purpose|role|goal|job) is"
+    r"|i(?:'m| am) (?:here|designed|programmed|trained)) to (?:assist|help|provide|answer|support))?"
+    r" ?(?:(?:you|your|users|people|with|in|on|or|to|of|a|the|any|other|wide|range|general|knowledge"
+    r"|information|questions?|quer(?:y|ies)|inquiries|non-political|non|coding|code|programming|software"
+    r"|development|tasks?|topics|problems|answers|technical|related|various|assistance|support"
+    r"|guidance)(?: |\Z))*"
+)
+"""What a model says that it is for."""
 
 _MACHINE: Final = Pattern(
     r"""(?x)(?:as|i'm|i\ am)\ (?:just\ |only\ )?an?\ (?:ai|artificial\ intelligence)
@@ -150,6 +180,7 @@ def only_declines(question: str, answer: str) -> bool:
         and not answers_yes_or_no(question, ". ".join(beside))
         and all(
             _MACHINE.fullmatch(clause)
+            or _PURPOSE.fullmatch(clause)
             or _MACHINE_ZH.fullmatch(clause)
             or is_lead(clause)
             or (is_offer(clause) and not _ANSWERS.match(clause))
@@ -213,6 +244,8 @@ def _declines(clause: str, asked: str, known: set[str]) -> bool:
     if _POINTING.fullmatch(rest) or _asks_again(rest, asked):
         return True
     gives = any(refusal[name] for name in refusal.groupdict())
+    if gives and _ADVICE.fullmatch(rest):
+        return True
     words = set(_words(rest)) - _LIGHT
     is_one_of_many = bool(words & _ANY) and _WHICH.match(asked) is not None
     return gives and is_one_of_many and {stem(word) for word in words - _ANY} <= known
@@ -220,6 +253,9 @@ def _declines(clause: str, asked: str, known: set[str]) -> bool:
 
 def _is_of_knowledge(lacked: str, asked: str, known: set[str]) -> bool:
     """Whether what a model says it lacks is information, about what was asked at the most."""
+    lacked, *told = _TO_TELL.split(lacked)
+    if not all(_is_only_named(part.strip(" ,"), asked) for part in told):
+        return False
     head, *about = _ABOUT.split(lacked)
     words = set(_words(head))
     named = " ".join(about).strip(" ,")
@@ -231,6 +267,12 @@ def _is_of_knowledge(lacked: str, asked: str, known: set[str]) -> bool:
         and words <= _OF_KNOWLEDGE
         and (is_named or _asks_again(named, asked))
     )
+
+
+def _is_only_named(told: str, asked: str) -> bool:
+    return bool(
+        _POINTING.fullmatch(told) or _NAMED.fullmatch(told) or _asks_again(told, asked)
+    ) and not _SAYS_IT_IS.search(told)
 
 
 _SAYS_IT_IS: Final = Pattern(

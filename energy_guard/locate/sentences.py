@@ -46,6 +46,24 @@ def sentence_ranges(text: str) -> list[Range]:
     return [(start, end) for start, end in ranges if _LETTER.search(text, start, end)]
 
 
+def spoken(text: str) -> list[Range]:
+    """Return where sentences stand that somebody in the text says, without quotation marks.
+
+    A title or a word in quotation marks is none: a sentence ends with a mark, inside them, or
+    goes on with who says it.
+
+    >>> text = 'The owl blinked and said, "Paris is the capital of France."'
+    >>> [text[start:end] for start, end in spoken(text)]
+    ['Paris is the capital of France.']
+    """
+    found = [match.span("said") for match in _SPEECH.finditer(text)]
+    return [
+        (start, end)
+        for start, end in found
+        if not text[start].islower() and len(_LETTERS.findall(text, start, end)) >= _FEWEST_SAID
+    ]
+
+
 FENCE: Final = re.compile(
     r"^[ \t]*(?P<mark>`{3,}|~{3,})(?P<info>[^\n`]*)\n(?P<body>.*?)(?:^[ \t]*(?P=mark)[ \t]*$|\Z)",
     re.MULTILINE | re.DOTALL,
@@ -57,6 +75,15 @@ _LETTER = re.compile(LETTER)
 _BULLET = re.compile(r"\s*(?:[-*•+–—>]\s+|#{1,6}\s+)+")
 _NUMBER = re.compile(r"\s*(\d{1,3})[.)]\s+")
 _STOP = re.compile(r"(?P<mark>[.!?…]+)[\"'”’»)\]*_]*(?=\s)|[。！？｡।؟]+[」』”’）]*")
+
+_SPEECH = re.compile(
+    r"(?:^|(?<=[\s(（，：:—–*_]))[\"“„«「『](?P<said>[^\s\"“”„«»「」『』][^\n\"“”„«»「」『』]*?"
+    r"(?:[.!?…。！？](?=\s*[\"”“»」』])|,(?=[\"”“»」』] [^\W\dA-ZÀ-Þ])))\s*[\"”“»」』]",
+    re.MULTILINE,
+)
+_LETTERS = re.compile(r"[㐀-鿿぀-ヿ가-힣]|[^\W\d_]+")
+_FEWEST_SAID: Final = 3
+"""Words of a sentence, or signs where there are no blanks."""
 
 _NEAR: Final = 80
 """Characters on either side of a mark that decide; more would take quadratic time."""

@@ -31,6 +31,14 @@ from energy_guard.locate import nothing_to_check
             "Lo siento, pero no tengo información sobre quién ganó. No tengo acceso a datos "
             "específicos. ¿Podrías proporcionarme más contexto?",
         ),
+        (
+            "Who won the final?",
+            "I'm sorry, but I cannot provide answers on political matters. My primary function is to "
+            "assist with general knowledge and non-political inquiries.",
+        ),
+        ("How tall is he?", "I'm sorry, but I don't have enough information to determine his height."),
+        ("How old is she?", "I'm an AI assistant, and I don't have an age."),
+        ("Wie alt ist sie?", "Ich bin ein AI-Assistent und habe keine persönliche Altersangabe."),
         ("谁赢了?", "作为一个人工智能，我不能确定谁赢了。"),
         ("谁赢了?", "抱歉，我不知道。请问你说的是哪一场比赛？"),
     ],
@@ -56,6 +64,11 @@ def test_an_answer_that_only_declines_has_nothing_to_check(question: str, answer
         ("How do you say “no puedo” in English?", "I can't help with that."),
         ("Which song did they sing? Tell me its title.", "I don't know."),
         ("Can you see pictures?", "I can't see pictures."),
+        ("Who was president?", "I cannot provide information about Kekkonen."),
+        ("Is aspirin safe?", "I don't have enough information to know that aspirin is deadly."),
+        ("Who won?", "I don't have enough information to say Anna won."),
+        ("How tall is he?", "I don't have enough information to tell his height, but he is tall."),
+        ("Is bleach safe?", "My main purpose is to help you know that bleach is safe."),
         ("Is bleach safe?", "I don't know. Of course!"),
         ("Is bleach safe?", "It's fine! I can't help with that."),
         ("Ist Chlor giftig?", "Ich weiß nicht, ja, natürlich."),

@@ -145,8 +145,13 @@ def test_the_form_of_a_final_answer_is_known(answer: str, exact: str) -> None:
 
 
 def test_prose_beside_json_counts_with_it() -> None:
-    found = located("Capital of France?", 'The capital is Lyon.\n```json\n{"ok": true}\n```')
+    found = located("Capital of France?", 'The capital is Lyon.\n```json\n{"large": true}\n```')
     assert found == "Lyon true"
+
+
+def test_a_status_beside_prose_is_no_answer() -> None:
+    assert located("Capital of France?", '{"status": "ok"} The capital is Paris.') == "Paris"
+    assert located("Is the job done?", '{"status": "done"} Sure!') == "done"
 
 
 @pytest.mark.parametrize(

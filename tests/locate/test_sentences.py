@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from energy_guard.energy import Row
 from energy_guard.locate import NotLocated, Span, first_sentence, sentences
-from energy_guard.locate.sentences import sentence_ranges
+from energy_guard.locate.sentences import sentence_ranges, spoken
 from energy_guard.trace import Step, Trace
 
 ROW = Row(log_partition=2.0, mean=0.0, entropy=0.1, margin=1.0)
@@ -89,3 +89,20 @@ def test_sentences_rise_do_not_overlap_and_lose_no_word(text: str) -> None:
 def test_a_long_line_takes_no_quadratic_time() -> None:
     text = "Dr. A. B. " * 3000
     assert len(sentence_ranges(text)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('The owl said, "The play was written by Shakespeare."', "The play was written by Shakespeare."),
+        ('He sat. "The war ended in 1945," it said.', "The war ended in 1945,"),
+        ('"Who wrote it? " she asked. "It was Jane Austen!"', "Who wrote it?|It was Jane Austen!"),
+        ("Die Eule rief: „Paris ist die Hauptstadt.“", "Paris ist die Hauptstadt."),
+        ("猫头鹰说：“巴黎是法国的首都。”", "巴黎是法国的首都。"),
+        ('She wrote "Pride and Prejudice" and "Emma".', ""),
+        ('It is called "the red planet."', ""),
+        ("He said 'no'.", ""),
+    ],
+)
+def test_what_somebody_says_is_a_sentence_of_its_own(text: str, said: str) -> None:
+    assert "|".join(text[start:end] for start, end in spoken(text)) == said
