@@ -136,6 +136,8 @@ _LEADS: Final = Pattern(
       | merci(?:\ beaucoup)?
       | hola|lo\ siento(?:\ mucho)?|disculpa|disculpe|perdón|(?:muchas\ )?gracias
       | claro(?:\ que\ sí)?|por\ supuesto
+      | (?:puedo|estaré\ encantad[oa]\ de|voy\ a)\ ayudar(?:te|le)(?:\ con\ (?:eso|esto|ello))?
+      | je\ (?:peux|vais)\ (?:vous\ |t'|te\ )aider(?:\ avec\ plaisir)?
       | [你您]好|(?:很|非常)?(?:抱歉|对不起)|谢谢[你您]?|好的|当然(?:可以)?"""
 )
 _PARTS: Final = Pattern(r"[,;:¿!，；：！、\n]+|\s*[–—]\s*|\s-+\s")

@@ -45,7 +45,9 @@ _BEGINS: Final = Pattern(
       | \w+\ *(?:\([^()\n]*\))?\ *:\s
       | (?:addier|berechn|durchlauf|erstell|erzeug|füg|gib|gibt|hol|initialisier|lies|lösch|öffn
         |prüf|rufe?|setz|speicher|sortier|such|test|überprüf|vergleich|wenn|falls|zähl|zeig|schreib|entfern
-        |definier|ausgabe|berechnung|aufruf|string|konstruktor|methode|funktion|klasse|beispiel|führ|multiplizier|teil|ersetz|konvertier|wandl)\w*\b
+        |definier|ausgabe|berechnung|aufruf|string|konstruktor|methode|funktion|klasse|beispiel|führ|multiplizier|teil|ersetz|konvertier|wandl
+        |iterier|aktualisier|durchläuf|start|beend|lad|lädt|schließ|kopier|verwend|nutz|bestimm|ermittel
+        |find|verarbeit|erhöh|verringer|summier|dividier|subtrahier|kehr|tausch|hinzufüg|verbind)\w*\b
       | (?:(?:abr|actualiz|agreg|borr|busc|calcul|camb|carg|cerr|compar|comprob|contar|convert|cre
         |defin|devolv|divid|elimin|encontr|escrib|filtr|guard|imprim|iniciali|inserta|invert|le[ey]|llam
         |mostr|multiplic|obten|orden|ped|prob|quit|recorr|reemplaz|retorn|sac|sum|us|verific)

@@ -167,6 +167,8 @@ cómo (puedo|te puedo|le puedo) (ayudarte|ayudarle|ayudar)( hoy)?
     |con (mucho )?gusto|por nada|para eso estoy)
 si (necesitas|necesita|tienes|tiene) (algo|alguna|más|otra)( más| otra)?( pregunta| preguntas|
      ayuda| duda)?
+(puedo|podré|estaré encantad[oa] de|voy a) (ayudarte|ayudarle)( con (eso|esto|ello|tu pregunta|
+    su pregunta))?
 (aquí estoy|estoy aquí|estoy para ayudarte)( para ayudarte| para lo que necesites)?
 no dudes en (preguntar|preguntarme|decirme|escribirme|contactarme)
 (adiós|chao|hasta (luego|pronto|mañana|la próxima|la vista)|nos vemos( luego| pronto)?|cuídate)
