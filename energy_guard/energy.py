@@ -50,12 +50,13 @@ class LogProbabilityRow(Row):
     __slots__ = ()
 
 
-_LANES: Final = 1024
-"""Sums go over lanes of this width first: faster than over one long row, and as exact."""
+_BLOCK: Final = 65_536
+"""Entries that all steps are done with before the next ones: so many stay in a core's own cache,
+and a thread that decodes meanwhile has the shared one for itself."""
 
 
 class RowReducer:
-    """Reduces rows of one length without allocating: two scratch rows are reused.
+    """Reduces rows of one length without allocating: two scratch blocks are reused.
 
     Not for two threads at once. `inverse_temperature` multiplies every row.
 
@@ -69,20 +70,16 @@ class RowReducer:
         if size < 1:
             raise RowError("a row of logits has no entries")
         self.inverse_temperature = inverse_temperature
-        padded = -(-size // _LANES) * _LANES  # what lies beyond the row stays 0
-        self._shifted_lanes = np.zeros((padded // _LANES, _LANES), dtype)
-        self._exp_lanes = np.zeros_like(self._shifted_lanes)
-        self._lane_sums = np.zeros(_LANES, dtype)
         self.size = size
-        self._shifted = self._shifted_lanes.reshape(-1)[:size]
-        self._exp = self._exp_lanes.reshape(-1)[:size]
+        self._shifted = np.empty(min(size, _BLOCK), dtype)
+        self._exp = np.empty_like(self._shifted)
 
     def reduce(self, row: npt.NDArray[Any]) -> Row:
         """Reduce `row`, shape (size,), raw logits; −inf is zero mass.
 
         Raises RowError for NaN, +inf, or a row without any mass.
         """
-        beta, shifted, exp = self.inverse_temperature, self._shifted, self._exp
+        beta = self.inverse_temperature
         if row.size != self.size:
             raise RowError(f"a row has {row.size} entries and {self.size} were expected")
         best = int(row.argmax())  # NaN counts as largest
@@ -93,37 +90,44 @@ class RowReducer:
                 "The engine's output is broken: run `energy-guard doctor` on this model.",
             )
         # float32 is exact enough once shifted: sums are short, the logarithm is float64.
-        np.subtract(row, top, out=shifted)
-        shifted[best] = -math.inf
-        second = float(np.maximum.reduce(shifted))
-        shifted[best] = 0.0
-        total = self._sum(self._shifted_lanes)
-        np.exp(shifted, out=exp)
-        mass = self._sum(self._exp_lanes)
-        lost = holds_log_probabilities(row, float(top) + math.log(mass))
-        if beta != 1.0:
-            np.multiply(shifted, beta, out=shifted)
+        second, total, finite, mass, plain_mass, energy = -math.inf, 0.0, 0, 0.0, 0.0, 0.0
+        for start in range(0, self.size, _BLOCK):
+            part = row[start : start + _BLOCK]
+            shifted, exp = self._shifted[: part.size], self._exp[: part.size]
+            np.subtract(part, top, out=shifted)
+            if start <= best < start + part.size:
+                shifted[best - start] = -math.inf
+                second = max(second, float(np.maximum.reduce(shifted)))
+                shifted[best - start] = 0.0
+            else:
+                second = max(second, float(np.maximum.reduce(shifted)))
+            of_block = float(np.add.reduce(shifted))
             np.exp(shifted, out=exp)
-            mass = self._sum(self._exp_lanes)
-        if math.isfinite(total):
-            np.multiply(exp, shifted, out=exp)
-            energy = self._sum(self._exp_lanes)
-            mean = float(top) + total / row.size
-        else:  # −inf entries: no mass, no part of the mean, and 0 · −inf is 0 here
-            finite = np.isfinite(shifted)
-            energy = float((exp[finite] * shifted[finite]).sum())
-            mean = float(row[finite].mean())
+            block_mass = float(np.add.reduce(exp))
+            plain_mass += block_mass
+            if beta != 1.0:
+                np.multiply(shifted, beta, out=shifted)
+                np.exp(shifted, out=exp)
+                block_mass = float(np.add.reduce(exp))
+            mass += block_mass
+            if math.isfinite(of_block):
+                np.multiply(exp, shifted, out=exp)
+                energy += float(np.add.reduce(exp))
+                total += of_block
+                finite += part.size
+            else:  # −inf entries: no mass, no part of the mean, and 0 · −inf is 0 here
+                kept = np.isfinite(shifted)
+                energy += float((exp[kept] * shifted[kept]).sum())
+                total += float((part[kept] - top).sum())
+                finite += int(np.count_nonzero(kept))
+        lost = holds_log_probabilities(row, float(top) + math.log(plain_mass))
         log_mass = math.log(mass)
         return (LogProbabilityRow if lost else Row)(
             log_partition=beta * float(top) + log_mass,
-            mean=beta * mean,
+            mean=beta * (float(top) + total / finite),
             entropy=max(0.0, log_mass - energy / mass),
             margin=beta * -second,
         )
-
-    def _sum(self, lanes: npt.NDArray[Any]) -> float:
-        np.add.reduce(lanes, axis=0, out=self._lane_sums)
-        return float(np.add.reduce(self._lane_sums))
 
     def token_logit(self, row: npt.NDArray[Any], token: int) -> float:
         """Return the logit of the chosen `token`; RowError if it is not finite."""

@@ -69,7 +69,8 @@ class LateRow:
         raise outcome
 
     def _wait(self) -> Row | Exception:
-        self._begin()
+        if self._outcome is None:
+            self._begin()
         with self._being_computed:
             assert self._outcome is not None
             return self._outcome
