@@ -20,7 +20,7 @@ def extract(sentence: Sentence, question: QuestionForm, asked: str) -> list[Rang
     """The exact answer in one sentence."""
     if sentence.language in no_blanks.LANGUAGES:
         unsaid_end = max((b for a, b in sentence.denied if a <= sentence.start < b), default=0)
-        start = max(sentence.start, unsaid_end)
+        start = max(sentence.start, unsaid_end) if unsaid_end < sentence.end else sentence.start
         return no_blanks.without_blanks(
             sentence.text, start, sentence.end, question, sentence.language
         )
