@@ -241,7 +241,7 @@ def h_neurons(
     probes: dict[Labelling, NeuronProbe] = {
         name: NeuronProbe.read(found / f"probe-{name}.json") for name in get_args(Labelling)
     }
-    scaled = probes["3-vs-1"]  # what is about the answer, and not about its sentence
+    scaled = _to_scale(probes, found)
     whole = quiz(whole=True)
     given = reading.read(data) if data else []
     if not any(row.context for row in given):
@@ -279,6 +279,18 @@ def h_neurons(
         out / "h-neurons.json",
         picture=scaling_plot(figures["sweep"]),
         as_json=as_json,
+    )
+
+
+def _to_scale(probes: Mapping[Labelling, NeuronProbe], found: Path) -> NeuronProbe:
+    """The probe whose H-neurons are about the answer and not about its sentence, if it has any."""
+    labellings: tuple[Labelling, ...] = ("3-vs-1", "1-vs-1")
+    for name in labellings:
+        if probes[name].h_neurons:
+            return probes[name]
+    raise InputError(
+        f"neither probe in {found} has an H-neuron, so that there is nothing to scale",
+        "Search with more questions: `energy-guard neurons find … -n N --resume`.",
     )
 
 

@@ -130,6 +130,7 @@ def made_with(backend: Backend, probe: NeuronProbe) -> dict[str, Any]:
     return {
         "model": {"name": info.name, "fingerprint": info.fingerprint, "backend": info.backend},
         "damped": probe.name,
+        "labelling": probe.training.labelling,
         "wording": WORDING.system,
         "max_tokens": WORDING.max_tokens,
     }

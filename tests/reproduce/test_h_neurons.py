@@ -126,6 +126,18 @@ def test_more_than_can_be_made_up_is_refused_before_the_model_is_loaded(
         CliRunner().invoke(app, [*words, "--out", str(tmp_path)], catch_exceptions=False)
 
 
+def test_without_h_neurons_of_the_answer_those_of_the_sentence_are_scaled(tmp_path: Path) -> None:
+    info = Scripted.saying().info
+    some = probe_of(info)
+    none = some.model_copy(
+        update={"neurons": tuple(n.model_copy(update={"weight": -1.0}) for n in some.neurons)}
+    )
+    assert module._to_scale({"1-vs-1": some, "3-vs-1": some}, tmp_path) is some
+    assert module._to_scale({"1-vs-1": some, "3-vs-1": none}, tmp_path) is some
+    with pytest.raises(InputError, match="nothing to scale"):
+        module._to_scale({"1-vs-1": none, "3-vs-1": none}, tmp_path)
+
+
 def test_a_probe_of_another_model_is_refused(
     demo: LlamaCpp, tmp_path: Path, monkeypatch: Any
 ) -> None:
