@@ -2,6 +2,7 @@
 
 Of the prompts of tests/attacks/ordinary.jsonl every `--every`-th one is asked, at the model's own
 choice of words; the answers are kept in `--answers`, so that a run goes on where it was ended.
+Rules were made from those; `--prompts benchmarks/fresh_turns.jsonl` has others.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--answers", type=Path, required=True)
     parser.add_argument("--profile", type=Path, help="without, the hand-set limits decide")
+    parser.add_argument("--prompts", type=Path, default=TURNS)
     parser.add_argument("--every", type=int, default=4)
     parser.add_argument("--n-threads", type=int, default=1)
     parser.add_argument("-v", action="store_true")
     args = parser.parse_args()
-    rows = [json.loads(line) for line in TURNS.read_text("utf-8").splitlines()][:: args.every]
+    rows = [json.loads(line) for line in args.prompts.read_text("utf-8").splitlines()][:: args.every]
     threads = {"n_threads": args.n_threads, "n_threads_batch": args.n_threads}
     guard = Guard(load(args.model, n_ctx=1024, **threads), profile=None)
     profile = Profile.read(args.profile) if args.profile else None

@@ -13,7 +13,8 @@ import re
 from typing import Final
 
 from energy_guard.locate.patterns import Pattern
-from energy_guard.locate.sentences import FENCE
+from energy_guard.locate.sentences import FENCE, sentence_ranges
+from energy_guard.locate.smalltalk import is_small_talk
 from energy_guard.locate.words import stem
 from energy_guard.text import Range
 
@@ -50,9 +51,11 @@ _BEGINS: Final = Pattern(
         |find|verarbeit|erhöh|verringer|summier|dividier|subtrahier|kehr|tausch|hinzufüg|verbind)\w*\b
       | (?:(?:abr|actualiz|agreg|borr|busc|calcul|camb|carg|cerr|compar|comprob|contar|convert|cre
         |defin|devolv|divid|elimin|encontr|escrib|filtr|guard|imprim|iniciali|inserta|invert|le[ey]|llam
-        |mostr|multiplic|obten|orden|ped|prob|quit|recorr|reemplaz|retorn|sac|sum|us|verific)
+        |mostr|multiplic|obten|orden|ped|prob|quit|recorr|reemplaz|retorn|sac|sum|us|verific
+        |almacen|añad|asegur|asign|ejecut|extra|ingres|iter|solicit|valid)
         (?:[aei]r|iz[ao]r?|[aeio]|iendo|ando)|si|para|ejemplo|función|devuelve|calcula|imprime|comprueba
-        |verifica|crea|recorre|suma|cuenta|elimina|define|inicializa|retorna|usa|busca|lee)\b
+        |verifica|crea|recorre|suma|cuenta|elimina|define|inicializa|retorna|usa|busca|lee|lista|variable
+        |bucle|entrada|salida|resultado|caso)\b
       | (?:affich|ajout|appel|assign|boucl|calcul|charg|cherch|compar|compt|convert|cré[eé]|défini
         |divis|échang|écri|effac|enlèv|enlev|filtr|génèr|génér|implément|import|incrément|initialis
         |insèr|insér|itèr|itér|lire|lit|multipli|obt[ei]n|ouvr|parcour|retir|renvo[iy]|retourn
@@ -191,7 +194,8 @@ _OF_CODE: Final = Pattern(
       |funktion(?:en)?|methoden?|klassen?|skripte?|programme?|abfragen?|regeln?|klauseln?|attribute?
       |schleifen?|beispiele?|ergebnis(?:se)?|endresultat|lösung|dateien?|variablen?|parameter
       |funci(?:ón|ones)|soluci(?:ón|ones))\b
-      | 函数 | 代码 | 脚本 | 程序 | 类 | 方法 | 查询 | 参数 | 示例 | 结果
+      | 函数 | 代码 | 脚本 | 程序 | 类 | 方法 | 查询 | 参数 | 示例 | 结果 | 输入 | 返回 | 输出
+      | 变量 | 循环 | 数组 | 字符串
       | 样式 | 页面 | 元素 | 列表 | 文件"""
 )
 _BEYOND: Final = Pattern(
@@ -228,11 +232,15 @@ def _states(said: str, named: set[str], known: set[str], is_quoted: bool) -> boo
     numbers = set(re.findall(r"\d+", said)) - known - SMALL_NUMBERS
     if any(len(number) > 2 for number in numbers) or (numbers and not _OUTPUT.fullmatch(said)):
         return True
+    if _LANGUAGE_TAG.fullmatch(said):
+        return False
     words = re.findall(r"[^\W\d_]+", re.sub(r"\{[^{}]*\}", " ", said))
     news = [w for w in _names(said) if w.casefold() not in known | _GREETED]
     if news and not _GERMAN.search(said) and not said.isupper():
         return True
-    stands_for_others = _PLACEHOLDER.fullmatch(said.strip()) or _COMPLAINT.fullmatch(said.strip())
+    stands_for_others = _COMPLAINT.fullmatch(said.strip()) or all(
+        _PLACEHOLDER.fullmatch(part) or is_small_talk(part) for part in _split(said)
+    )
     if _asserts(said, named) and not (is_quoted and stands_for_others):
         return True
     labelled = _LABELLED.fullmatch(said.strip())
@@ -243,6 +251,11 @@ def _states(said: str, named: set[str], known: set[str], is_quoted: bool) -> boo
     return words[0].casefold() not in named
 
 
+def _split(said: str) -> list[str]:
+    return [said[start:end] for start, end in sentence_ranges(said)]
+
+
+_LANGUAGE_TAG: Final = Pattern(r"[a-z]{2}-[A-Z]{2}")
 _LABELLED: Final = Pattern(r"(?P<label>\w+)\s*[:：]\s+(?P<rest>\S.*)")
 _LABELS: Final = frozenset(
     """args arguments argument parameters parameter params param returns return raises yields
@@ -261,7 +274,11 @@ _OUTPUT: Final = Pattern(
 """What a line of code comes to; of more than two digits it may be a fact all the same."""
 
 _PLACEHOLDER: Final = Pattern(
-    r"(?i:this) is (?:an?|some|the|my) (?:\p{Ll}+ )?(?:paragraph|test|example|sample|text|string"
+    r"(?i:esto es (?:un|una)|das ist (?:ein|eine)|dies ist (?:ein|eine)|ceci est une?|c'est une?) "
+    r"(?i:(?:ejemplo|texto|prueba|frase|cadena|beispiel|text|test|satz|exemple|texte|phrase)(?:text|satz)?)"
+    r"(?: (?i:de|pour|zum|für) \p{L}+){0,2}[.!]?"
+    r"|这(?:是|里是)一?(?:个|段|句|行)?(?:简单的)?(?:示例|例子|测试|样例)(?:文本|字符串|句子|段落)?[。！.!]?"
+    r"|(?i:this) is (?:an?|some|the|my) (?:\p{Ll}+ )?(?:paragraph|test|example|sample|text|string"
     r"|comment|heading|title|page|link|button|element|message|line|file)"
     r"(?: (?:that will be|with|in|for) \p{Ll}+(?: \p{Ll}+){0,2})?[.!]?"
 )
@@ -300,7 +317,8 @@ def _asserts(said: str, named: set[str]) -> bool:
         after = re.search(r"[^\W\d_{]", said[match.end() :])
         under = _UNDER.search(said[: match.start()])
         subject = before[-1].casefold() if before else ""
-        if before and after and not under and subject != "}" and subject not in named:
+        of_value = "}" in before if match["zh"] else subject == "}"
+        if before and after and not under and not of_value and subject not in named:
             return True
     return False
 

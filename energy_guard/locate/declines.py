@@ -59,6 +59,9 @@ _REFUSES_ZH: Final = Pattern(
     r"(?:不知道|不清楚|不(?:能|太)?确定|(?:无法|不能)(?:确定|知道|判断|回答|告诉[你您]))"
     r"(?:(?:这个|您的|你的)?(?:问题|答案)|(?P<rest>.*[谁什么哪何多少几否怎].*))?"
 )
+_LACKS_ZH: Final = Pattern(
+    r"我?(?:并)?没有(?:自己的|具体的|个人的?)?(?:年龄|身体|性别|生日|身高|体重|信息|经历|实体)"
+)
 _LACKS: Final = Pattern(
     r"(?:i (?:do not|don't) (?:currently |actually )?have|i have no|i lack|(?:ich )?habe(?: ich)?"
     r"(?: leider)? keine[nr]?|je n'ai (?:malheureusement )?(?:pas|aucune?)|no tengo|no cuento con"
@@ -229,6 +232,8 @@ def _words(text: str) -> list[str]:
 
 def _declines(clause: str, asked: str, known: set[str]) -> bool:
     """Whether a clause is a refusal with nothing behind it but what was asked."""
+    if _LACKS_ZH.fullmatch(clause):
+        return True
     chinese = _REFUSES_ZH.fullmatch(clause)
     if chinese:
         return (chinese["rest"] or "") in re.sub(r"\s", "", asked)

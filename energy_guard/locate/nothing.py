@@ -234,6 +234,8 @@ def _is_creative(request: str, question: str, answer: str) -> bool:
     The answer decides too: a dose, a measure, a full name or a place is checked.
     """
     answer = re.sub(_PART_OF_IT, "", answer)
+    for name in {match["name"] for match in re.finditer(_MADE_UP, answer)}:
+        answer = answer.replace(name, name.lower())
     plain = re.sub(r"\babout (an?|my)( \w+){1,2} who\b", "", request)
     if not re.match(_CREATIVE_WANTED, request) or re.search(_ASKS_MORE, plain):
         return False
@@ -248,6 +250,11 @@ def _is_creative(request: str, question: str, answer: str) -> bool:
 _PART_OF_IT: Final = (  # the heading of a part
     r"(?im)^[\W_]*(?:verse|stanza|chapter|scene|act|part|strophe|vers|kapitel|szene|akt|teil|couplet"
     r"|chapitre|scène|acte|partie|estrofa|verso|capítulo|escena|acto|parte) ?\d{1,2}[\W_]*$"
+)
+_MADE_UP: Final = (  # a village called Willow Creek: one that the story brings in itself
+    r"\b(?:a|an|ein(?:e[rsmn]?)?|une?|una?)(?: [\w-]+){1,4},? (?:(?:was|wurde|era) )?"
+    r"(?:named|called|namens|genannt|appelée?|nommée?|llamad[oa]) [\"“„«]?"
+    r"(?P<name>[A-ZÀ-Þ][\w'’.-]*(?: (?:[A-ZÀ-Þ][\w'’-]*|de|la|del)){0,3})"
 )
 _MEASURED: Final = (
     r"(?i:\b(?:dos(?:e|es|age|is|en)|tablets?|pills?|milligrams?|(?:milli)?lit(?:er|re)s?|ounces?"
