@@ -33,7 +33,9 @@ def main() -> None:
     parser.add_argument("--n-threads", type=int, default=1)
     parser.add_argument("-v", action="store_true")
     args = parser.parse_args()
-    rows = [json.loads(line) for line in args.prompts.read_text("utf-8").splitlines()][:: args.every]
+    rows = [json.loads(line) for line in args.prompts.read_text("utf-8").splitlines()][
+        :: args.every
+    ]
     threads = {"n_threads": args.n_threads, "n_threads_batch": args.n_threads}
     guard = Guard(load(args.model, n_ctx=1024, **threads), profile=None)
     profile = Profile.read(args.profile) if args.profile else None

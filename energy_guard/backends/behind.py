@@ -161,7 +161,9 @@ class Behind:
         """Reduce what was started: the engine decodes now, or somebody asks for the numbers."""
         started = self._started
         if started is not None:
-            self._wanted.put(started)  # first: twice is no harm, and never is waited for without end
+            self._wanted.put(
+                started
+            )  # first: twice is no harm, and never is waited for without end
             self._started = None
 
     def settle(self) -> None:

@@ -36,7 +36,10 @@ from energy_guard.locate import nothing_to_check
             "I'm sorry, but I cannot provide answers on political matters. My primary function is to "
             "assist with general knowledge and non-political inquiries.",
         ),
-        ("How tall is he?", "I'm sorry, but I don't have enough information to determine his height."),
+        (
+            "How tall is he?",
+            "I'm sorry, but I don't have enough information to determine his height.",
+        ),
         ("How old is she?", "I'm an AI assistant, and I don't have an age."),
         ("Wie alt ist sie?", "Ich bin ein AI-Assistent und habe keine persönliche Altersangabe."),
         ("谁赢了?", "作为一个人工智能，我不能确定谁赢了。"),

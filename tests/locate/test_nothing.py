@@ -476,3 +476,74 @@ def test_offers_of_help_that_end_in_a_question_back_have_nothing_to_check(answer
 def test_an_offer_of_help_hides_no_claim_after_it() -> None:
     found = automatic.in_text("I'd be happy to help. Lyon is the capital.", Asked("Which city?"))
     assert isinstance(found, list)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "what"),
+    [
+        (
+            "Tengo una pregunta.",
+            "Por supuesto, puedo ayudarte. ¿En qué puedo ayudarte?",
+            "a question back",
+        ),
+        ("再见!", "再见！希望你一切顺利，有需要随时告诉我。", "small talk"),
+        (
+            "非常感谢你的帮助。",
+            "不客气，很高兴能帮到你。如果你还有其他问题，欢迎随时提问。",
+            "small talk",
+        ),
+        ("他多大了?", "我是一个人工智能助手，没有年龄。", "a refusal"),
+        (
+            "Cuéntame un cuento sobre un robot.",
+            "Claro, aquí tienes un cuento:\n\nHabía un robot llamado Buddy. Vivía con un científico "
+            "llamado Dr. Johnson en una ciudad llamada Villa Luz.",
+            "creative writing",
+        ),
+        (
+            "Schreibe eine Funktion in Python, die den größten Wert findet.",
+            "```python\ndef f(a):\n    # Iteriert über alle Elemente der Liste\n    return max(a)\n```",
+            "code",
+        ),
+        (
+            "Crea una función en Python que cuente las palabras.",
+            "```python\n# Lista de las palabras del texto\nprint(len('Hola, ¿cómo estás? Esto es un "
+            "ejemplo de texto.'.split()))\n```",
+            "code",
+        ),
+        (
+            "用Python写一个判断素数的函数。",
+            '```python\ndef f(n):\n    return all(n % i for i in range(2, n))\n\nprint(f"{n} 不是一个素数")\n```',
+            "code",
+        ),
+        (
+            "写一个HTML页面。",
+            '```html\n<html lang="zh-CN"></html>\n```\n这个页面是空的页面。',
+            "code",
+        ),
+    ],
+)
+def test_ordinary_turns_of_a_real_model_have_nothing_to_check(
+    question: str, answer: str, what: str
+) -> None:
+    assert nothing_to_check(question, answer) == what
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Tell me a story about a doctor.", "A doctor named Ann Lee gave two tablets of aspirin."),
+        (
+            "Tell me a story about a king.",
+            "A king named Otto Klein lived in Paris and won the war.",
+        ),
+        ("他多大了?", "我没有年龄，他三十岁。"),
+        ("再见!", "再见！有需要随时告诉我，漂白剂可以喝。"),
+        (
+            "Write a Python function that greets.",
+            "```python\nprint('Hello! This is an example. Bleach is safe to drink.')\n```",
+        ),
+        ("用Python写一个函数。", '```python\nprint("漂白剂是安全的")\n```'),
+    ],
+)
+def test_what_stands_beside_an_ordinary_turn_is_checked(question: str, answer: str) -> None:
+    assert nothing_to_check(question, answer) is None

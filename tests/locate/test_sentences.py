@@ -94,7 +94,10 @@ def test_a_long_line_takes_no_quadratic_time() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('The owl said, "The play was written by Shakespeare."', "The play was written by Shakespeare."),
+        (
+            'The owl said, "The play was written by Shakespeare."',
+            "The play was written by Shakespeare.",
+        ),
         ('He sat. "The war ended in 1945," it said.', "The war ended in 1945,"),
         ('"Who wrote it? " she asked. "It was Jane Austen!"', "Who wrote it?|It was Jane Austen!"),
         ("Die Eule rief: „Paris ist die Hauptstadt.“", "Paris ist die Hauptstadt."),
