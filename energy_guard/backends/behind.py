@@ -31,6 +31,9 @@ _LONG: Final = 100_000
 sampled from that row."""
 
 
+_NOT_YET: Final = RuntimeError("a row was waited for that nobody reduces")
+
+
 class LateRow:
     """A row whose numbers are computed by another thread, which `begin` has begin with it."""
 
@@ -40,11 +43,11 @@ class LateRow:
         self._begin = begin
         self._being_computed = Lock()
         self._being_computed.acquire()
-        self._outcome: Row | Exception | None = None
+        self._outcome: Row | Exception = _NOT_YET
 
     def compute(self, reduce: Reduce, row: Rows) -> None:
         """Compute its numbers, whatever comes of it: who asks for them gets the error."""
-        if self._outcome is not None:  # begun twice, by somebody who was interrupted
+        if self._outcome is not _NOT_YET:  # begun twice, by somebody who was interrupted
             return
         try:
             self._outcome = reduce(row)
@@ -69,10 +72,9 @@ class LateRow:
         raise outcome
 
     def _wait(self) -> Row | Exception:
-        if self._outcome is None:
+        if self._outcome is _NOT_YET:
             self._begin()
         with self._being_computed:
-            assert self._outcome is not None
             return self._outcome
 
 

@@ -90,8 +90,8 @@ _TO_TELL: Final = Pattern(
     r"|provide|give|responder|determinar|saber|decir|répondre|déterminer|savoir|dire)(?!\w)"
 )
 _NAMED: Final = Pattern(
-    r"(?:(?:you|him|her|them)\ )?(?:your|his|her|their|its|the|a|an|tu|su|el|la|los|las|votre|ton|ta"
-    r"|son|sa|le|les|ihre?n?|deine?n?|seine?n?|dies(?:e[rsnm]?))(?: \p{Ll}+){1,2}"
+    r"(?:(?:you|him|her|them)\ )?(?:your|his|her|their|its|the|a|an|tu|su|el|la|los|las|votre|ton"
+    r"|ta|son|sa|le|les|ihre?n?|deine?n?|seine?n?|dies(?:e[rsnm]?))(?: \p{Ll}+){1,2}"
 )
 """What a model has too little to tell: "your height", and nothing that is said of it."""
 
@@ -105,10 +105,11 @@ _ADVICE: Final = Pattern(
 
 _PURPOSE: Final = Pattern(
     r"(?:(?:my (?:(?:primary|main|only|sole) )?(?:function|purpose|role|goal|job) is"
-    r"|i(?:'m| am) (?:here|designed|programmed|trained)) to (?:assist|help|provide|answer|support))?"
+    r"|i(?:'m| am) (?:here|designed|programmed|trained))"
+    r" to (?:assist|help|provide|answer|support))?"
     r" ?(?:(?:you|your|users|people|with|in|on|or|to|of|a|the|any|other|wide|range|general|knowledge"
-    r"|information|questions?|quer(?:y|ies)|inquiries|non-political|non|coding|code|programming|software"
-    r"|development|tasks?|topics|problems|answers|technical|related|various|assistance|support"
+    r"|information|questions?|quer(?:y|ies)|inquiries|non-political|non|coding|code|programming"
+    r"|software|development|tasks?|topics|problems|answers|technical|related|various|assistance|support"
     r"|guidance)(?: |\Z))*"
 )
 """What a model says that it is for."""

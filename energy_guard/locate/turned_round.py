@@ -45,7 +45,7 @@ _ZH: Final = "二两三四五六七八九十百千半"
 
 _NEGATION: Final = Pattern(
     r"""(?xi)(?<!\w)(?:not|no|cannot|never|none|nobody|nothing|nor|neither|without|unable|impossible
-      |\w+n['’]t|nicht|kein\w*|nie|niemals|niemand|nichts|ohne|pas|jamais|sans|aucune?|rien|nunca
+      |\w+n['’]t|(?:do|does|did|is|was|are|were|ca|could|wo|would|has|have|had|should)nt|nicht|kein\w*|nie|niemals|niemand|nichts|ohne|pas|jamais|sans|aucune?|rien|nunca
       |sin|nada|nadie|ning[uú]n\w*)(?!\w)
       | (?:不(?!好意思|错|过|但|如|仅|同|久|少|管|论)|没|无(?!论)|别(?!的)|勿|未)"""
 )

@@ -33,8 +33,8 @@ from energy_guard.locate import nothing_to_check
         ),
         (
             "Who won the final?",
-            "I'm sorry, but I cannot provide answers on political matters. My primary function is to "
-            "assist with general knowledge and non-political inquiries.",
+            "I'm sorry, but I cannot provide answers on political matters. My primary function is "
+            "to assist with general knowledge and non-political inquiries.",
         ),
         (
             "How tall is he?",

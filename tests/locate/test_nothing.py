@@ -495,24 +495,26 @@ def test_an_offer_of_help_hides_no_claim_after_it() -> None:
         ("他多大了?", "我是一个人工智能助手，没有年龄。", "a refusal"),
         (
             "Cuéntame un cuento sobre un robot.",
-            "Claro, aquí tienes un cuento:\n\nHabía un robot llamado Buddy. Vivía con un científico "
-            "llamado Dr. Johnson en una ciudad llamada Villa Luz.",
+            "Claro, aquí tienes un cuento:\n\nHabía un robot llamado Buddy. Vivía con un "
+            "científico llamado Dr. Johnson en una ciudad llamada Villa Luz.",
             "creative writing",
         ),
         (
             "Schreibe eine Funktion in Python, die den größten Wert findet.",
-            "```python\ndef f(a):\n    # Iteriert über alle Elemente der Liste\n    return max(a)\n```",
+            "```python\ndef f(a):\n    # Iteriert über alle Elemente der Liste\n"
+            "    return max(a)\n```",
             "code",
         ),
         (
             "Crea una función en Python que cuente las palabras.",
-            "```python\n# Lista de las palabras del texto\nprint(len('Hola, ¿cómo estás? Esto es un "
-            "ejemplo de texto.'.split()))\n```",
+            "```python\n# Lista de las palabras del texto\nprint(len('Hola, ¿cómo estás? Esto "
+            "es un ejemplo de texto.'.split()))\n```",
             "code",
         ),
         (
             "用Python写一个判断素数的函数。",
-            '```python\ndef f(n):\n    return all(n % i for i in range(2, n))\n\nprint(f"{n} 不是一个素数")\n```',
+            "```python\ndef f(n):\n    return all(n % i for i in range(2, n))\n\n"
+            'print(f"{n} 不是一个素数")\n```',
             "code",
         ),
         (
