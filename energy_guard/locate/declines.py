@@ -107,9 +107,9 @@ _PURPOSE: Final = Pattern(
     r"(?:(?:my (?:(?:primary|main|only|sole) )?(?:function|purpose|role|goal|job) is"
     r"|i(?:'m| am) (?:here|designed|programmed|trained))"
     r" to (?:assist|help|provide|answer|support))?"
-    r" ?(?:(?:you|your|users|people|with|in|on|or|to|of|a|the|any|other|wide|range|general|knowledge"
-    r"|information|questions?|quer(?:y|ies)|inquiries|non-political|non|coding|code|programming"
-    r"|software|development|tasks?|topics|problems|answers|technical|related|various|assistance|support"
+    r" ?(?:(?:you|your|users|people|with|in|on|or|to|of|a|the|any|other|wide|range|general"
+    r"|knowledge|information|questions?|quer(?:y|ies)|inquiries|non-political|non|coding"
+    r"|code|programming|software|development|tasks?|topics|problems|answers|technical|related|various|assistance|support"
     r"|guidance)(?: |\Z))*"
 )
 """What a model says that it is for."""
