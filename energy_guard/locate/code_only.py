@@ -162,6 +162,7 @@ def tells_of_code(sentence: str, answer: str, question: str) -> bool:
         return False
     for part in _JOINED.split(sentence):
         shares = any(stem(word) in stems for word in re.findall(r"[^\W\d_]+", part))
+        shares = shares or any(pair in question for pair in _HAN_PAIRS.findall(part))
         if re.search(r"\w", part) and not (about or shares or _OF_CODE.search(part)):
             return False
     numbers = set(re.findall(r"\d+", plain)) - known - SMALL_NUMBERS
@@ -169,6 +170,7 @@ def tells_of_code(sentence: str, answer: str, question: str) -> bool:
     return not numbers and parts <= known | _GREETED | _HEADINGS
 
 
+_HAN_PAIRS: Final = Pattern(r"(?=(\p{Han}{2}))")
 _HEADINGS: Final = frozenset(
     """a and the of how it its works key points features notes note steps step explanation breakdown
     details usage example examples function method class script program code file definition
@@ -189,13 +191,13 @@ _OF_CODE: Final = Pattern(
       |explanation|output|solution|file|variable|parameter|argument|statement|clause|attribute
       |property|element|fonction|méthode|classe|programme|requête|boucle|exemple|résultat|fichier
       |attribut|paramètre|variable|método|clase|consulta|código|programa|regla|ejemplo|resultado
-      |archivo|atributo|parámetro|elemento)(?:e?s)?|quer(?:y|ies)|usage|properties
+      |archivo|atributo|parámetro|elemento|table|column|tabla|columna|tableau|colonne)(?:e?s)?|quer(?:y|ies)|usage|properties
       |verwendung|erklärung|ausgabe|uso|explicación|salida|utilisation|explication|sortie
       |funktion(?:en)?|methoden?|klassen?|skripte?|programme?|abfragen?|regeln?|klauseln?|attribute?
-      |schleifen?|beispiele?|ergebnis(?:se)?|endresultat|lösung|dateien?|variablen?|parameter
+      |schleifen?|beispiele?|ergebnis(?:se)?|endresultat|lösung|dateien?|variablen?|parameter|tabellen?|spalten?|datenbank(?:en)?|bases?\ de\ datos
       |funci(?:ón|ones)|soluci(?:ón|ones))\b
       | 函数 | 代码 | 脚本 | 程序 | 类 | 方法 | 查询 | 参数 | 示例 | 结果 | 输入 | 返回 | 输出
-      | 变量 | 循环 | 数组 | 字符串
+      | 变量 | 循环 | 数组 | 字符串 | 表 | 列 | 数据库 | 字段
       | 样式 | 页面 | 元素 | 列表 | 文件"""
 )
 _BEYOND: Final = Pattern(
@@ -238,7 +240,8 @@ def _states(said: str, named: set[str], known: set[str], is_quoted: bool) -> boo
     news = [w for w in _names(said) if w.casefold() not in known | _GREETED]
     if news and not _GERMAN.search(said) and not said.isupper():
         return True
-    stands_for_others = _COMPLAINT.fullmatch(said.strip()) or all(
+    complains = _COMPLAINT.fullmatch(said.strip()) or _OF_INPUT.fullmatch(said.strip())
+    stands_for_others = complains or all(
         _PLACEHOLDER.fullmatch(part) or is_small_talk(part) for part in _split(said)
     )
     if _asserts(said, named) and not (is_quoted and stands_for_others):
@@ -248,6 +251,8 @@ def _states(said: str, named: set[str], known: set[str], is_quoted: bool) -> boo
         return _states(labelled["rest"], named, known, is_quoted=False)
     if is_quoted or len(words) <= _SHORT or _BEGINS.match(said.strip()):
         return False
+    if _DOES.fullmatch(words[-1]):
+        return False
     return words[0].casefold() not in named
 
 
@@ -255,6 +260,11 @@ def _split(said: str) -> list[str]:
     return [said[start:end] for start, end in sentence_ranges(said)]
 
 
+_DOES: Final = Pattern(
+    r"(?i)\p{L}*(?:geben|zählen|prüfen|stellen|zeigen|rechnen|setzen|lesen|schreiben|suchen|fügen|ieren"
+    r"|holen|laden|speichern|löschen|öffnen|schließen|vergleichen|führen|wandeln|teilen|entfernen)"
+)
+"""How a German comment ends that tells what the code does: "Anzahl der Zeilen ausgeben"."""
 _LANGUAGE_TAG: Final = Pattern(r"[a-z]{2}-[A-Z]{2}")
 _LABELLED: Final = Pattern(r"(?P<label>\w+)\s*[:：]\s+(?P<rest>\S.*)")
 _LABELS: Final = frozenset(
@@ -292,6 +302,15 @@ _COMPLAINT: Final = Pattern(
     r"(?: (?:file|folder|directory|number|path|input|name|datei|zahl|fichier|archivo|número))?[.!]?"
 )
 """What a program says of what it was given: "Error: The path is not a valid folder." """
+
+
+_OF_INPUT: Final = Pattern(
+    r"(?i)(?:the|das|der|die|el|la|le|les)\s\p{L}+(?:\s\p{L}+)?\s(?:(?:is|ist|es|est|está) (?:invalid|empty"
+    r"|not found|ungültig|leer|nicht gefunden|vacío|vacía|inválid[oa]|invalide|vide)"
+    r"|(?:does not|doesn't) exist|wurde nicht gefunden|existiert nicht|no existe|n'existe pas)[.!]?"
+    r"|\p{Han}{2,6}(?:无效|为空|不存在)[。！.!]?"
+)
+"""The same without a word before: "The given path does not exist." """
 
 
 def _names(said: str) -> list[str]:

@@ -21,6 +21,7 @@ from energy_guard.locate.declines import beside_refusals, only_declines
 from energy_guard.locate.reworded import is_reworded
 from energy_guard.locate.sentences import FENCE, marker_end, sentence_ranges
 from energy_guard.locate.smalltalk import is_small_talk, name_given
+from energy_guard.locate.social import keeps_company
 from energy_guard.text import Range, merged
 
 
@@ -39,6 +40,8 @@ def nothing_to_check(question: str, answer: str) -> str | None:
     asked = [s for s in _split(question) if not is_small_talk(s, name)]
     if is_small_talk(answer, name) and not asked:
         return "small talk" if is_small_talk(question, name) else None
+    if keeps_company(question, answer):
+        return "small talk"
     if asks_back(question, answer):
         return "a question back"
     if only_declines(question, answer):
@@ -216,14 +219,14 @@ _CREATIVE_WANTED: Final = (
     r"( [\w-]+){0,3}? (poem|haiku|limerick|sonnet|story|tale|joke|song|lullaby|rhyme|slogan|pun"
     r"|fairy tale|birthday card|greeting card|toast|love letter|ballad|tongue twister)\b"
     r"|(schreibe?|erzähle?|dichte|erfinde?)( mir| uns)?( bitte)? (ein|eine|einen)( \w+){0,2}?"
-    r" (gedicht|witz|lied|haiku|märchen|limerick|slogan|reim|geburtstagsgruß|gutenachtgeschichte"
+    r" (gedicht|witz|lied|haiku|märchen|limerick|slogan|werbespruch|spruch|motto|reim|geburtstagsgruß|gutenachtgeschichte"
     r"|geschichte (über|von|mit) (eine[nrm]?|meine[nrm]?))\b"
     r"|(écri[st]|écrivez|raconte|racontez|invente|compose|dis)([- ]moi)? (un|une)( \w+){0,2}?"
     r" (petit )?(poème|histoire|blague|chanson|haïku|conte|slogan|comptine)\b"
     r"|(escr[ií]be|cuénta|cuenta|inventa|compón|haz)(me|nos)? (un|una)( \w+){0,2}?"
     r" (poema|cuento|chiste|canción|haiku|eslogan|rima|historia"
     r" sobre una?|felicitación)\b"
-    r"|(?:给我?\w{0,3}?|为\w{2,8}?)?(?:写|讲|编|创作|来).{0,16}"
+    r"|(?:给我?\w{0,8}?|为\w{2,8}?)?(?:写|讲|编|创作|来|想).{0,16}"
     r"(?:故事|诗|笑话|歌|童话|俳句|广告语|贺卡|儿歌|谜语)"
 )
 
@@ -233,7 +236,7 @@ def _is_creative(request: str, question: str, answer: str) -> bool:
 
     The answer decides too: a dose, a measure, a full name or a place is checked.
     """
-    answer = re.sub(_PART_OF_IT, "", answer)
+    answer = re.sub(_AGE, "", re.sub(_PART_OF_IT, "", answer))
     for name in {match["name"] for match in re.finditer(_MADE_UP, answer)}:
         answer = answer.replace(name, name.lower())
     plain = re.sub(r"\babout (an?|my)( \w+){1,2} who\b", "", request)
@@ -250,6 +253,9 @@ def _is_creative(request: str, question: str, answer: str) -> bool:
 _PART_OF_IT: Final = (  # the heading of a part
     r"(?im)^[\W_]*(?:verse|stanza|chapter|scene|act|part|strophe|vers|kapitel|szene|akt|teil|couplet"
     r"|chapitre|scène|acte|partie|estrofa|verso|capítulo|escena|acto|parte) ?\d{1,2}[\W_]*$"
+)
+_AGE: Final = (  # of somebody in the story
+    r"\b\d{1,2} (?:years? old|jahre alt|ans\b|años(?: de edad)?\b)|\d{1,2}岁"
 )
 _MADE_UP: Final = (  # a village called Willow Creek: one that the story brings in itself
     r"\b(?:a|an|ein(?:e[rsmn]?)?|une?|una?)(?: [\w-]+){1,4},? (?:(?:was|wurde|era) )?"
