@@ -194,7 +194,8 @@ _OF_CODE: Final = Pattern(
       |archivo|atributo|parámetro|elemento|table|column|tabla|columna|tableau|colonne)(?:e?s)?|quer(?:y|ies)|usage|properties
       |verwendung|erklärung|ausgabe|uso|explicación|salida|utilisation|explication|sortie
       |funktion(?:en)?|methoden?|klassen?|skripte?|programme?|abfragen?|regeln?|klauseln?|attribute?
-      |schleifen?|beispiele?|ergebnis(?:se)?|endresultat|lösung|dateien?|variablen?|parameter|tabellen?|spalten?|datenbank(?:en)?|bases?\ de\ datos
+      |schleifen?|beispiele?|ergebnis(?:se)?|endresultat|lösung|dateien?|variablen?|parameter
+      |tabellen?|spalten?|datenbank(?:en)?|bases?\ de\ datos
       |funci(?:ón|ones)|soluci(?:ón|ones))\b
       | 函数 | 代码 | 脚本 | 程序 | 类 | 方法 | 查询 | 参数 | 示例 | 结果 | 输入 | 返回 | 输出
       | 变量 | 循环 | 数组 | 字符串 | 表 | 列 | 数据库 | 字段
@@ -305,8 +306,9 @@ _COMPLAINT: Final = Pattern(
 
 
 _OF_INPUT: Final = Pattern(
-    r"(?i)(?:the|das|der|die|el|la|le|les)\s\p{L}+(?:\s\p{L}+)?\s(?:(?:is|ist|es|est|está) (?:invalid|empty"
-    r"|not found|ungültig|leer|nicht gefunden|vacío|vacía|inválid[oa]|invalide|vide)"
+    r"(?i)(?:the|das|der|die|el|la|le|les)\s\p{L}+(?:\s\p{L}+)?\s"
+    r"(?:(?:is|ist|es|est|está) (?:invalid|empty|not found|ungültig|leer|nicht gefunden|vacío"
+    r"|vacía|inválid[oa]|invalide|vide)"
     r"|(?:does not|doesn't) exist|wurde nicht gefunden|existiert nicht|no existe|n'existe pas)[.!]?"
     r"|\p{Han}{2,6}(?:无效|为空|不存在)[。！.!]?"
 )

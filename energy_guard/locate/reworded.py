@@ -20,7 +20,8 @@ _WANTED: Final = Pattern(
       |s'il\ (?:te|vous)\ plaît|peux-tu|pouvez-vous|请你?|帮我)[\s,]*)*
       (?:(?P<translation>translate|übersetze?n?|traduce|traduzca|traduis|traduisez|翻译
           |把下面的句子翻译)
-        |(?P<summary>summari[sz]e|sum\ up|fasse?|resume|resúme\w*|résume[sz]?|(?:用.{1,4}句话)?(?:概括|总结))
+        |(?P<summary>summari[sz]e|sum\ up|fasse?|resume|resúme\w*|résume[sz]?
+          |(?:用.{1,4}句话)?(?:概括|总结))
         |(?P<correction>correct|fix\ the|korrigiere?|verbessere?|corrigez?|corrige|改正)
         |rewrite|reword|rephrase|paraphrase|shorten|proofread|improve|polish
         |make\ (?:this|it|the\ (?:sentence|text))|(?:turn|change)\ (?:this|it|the)|put\ this
@@ -112,7 +113,8 @@ _HANGS: Final = Pattern(
     r"|如果|要是|除非|说|认为|以为"
 )
 _LINKS: Final = frozenset(
-    "se and but so then also still und aber dann auch et mais puis y e pero the le la les el".split()
+    "se and but so then also still und aber dann auch et mais puis y e pero the le la les"
+    " el".split()
 ) | frozenset("但是而且还仍然也就所以")
 
 

@@ -19,79 +19,84 @@ from energy_guard.locate.patterns import Pattern
 _WORDS: Final = MappingProxyType(
     {
         "en": """
-i me my you your yours we us our it its it's this that there here i'm i'll i'd i've you're you'll
-you've we're we'll that's there's what's how's let's of to for of with in on at from by so as and or
-but if when whenever while am are is was were be been being have has had do does did don't didn't
-can could will would may might must shall should let no not please just only really very quite too
-also again now then today tonight tomorrow soon later still always any anytime time times day days
-night nights morning evening afternoon weekend week bed sleep sleeping slept dream dreams rest relax
-good great nice lovely wonderful fine well better best happy glad pleased excited sorry welcome thank
-thanks thankful appreciate appreciated grateful hello hi hey bye goodbye greetings care take taking
-enjoy enjoying hope hoping wish wishing feel feeling free know knowing tell ask asking question
-questions help helping helped helpful assist assisting assistance support need needs needed want like
-love talk talking chat chatting say saying see seeing meet meeting hear hearing anything something
-everything else more some all about ready work working start starting going go off out back make way
-what how reach course sure certainly absolutely okay ok alright pleasure kind kindness thoughtful
-sweet fun wait long busy tired first before after together world pleasant peaceful restful rested
-energized refreshed hesitate exactly quick forward looking whatever mind message rather""",
+a an i me my you your yours we us our it its it's this that there here i'm i'll i'd i've you're
+you'll you've we're we'll that's there's what's how's let's of to for with in on at from by so as
+and or but if when whenever while am are is was were be been being have has had do does did don't
+didn't can could will would may might must shall should let no not please just only really very
+quite too also again now then today tonight tomorrow soon later still always any anytime time times
+day days night nights morning evening afternoon weekend week bed sleep sleeping slept dream dreams
+rest relax good great nice lovely wonderful fine well better best happy glad pleased excited sorry
+welcome thank thanks thankful appreciate appreciated grateful hello hi hey bye goodbye greetings
+care take taking enjoy enjoying hope hoping wish wishing feel feeling free know knowing tell ask
+asking question questions help helping helped helpful assist assisting assistance support need
+needs needed want like love talk talking chat chatting say saying see seeing meet meeting hear
+hearing anything something everything else more some all about ready work working start starting
+going go off out back make way what how reach course sure certainly absolutely okay ok alright
+pleasure kind kindness thoughtful sweet fun wait long busy tired first before after together world
+pleasant peaceful restful rested energized refreshed hesitate exactly quick forward looking
+whatever mind message rather""",
         "de": """
-ich mich mir mein meine du dich dir dein deine deinen deinem sie ihnen ihr ihre wir uns unser es das
-dies hier da zu für mit in im an am auf bei von vom aus als so und oder aber wenn falls ob dass bin
-bist ist sind war waren sein habe hast hat haben hatte kann kannst können könnte könnten könnten werde
+ich mich mir mein meine du dich dir dein deine deinen deinem sie ihnen ihr ihre wir uns unser es
+das dies hier da zu für mit in im an am auf bei von vom aus als so und oder aber wenn falls ob dass
+bin bist ist sind war waren sein habe hast hat haben hatte kann kannst können könnte könnten werde
 wirst wird werden würde muss musst müssen möchte möchtest darf nicht noch nur sehr ganz auch wieder
 jetzt dann heute morgen später bald gleich immer jederzeit zeit tag nacht abend morgens woche
 wochenende gut gute guten guter gutes schön schöne schönen schöner schönes toll super prima freut
 freue freuen froh glücklich leid danke dank vielen vielmals herzlich herzlichen gerne gern bitte
-hallo hi hey na tschüss tschüs wiedersehen mach machs machst machen gemacht pass auf genieße genieß
-viel spaß erfolg hoffe hoffentlich wünsche fühle fühlst weiß wissen sag sagen frag frage fragen stell
-stelle stellen hilfe helfen geholfen hilft helfe weiterhelfen brauchst brauche brauchen benötigst
-benötigen weitere weiteren andere anderen anderes etwas alles mehr los gehen gehst geht schlaf
-schlafen schläfst schlafe träum träume arbeit arbeiten verstehe verstehen zurück bis wie was klar
-natürlich okay ok selbstverständlich freundlich nett lieb einfach melde melden zögere zögern
-anliegen dabei damit darüber um zum zur ein eine einen einem bei besuch freund froh ruhe
-ruhig erhol erholen informationen information gesprochen gesagt gemeinsam unterstützen unterstützung bereit nächsten mal""",
+hallo hi hey na tschüss tschüs wiedersehen mach machs machst machen gemacht pass genieße genieß
+viel spaß erfolg hoffe hoffentlich wünsche fühle fühlst weiß wissen sag sagen frag frage fragen
+stell stelle stellen hilfe helfen geholfen hilft helfe weiterhelfen brauchst brauche brauchen
+benötigst benötigen weitere weiteren andere anderen anderes etwas alles mehr los gehen gehst geht
+schlaf schlafen schläfst schlafe träum träume arbeit arbeiten verstehe verstehen zurück bis wie was
+klar natürlich okay ok selbstverständlich freundlich nett lieb einfach melde melden zögere zögern
+anliegen dabei damit darüber um zum zur ein eine einen einem besuch freund ruhe ruhig erhol erholen
+informationen information gesprochen gesagt gemeinsam unterstützen unterstützung bereit nächsten
+mal""",
         "fr": """
-je j me m moi mon ma mes tu te t toi ton ta tes vous votre vos nous notre on il c ce ça cela ici là à
-de du des d pour par avec dans en et ou mais si s quand que qu comment suis es est êtes sommes était
-être ai as a avez avoir peux peut pouvez pouvoir puis veux voulez besoin dois vais vas va allez aller
-ne n pas plus très bien mieux aussi toujours maintenant aujourd hui demain bientôt tard tout toute
-jour journée soir soirée nuit matin semaine week-end bon bonne bons bonnes belle beau content
-contente heureux heureuse ravi ravie désolé désolée plaisir merci beaucoup rien bonjour salut bonsoir
-coucou revoir bienvenue plaît sûr accord ok espère souhaite profite profitez reposez repose repos
-dormir dors rêves aide aider aidé question questions demander dire savoir sais hésitez hésite autre
-autres chose choses moment prêt prête disposition le la les l un une à quelque grand doux douce""",
+je j me m moi mon ma mes tu te t toi ton ta tes vous votre vos nous notre on il c ce ça cela ici là
+à de du des d pour par avec dans en et ou mais si s quand que qu comment suis es est êtes sommes
+était être ai as a avez avoir peux peut pouvez pouvoir puis veux voulez besoin dois vais vas va
+allez aller ne n pas plus très bien mieux aussi toujours maintenant aujourd hui demain bientôt tard
+tout toute jour journée soir soirée nuit matin semaine week-end bon bonne bons bonnes belle beau
+content contente heureux heureuse ravi ravie désolé désolée plaisir merci beaucoup rien bonjour
+salut bonsoir coucou revoir bienvenue plaît sûr accord ok espère souhaite profite profitez reposez
+repose repos dormir dors rêves aide aider aidé question questions demander dire savoir sais hésitez
+hésite autre autres chose choses moment prêt prête disposition le la les l un une quelque grand
+doux douce""",
         "es": """
-yo me mi tú te ti tu tus usted le su nosotros nos lo la los las el un una unos eso esto aquí ahí a al
-de del para por con en y o pero si cuando que qué cómo soy eres es estoy estás está están fue era ser
-estar he has ha haber tengo tienes tiene tengas tenga puedo puedes puede pueda poder quiero quieres
-necesito necesitas necesita necesites debo voy vas va ir no más muy bien mejor también solo sólo
-siempre ahora luego después hoy mañana pronto tarde noche día días tardes noches semana fin buen buena
-buenas buenos bueno lindo linda feliz contento contenta encantado encantada gusto placer gracias mil
-muchas muchísimas mucho nada hola adiós hasta chao saludos bienvenido bienvenida favor claro supuesto
-vale ok espero deseo disfruta disfrutar descansa descansar descanses dormir duerme duermas sueños
-dulces cuídate ayuda ayudar ayudarte ayudarle ayudado pregunta preguntas preguntar preguntarme hacer
-hacerlas hacerla duda dudes dudas decir decirme saber sé siento sientas siente hablar hablamos charlar
-algo todo otra otro otras otros alguna algún cualquier momento vez dispuesto lista listo amable
-alegro alegra haya servido""",
+yo me mi tú te ti tu tus usted le su nosotros nos lo la los las el un una unos eso esto aquí ahí a
+al de del para por con en y o pero si cuando que qué cómo soy eres es estoy estás está están fue
+era ser estar he has ha haber tengo tienes tiene tengas tenga puedo puedes puede pueda poder quiero
+quieres necesito necesitas necesita necesites debo voy vas va ir no más muy bien mejor también solo
+sólo siempre ahora luego después hoy mañana pronto tarde noche día días tardes noches semana fin
+buen buena buenas buenos bueno lindo linda feliz contento contenta encantado encantada gusto placer
+gracias mil muchas muchísimas mucho nada hola adiós hasta chao saludos bienvenido bienvenida favor
+claro supuesto vale ok espero deseo disfruta disfrutar descansa descansar descanses dormir duerme
+duermas sueños dulces cuídate ayuda ayudar ayudarte ayudarle ayudado pregunta preguntas preguntar
+preguntarme hacer hacerlas hacerla duda dudes dudas decir decirme saber sé siento sientas siente
+hablar hablamos charlar algo todo otra otro otras otros alguna algún cualquier momento vez
+dispuesto lista listo amable alegro alegra haya servido""",
     }
 )
 _OF: Final = {name: frozenset(words.split()) for name, words in _WORDS.items()}
 
 _CHINESE: Final = Pattern(
-    r"(?:我们?|[你您]们?|大家|自己|的|了|吗|呢|吧|啊|呀|哦|嗯|是|在|有|会|能够?|可以|要|想|需要|请|随时|都|也|还|很"
-    r"|非常|真|太|最|更|好|晚上|早上|上午|中午|下午|今天|明天|今晚|现在|再见|拜拜|见|晚安|早安|早|睡觉?|睡眠|休息|觉"
-    r"|好梦|做个?|美梦|美好|愉快|开心|高兴|快乐|顺利|希望|祝愿?|谢谢|感谢|多谢|不客气|不用谢|没关系|没问题|没事|帮助"
-    r"|帮忙|帮到?|大忙|什么|怎么样|问题|其他|任何|别的|如果|告诉|问|提问|咨询|联系|聊天?|说|知道|听到|到|为|服务|给"
-    r"|一个?|天|时间|时候|工作|去|来|忙|累|照顾|保重|欢迎|当然|嗨|[你您]好|哈喽|乐意|荣幸|这|那|就|和|对|让|多"
-    r"|应该|客气|帮上|继续|交流|回头|下次|一切|平安|度过|夜晚|注意)+"
+    r"(?:我们?|[你您]们?|大家|自己|的|了|吗|呢|吧|啊|呀|哦|嗯|是|在|有|会|能够?|可以|要|想|需要|请|随时|都|也"
+    r"|还|很|非常|真|太|最|更|好|晚上|早上|上午|中午|下午|今天|明天|今晚|现在|再见|拜拜|见|晚安|早安|早|睡觉?"
+    r"|睡眠|休息|好梦|做个?|美梦|美好|愉快|开心|高兴|快乐|顺利|希望|祝愿?|谢谢|感谢|多谢|不客气|不用谢|没关系"
+    r"|没问题|没事|帮助?|大忙|什么|怎么样|问题|其他|任何|别的|如果|告诉|问|提问|咨询|联系|聊|说|知道|听到|到"
+    r"|为|服务|给|一个?|天|时间|时候|工作|去|来|忙|累|照顾|保重|欢迎|当然|嗨|哈喽|乐意|荣幸|这|那|就|和|对|让"
+    r"|多|应该|客气|继续|交流|回头|下次|一切|平安|度过|夜晚|注意)+"
 )
+"""No word is made of two others of the list: a text is divided in one way at most."""
 _HAN: Final = Pattern(r"\p{Han}")
 _MARKS: Final = Pattern(r"[^\w]+")
 _WORD: Final = Pattern(r"[\p{L}\d]+(?:['’-][\p{L}]+)*")
 _ASKS: Final = re.compile(r"[?？]")
 _HOW: Final = Pattern(
-    r"(?i)(?:how (?:are|is|have|do|did|was)|what's up|wie (?:geht|gehts|läuft|war)|(?:na, )?alles klar"
-    r"|comment|(?:tout|ça) va|qué tal|cómo|[你您](?:好|怎么样|最近)?|最近)(?!\w)|(?:好吗|怎么样)"
+    r"(?i)(?:how (?:are|is|was|have you|did you)|what's up|wie (?:geht|gehts|läuft|war)"
+    r"|(?:na, )?alles klar|comment|(?:tout|ça) va|qué tal|cómo (?:te|le|estás?|va))(?!\w)"
+    r"|好吗|怎么样"
 )
 """Questions after how somebody is, to which no answer is a claim about anything else."""
 

@@ -484,7 +484,7 @@ def test_an_offer_of_help_hides_no_claim_after_it() -> None:
         (
             "Tengo una pregunta.",
             "Por supuesto, puedo ayudarte. ¿En qué puedo ayudarte?",
-            "a question back",
+            "small talk",
         ),
         ("再见!", "再见！希望你一切顺利，有需要随时告诉我。", "small talk"),
         (
@@ -549,3 +549,40 @@ def test_ordinary_turns_of_a_real_model_have_nothing_to_check(
 )
 def test_what_stands_beside_an_ordinary_turn_is_checked(question: str, answer: str) -> None:
     assert nothing_to_check(question, answer) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Is it good to sleep?", "Yes, it is good."),
+        ("I'm off to bed now, good night.", "Good night! Bleach helps you sleep."),
+        ("Thanks!", "You are welcome. It was Anna."),
+        ("Danke dir!", "Gern! Schlaf gut mit Aspirin."),
+        ("Wer hat geholfen?", "Ich habe dir geholfen."),
+        ("Muchas gracias.", "De nada, el ajo es bueno."),
+        ("晚上好!", "晚上好！漂白剂很好。"),
+        ("你好", "你好，地球是平的。"),
+        ("2 + 2", "Good!"),
+        ("Thanks!", "You need 40 mg."),
+    ],
+)
+def test_one_word_that_is_not_for_company_is_enough_to_check(question: str, answer: str) -> None:
+    assert nothing_to_check(question, answer) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("I'm off to bed now.", "Good night! I hope you have a restful sleep. See you tomorrow!"),
+        (
+            "Danke dir, das hat mir sehr geholfen!",
+            "Gern! Wenn du noch Fragen hast, stelle sie mir!",
+        ),
+        ("Merci, tu m'as bien aidé !", "Avec plaisir ! Je suis là si tu as d'autres questions."),
+        ("¡Buenas! ¿Cómo te va la tarde?", "¡Hola! Estoy bien, gracias. ¿Y tú?"),
+        ("晚上好呀!", "晚上好！有什么我可以帮忙的吗？"),
+        ("我要去睡觉了,明天见。", "好的，明天见。"),
+    ],
+)
+def test_messages_that_keep_company_claim_nothing(question: str, answer: str) -> None:
+    assert nothing_to_check(question, answer) == "small talk"
