@@ -160,6 +160,8 @@ def tells_of_code(sentence: str, answer: str, question: str) -> bool:
     stems = {stem(word) for word in known if len(word) >= _TELLING}
     if _BEYOND.search(plain):
         return False
+    if len(re.findall(r"[㐀-鿿]{1,3}|[^\W\d_㐀-鿿]+", plain)) <= 1:
+        return not names  # where the answer was cut off
     for part in _JOINED.split(sentence):
         shares = any(stem(word) in stems for word in re.findall(r"[^\W\d_]+", part))
         shares = shares or any(pair in question for pair in _HAN_PAIRS.findall(part))
@@ -191,14 +193,15 @@ _OF_CODE: Final = Pattern(
       |explanation|output|solution|file|variable|parameter|argument|statement|clause|attribute
       |property|element|fonction|méthode|classe|programme|requête|boucle|exemple|résultat|fichier
       |attribut|paramètre|variable|método|clase|consulta|código|programa|regla|ejemplo|resultado
-      |archivo|atributo|parámetro|elemento|table|column|tabla|columna|tableau|colonne)(?:e?s)?|quer(?:y|ies)|usage|properties
+      |archivo|atributo|parámetro|elemento|table|column|tabla|columna|tableau|colonne
+      |command|comando|commande)(?:e?s)?|quer(?:y|ies)|usage|properties
       |verwendung|erklärung|ausgabe|uso|explicación|salida|utilisation|explication|sortie
       |funktion(?:en)?|methoden?|klassen?|skripte?|programme?|abfragen?|regeln?|klauseln?|attribute?
       |schleifen?|beispiele?|ergebnis(?:se)?|endresultat|lösung|dateien?|variablen?|parameter
-      |tabellen?|spalten?|datenbank(?:en)?|bases?\ de\ datos
+      |befehle?|tabellen?|spalten?|datenbank(?:en)?|bases?\ de\ datos
       |funci(?:ón|ones)|soluci(?:ón|ones))\b
       | 函数 | 代码 | 脚本 | 程序 | 类 | 方法 | 查询 | 参数 | 示例 | 结果 | 输入 | 返回 | 输出
-      | 变量 | 循环 | 数组 | 字符串 | 表 | 列 | 数据库 | 字段
+      | 变量 | 循环 | 数组 | 字符串 | 表 | 列 | 数据库 | 字段 | 命令
       | 样式 | 页面 | 元素 | 列表 | 文件"""
 )
 _BEYOND: Final = Pattern(
@@ -252,13 +255,20 @@ def _states(said: str, named: set[str], known: set[str], is_quoted: bool) -> boo
         return _states(labelled["rest"], named, known, is_quoted=False)
     if is_quoted or len(words) <= _SHORT or _BEGINS.match(said.strip()):
         return False
-    if _DOES.fullmatch(words[-1]):
+    if _DOES.fullmatch(words[-1]) or _mostly_known(words, known):
         return False
     return words[0].casefold() not in named
 
 
 def _split(said: str) -> list[str]:
     return [said[start:end] for start, end in sentence_ranges(said)]
+
+
+def _mostly_known(words: list[str], known: set[str]) -> bool:
+    """Whether half of the longer words of a comment are of the code or of the question."""
+    stems = {stem(word) for word in known if len(word) >= _TELLING}
+    longer = [word for word in words if len(word) >= _TELLING]
+    return 2 * sum(stem(word.casefold()) in stems for word in longer) >= len(longer) > 0
 
 
 _DOES: Final = Pattern(

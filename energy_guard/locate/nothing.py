@@ -114,9 +114,12 @@ _CODE_WANTED: Final = (
     r"|(?:用 ?\w+ ?)?(?:写|实现|创建|编写|生成).{0,24}"
     r"(?:函数|程序|脚本|代码|类|方法|查询|页面|样式|算法|正则)"
 )
+_TICKED: Final = re.compile(r"`[^`\n]*`")
+"""Code in a sentence: a point inside ends nothing."""
+
 _INTRO: Final = (
     r"(?i)(?:sure|certainly|of course|absolutely)?[,!. ]*"
-    r"(?:here(?:'s| is| are| you go)(?: \w+){0,7}"
+    r"(?:for example|zum beispiel|beispiel|par exemple|por ejemplo|例如|here(?:'s| is| are| you go)(?: \w+){0,7}"
     r"|(?:this|the|the following|following)(?: \w+)? (?:function|script|program|code|query|rule"
     r"|class|snippet|regex|page)(?: \w+){0,6}"
     r"|below (?:is|are)(?: \w+){0,6}|follow these(?: \w+){0,4}"
@@ -136,7 +139,7 @@ def _is_code(request: str, question: str, answer: str) -> bool:
     blocks = list(FENCE.finditer(answer))
     if not blocks or not re.match(_CODE_WANTED, request) or re.search(_ASKS_MORE, request):
         return False
-    prose = FENCE.sub("\n", answer)
+    prose = _TICKED.sub(lambda part: part[0].replace(".", "·"), FENCE.sub("\n", answer))
     if not all(
         _is_frame(said, question) or tells_of_code(said, answer, question) for said in _split(prose)
     ):
@@ -217,10 +220,12 @@ def _is_steps(request: str, question: str, answer: str) -> bool:
 _CREATIVE_WANTED: Final = (
     r"(write|compose|make up|invent|tell|create|give|craft|come up with)( me| us)? (a|an|another)"
     r"( [\w-]+){0,3}? (poem|haiku|limerick|sonnet|story|tale|joke|song|lullaby|rhyme|slogan|pun"
-    r"|fairy tale|birthday card|greeting card|toast|love letter|ballad|tongue twister)\b"
+    r"|fairy tale|birthday (card|message|wish|greeting)|greeting card"
+    r"|thank[- ]you (card|note|message)"
+    r"|invitation|get[- ]well (card|message)|toast|love letter|ballad|tongue twister)\b"
     r"|(schreibe?|erzähle?|dichte|erfinde?)( mir| uns)?( bitte)? (ein|eine|einen)( \w+){0,2}?"
     r" (gedicht|witz|lied|haiku|märchen|limerick|slogan|werbespruch|spruch|motto|reim"
-    r"|geburtstagsgruß|gutenachtgeschichte"
+    r"|geburtstagsgruß|einladung|glückwunsch|dankeskarte|gutenachtgeschichte"
     r"|geschichte (über|von|mit) (eine[nrm]?|meine[nrm]?))\b"
     r"|(écri[st]|écrivez|raconte|racontez|invente|compose|dis)([- ]moi)? (un|une)( \w+){0,2}?"
     r" (petit )?(poème|histoire|blague|chanson|haïku|conte|slogan|comptine)\b"
@@ -228,7 +233,7 @@ _CREATIVE_WANTED: Final = (
     r" (poema|cuento|chiste|canción|haiku|eslogan|rima|historia"
     r" sobre una?|felicitación)\b"
     r"|(?:给我?\w{0,8}?|为\w{2,8}?)?(?:写|讲|编|创作|来|想).{0,16}"
-    r"(?:故事|诗|笑话|歌|童话|俳句|广告语|贺卡|儿歌|谜语)"
+    r"(?:故事|诗|笑话|歌|童话|俳句|广告语|贺卡|儿歌|谜语|祝福|贺词|邀请函?)"
 )
 
 
@@ -240,7 +245,7 @@ def _is_creative(request: str, question: str, answer: str) -> bool:
     answer = re.sub(_AGE, "", re.sub(_PART_OF_IT, "", answer))
     for name in {match["name"] for match in re.finditer(_MADE_UP, answer)}:
         answer = answer.replace(name, name.lower())
-    plain = re.sub(r"\babout (an?|my)( \w+){1,2} who\b", "", request)
+    plain = re.sub(r"\babout( \w+){2,5} who\b", "", request)
     if not re.match(_CREATIVE_WANTED, request) or re.search(_ASKS_MORE, plain):
         return False
     if request.startswith(("schreib", "erzähl", "dichte", "erfind")) or re.search(

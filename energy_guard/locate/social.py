@@ -19,7 +19,7 @@ from energy_guard.locate.patterns import Pattern
 _WORDS: Final = MappingProxyType(
     {
         "en": """
-a an i me my you your yours we us our it its it's this that there here i'm i'll i'd i've you're
+a an other others i me my you your yours we us our it its it's this that there here i'm i'll i'd i've you're
 you'll you've we're we'll that's there's what's how's let's of to for with in on at from by so as
 and or but if when whenever while am are is was were be been being have has had do does did don't
 didn't can could will would may might must shall should let no not please just only really very
@@ -34,7 +34,15 @@ hearing anything something everything else more some all about ready work workin
 going go off out back make way what how reach course sure certainly absolutely okay ok alright
 pleasure kind kindness thoughtful sweet fun wait long busy tired first before after together world
 pleasant peaceful restful rested energized refreshed hesitate exactly quick forward looking
-whatever mind message rather""",
+whatever mind message rather cheers saved saving save thx ty cool awesome amazing perfect brilliant
+super wow yay haha friend friends buddy dear folks everyone everybody family mate guys hug hugs
+smile laugh luck lucky success lunch dinner breakfast break holidays holiday vacation birthday new
+year congratulations congrats celebrate celebrating party job done proud miss missed missing forget
+forgot remember worry worries calm cozy cosy peace quiet ai language model assistant virtual
+computer program conversation task tasks further stay keep catch up till until moment bit little
+lot lots much many bunch million sincerely truly deeply delighted honor honored same likewise both
+myself yourself however today's chance spend spent experience experiences personal feelings
+emotions""",
         "de": """
 ich mich mir mein meine du dich dir dein deine deinen deinem sie ihnen ihr ihre wir uns unser es
 das dies hier da zu für mit in im an am auf bei von vom aus als so und oder aber wenn falls ob dass
@@ -51,7 +59,12 @@ schlaf schlafen schläfst schlafe träum träume arbeit arbeiten verstehe verste
 klar natürlich okay ok selbstverständlich freundlich nett lieb einfach melde melden zögere zögern
 anliegen dabei damit darüber um zum zur ein eine einen einem besuch freund ruhe ruhig erhol erholen
 informationen information gesprochen gesagt gemeinsam unterstützen unterstützung bereit nächsten
-mal""",
+mal schreib schreiben schreibe feierabend urlaub geburtstag glückwunsch glückwünsche liebe lieber
+liebes lieben fröhlich fröhliche neues jahr perfekt klasse cool wunderbar wunderbaren angenehm
+angenehmen entspannt entspannten ruhigen ruhige familie freunde freundin zusammen vergnügen freude
+ehre vorbei kommen komm komme kommst gekommen stehe stehen verfügung weiterhin ki ai sprachmodell
+modell assistent aufgaben aufgabe unterhalten unterhaltung reden rede plaudern bisschen wohl lass
+lassen tun tut getan verbringen verbringe geschehen persönliche gefühle keine kein keinen jedoch""",
         "fr": """
 je j me m moi mon ma mes tu te t toi ton ta tes vous votre vos nous notre on il c ce ça cela ici là
 à de du des d pour par avec dans en et ou mais si s quand que qu comment suis es est êtes sommes
@@ -62,7 +75,10 @@ content contente heureux heureuse ravi ravie désolé désolée plaisir merci be
 salut bonsoir coucou revoir bienvenue plaît sûr accord ok espère souhaite profite profitez reposez
 repose repos dormir dors rêves aide aider aidé question questions demander dire savoir sais hésitez
 hésite autre autres chose choses moment prêt prête disposition le la les l un une quelque grand
-doux douce""",
+doux douce parfait super génial excellent merveilleux merveilleuse ami amie amis famille chance
+succès anniversaire année nouvelle fêtes fête vacances félicitations prends prenez soin profites
+passe passez passes ia intelligence artificielle modèle langage assistant virtuel tâche tâches
+discuter parler parle parlez parlons conversation sentiments émotions cependant aidée pu""",
         "es": """
 yo me mi tú te ti tu tus usted le su nosotros nos lo la los las el un una unos eso esto aquí ahí a
 al de del para por con en y o pero si cuando que qué cómo soy eres es estoy estás está están fue
@@ -75,7 +91,13 @@ claro supuesto vale ok espero deseo disfruta disfrutar descansa descansar descan
 duermas sueños dulces cuídate ayuda ayudar ayudarte ayudarle ayudado pregunta preguntas preguntar
 preguntarme hacer hacerlas hacerla duda dudes dudas decir decirme saber sé siento sientas siente
 hablar hablamos charlar algo todo otra otro otras otros alguna algún cualquier momento vez
-dispuesto lista listo amable alegro alegra haya servido""",
+dispuesto lista listo amable alegro alegra haya servido cuidate cuídese vemos vernos verte perfecto
+perfecta genial estupendo excelente maravilloso maravillosa amigo amiga amigos familia abrazo besos
+beso suerte éxito felices felicidades cumpleaños año nuevo fiesta fiestas vacaciones todos todas
+tan así igual igualmente mismo misma contigo conmigo nueva ia inteligencia artificial modelo
+lenguaje asistente virtual tarea tareas conversar conversación charla hecho sido estado pasado pasa
+pasar pases pase paso vuelve vuelvas volver cosa cosas fuerza ánimo alegría hagas hacerme hazlas
+sentimientos emociones sin embargo""",
     }
 )
 _OF: Final = {name: frozenset(words.split()) for name, words in _WORDS.items()}
@@ -86,7 +108,9 @@ _CHINESE: Final = Pattern(
     r"|睡眠|休息|好梦|做个?|美梦|美好|愉快|开心|高兴|快乐|顺利|希望|祝愿?|谢谢|感谢|多谢|不客气|不用谢|没关系"
     r"|没问题|没事|帮助?|大忙|什么|怎么样|问题|其他|任何|别的|如果|告诉|问|提问|咨询|联系|聊|说|知道|听到|到"
     r"|为|服务|给|一个?|天|时间|时候|工作|去|来|忙|累|照顾|保重|欢迎|当然|嗨|哈喽|乐意|荣幸|这|那|就|和|对|让"
-    r"|多|应该|客气|继续|交流|回头|下次|一切|平安|度过|夜晚|注意)+"
+    r"|先|生日|新年|节日|朋友|家人|健康|身体|如意|万事|幸福|美满|加油|努力|周末|假期|轻松|放松|过|得|精力|充满|充沛"
+    r"|活力|人工智能|ai|语言|模型|助手|虽然|但|没有|任务|陪伴?|哈哈|拥抱|亲爱|愿|永远|每|心情|温暖|期待|以后|之后"
+    r"|完成|事情|感情|情感|作为|多|应该|客气|继续|交流|回头|下次|一切|平安|度过|夜晚|注意)+"
 )
 """No word is made of two others of the list: a text is divided in one way at most."""
 _HAN: Final = Pattern(r"\p{Han}")
@@ -111,7 +135,7 @@ def is_social(text: str) -> bool:
     (True, False)
     """
     if _HAN.search(text):
-        plain = _MARKS.sub("", text)
+        plain = _MARKS.sub("", text.casefold())
         return 0 < len(plain) <= _MOST and _CHINESE.fullmatch(plain) is not None
     words = {word.casefold() for word in _WORD.findall(text.replace("’", "'"))}
     elided = {part for word in words for part in word.split("'")}
