@@ -102,7 +102,7 @@ def scorer_named(text: str) -> Scorer:
     if is_neurons(text) and not Path(file).exists():
         raise ConfigError(
             f"{text} is the name of a probe, and its numbers are in a file",
-            "Give the probe itself, or neurons:FILE.json.",
+            "Give the probe itself, or neurons:FILE.json, as the detector beside a policy.",
         )
     return NeuronDetector(NeuronProbe.read(file))
 

@@ -119,7 +119,8 @@ _TICKED: Final = re.compile(r"`[^`\n]*`")
 
 _INTRO: Final = (
     r"(?i)(?:sure|certainly|of course|absolutely)?[,!. ]*"
-    r"(?:for example|zum beispiel|beispiel|par exemple|por ejemplo|例如|here(?:'s| is| are| you go)(?: \w+){0,7}"
+    r"(?:for example|zum beispiel|beispiel|par exemple|por ejemplo|例如"
+    r"|here(?:'s| is| are| you go)(?: \w+){0,7}"
     r"|(?:this|the|the following|following)(?: \w+)? (?:function|script|program|code|query|rule"
     r"|class|snippet|regex|page)(?: \w+){0,6}"
     r"|below (?:is|are)(?: \w+){0,6}|follow these(?: \w+){0,4}"

@@ -19,30 +19,30 @@ from energy_guard.locate.patterns import Pattern
 _WORDS: Final = MappingProxyType(
     {
         "en": """
-a an other others i me my you your yours we us our it its it's this that there here i'm i'll i'd i've you're
-you'll you've we're we'll that's there's what's how's let's of to for with in on at from by so as
-and or but if when whenever while am are is was were be been being have has had do does did don't
-didn't can could will would may might must shall should let no not please just only really very
-quite too also again now then today tonight tomorrow soon later still always any anytime time times
-day days night nights morning evening afternoon weekend week bed sleep sleeping slept dream dreams
-rest relax good great nice lovely wonderful fine well better best happy glad pleased excited sorry
-welcome thank thanks thankful appreciate appreciated grateful hello hi hey bye goodbye greetings
-care take taking enjoy enjoying hope hoping wish wishing feel feeling free know knowing tell ask
-asking question questions help helping helped helpful assist assisting assistance support need
-needs needed want like love talk talking chat chatting say saying see seeing meet meeting hear
-hearing anything something everything else more some all about ready work working start starting
-going go off out back make way what how reach course sure certainly absolutely okay ok alright
-pleasure kind kindness thoughtful sweet fun wait long busy tired first before after together world
-pleasant peaceful restful rested energized refreshed hesitate exactly quick forward looking
-whatever mind message rather cheers saved saving save thx ty cool awesome amazing perfect brilliant
-super wow yay haha friend friends buddy dear folks everyone everybody family mate guys hug hugs
-smile laugh luck lucky success lunch dinner breakfast break holidays holiday vacation birthday new
-year congratulations congrats celebrate celebrating party job done proud miss missed missing forget
-forgot remember worry worries calm cozy cosy peace quiet ai language model assistant virtual
-computer program conversation task tasks further stay keep catch up till until moment bit little
-lot lots much many bunch million sincerely truly deeply delighted honor honored same likewise both
-myself yourself however today's chance spend spent experience experiences personal feelings
-emotions""",
+a an other others i me my you your yours we us our it its it's this that there here i'm i'll i'd
+i've you're you'll you've we're we'll that's there's what's how's let's of to for with in on at
+from by so as and or but if when whenever while am are is was were be been being have has had do
+does did don't didn't can could will would may might must shall should let no not please just only
+really very quite too also again now then today tonight tomorrow soon later still always any
+anytime time times day days night nights morning evening afternoon weekend week bed sleep sleeping
+slept dream dreams rest relax good great nice lovely wonderful fine well better best happy glad
+pleased excited sorry welcome thank thanks thankful appreciate appreciated grateful hello hi hey
+bye goodbye greetings care take taking enjoy enjoying hope hoping wish wishing feel feeling free
+know knowing tell ask asking question questions help helping helped helpful assist assisting
+assistance support need needs needed want like love talk talking chat chatting say saying see
+seeing meet meeting hear hearing anything something everything else more some all about ready work
+working start starting going go off out back make way what how reach course sure certainly
+absolutely okay ok alright pleasure kind kindness thoughtful sweet fun wait long busy tired first
+before after together world pleasant peaceful restful rested energized refreshed hesitate exactly
+quick forward looking whatever mind message rather cheers saved saving save thx ty cool awesome
+amazing perfect brilliant super wow yay haha friend friends buddy dear folks everyone everybody
+family mate guys hug hugs smile laugh luck lucky success lunch dinner breakfast break holidays
+holiday vacation birthday new year congratulations congrats celebrate celebrating party job done
+proud miss missed missing forget forgot remember worry worries calm cozy cosy peace quiet ai
+language model assistant virtual computer program conversation task tasks further stay keep catch
+up till until moment bit little lot lots much many bunch million sincerely truly deeply delighted
+honor honored same likewise both myself yourself however today's chance spend spent experience
+experiences personal feelings emotions""",
         "de": """
 ich mich mir mein meine du dich dir dein deine deinen deinem sie ihnen ihr ihre wir uns unser es
 das dies hier da zu für mit in im an am auf bei von vom aus als so und oder aber wenn falls ob dass
