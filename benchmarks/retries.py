@@ -16,8 +16,8 @@ from pathlib import Path
 
 from scipy.stats import binomtest
 
+from benchmarks.nothing_to_check import wilson
 from energy_guard import Guard, Policy, load
-from energy_guard.estimates.estimate import proportion
 from energy_guard.policy import RetryKind
 from energy_guard.questions.grade import grade_row
 from energy_guard.questions.quiz import quiz
@@ -61,7 +61,8 @@ def main() -> None:
     n = len(after)
     sys.stdout.write(f"{asked} asked, {n} withheld at first, {before} of these right\n")
     for kind, right in zip(KINDS, zip(*after, strict=True), strict=True):
-        sys.stdout.write(f"after {kind}: {sum(right)} of {n}, {proportion(sum(right), n)}\n")
+        low, high = wilson(sum(right), n)
+        sys.stdout.write(f"after {kind}: {sum(right)} of {n} ({low:.0%} to {high:.0%})\n")
     plain = sum(one and not other for one, other in after)
     damped = sum(other and not one for one, other in after)
     p = binomtest(damped, plain + damped).pvalue if plain + damped else 1.0

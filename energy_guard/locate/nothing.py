@@ -232,7 +232,7 @@ _CREATIVE_WANTED: Final = (
     r" (petit )?(poème|histoire|blague|chanson|haïku|conte|slogan|comptine)\b"
     r"|(escr[ií]be|cuénta|cuenta|inventa|compón|haz)(me|nos)? (un|una)( \w+){0,2}?"
     r" (poema|cuento|chiste|canción|haiku|eslogan|rima|historia"
-    r" sobre una?|felicitación)\b"
+    r"( \w+)? sobre una?|felicitación)\b"
     r"|(?:给我?\w{0,8}?|为\w{2,8}?)?(?:写|讲|编|创作|来|想).{0,16}"
     r"(?:故事|诗|笑话|歌|童话|俳句|广告语|贺卡|儿歌|谜语|祝福|贺词|邀请函?)"
 )

@@ -71,6 +71,7 @@ def is_reworded(question: str, answer: str) -> str | None:
     if request["correction"] and _FACTS.search(request["how"]):
         return None
     given = request["given"].strip()
+    answer = answer.removeprefix(question[: request.start("given")].strip())  # it may be said again
     fewest = 2 * _FEWEST if request["translation"] else _FEWEST + 1
     if len(re.findall(r"\w+", given)) < _FEWEST and len(re.findall(r"[㐀-鿿]", given)) < fewest:
         return None

@@ -184,7 +184,7 @@ def scaling_plot(sweep: Sequence[FactorFigures]) -> str:
             ]
             style = "o:" if at == len(lines) - 1 else "o-"
             _marks(axes, points, fmt=style, color=colour, label=name)
-        axes.set(xlabel="factor of the H-neurons", ylabel="share that gives in", ylim=(0, 1))
+        axes.set(xlabel="factor of the H-neurons", ylabel="share that gives in", ylim=(-0.02, 1.02))
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return out[0]
 
