@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
@@ -18,10 +18,15 @@ Run = Callable[[], int]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Ways to write the same answers; the first one is bare, and the others are held against it."""
+    """Ways to write the same answers; the first one is bare, and the others are held against it.
+
+    ready: what is run before a way, untimed. A prompt that another way has read may have to be
+    read again, as not all of them divide it alike; who asks twice in a row pays for no other.
+    """
 
     title: str
     ways: Mapping[str, Run]
+    ready: Mapping[str, Run] = field(default_factory=dict)
 
     @property
     def bare(self) -> str:
@@ -41,6 +46,8 @@ def interleaved(comparison: Comparison, rounds: int) -> Iterator[dict[str, float
     for _ in range(rounds):
         seconds = {}
         for name in order.sample(sorted(ways), len(ways)):
+            if name in comparison.ready:
+                comparison.ready[name]()
             started = time.perf_counter()
             count = ways[name]()
             seconds[name] = (time.perf_counter() - started) / count

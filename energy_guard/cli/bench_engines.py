@@ -71,10 +71,10 @@ class LlamaCppBench:
         """
         keeps_all = _opened(LlamaCpp, self._options, logits_all=True)
         guarding = llama_cpp.guarding(self._engine, Guard(self._engine).ask, self._tokens)
-        request, bare = llama_cpp.request_of(self._tokens), guarding.bare
+        request = llama_cpp.request_of(self._tokens)
         return (
             guarding,
-            *watching_neurons(self._engine, request, (bare, guarding.ways[bare])),
+            *watching_neurons(self._engine, request, guarding),
             llama_cpp.keeping_rows(self._engine, keeps_all, self._tokens),
         )
 
@@ -115,7 +115,7 @@ class TransformersBench:
         ended = transformers.of_length(engine, tokens)
         return (
             one,
-            *watching_neurons(ended, request, (one.bare, one.ways[one.bare])),
+            *watching_neurons(ended, request, one),
             transformers.batch(engine, tokens),
             transformers.keeping_rows(engine, tokens),
         )

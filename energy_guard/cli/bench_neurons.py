@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 from energy_guard.backends import Backend
 from energy_guard.backends.speed import Comparison, Run
 from energy_guard.cli.screen import tell
@@ -13,13 +16,13 @@ from energy_guard.neurons.read import neuron_shape
 from energy_guard.request import Request
 
 
-def watching_neurons(backend: Backend, request: Request, bare: tuple[str, Run]) -> list[Comparison]:
+def watching_neurons(backend: Backend, request: Request, bare: Comparison) -> list[Comparison]:
     """Compare a guard that watches two neurons of every layer with bare generation.
 
     Args:
         backend: The engine.
         request: What is asked.
-        bare: The name of bare generation, and how it is run.
+        bare: Whose first way is bare generation.
 
     Returns:
         The comparison; none, and a line on standard error, for a model without such neurons.
@@ -30,14 +33,22 @@ def watching_neurons(backend: Backend, request: Request, bare: tuple[str, Run]) 
     except InputError as error:
         tell(f"neurons are not watched: {error.message}")
         return []
-    name, run = bare
-    plain, watching = Guard(backend), Guard(backend, detector=probe)
-    ways = {
-        name: run,
-        "Guard.ask": lambda: len(plain.ask(request).trace),
-        "Guard.ask, every layer watched": lambda: len(watching.ask(request).trace),
+    guards = {
+        "Guard.ask": Guard(backend),
+        "Guard.ask, every layer watched": Guard(backend, detector=probe),
     }
-    return [Comparison("neurons", ways)]
+    short = replace(request, max_tokens=1)
+
+    def asking(request: Request) -> dict[str, Run]:
+        return {name: partial(_ask, guard, request) for name, guard in guards.items()}
+
+    ready = {name: run for name, run in bare.ready.items() if name == bare.bare}
+    ways = {bare.bare: bare.ways[bare.bare]} | asking(request)
+    return [Comparison("neurons", ways, ready | (asking(short) if ready else {}))]
+
+
+def _ask(guard: Guard, request: Request) -> int:
+    return len(guard.ask(request).trace)
 
 
 def _of_every_layer(backend: Backend) -> NeuronProbe:

@@ -15,7 +15,10 @@ from energy_guard.request import Finished
 
 PROGRAM = str(Path(sys.executable).with_name("energy-guard"))
 LLAMA_CPP = {
-    "one answer": {"bare Llama.generate", "inside capture", "Guard.ask"},
+    "one answer": {
+        *("bare Llama.generate", "inside capture"),
+        *("Guard.ask", "Guard.ask, cut off"),
+    },
     "neurons": {"bare Llama.generate", "Guard.ask", "Guard.ask, every layer watched"},
     "keeping the rows": {"bare Llama.generate", "logits_all, logprobs=1"},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import islice, takewhile
 from typing import Any
 
@@ -29,18 +30,36 @@ def request_of(tokens: int, endless_on: LlamaCpp | None = None) -> Request:
 
 
 def guarding(backend: LlamaCpp, ask: Callable[[Request], Any], tokens: int) -> Comparison:
-    """With this package and without it; `ask` is the guarded way."""
+    """With this package and without it; `ask` is the guarded way.
+
+    An answer that ends by itself has an end token, chosen from the row after its last token: it
+    takes as many decodes as a bare one of as many tokens. One that is cut off takes one more.
+    """
     request, llm = request_of(tokens), backend.engine
 
-    def captured() -> int:
+    def captured(request: Request) -> int:
         with capture_llama(llm, None, True, 1.0):
             return bare(backend, request)
 
-    def guarded() -> int:
+    def guarded(request: Request) -> int:
         return len(ask(request).trace)
 
-    ways = {_BARE: lambda: bare(backend, request), "inside capture": captured}
-    return Comparison("one answer", ways | {"Guard.ask": guarded})
+    short, ended = request_of(1), request_of(tokens - 1)
+    return Comparison(
+        "one answer",
+        {
+            _BARE: partial(bare, backend, request),
+            "inside capture": partial(captured, request),
+            "Guard.ask": lambda: guarded(ended) + 1,
+            "Guard.ask, cut off": partial(guarded, request),
+        },
+        {
+            _BARE: partial(bare, backend, short),
+            "inside capture": partial(captured, short),
+            "Guard.ask": partial(guarded, short),
+            "Guard.ask, cut off": partial(guarded, short),
+        },
+    )
 
 
 def keeping_rows(backend: LlamaCpp, keeps_all: LlamaCpp, tokens: int) -> Comparison:
