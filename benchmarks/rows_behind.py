@@ -81,7 +81,6 @@ def in_llama_cpp(llm: Any, coin: Coin, answers: int) -> None:
         elif way == "behind":
             behind.start(row)
         token: int = original(*given, **named)
-        behind.copied()
         return token
 
     evaluate = llm.eval

@@ -73,6 +73,7 @@ class RowReducer:
         self.size = size
         self._shifted = np.empty(min(size, _BLOCK), dtype)
         self._exp = np.empty_like(self._shifted)
+        self._largest = float(np.finfo(self._shifted.dtype).max)
 
     def reduce(self, row: npt.NDArray[Any]) -> Row:
         """Reduce `row`, shape (size,), raw logits; −inf is zero mass.
@@ -106,20 +107,25 @@ class RowReducer:
             block_mass = float(np.add.reduce(exp))
             plain_mass += block_mass
             if beta != 1.0:
-                np.multiply(shifted, beta, out=shifted)
+                with np.errstate(over="ignore"):
+                    np.multiply(shifted, beta, out=shifted)
                 np.exp(shifted, out=exp)
                 block_mass = float(np.add.reduce(exp))
             mass += block_mass
             if math.isfinite(of_block):
-                np.multiply(exp, shifted, out=exp)
-                energy += float(np.add.reduce(exp))
                 total += of_block
                 finite += part.size
-            else:  # −inf entries: no mass, no part of the mean, and 0 · −inf is 0 here
-                kept = np.isfinite(shifted)
-                energy += float((exp[kept] * shifted[kept]).sum())
+            else:  # −inf entries are no part of the mean
+                kept = np.isfinite(part)
                 total += float((part[kept] - top).sum())
                 finite += int(np.count_nonzero(kept))
+            # All are at most 0: none is further from it than their sum.
+            if -of_block * beta < self._largest:
+                np.multiply(exp, shifted, out=exp)
+                energy += float(np.add.reduce(exp))
+            else:  # no mass: 0 · −inf is 0 here
+                kept = np.isfinite(shifted)
+                energy += float((exp[kept] * shifted[kept]).sum())
         lost = holds_log_probabilities(row, float(top) + math.log(plain_mass))
         log_mass = math.log(mass)
         return (LogProbabilityRow if lost else Row)(

@@ -175,3 +175,25 @@ def test_the_row_itself_is_left_alone() -> None:
     row.flags.writeable = False
     reduce_row(row, 2.0)
     assert row.tolist() == [3.0, 1.0, -2.0]
+
+
+def test_an_entry_that_overflows_once_it_is_scaled_has_no_mass() -> None:
+    row = np.array([0.0, 0.0, np.finfo(np.float32).min * 0.9], np.float32)
+    reduced = RowReducer(3, inverse_temperature=2.0).reduce(row)
+    assert reduced.entropy == pytest.approx(np.log(2))
+    assert reduced.log_partition == pytest.approx(np.log(2))
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])
+def test_a_row_of_several_blocks_is_reduced_like_one(beta: float) -> None:
+    rng = np.random.default_rng(0)
+    row = (5 * rng.standard_normal(150_001)).astype(np.float32)
+    row[rng.integers(0, row.size, 70_000)] = -np.inf
+    exact = beta * row.astype(np.float64)
+    partition = np.log(np.exp(exact - exact.max()).sum()) + exact.max()
+    p, finite = np.exp(exact - partition), np.isfinite(exact)
+    reduced = RowReducer(row.size, inverse_temperature=beta).reduce(row)
+    assert reduced.log_partition == pytest.approx(partition, abs=1e-6)
+    assert reduced.mean == pytest.approx(exact[finite].mean(), abs=1e-5)
+    assert reduced.entropy == pytest.approx(partition - (p[finite] * exact[finite]).sum(), abs=1e-5)
+    assert reduced.margin == pytest.approx(np.diff(np.sort(exact)[-2:])[0], abs=1e-6)

@@ -6,6 +6,7 @@ interpreter's lock from it has it woken up again, which takes longer than a shor
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,31 +27,43 @@ Rows = npt.NDArray[np.float32]
 Reduce = Callable[[Rows], Row]
 """Takes a row, shape (vocabulary,); RowError if it is none of raw logits."""
 
-_LONG: Final = 100_000
-"""Entries of a row whose copy takes longer than to have another thread make it while a token is
-sampled from that row."""
-
-
 _NOT_YET: Final = RuntimeError("a row was waited for that nobody reduces")
 
 
+def has_idle_cores(threads: int) -> bool:
+    """Whether a thread more does not take a processor from those that decode."""
+    usable = getattr(os, "sched_getaffinity", None)  # not on every system
+    return threads < (len(usable(0)) if usable else os.cpu_count() or 1)
+
+
 class LateRow:
-    """A row whose numbers are computed by another thread, which `begin` has begin with it."""
+    """A row whose numbers are computed by another thread.
 
-    __slots__ = ("_begin", "_being_computed", "_outcome")
+    compute: returns them. wanted: where that thread looks for work.
+    """
 
-    def __init__(self, begin: Callable[[], None]) -> None:
-        self._begin = begin
+    __slots__ = ("_begun", "_being_computed", "_compute", "_outcome", "_wanted")
+
+    def __init__(self, compute: Callable[[], Row], wanted: SimpleQueue[LateRow | None]) -> None:
+        self._compute = compute
+        self._wanted = wanted
+        self._begun = False
         self._being_computed = Lock()
         self._being_computed.acquire()
         self._outcome: Row | Exception = _NOT_YET
 
-    def compute(self, reduce: Reduce, row: Rows) -> None:
+    def begin(self) -> None:
+        """Have it computed: the engine decodes now, or somebody asks for the numbers."""
+        if not self._begun:
+            self._wanted.put(self)  # first: twice is no harm, and never is waited for without end
+            self._begun = True
+
+    def compute(self) -> None:
         """Compute its numbers, whatever comes of it: who asks for them gets the error."""
-        if self._outcome is not _NOT_YET:  # begun twice, by somebody who was interrupted
+        if self._outcome is not _NOT_YET:  # begun twice
             return
         try:
-            self._outcome = reduce(row)
+            self._outcome = self._compute()
         except Exception as error:  # noqa: BLE001
             self._outcome = error
         self._being_computed.release()
@@ -72,8 +85,7 @@ class LateRow:
         raise outcome
 
     def _wait(self) -> Row | Exception:
-        if self._outcome is _NOT_YET:
-            self._begin()
+        self.begin()
         with self._being_computed:
             return self._outcome
 
@@ -102,10 +114,8 @@ class Behind:
     def __init__(self, reduce: Reduce) -> None:
         self._reduce = reduce
         self._copy = np.empty(0, np.float32)
-        self._copying = Lock()
         self._open: Sequence[LateRow] = ()
-        self._started: Callable[[], None] | None = None
-        self._wanted: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._wanted: SimpleQueue[LateRow | None] = SimpleQueue()
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -120,7 +130,7 @@ class Behind:
             thread.join()
 
     def start(self, row: Rows) -> LateRow:
-        """Take a row, shape (vocabulary,); it may be overwritten once it was `copied`.
+        """Take a copy of a row, shape (vocabulary,), to be reduced.
 
         Raises:
             RowError: The row before it was none of raw logits.
@@ -129,24 +139,10 @@ class Behind:
         self.settle()
         if self._copy.shape != row.shape:
             self._copy = np.empty_like(row)
-        if row.size < _LONG:
-            np.copyto(self._copy, row)
-        else:
-            copying = Lock()
-            copying.acquire()
-            self._copying = copying  # a new one: nobody waits for a start that was interrupted
-            self._wanted.put(partial(self._copy_row, row, copying))
-        late = LateRow(self.begin)
-        self._start([late], partial(late.compute, self._reduce, self._copy))
+        np.copyto(self._copy, row)
+        late = LateRow(partial(self._reduce, self._copy), self._wanted)
+        self._open = (late,)
         return late
-
-    def copied(self) -> None:
-        """Wait until the row that was started last may be overwritten.
-
-        Who starts it before the token is sampled finds it copied when that is done.
-        """
-        with self._copying:
-            pass
 
     def start_step(self, rows: Rows) -> Sequence[LateRow]:
         """Take the rows of several sequences, shape (N, vocabulary).
@@ -155,27 +151,18 @@ class Behind:
         its own `now` alone: some are of sequences that ended.
         """
         self._wait()
-        late = [LateRow(self.begin) for _ in rows]
-        self._start(late, partial(self._reduce_all, rows, late))
-        return late
+        self._open = [LateRow(partial(self._reduce, row), self._wanted) for row in rows]
+        return self._open
 
     def begin(self) -> None:
-        """Reduce what was started: the engine decodes now, or somebody asks for the numbers."""
-        started = self._started
-        if started is not None:
-            self._wanted.put(
-                started
-            )  # first: twice is no harm, and never is waited for without end
-            self._started = None
+        """Reduce what was started: the engine decodes now."""
+        for late in self._open:
+            late.begin()
 
     def settle(self) -> None:
         """Wait for what is being reduced; RowError as in `start`, once."""
         for late in self._wait():
             late.now()
-
-    def _start(self, late: Sequence[LateRow], work: Callable[[], None]) -> None:
-        self._started = work  # first: a row that nobody computes would be waited for without end
-        self._open = late
 
     def _wait(self) -> Sequence[LateRow]:
         """Wait for what is open, and return it; whoever interrupts that leaves it open."""
@@ -187,12 +174,4 @@ class Behind:
 
     def _work(self) -> None:
         while (wanted := self._wanted.get()) is not None:
-            wanted()
-
-    def _copy_row(self, row: Rows, copying: Lock) -> None:
-        np.copyto(self._copy, row)
-        copying.release()
-
-    def _reduce_all(self, rows: Rows, late: Sequence[LateRow]) -> None:
-        for each, row in zip(late, rows, strict=True):
-            each.compute(self._reduce, row)
+            wanted.compute()

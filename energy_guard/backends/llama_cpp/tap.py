@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.backends.behind import Behind, LateRow, LateStep
+from energy_guard.backends.behind import Behind, LateRow, LateStep, has_idle_cores
 from energy_guard.backends.llama_cpp.vocabulary import vocabulary_of
 from energy_guard.energy import Row, RowReducer
 from energy_guard.errors import EngineError, InputError
@@ -70,7 +70,8 @@ class RowTap:
     """Reduces the row of each sampled token; `take` hands over the step of the last one.
 
     behind: nobody needs the numbers of a step before the next one, so that they are computed
-    while the engine decodes. What was wrong with a row is then said one token later.
+    while the engine decodes, if it leaves a core idle. What was wrong with a row is then said one
+    token later.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class RowTap:
         self.vocabulary = vocabulary_of(llm)
         self.seen: _Seen | None = None
         self._llm = llm
+        behind = behind and has_idle_cores(llm.n_threads)
         self.behind = Behind(self.reducer.reduce) if behind else None
 
     @contextmanager
@@ -182,15 +184,10 @@ def _install(llm: Llama, taps: list[RowTap]) -> None:
         except ValueError as error:  # the next lines of llama.cpp would read where nothing is
             raise overtaken() from error
         numbers: dict[RowTap, Row | LateRow] = {}
-        try:
-            for tap in [*taps]:
-                numbers[tap] = tap.behind.start(row) if tap.behind else tap.reducer.reduce(row)
-            context = llm.input_ids[:position].tobytes()
-            token: int = sampled(*args, **kwargs)
-        finally:  # the row is the engine's: it is overwritten, or gone
-            for tap in numbers:
-                if tap.behind:
-                    tap.behind.copied()
+        for tap in [*taps]:
+            numbers[tap] = tap.behind.start(row) if tap.behind else tap.reducer.reduce(row)
+        context = llm.input_ids[:position].tobytes()
+        token: int = sampled(*args, **kwargs)
         for tap, number in numbers.items():
             logit, likely = tap.reducer.token_logit(row, token), tap.likeliest(row)
             tap.seen = _Seen(token, logit, number, likely, context)

@@ -12,7 +12,7 @@ import pytest
 from llama_cpp import Llama
 
 from energy_guard import capture
-from energy_guard.backends.behind import Behind
+from energy_guard.backends.behind import Behind, has_idle_cores
 from energy_guard.backends.llama_cpp import LlamaCpp, tap
 from energy_guard.energy import RowReducer
 from energy_guard.errors import RowError
@@ -88,7 +88,7 @@ def test_a_broken_row_ends_its_own_call_of_a_capture_alone(
     assert np.isfinite(traces[0].nll).all()
 
 
-def test_a_row_may_be_overwritten_as_soon_as_it_was_copied() -> None:
+def test_a_row_may_be_overwritten_as_soon_as_it_was_started() -> None:
     row = np.arange(8, dtype=np.float32)
     expected = [RowReducer(8).reduce(row * factor) for factor in range(200)]
     behind, place = Behind(RowReducer(8).reduce), np.empty(8, np.float32)
@@ -97,7 +97,6 @@ def test_a_row_may_be_overwritten_as_soon_as_it_was_copied() -> None:
         for factor in range(200):
             np.multiply(row, factor, out=place)
             late.append(behind.start(place))
-            behind.copied()
             place[:] = np.nan
         assert [each.now() for each in late] == expected
 
@@ -111,3 +110,25 @@ def test_what_is_wrong_with_a_row_is_told_to_whoever_asks_for_it() -> None:
                 late.now()
         with pytest.raises(RowError):
             behind.start(np.zeros(4, np.float32))
+
+
+def test_whoever_starts_beside_another_thread_leaves_no_row_that_nobody_reduces() -> None:
+    behind = Behind(RowReducer(4).reduce)
+    row = np.zeros(4, np.float32)
+    with behind.running():
+        late: list[Any] = []
+        threads = [
+            threading.Thread(target=lambda: late.extend(behind.start(row) for _ in range(200)))
+            for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=20)
+        assert len({each.now() for each in late}) == 1
+    assert len(late) == 400
+
+
+def test_a_row_is_waited_for_if_all_cores_decode() -> None:
+    assert has_idle_cores(0)
+    assert not has_idle_cores(10_000)
