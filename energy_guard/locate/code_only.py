@@ -23,7 +23,8 @@ _WORDS_IN_CODE: Final = Pattern(
       | /\*+(?P<block>.*?)\*/ | <!--(?P<html>.*?)-->
       | \"(?P<double>(?:[^\"\\\n]|\\.)*)\" | '(?P<single>(?:[^'\\\n]|\\.)*)'
       | `(?P<tick>[^`]*)`
-      | (?:(?<![^\s;{}()])\#(?!!|[\da-fA-F]{3,8}\b)|(?<![:\w])//+|(?<!\S)--(?=\s))(?P<line>[^\n]*)
+      | (?:(?<![^\s;{}()])\#(?!!|(?:[\da-fA-F]{3,4}|[\da-fA-F]{6}|[\da-fA-F]{8})\s*[;,)\"'}])
+        |(?<![:\w])//+|(?<!\S)--(?=\s))(?P<line>[^\n]*)
       | >(?P<text>[^<>{}\n]+)</"""
 )
 _QUOTES: Final = ("double", "single", "tick", "text")
@@ -47,7 +48,7 @@ _BEGINS: Final = Pattern(
       | (?:addier|berechn|durchlauf|erstell|erzeug|füg|gib|gibt|hol|initialisier|lies|lösch|öffn
         |prüf|rufe?|setz|speicher|sortier|such|test|überprüf|vergleich|wenn|falls|zähl|zeig|schreib|entfern
         |definier|ausgabe|berechnung|aufruf|string|konstruktor|methode|funktion|klasse|beispiel|führ|multiplizier|teil|ersetz|konvertier|wandl
-        |iterier|aktualisier|durchläuf|start|beend|lad|lädt|schließ|kopier|verwend|nutz|bestimm|ermittel
+        |iterier|aktualisier|durchläuf|start|beend|lädt|schließ|kopier|verwend|nutz|bestimm|ermittel
         |find|verarbeit|erhöh|verringer|summier|dividier|subtrahier|kehr|tausch|hinzufüg|verbind)\w*\b
       | (?:(?:abr|actualiz|agreg|borr|busc|calcul|camb|carg|cerr|compar|comprob|contar|convert|cre
         |defin|devolv|divid|elimin|encontr|escrib|filtr|guard|imprim|iniciali|inserta|invert|le[ey]|llam
@@ -55,7 +56,7 @@ _BEGINS: Final = Pattern(
         |almacen|añad|asegur|asign|ejecut|extra|ingres|iter|solicit|valid)
         (?:[aei]r|iz[ao]r?|[aeio]|iendo|ando)|si|para|ejemplo|función|devuelve|calcula|imprime|comprueba
         |verifica|crea|recorre|suma|cuenta|elimina|define|inicializa|retorna|usa|busca|lee|lista|variable
-        |bucle|entrada|salida|resultado|caso)\b
+        |bucle|salida|resultado|caso\ base)\b
       | (?:affich|ajout|appel|assign|boucl|calcul|charg|cherch|compar|compt|convert|cré[eé]|défini
         |divis|échang|écri|effac|enlèv|enlev|filtr|génèr|génér|implément|import|incrément|initialis
         |insèr|insér|itèr|itér|lire|lit|multipli|obt[ei]n|ouvr|parcour|retir|renvo[iy]|retourn
@@ -160,11 +161,12 @@ def tells_of_code(sentence: str, answer: str, question: str) -> bool:
     stems = {stem(word) for word in known if len(word) >= _TELLING}
     if _BEYOND.search(plain):
         return False
-    if len(re.findall(r"[㐀-鿿]{1,3}|[^\W\d_㐀-鿿]+", plain)) <= 1:
-        return not names  # where the answer was cut off
+    if _is_cut_off(sentence, answer):
+        return not names
     for part in _JOINED.split(sentence):
         shares = any(stem(word) in stems for word in re.findall(r"[^\W\d_]+", part))
-        shares = shares or any(pair in question for pair in _HAN_PAIRS.findall(part))
+        if _GOES_ON.match(part):
+            shares = shares or any(pair in question for pair in _HAN_PAIRS.findall(part))
         if re.search(r"\w", part) and not (about or shares or _OF_CODE.search(part)):
             return False
     numbers = set(re.findall(r"\d+", plain)) - known - SMALL_NUMBERS
@@ -173,6 +175,16 @@ def tells_of_code(sentence: str, answer: str, question: str) -> bool:
 
 
 _HAN_PAIRS: Final = Pattern(r"(?=(\p{Han}{2}))")
+_GOES_ON: Final = Pattern(r"\W*(?:这样|然后|最后|首先|接着|要|为了|[你您]可以|我们|如果)")
+
+
+def _is_cut_off(sentence: str, answer: str) -> bool:
+    """Whether a sentence is the first word of one that was to follow."""
+    words = re.findall(r"[㐀-鿿]{1,3}|[^\W\d_㐀-鿿]+", sentence)
+    ended = re.search(r"[.!?。！？:：]\W*\Z", sentence)
+    return len(words) <= 1 and not ended and answer.rstrip().endswith(sentence.strip())
+
+
 _HEADINGS: Final = frozenset(
     """a and the of how it its works key points features notes note steps step explanation breakdown
     details usage example examples function method class script program code file definition
@@ -193,15 +205,16 @@ _OF_CODE: Final = Pattern(
       |explanation|output|solution|file|variable|parameter|argument|statement|clause|attribute
       |property|element|fonction|méthode|classe|programme|requête|boucle|exemple|résultat|fichier
       |attribut|paramètre|variable|método|clase|consulta|código|programa|regla|ejemplo|resultado
-      |archivo|atributo|parámetro|elemento|table|column|tabla|columna|tableau|colonne
+      |archivo|atributo|parámetro|elemento
       |command|comando|commande)(?:e?s)?|quer(?:y|ies)|usage|properties
       |verwendung|erklärung|ausgabe|uso|explicación|salida|utilisation|explication|sortie
       |funktion(?:en)?|methoden?|klassen?|skripte?|programme?|abfragen?|regeln?|klauseln?|attribute?
       |schleifen?|beispiele?|ergebnis(?:se)?|endresultat|lösung|dateien?|variablen?|parameter
-      |befehle?|tabellen?|spalten?|datenbank(?:en)?|bases?\ de\ datos
+      |befehle?|datenbank(?:en)?|bases?\ de\ datos
       |funci(?:ón|ones)|soluci(?:ón|ones))\b
-      | 函数 | 代码 | 脚本 | 程序 | 类 | 方法 | 查询 | 参数 | 示例 | 结果 | 输入 | 返回 | 输出
-      | 变量 | 循环 | 数组 | 字符串 | 表 | 列 | 数据库 | 字段 | 命令
+      | 函数 | 代码 | 脚本 | 程序 | 类 | 方法 | 查询 | 参数 | 示例 | 结果
+      | 输入(?:的|为|框|参数) | 返回 | 输出
+      | 变量 | 循环 | 数组 | 字符串 | 列表 | 列名 | 数据表 | 表名 | 数据库 | 字段 | 命令
       | 样式 | 页面 | 元素 | 列表 | 文件"""
 )
 _BEYOND: Final = Pattern(
@@ -255,7 +268,8 @@ def _states(said: str, named: set[str], known: set[str], is_quoted: bool) -> boo
         return _states(labelled["rest"], named, known, is_quoted=False)
     if is_quoted or len(words) <= _SHORT or _BEGINS.match(said.strip()):
         return False
-    if _DOES.fullmatch(words[-1]) or _mostly_known(words, known):
+    does = _DOES.fullmatch(words[-1]) and not _MODAL.search(said)
+    if does or _mostly_known(words, known):
         return False
     return words[0].casefold() not in named
 
@@ -265,18 +279,22 @@ def _split(said: str) -> list[str]:
 
 
 def _mostly_known(words: list[str], known: set[str]) -> bool:
-    """Whether half of the longer words of a comment are of the code or of the question."""
+    """Whether all longer words of a comment but one are of the code or of the question."""
     stems = {stem(word) for word in known if len(word) >= _TELLING}
     longer = [word for word in words if len(word) >= _TELLING]
-    return 2 * sum(stem(word.casefold()) in stems for word in longer) >= len(longer) > 0
+    unknown = sum(stem(word.casefold()) not in stems for word in longer)
+    return unknown <= 1 and len(longer) > 1 and not _BEYOND.search(" ".join(words))
 
 
 _DOES: Final = Pattern(
     r"(?i)\p{L}*(?:geben|zählen|prüfen|stellen|zeigen|rechnen|setzen|lesen|schreiben|suchen|fügen|ieren"
     r"|holen|laden|speichern|löschen|öffnen|schließen|vergleichen|führen|wandeln|teilen|entfernen)"
 )
+_MODAL: Final = Pattern(
+    r"(?i)(?<!\w)(?:man|muss|müssen|soll|sollen|sollte|kann|können|darf|dürfen|will|wollen)(?!\w)"
+)
 """How a German comment ends that tells what the code does: "Anzahl der Zeilen ausgeben"."""
-_LANGUAGE_TAG: Final = Pattern(r"[a-z]{2}-[A-Z]{2}")
+_LANGUAGE_TAG: Final = Pattern(r"en-US|en-GB|zh-CN|zh-TW|de-DE|es-ES|fr-FR")
 _LABELLED: Final = Pattern(r"(?P<label>\w+)\s*[:：]\s+(?P<rest>\S.*)")
 _LABELS: Final = frozenset(
     """args arguments argument parameters parameter params param returns return raises yields
@@ -297,7 +315,7 @@ _OUTPUT: Final = Pattern(
 _PLACEHOLDER: Final = Pattern(
     r"(?i:esto es (?:un|una)|das ist (?:ein|eine)|dies ist (?:ein|eine)|ceci est une?|c'est une?) "
     r"(?i:(?:ejemplo|texto|prueba|frase|cadena|beispiel|text|test|satz|exemple|texte|phrase)(?:text|satz)?)"
-    r"(?: (?i:de|pour|zum|für) \p{L}+){0,2}[.!]?"
+    r"(?: (?i:de texto|de prueba|de texte))?[.!]?"
     r"|这(?:是|里是)一?(?:个|段|句|行)?(?:简单的)?(?:示例|例子|测试|样例)(?:文本|字符串|句子|段落)?[。！.!]?"
     r"|(?i:this) is (?:an?|some|the|my) (?:\p{Ll}+ )?(?:paragraph|test|example|sample|text|string"
     r"|comment|heading|title|page|link|button|element|message|line|file)"
@@ -316,11 +334,14 @@ _COMPLAINT: Final = Pattern(
 
 
 _OF_INPUT: Final = Pattern(
-    r"(?i)(?:the|das|der|die|el|la|le|les)\s\p{L}+(?:\s\p{L}+)?\s"
+    r"(?i)(?:the|das|der|die|el|la|le|les)\s(?:\p{Ll}+e[nrs]?\s|given\s|specified\s)?"
+    r"(?:path|file|input|value|list|number|name|folder|directory|string|argument|format|index|key"
+    r"|pfad|datei|eingabe|wert|liste|zahl|ordner(?:name)?|dateiname|verzeichnis|argument|format"
+    r"|ruta|archivo|entrada|valor|lista|número|carpeta|cadena|chemin|fichier|entrée|valeur)\s"
     r"(?:(?:is|ist|es|est|está) (?:invalid|empty|not found|ungültig|leer|nicht gefunden|vacío"
     r"|vacía|inválid[oa]|invalide|vide)"
     r"|(?:does not|doesn't) exist|wurde nicht gefunden|existiert nicht|no existe|n'existe pas)[.!]?"
-    r"|\p{Han}{2,6}(?:无效|为空|不存在)[。！.!]?"
+    r"|(?:输入|文件|路径|列表|参数|数值|目录|文件夹|数据)(?:无效|为空|不存在)[。！.!]?"
 )
 """The same without a word before: "The given path does not exist." """
 
@@ -348,12 +369,14 @@ def _asserts(said: str, named: set[str]) -> bool:
         after = re.search(r"[^\W\d_{]", said[match.end() :])
         under = _UNDER.search(said[: match.start()])
         subject = before[-1].casefold() if before else ""
-        of_value = "}" in before if match["zh"] else subject == "}"
+        is_zh = match["zh"] is not None
+        of_value = _VALUE_ZH.search(said[: match.start()]) if is_zh else subject == "}"
         if before and after and not under and not of_value and subject not in named:
             return True
     return False
 
 
+_VALUE_ZH: Final = Pattern(r"\}\s?(?:不|的\p{Han}{1,4})?\s?\Z")
 _SHELL_VARIABLE: Final = Pattern(r"\$(?:\w+|\{[^{}]*\})")
 SMALL_NUMBERS: Final = frozenset("0123456789") | {"10", "100", "1000"}
 _GREETED: Final = frozenset(["hello", "world", "welcome", "true", "false", "none", "null", "error"])

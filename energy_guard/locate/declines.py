@@ -60,7 +60,7 @@ _REFUSES_ZH: Final = Pattern(
     r"(?:(?:这个|您的|你的)?(?:问题|答案)|(?P<rest>.*[谁什么哪何多少几否怎].*))?"
 )
 _LACKS_ZH: Final = Pattern(
-    r"我?(?:并)?没有(?:自己的|具体的|个人的?)?(?:年龄|身体|性别|生日|身高|体重|信息|经历|实体)"
+    r"(?P<i>我)?(?:并)?没有(?:自己的|具体的|个人的?)?(?:年龄|身体|性别|生日|身高|体重|信息|经历|实体)"
 )
 _LACKS: Final = Pattern(
     r"(?:i (?:do not|don't) (?:currently |actually )?have|i have no|i lack|(?:ich )?habe(?: ich)?"
@@ -86,33 +86,35 @@ _ABOUT: Final = Pattern(
 """What follows "I have no information": what it is about is named in words of the question."""
 
 _TO_TELL: Final = Pattern(
-    r"\s(?:to|para|pour|um)\s(?:accurately |correctly )?(?:determine|answer|say|tell|know"
-    r"|provide|give|responder|determinar|saber|decir|répondre|déterminer|savoir|dire)(?!\w)"
+    r"\s(?:to|para|pour|um)\s(?:accurately |correctly )?(?:determine|answer|provide|give|responder"
+    r"|determinar|répondre|déterminer)(?!\w)"
 )
 _NAMED: Final = Pattern(
-    r"(?:(?:you|him|her|them)\ )?(?:your|his|her|their|its|the|a|an|tu|su|el|la|los|las|votre|ton"
-    r"|ta|son|sa|le|les|ihre?n?|deine?n?|seine?n?|dies(?:e[rsnm]?))(?: \p{Ll}+){1,2}"
+    r"(?:(?:you|him|her|them)\ )?(?:your|his|her|their|its|the|tu|su|el|la|los|las|votre|ton|ta|son"
+    r"|sa|le|les|ihre?n?|deine?n?|seine?n?) \p{Ll}+"
 )
 """What a model has too little to tell: "your height", and nothing that is said of it."""
 
 _ADVICE: Final = Pattern(
     r"(?:(?:any|specific|direct|medical|legal|financial|personal|real-time|an)\ ){0,2}"
-    r"(?:answers?|information|advice|opinions?|details|help|assistance)"
+    r"(?:answers?|information|advice|opinions?|details)"
     r"(?: (?:on|about|to|regarding|with) (?:\p{Ll}+ ){0,2}(?:matters|topics|questions|issues"
     r"|inquiries|events|this|that|it))?"
 )
 """What a model does not give, by its kind."""
 
 _PURPOSE: Final = Pattern(
-    r"(?:(?:my (?:(?:primary|main|only|sole) )?(?:function|purpose|role|goal|job) is"
+    r"(?:my (?:(?:primary|main|only|sole) )?(?:function|purpose|role|goal|job) is"
     r"|i(?:'m| am) (?:here|designed|programmed|trained))"
-    r" to (?:assist|help|provide|answer|support))?"
-    r" ?(?:(?:you|your|users|people|with|in|on|or|to|of|a|the|any|other|wide|range|general"
-    r"|knowledge|information|questions?|quer(?:y|ies)|inquiries|non-political|non|coding"
-    r"|code|programming|software|development|tasks?|topics|problems|answers|technical|related|various|assistance|support"
-    r"|guidance)(?: |\Z))*"
+    r" to (?:assist|help|provide|answer|support)(?: (?P<tail>.*))?"
 )
-"""What a model says that it is for."""
+_TAIL: Final = Pattern(
+    r"(?:(?:you|your|users|people|with|in|on|or|to|of|a|the|any|other|wide|range|general"
+    r"|knowledge|information|questions?|quer(?:y|ies)|inquiries|non-political|non|coding|code"
+    r"|programming|software|development|tasks?|topics|problems|answers|technical|related"
+    r"|various|assistance|support|guidance)(?: |\Z))+"
+)
+"""What a model says that it is for; what follows an "and" is only that if a purpose was before."""
 
 _MACHINE: Final = Pattern(
     r"""(?x)(?:as|i'm|i\ am)\ (?:just\ |only\ )?an?\ (?:ai|artificial\ intelligence)
@@ -178,13 +180,17 @@ def only_declines(question: str, answer: str) -> bool:
         sentence = answer[start:end]
         if not (re.search(r"[?？]\W*\Z", sentence) and only_asks(question, sentence)):
             said += _clauses(sentence)
-    beside = [clause for clause in said if not _declines(clause, asked, known)]
+    is_machine = any(_MACHINE_ZH.fullmatch(clause) for clause in said)
+    beside = [
+        clause for clause in said if not _declines(clause, asked, known, is_machine=is_machine)
+    ]
+    if not _OF_ITSELF.search(asked):
+        beside = _without_purpose(beside)
     return (
         len(beside) < len(said)
         and not answers_yes_or_no(question, ". ".join(beside))
         and all(
             _MACHINE.fullmatch(clause)
-            or _PURPOSE.fullmatch(clause)
             or _MACHINE_ZH.fullmatch(clause)
             or is_lead(clause)
             or (is_offer(clause) and not _ANSWERS.match(clause))
@@ -231,10 +237,14 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[^\W_]+", text)
 
 
-def _declines(clause: str, asked: str, known: set[str]) -> bool:
-    """Whether a clause is a refusal with nothing behind it but what was asked."""
-    if _LACKS_ZH.fullmatch(clause):
-        return True
+def _declines(clause: str, asked: str, known: set[str], *, is_machine: bool) -> bool:
+    """Whether a clause is a refusal with nothing behind it but what was asked.
+
+    is_machine: another clause says in Chinese that a model speaks, and the subject may be left out.
+    """
+    lacks_zh = _LACKS_ZH.fullmatch(clause)
+    if lacks_zh:
+        return lacks_zh["i"] is not None or is_machine
     chinese = _REFUSES_ZH.fullmatch(clause)
     if chinese:
         return (chinese["rest"] or "") in re.sub(r"\s", "", asked)
@@ -250,7 +260,7 @@ def _declines(clause: str, asked: str, known: set[str]) -> bool:
     if _POINTING.fullmatch(rest) or _asks_again(rest, asked):
         return True
     gives = any(refusal[name] for name in refusal.groupdict())
-    if gives and _ADVICE.fullmatch(rest):
+    if gives and _GIVES.search(refusal[0]) and _ADVICE.fullmatch(rest):
         return True
     words = set(_words(rest)) - _LIGHT
     is_one_of_many = bool(words & _ANY) and _WHICH.match(asked) is not None
@@ -273,6 +283,23 @@ def _is_of_knowledge(lacked: str, asked: str, known: set[str]) -> bool:
         and words <= _OF_KNOWLEDGE
         and (is_named or _asks_again(named, asked))
     )
+
+
+def _without_purpose(clauses: list[str]) -> list[str]:
+    """The clauses but for those that say what a model is for."""
+    kept: list[str] = []
+    before = False
+    for clause in clauses:
+        purpose = _PURPOSE.fullmatch(clause)
+        tail = purpose["tail"] if purpose else clause
+        before = (before or purpose is not None) and (not tail or _TAIL.fullmatch(tail) is not None)
+        if not before:
+            kept.append(clause)
+    return kept
+
+
+_OF_ITSELF: Final = Pattern(r"(?<!\w)(?:you|your|purpose)(?!\w)")
+_GIVES: Final = Pattern(r"give|provide|dar|proporcionar|donner|fournir")
 
 
 def _is_only_named(told: str, asked: str) -> bool:

@@ -226,14 +226,14 @@ _CREATIVE_WANTED: Final = (
     r"|invitation|get[- ]well (card|message)|toast|love letter|ballad|tongue twister)\b"
     r"|(schreibe?|erzähle?|dichte|erfinde?)( mir| uns)?( bitte)? (ein|eine|einen)( \w+){0,2}?"
     r" (gedicht|witz|lied|haiku|märchen|limerick|slogan|werbespruch|spruch|motto|reim"
-    r"|geburtstagsgruß|einladung|glückwunsch|dankeskarte|gutenachtgeschichte"
+    r"|geburtstagsgruß|glückwunsch|dankeskarte|gutenachtgeschichte"
     r"|geschichte (über|von|mit) (eine[nrm]?|meine[nrm]?))\b"
     r"|(écri[st]|écrivez|raconte|racontez|invente|compose|dis)([- ]moi)? (un|une)( \w+){0,2}?"
     r" (petit )?(poème|histoire|blague|chanson|haïku|conte|slogan|comptine)\b"
     r"|(escr[ií]be|cuénta|cuenta|inventa|compón|haz)(me|nos)? (un|una)( \w+){0,2}?"
     r" (poema|cuento|chiste|canción|haiku|eslogan|rima|historia"
     r"( \w+)? sobre una?|felicitación)\b"
-    r"|(?:给我?\w{0,8}?|为\w{2,8}?)?(?:写|讲|编|创作|来|想).{0,16}"
+    r"|(?:给我?\w{0,8}?|为\w{2,8}?)?(?:写|讲|编|创作|来|想(?=[一个几])).{0,16}"
     r"(?:故事|诗|笑话|歌|童话|俳句|广告语|贺卡|儿歌|谜语|祝福|贺词|邀请函?)"
 )
 
@@ -246,8 +246,10 @@ def _is_creative(request: str, question: str, answer: str) -> bool:
     answer = re.sub(_AGE, "", re.sub(_PART_OF_IT, "", answer))
     for name in {match["name"] for match in re.finditer(_MADE_UP, answer)}:
         answer = answer.replace(name, name.lower())
-    plain = re.sub(r"\babout( \w+){2,5} who\b", "", request)
+    plain = re.sub(r"\babout (an?|my|two|three)( \w+){1,2} who\b", "", request)
     if not re.match(_CREATIVE_WANTED, request) or re.search(_ASKS_MORE, plain):
+        return False
+    if re.search(_GREETS, request) and re.search(_HEALTH, answer.lower()):
         return False
     if request.startswith(("schreib", "erzähl", "dichte", "erfind")) or re.search(
         r"[㐀-鿿]", request
@@ -262,13 +264,24 @@ _PART_OF_IT: Final = (  # the heading of a part
     r"|chapitre|scène|acte|partie|estrofa|verso|capítulo|escena|acto|parte) ?\d{1,2}[\W_]*$"
 )
 _AGE: Final = (  # of somebody in the story
-    r"\b\d{1,2} (?:years? old|jahre alt|ans\b|años(?: de edad)?\b)|\d{1,2}岁"
+    r"\b(?:was|is|were|turned|ist|war|wurde|avait|tenía|tiene|cumplió) \d{1,2}"
+    r" (?:years? old|jahre alt|ans|años)\b|\d{1,2}岁(?=[的，。])"
 )
-_MADE_UP: Final = (  # a village called Willow Creek: one that the story brings in itself
-    r"\b(?:a|an|ein(?:e[rsmn]?)?|une?|una?)(?: [\w-]+){1,4},? (?:(?:was|wurde|era) )?"
-    r"(?:named|called|namens|genannt|appelée?|nommée?|llamad[oa]) [\"“„«]?"
-    r"(?P<name>[A-ZÀ-Þ][\w'’.-]*(?: (?:[A-ZÀ-Þ][\w'’-]*|de|la|del)){0,3})"
+_MADE_UP: Final = (  # a robot named Buddy: one that the story brings in itself, and no place
+    r"\b(?:a|an|ein(?:e[rsmn]?)?|une?|una?)(?: [\w-]+){0,3}?"
+    r" (?!(?:village|town|city|island|country|place|land|world|planet|kingdom|dorf|stadt|insel|ort"
+    r"|ville|pays|île|pueblo|ciudad|lugar|país|isla|mundo|reino)\b)[\w-]+,?"
+    r" (?:(?:was|wurde|era) )?(?:named|called|namens|genannt|appelée?|nommée?|llamad[oa])"
+    r" [\"“„«]?(?P<name>(?:Dr\. |Mr\. |Mrs\. )?[A-ZÀ-Þ][\w'’-]*)\b(?! [A-ZÀ-Þ])"
 )
+_GREETS: Final = (
+    r"spruch|motto|glückwunsch|dankeskarte|card|invitation|message|祝福|贺词|邀请|广告语"
+)
+_HEALTH: Final = (
+    r"heil|krank|krebs|impf|alkohol|gift|medizin|arznei|\bheals?\b|\bcures?\b|cancer|bleach|vaccin"
+    r"|vitamin|poison|\bcuran?\b|cáncer|lejía|vacuna|veneno|alcohol|guéri|javel|alcool|治|癌|毒|漂白|疫苗"
+)
+"""What a card or a slogan has nothing to tell of."""
 _MEASURED: Final = (
     r"(?i:\b(?:dos(?:e|es|age|is|en)|tablets?|pills?|milligrams?|(?:milli)?lit(?:er|re)s?|ounces?"
     r"|per ?cent|percent|degrees|medicines?|drugs?|poison\w*|tablet\w*|tropfen|pastillas?"

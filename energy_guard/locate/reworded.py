@@ -114,8 +114,7 @@ _HANGS: Final = Pattern(
     r"|如果|要是|除非|说|认为|以为"
 )
 _LINKS: Final = frozenset(
-    "se and but so then also still und aber dann auch et mais puis y e pero the le la les"
-    " el".split()
+    "and but so then also still und aber dann auch et mais puis y e pero the le la les el".split()
 ) | frozenset("但是而且还仍然也就所以")
 
 

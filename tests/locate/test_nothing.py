@@ -484,7 +484,7 @@ def test_an_offer_of_help_hides_no_claim_after_it() -> None:
         (
             "Tengo una pregunta.",
             "Por supuesto, puedo ayudarte. ¿En qué puedo ayudarte?",
-            "small talk",
+            "a question back",
         ),
         ("再见!", "再见！希望你一切顺利，有需要随时告诉我。", "small talk"),
         (
@@ -496,7 +496,7 @@ def test_an_offer_of_help_hides_no_claim_after_it() -> None:
         (
             "Cuéntame un cuento sobre un robot.",
             "Claro, aquí tienes un cuento:\n\nHabía un robot llamado Buddy. Vivía con un "
-            "científico llamado Dr. Johnson en una ciudad llamada Villa Luz.",
+            "científico llamado Dr. Johnson en la ciudad.",
             "creative writing",
         ),
         (
@@ -573,7 +573,10 @@ def test_one_word_that_is_not_for_company_is_enough_to_check(question: str, answ
 @pytest.mark.parametrize(
     ("question", "answer"),
     [
-        ("I'm off to bed now.", "Good night! I hope you have a restful sleep. See you tomorrow!"),
+        (
+            "I'm off to bed, good night.",
+            "Good night! I hope you have a restful sleep. See you tomorrow!",
+        ),
         (
             "Danke dir, das hat mir sehr geholfen!",
             "Gern! Wenn du noch Fragen hast, stelle sie mir!",
