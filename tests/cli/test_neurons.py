@@ -41,7 +41,7 @@ def planted(_: Backend, answers: Sequence[AnswerToRead]) -> Iterator[Contributio
 
 
 def model(names: Sequence[str]) -> Scripted:
-    """All four tokens are as likely: other rows would differ in a last bit, by the token's place."""
+    """All four tokens are as likely: other rows differ in a last bit, by the token's place."""
     return Scripted.saying(
         *([("Oslo" if is_right(name) else "Bergen", 0.25)] for name in names for _ in "12")
     )
