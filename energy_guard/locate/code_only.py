@@ -290,10 +290,10 @@ _DOES: Final = Pattern(
     r"(?i)\p{L}*(?:geben|zählen|prüfen|stellen|zeigen|rechnen|setzen|lesen|schreiben|suchen|fügen|ieren"
     r"|holen|laden|speichern|löschen|öffnen|schließen|vergleichen|führen|wandeln|teilen|entfernen)"
 )
+"""How a German comment ends that tells what the code does: "Anzahl der Zeilen ausgeben"."""
 _MODAL: Final = Pattern(
     r"(?i)(?<!\w)(?:man|muss|müssen|soll|sollen|sollte|kann|können|darf|dürfen|will|wollen)(?!\w)"
 )
-"""How a German comment ends that tells what the code does: "Anzahl der Zeilen ausgeben"."""
 _LANGUAGE_TAG: Final = Pattern(r"en-US|en-GB|zh-CN|zh-TW|de-DE|es-ES|fr-FR")
 _LABELLED: Final = Pattern(r"(?P<label>\w+)\s*[:：]\s+(?P<rest>\S.*)")
 _LABELS: Final = frozenset(
