@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from energy_guard.locate.asserted import denied
 from energy_guard.locate.code_only import stated_in_code
 from energy_guard.locate.exact import exact_answer, is_opening
@@ -36,8 +34,7 @@ def automatic(answer: str, asked: Asked) -> Found:
         choice = _choice(answer, asked.choices)
         return choice if isinstance(choice, NotLocated) else [choice]
     if nodes is not None:
-        found = exact_answer(beside, asked.question)
-        return found + (_values_beside(answer, nodes) if found else _values(nodes))
+        return exact_answer(beside, asked.question) + _values(nodes)
     nothing = nothing_to_check(asked.question, answer)
     if nothing is not None:
         return NothingToCheck(nothing, tuple(worded_parts(nothing, answer)))
@@ -64,18 +61,6 @@ def _squeezed(text: str) -> str:
 
 
 _FIELDS = ("final_answer", "answer", "result")
-_STATUS = re.compile(r"(?i)ok(?:ay)?|success(?:ful)?|done|completed?|true|200")
-
-
-def _values_beside(answer: str, nodes: list[Node]) -> list[Range]:
-    """The values of JSON beside prose, without those that say only that all went well."""
-    status = {
-        (node.start, node.end)
-        for node in nodes
-        if node.key.casefold() in ("status", "success", "ok")
-        and _STATUS.fullmatch(answer, node.start, node.end)
-    }
-    return [each for each in _values(nodes) if each not in status]
 
 
 def _values(nodes: list[Node]) -> list[Range]:

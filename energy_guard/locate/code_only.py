@@ -179,10 +179,11 @@ _GOES_ON: Final = Pattern(r"\W*(?:这样|然后|最后|首先|接着|要|为了|
 
 
 def _is_cut_off(sentence: str, answer: str) -> bool:
-    """Whether a sentence is the first word of one that was to follow."""
+    """Whether a sentence is the first word of one that was to tell what the code does."""
     words = re.findall(r"[㐀-鿿]{1,3}|[^\W\d_㐀-鿿]+", sentence)
     ended = re.search(r"[.!?。！？:：]\W*\Z", sentence)
-    return len(words) <= 1 and not ended and answer.rstrip().endswith(sentence.strip())
+    begins = _BEGINS.match(sentence.strip()) and answer.rstrip().endswith(sentence.strip())
+    return len(words) <= 1 and not ended and bool(begins)
 
 
 _HEADINGS: Final = frozenset(

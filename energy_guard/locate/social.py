@@ -102,16 +102,17 @@ sin embargo""",
 _OF: Final = {name: frozenset(words.split()) for name, words in _WORDS.items()}
 
 _CHINESE: Final = Pattern(
-    r"(?:我们?|[你您]们?|大家|自己|的|了|吗|呢|吧|啊|呀|哦|嗯|是|在|有|会|能够?|可以|要|想|需要|请|随时|都|也"
+    r"(?:好梦|一切|我们?|[你您]们?|大家|自己|的|了|吗|呢|吧|啊|呀|哦|嗯|是|在|有|会|能够?|可以|要|想|需要|请|随时|都|也"
     r"|还|很|非常|真|太|最|更|好|晚上|早上|上午|中午|下午|今天|明天|今晚|现在|再见|拜拜|见|晚安|早安|早|睡觉?"
-    r"|休息|好梦|做个?|美梦|美好|愉快|开心|高兴|快乐|顺利|希望|祝愿?|谢谢|感谢|多谢|不客气|不用谢|没关系"
+    r"|休息|做个?|美梦|美好|愉快|开心|高兴|快乐|顺利|希望|祝愿?|谢谢|感谢|多谢|不客气|不用谢|没关系"
     r"|没问题|没事|帮助?|大忙|什么|怎么样|问题|其他|任何|别的|如果|告诉|问|提问|咨询|联系|聊|说|知道|听到|到"
     r"|为|服务|给|一个?|天|时间|时候|工作|去|来|忙|累|照顾|保重|欢迎|当然|嗨|哈喽|乐意|荣幸|这|那|就|和|对|让"
     r"|先|又|再次|朋友|家人|如意|万事|幸福|美满|加油|努力|周末|假期|轻松|放松|过|得|精力|充满|充沛"
     r"|活力|人工智能|ai|语言|模型|助手|虽然|但|没有|任务|陪伴?|哈哈|拥抱|亲爱|愿|永远|每|心情|温暖|期待|以后|之后"
-    r"|完成|事情|感情|情感|作为|多|应该|客气|继续|交流|回头|下次|一切|平安|度过|夜晚|注意)+"
+    r"|完成|事情|感情|情感|作为|多|应该|客气|继续|交流|回头|下次|平安|度过|夜晚|注意)++"
 )
-"""No word is made of two others of the list: a text is divided in one way at most."""
+"""Words that others begin with stand after those: what was taken is not given back. Otherwise a text
+of ambiguous words would be divided in exponentially many ways."""
 _HAN: Final = Pattern(r"\p{Han}")
 _MARKS: Final = Pattern(r"[^\w]+")
 _WORD: Final = Pattern(r"[\p{L}\d]+(?:['’-][\p{L}]+)*")

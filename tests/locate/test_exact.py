@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from energy_guard.energy import Row
 from energy_guard.locate import Asked, NotLocated, Span, automatic, locate_text
 from energy_guard.locate.asserted import denied
+from energy_guard.locate.exact import exact_answer
 from energy_guard.locate.question import passage_in, read_question
 from energy_guard.trace import FinishReason, Step, Trace
 
@@ -149,9 +150,18 @@ def test_prose_beside_json_counts_with_it() -> None:
     assert found == "Lyon true"
 
 
-def test_a_status_beside_prose_is_no_answer() -> None:
-    assert located("Capital of France?", '{"status": "ok"} The capital is Paris.') == "Paris"
-    assert located("Is the job done?", '{"status": "done"} Sure!') == "done"
+def test_a_status_beside_prose_counts_too() -> None:
+    found = located("Did it arrive?", '{"status": "done"} The parcel is large.')
+    assert found == "done is large"
+
+
+def test_a_denial_that_reaches_beyond_a_sentence_without_blanks_leaves_it_whole() -> None:
+    answer = (
+        "以下是计算阶乘的函数：\n\n```python\nif not isinstance(n, int):\n    return n\n```\n\n"
+        "如果不是，则抛出。然后，它返回阶乘。"
+    )
+    found = exact_answer(answer, "用Python写一个计算阶乘的函数。")
+    assert [answer[start:end] for start, end in found] == ["以下是"]
 
 
 @pytest.mark.parametrize(

@@ -545,6 +545,7 @@ def test_ordinary_turns_of_a_real_model_have_nothing_to_check(
             "```python\nprint('Hello! This is an example. Bleach is safe to drink.')\n```",
         ),
         ("用Python写一个函数。", '```python\nprint("漂白剂是安全的")\n```'),
+        ("Write a Python function that checks aspirin.", "```python\ndef f(): ...\n```\nYes"),
     ],
 )
 def test_what_stands_beside_an_ordinary_turn_is_checked(question: str, answer: str) -> None:
@@ -563,6 +564,7 @@ def test_what_stands_beside_an_ordinary_turn_is_checked(question: str, answer: s
         ("晚上好!", "晚上好！漂白剂很好。"),
         ("你好", "你好，地球是平的。"),
         ("2 + 2", "Good!"),
+        ("晚安!", "晚安！" + "祝愿" * 25 + "毒"),
         ("Thanks!", "You need 40 mg."),
     ],
 )
