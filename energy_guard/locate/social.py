@@ -111,8 +111,8 @@ _CHINESE: Final = Pattern(
     r"|活力|人工智能|ai|语言|模型|助手|虽然|但|没有|任务|陪伴?|哈哈|拥抱|亲爱|愿|永远|每|心情|温暖|期待|以后|之后"
     r"|完成|事情|感情|情感|作为|多|应该|客气|继续|交流|回头|下次|平安|度过|夜晚|注意)++"
 )
-"""Words that others begin with stand after those: what was taken is not given back. Otherwise a text
-of ambiguous words would be divided in exponentially many ways."""
+"""Words that others begin with stand after those: what was taken is not given back. Otherwise a
+text of ambiguous words would be divided in exponentially many ways."""
 _HAN: Final = Pattern(r"\p{Han}")
 _MARKS: Final = Pattern(r"[^\w]+")
 _WORD: Final = Pattern(r"[\p{L}\d]+(?:['’-][\p{L}]+)*")
