@@ -4,10 +4,11 @@
     python -m benchmarks.rows_behind --vocabulary 151936    # a small random model instead
 
 One answer after the other is written; at every token a coin says whether its row is let go, waited
-for or reduced behind. Ratios are of the medians, with 95 % intervals: neighbouring tokens share
-whatever else the machine does, so that they carry over to other days. Beside the time by the clock
-stands the processor time of the thread that writes, which is what is left on a machine with a core
-free, whether or not it has one now; it says nothing if several threads compute.
+for or reduced behind (in llama.cpp; transformers waits for all). Ratios are of the medians, with
+95 % intervals: neighbouring tokens share whatever else the machine does, so that they carry over to
+other days. Beside the time by the clock stands the processor time of the thread that writes, which
+is what is left on a machine with a core free, whether or not it has one now; it says nothing if
+several threads compute.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import argparse
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +28,6 @@ import numpy as np
 
 from benchmarks.wide_model import wide_transformers, write_wide_model
 from energy_guard import load
-from energy_guard.backends.attributes import standing_in
 from energy_guard.backends.behind import Behind
 from energy_guard.backends.llama_cpp import LlamaCpp
 from energy_guard.backends.llama_cpp.tap import current_row
@@ -35,7 +35,7 @@ from energy_guard.backends.recorder import Recorder
 from energy_guard.backends.transformers import Transformers
 from energy_guard.energy import Floats, RowReducer
 
-WAYS = ("no row", "waited for", "behind")
+WAITING = ("no row", "waited for")
 CLOCKS: dict[str, Callable[[], float]] = {
     "by the clock": time.perf_counter,
     "its thread": time.thread_time,
@@ -48,9 +48,10 @@ ANSWER = 150
 class Coin:
     """Draws what happens to a token's row, and keeps how long each took until the next."""
 
-    def __init__(self) -> None:
+    def __init__(self, ways: Sequence[str]) -> None:
         self.way = ""
-        self.seconds: dict[str, list[tuple[float, ...]]] = {way: [] for way in WAYS}
+        self.seconds: dict[str, list[tuple[float, ...]]] = {way: [] for way in ways}
+        self._ways = ways
         self._draw = random.Random(0)  # noqa: S311
         self._begun: tuple[float, ...] = ()
 
@@ -60,7 +61,7 @@ class Coin:
         if self.way:
             took = tuple(end - begin for end, begin in zip(now, self._begun, strict=True))
             self.seconds[self.way].append(took)
-        self.way, self._begun = self._draw.choice(WAYS), now
+        self.way, self._begun = self._draw.choice(self._ways), now
         return self.way
 
     def answer(self) -> None:
@@ -70,16 +71,18 @@ class Coin:
 
 def in_llama_cpp(llm: Any, coin: Coin, answers: int) -> None:
     """Write answers with a `Llama`."""
-    waiting = RowReducer(llm.n_vocab())
-    behind = Behind(RowReducer(llm.n_vocab()).reduce)
+    reducer, behind = RowReducer(llm.n_vocab()), Behind()
+    copy = np.empty(llm.n_vocab(), np.float32)
     original = llm.sample
 
     def sample(*given: Any, **named: Any) -> int:
         way, row = coin.next(), current_row(llm)
+        behind.settle()
         if way == "waited for":
-            waiting.reduce(row)
+            reducer.reduce(row)
         elif way == "behind":
-            behind.start(row)
+            np.copyto(copy, row)
+            behind.owe(partial(reducer.reduce, copy))
         token: int = original(*given, **named)
         return token
 
@@ -107,50 +110,35 @@ def in_transformers(model: Any, coin: Coin, answers: int) -> None:
 
     prompt = torch.tensor([[1, 2, 3, 4]])
 
-    def watch(*, behind: bool) -> Watch:
+    def watch() -> Watch:
         recorders = [Recorder(0, prompt.shape[1])]
         following = Following(
             recorders, lambda _: b"", frozenset(), lambda _: None, lambda *_: None, last_row=False
         )
-        made = Watch(model, lambda choices, _: following.step(choices), behind=behind)
+        made = Watch(model, lambda choices, _: following.step(choices))
         made._alone = True  # as it is if an answer is written greedily: nobody else changes rows
         return made
 
     class See(LogitsProcessor):
         def __call__(self, ids: Any, scores: Any) -> Any:
-            way = coin.next()
-            return watches[way]._see(ids, scores) if way in watches else scores
+            return waiting._see(ids, scores) if coin.next() == "waited for" else scores
 
     class Step(StoppingCriteria):
         def __call__(self, ids: Any, scores: Any, **_: Any) -> Any:
             done = torch.zeros(len(ids), dtype=torch.bool)
-            return watches[coin.way]._step(ids, done, _why) if coin.way in watches else done
-
-    def forward(prepare: Callable[..., Any], *given: Any, **named: Any) -> Any:
-        behind = watches["behind"]._behind
-        if behind:
-            behind.begin()
-        return prepare(*given, **named)
+            return waiting._step(ids, done, _why) if coin.way == "waited for" else done
 
     for _ in range(answers):
         coin.answer()
-        watches = {way: watch(behind=way == "behind") for way in WAYS[1:]}
-        with (
-            _running(watches["behind"]._behind),
-            standing_in(model, "prepare_inputs_for_generation", forward),
-        ):
-            model.generate(
-                prompt,
-                do_sample=False,
-                max_new_tokens=ANSWER,
-                min_new_tokens=ANSWER,
-                logits_processor=[See()],
-                stopping_criteria=[Step()],
-            )
-
-
-def _running(behind: Behind | None) -> AbstractContextManager[None]:
-    return behind.running() if behind else nullcontext()
+        waiting = watch()
+        model.generate(
+            prompt,
+            do_sample=False,
+            max_new_tokens=ANSWER,
+            min_new_tokens=ANSWER,
+            logits_processor=[See()],
+            stopping_criteria=[Step()],
+        )
 
 
 def _why(_token: int, _length: int) -> Any:
@@ -166,7 +154,8 @@ def main() -> None:
     parser.add_argument("--n-threads", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=2400)
     args = parser.parse_args()
-    coin, answers = Coin(), -(-args.tokens // ANSWER)
+    coin = Coin(WAITING if args.backend == "transformers" else (*WAITING, "behind"))
+    answers = -(-args.tokens // ANSWER)
     with TemporaryDirectory() as folder:
         if args.backend == "transformers":
             import torch
@@ -195,7 +184,7 @@ def _engine(model: str, kind: type[LlamaCpp | Transformers], **options: Any) -> 
 
 
 def _lines(took: dict[str, Floats]) -> Iterator[str]:
-    draw, bare = np.random.default_rng(0), took[WAYS[0]]
+    draw, bare = np.random.default_rng(0), took[WAITING[0]]
     for name, some in took.items():
         drawn = [_median(draw, some) / _median(draw, bare) for _ in range(DRAWN)]
         low, high = np.quantile(drawn, (0.025, 0.975))

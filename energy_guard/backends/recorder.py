@@ -5,9 +5,6 @@ Every backend uses this, so stop strings, limits and the last row mean the same 
 
 from __future__ import annotations
 
-from itertools import takewhile
-
-from energy_guard.backends.behind import LateStep
 from energy_guard.energy import Row
 from energy_guard.errors import EngineError
 from energy_guard.request import Event, Finished, Partition, Request, Token
@@ -34,25 +31,20 @@ class Recorder:
         self._max_tokens = max_tokens
         self._inverse_temperature = inverse_temperature
         self._reasoning_open = reasoning_open
-        self._steps: list[Step | LateStep] = []
+        self._steps: list[Step] = []
         self._bytes = 0
         self._content_bytes: int | None = None
 
     def __len__(self) -> int:
         return len(self._steps)
 
-    def add(self, step: Step | LateStep, ends: bool = False) -> list[Event]:
+    def add(self, step: Step, ends: bool = False) -> list[Event]:
         """Take the next step; `ends` marks the model's end token, which has no content.
 
-        Sets `reason` when the sequence is complete with this step. There are no events of a late
-        step: nobody waits for it. RowError if the row of the late step before it is none.
+        Sets `reason` when the sequence is complete with this step.
         """
-        if self._steps and isinstance(before := self._steps[-1], LateStep):
-            self._steps[-1] = before.now()
-        events: list[Event] = []
-        if isinstance(step, Step):
-            events = [self._partition(step.row)] if self._steps else []
-            events.append(Token(self.number, step, ends=ends))
+        events: list[Event] = [self._partition(step.row)] if self._steps else []
+        events.append(Token(self.number, step, ends=ends))
         self._steps.append(step)
         if ends and self._content_bytes is None:
             self.reason, self._content_bytes = "eos", self._bytes
@@ -78,9 +70,9 @@ class Recorder:
         return [step.id for step in self._steps]
 
     @property
-    def last_id(self) -> int:
-        """The id of the last token."""
-        return self._steps[-1].id
+    def last(self) -> Step:
+        """The last step."""
+        return self._steps[-1]
 
     @property
     def wants_last_row(self) -> bool:
@@ -90,17 +82,6 @@ class Recorder:
         """
         return bool(self._steps) and self.reason in ("stop", "length", "closed")
 
-    def leave_out_broken(self) -> None:
-        """Keep the steps before the first one whose row turned out to be none, if there is one."""
-        whole = [*takewhile(lambda step: isinstance(step, Step) or step.row.wait(), self._steps)]
-        if len(whole) == len(self._steps):
-            return
-        self._steps = whole
-        self._bytes = sum(len(step.piece) for step in self._steps)
-        if self._content_bytes is not None:
-            self._content_bytes = min(self._content_bytes, self._bytes)
-        self.reason = "closed"
-
     def finish(self, last_row: Row | None = None) -> list[Event]:
         """Close the sequence, with the row after the last token where it was evaluated."""
         if self.reason is None:
@@ -109,9 +90,9 @@ class Recorder:
         return [*events, Finished(self.number, self.reason, self.trace(last_row))]
 
     def trace(self, last_row: Row | None) -> Trace:
-        """Return what was collected; RowError if a late step's row turns out to be none."""
+        """Return what was collected."""
         return Trace.from_steps(
-            [step if isinstance(step, Step) else step.now() for step in self._steps],
+            self._steps,
             last_row,
             content_bytes=self._bytes if self._content_bytes is None else self._content_bytes,
             finish_reason=self.reason or "closed",

@@ -25,7 +25,7 @@ from energy_guard.backends.llama_cpp.constrain import matcher_for
 from energy_guard.backends.llama_cpp.evaluate import (
     abortable,
     decode_tokens,
-    engine_failures,
+    failed,
     rows_after,
 )
 from energy_guard.backends.llama_cpp.kept_state import as_found
@@ -48,7 +48,7 @@ from energy_guard.energy import RowReducer
 from energy_guard.errors import EngineError
 from energy_guard.likeliest import likeliest
 from energy_guard.request import Event, Request
-from energy_guard.trace import Step
+from energy_guard.trace import FinishReason, Step
 
 if TYPE_CHECKING:
     from llama_cpp import Llama
@@ -169,12 +169,12 @@ class LlamaCpp(InProcess):
     ) -> Generator[Event, None, None]:
         llm = self.engine
         check_open(llm)
-        limit = min(request.max_tokens, context_size(llm) - len(prompt))
+        left = min(request.max_tokens, context_size(llm) - len(prompt))
         recorder = Recorder(
             number,
             len(prompt),
             request.stop,
-            limit,
+            left,
             request.inverse_temperature,
             self._prompts.opens_reasoning(prompt),
         )
@@ -185,27 +185,34 @@ class LlamaCpp(InProcess):
         with tap.installed(), self._seed(request.sampling.seed):
             tokens = generate(prompt, **generate_options(request, matcher))
             try:
-                token = None
+                token, ends = None, False
                 with abortable(llm, lambda: recorder.interrupted(request)):
                     read = cut_back(llm, prompt)
                     if not recorder.interrupted(request):
                         token = _next(llm, tokens)  # reads the prompt, too
                         (read or ReadPrompt.now(llm, prompt)).keep(llm)
-                while token is not None:
+                # A stop string that is found behind ends the answer when the next token is there.
+                while token is not None and recorder.reason is None:
+                    over: FinishReason | None = None
                     if isinstance(token, StopToken):  # a capture around us wants no more
-                        recorder.reason = "cancelled"
+                        over = "cancelled"
                     else:
-                        step = tap.take(token, written)
+                        yield from tap.record(token, written, recorder)
+                        left -= 1
                         ends = tap.vocabulary.is_end(token)
                         if matcher is not None and not ends:
                             matcher.take(token)
-                        yield from recorder.add(step, ends=ends)
-                    done = recorder.reason is not None or recorder.interrupted(request)
-                    token = None if done else _next(llm, tokens)
+                        over = request.interrupted
+                    if ends or not left or over is not None:
+                        tap.settle()
+                    recorder.reason = recorder.reason or over
+                    token = None if recorder.reason else _next(llm, tokens)
             finally:
                 tokens.close()
-            last_row = self._last_row and recorder.wants_last_row
-            row = tap.next_row(recorder.last_id, written) if last_row else None
+            tap.settle()
+            row = None
+            if self._last_row and recorder.wants_last_row:
+                row = tap.take_row(written) or tap.next_row(recorder.last.id, written)
         yield from recorder.finish(row)
 
     def _matcher(self, request: Request) -> Matcher | None:
@@ -291,8 +298,9 @@ def _never() -> bool:
 
 def _next(llm: Llama, tokens: Iterator[int]) -> int:
     check_open(llm)  # whoever reads a stream may close the engine between two tokens
-    with engine_failures():
-        try:
-            return next(tokens)
-        except StopIteration:
-            raise EngineError("llama.cpp ended the generation by itself") from None
+    try:
+        return next(tokens)
+    except StopIteration:
+        raise EngineError("llama.cpp ended the generation by itself") from None
+    except RuntimeError as error:
+        raise failed(error) from error

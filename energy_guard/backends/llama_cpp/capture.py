@@ -13,7 +13,7 @@ from energy_guard.backends.llama_cpp.tap import RowTap, Written, check_open, con
 from energy_guard.backends.locks import lock_of
 from energy_guard.backends.recorder import Recorder
 from energy_guard.errors import EngineError, RowError
-from energy_guard.trace import Step, StepHook, Trace
+from energy_guard.trace import StepHook, Trace
 
 if TYPE_CHECKING:
     from llama_cpp import Llama
@@ -94,14 +94,15 @@ class _Watch:
         bound = signature(type(self._llm).generate).bind(self._llm, tokens, *args, **kwargs)
         anew = bound.arguments.get("reset", True) and cut_back_for_user(self._llm, tokens)
         inner = self._generate(tokens, *args, **kwargs)
+        last_row = self._last_row
         try:
             for token in inner:
                 if not self.over:
-                    step = self.tap.take(token, written)
-                    if anew and not recorder:  # the row is still that after the prompt
+                    self.tap.record(token, written, recorder)
+                    if anew:  # the row is still that after the prompt
                         ReadPrompt.now(self._llm, tokens).keep(self._llm)
-                    recorder.add(step, ends=self.tap.vocabulary.is_end(token))
-                    if isinstance(step, Step) and self._on_step and self._on_step(step):
+                        anew = False
+                    if self._on_step and self._on_step(recorder.last):
                         recorder.reason = "cancelled"
                 if (yield token) is not None:
                     raise EngineError("capture cannot follow tokens that are sent into generate")
@@ -109,21 +110,27 @@ class _Watch:
                 if recorder.reason == "cancelled":
                     yield StopToken(self._llm.token_eos())  # callers end on it as they always do
                     return
+            self.tap.settle()
             recorder.reason = "stop"  # the caller's own stopping criteria
+        except RowError:
+            last_row = False
+            raise
         finally:
             inner.close()
             if not self.over:
-                if recorder.reason is None:
-                    recorder.reason = "length" if len(recorder) >= limit else "closed"
-                try:
-                    self.traces.append(self._finish(recorder, written))
-                except RowError:  # that of a row behind: what was written before it is kept
-                    recorder.leave_out_broken()
-                    self.traces.append(recorder.trace(None))
-                    raise
+                self._finish(recorder, written, limit, last_row=last_row)
 
-    def _finish(self, recorder: Recorder, written: Written) -> Trace:
-        row = self.tap.take_row(written)
-        if row is None and self._last_row and recorder.wants_last_row:
-            row = self.tap.next_row(recorder.last_id, written)
-        return recorder.trace(row)
+    def _finish(self, recorder: Recorder, written: Written, limit: int, *, last_row: bool) -> None:
+        """Keep what was recorded; RowError if the row of the last token was none."""
+        try:
+            self.tap.settle()
+        except RowError:
+            last_row = False
+            raise
+        finally:
+            if recorder.reason is None:
+                recorder.reason = "length" if len(recorder) >= limit else "closed"
+            row = self.tap.take_row(written)
+            if row is None and last_row and recorder.wants_last_row:
+                row = self.tap.next_row(recorder.last.id, written)
+            self.traces.append(recorder.trace(row))

@@ -59,10 +59,15 @@ def engine_failures() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise EngineError(
-            f"llama.cpp failed while it evaluated tokens: {error}",
-            "Run `energy-guard doctor` with this model; a smaller n_ctx or n_batch may help.",
-        ) from error
+        raise failed(error) from error
+
+
+def failed(error: RuntimeError) -> EngineError:
+    """Return what is raised for an error of llama-cpp-python."""
+    return EngineError(
+        f"llama.cpp failed while it evaluated tokens: {error}",
+        "Run `energy-guard doctor` with this model; a smaller n_ctx or n_batch may help.",
+    )
 
 
 @contextmanager

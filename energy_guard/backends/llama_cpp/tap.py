@@ -10,16 +10,19 @@ import ctypes
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from energy_guard.backends.behind import Behind, LateRow, LateStep, has_idle_cores
+from energy_guard.backends.behind import Behind, has_idle_cores
 from energy_guard.backends.llama_cpp.vocabulary import vocabulary_of
+from energy_guard.backends.recorder import Recorder
 from energy_guard.energy import Row, RowReducer
 from energy_guard.errors import EngineError, InputError
-from energy_guard.likeliest import Likeliest, likeliest
+from energy_guard.likeliest import likeliest
+from energy_guard.request import Event
 from energy_guard.trace import Step
 
 if TYPE_CHECKING:
@@ -30,12 +33,14 @@ _ID_BYTES: Final = np.dtype(np.intc).itemsize
 
 
 class _Seen(NamedTuple):
-    """A sampled token: the numbers of its row, and the tokens of the context that led to it."""
+    """A sampled token, and the tokens of the context that led to it.
+
+    row: shape (vocabulary,), its logits; reduced: its numbers, None if they are computed behind.
+    """
 
     token: int
-    token_logit: float
-    row: Row | LateRow
-    likeliest: Likeliest
+    row: npt.NDArray[np.float32]
+    reduced: Row | None
     context: bytes
 
 
@@ -67,11 +72,10 @@ class Written:
 
 
 class RowTap:
-    """Reduces the row of each sampled token; `take` hands over the step of the last one.
+    """Reduces the row of each sampled token, and records the tokens that `generate` yields.
 
-    behind: nobody needs the numbers of a step before the next one, so that they are computed
-    while the engine decodes, if it leaves a core idle. What was wrong with a row is then said one
-    token later.
+    behind: nobody needs a step before the next one, so that it is recorded while the engine
+    decodes, if that leaves a core idle. What was wrong with a row is then said one token later.
     """
 
     def __init__(
@@ -86,10 +90,10 @@ class RowTap:
         self._alternatives = alternatives
         self.reducer = RowReducer(llm.n_vocab(), inverse_temperature=inverse_temperature)
         self.vocabulary = vocabulary_of(llm)
-        self.seen: _Seen | None = None
         self._llm = llm
-        behind = behind and has_idle_cores(llm.n_threads)
-        self.behind = Behind(self.reducer.reduce) if behind else None
+        self._seen: _Seen | None = None
+        self.behind = Behind() if behind and has_idle_cores(llm.n_threads) else None
+        self._copy = np.empty(llm.n_vocab() if self.behind else 0, np.float32)
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -106,30 +110,65 @@ class RowTap:
             if not taps:
                 _uninstall(self._llm)
 
-    def take(self, token: int, written: Written) -> Step | LateStep:
-        """Return the step of the token that `generate` has just yielded, and note it as written.
+    def look(self, row: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], Row | None]:
+        """Take a row before its token is sampled; return what is left of it afterwards.
 
-        Raises EngineError if another call has used the engine meanwhile.
+        Raises:
+            RowError: It is none of raw logits, or, behind, the row before it was none.
+
         """
-        seen, self.seen = self.seen, None
+        if self.behind is None:
+            return row, self.reducer.reduce(row)
+        self.behind.settle()
+        np.copyto(self._copy, row)
+        return self._copy, None
+
+    def see(self, seen: _Seen) -> None:
+        """Note the token that was sampled from the last row."""
+        self._seen = seen
+
+    def record(self, token: int, written: Written, recorder: Recorder) -> list[Event]:
+        """Record the token that `generate` has just yielded, and return its events.
+
+        Behind there are none, and the recorder has the token when the next one was sampled, or
+        when the tap is `settle`d.
+
+        Raises:
+            EngineError: Another call has used the engine meanwhile.
+            RowError: The chosen token has no logit.
+
+        """
+        seen, self._seen = self._seen, None
         if seen is None or seen.token != token:
             raise overtaken()
-        written.add(token, seen.context)
-        piece = self.vocabulary.piece(token)
-        if isinstance(seen.row, LateRow):
-            return LateStep(token, piece, seen.token_logit, seen.row, seen.likeliest)
-        return Step(token, piece, seen.token_logit, seen.row, seen.likeliest)
+        if self.behind is None:
+            return self._add(seen, written, recorder)
+        self.behind.owe(partial(self._add, seen, written, recorder))
+        return []
 
-    def likeliest(self, row: npt.NDArray[np.float32]) -> Likeliest:
-        """Return the likeliest tokens of a row, as many as are wanted."""
-        return likeliest(row, self._alternatives, self.reducer.inverse_temperature)
+    def settle(self) -> None:
+        """Have all tokens recorded; raises what `record` raises."""
+        if self.behind:
+            self.behind.settle()
+
+    def _add(self, seen: _Seen, written: Written, recorder: Recorder) -> list[Event]:
+        token, row = seen.token, seen.row
+        written.add(token, seen.context)
+        step = Step(
+            token,
+            self.vocabulary.piece(token),
+            self.reducer.token_logit(row, token),
+            seen.reduced or self.reducer.reduce(row),
+            likeliest(row, self._alternatives, self.reducer.inverse_temperature),
+        )
+        return recorder.add(step, ends=self.vocabulary.is_end(token))
 
     def take_row(self, written: Written) -> Row | None:
-        """Return the row of a token that was sampled and then dropped by the engine."""
-        seen, self.seen = self.seen, None
+        """Return the row of a token that was sampled and then dropped."""
+        seen, self._seen = self._seen, None
         if seen is None or not written.leads_on(seen.context):
             return None
-        return seen.row.now() if isinstance(seen.row, LateRow) else seen.row
+        return seen.reduced or self.reducer.reduce(seen.row)
 
     def next_row(self, token: int, written: Written) -> Row | None:
         """Evaluate `token`, the last one taken, and reduce its row: one extra decode.
@@ -149,8 +188,6 @@ class RowTap:
         except RuntimeError:  # llama_decode failed: the row is missing, and marked as that
             llm.reset()
             return None
-        if self.behind:
-            self.behind.settle()
         return self.reducer.reduce(current_row(llm))
 
 
@@ -183,14 +220,11 @@ def _install(llm: Llama, taps: list[RowTap]) -> None:
             row = current_row(llm, position - llm.n_tokens - 1)
         except ValueError as error:  # the next lines of llama.cpp would read where nothing is
             raise overtaken() from error
-        numbers: dict[RowTap, Row | LateRow] = {}
-        for tap in [*taps]:
-            numbers[tap] = tap.behind.start(row) if tap.behind else tap.reducer.reduce(row)
+        looked = [(tap, *tap.look(row)) for tap in [*taps]]
         context = llm.input_ids[:position].tobytes()
         token: int = sampled(*args, **kwargs)
-        for tap, number in numbers.items():
-            logit, likely = tap.reducer.token_logit(row, token), tap.likeliest(row)
-            tap.seen = _Seen(token, logit, number, likely, context)
+        for tap, left, reduced in looked:
+            tap.see(_Seen(token, left, reduced, context))
         return token
 
     def evaluate(*args: Any, **kwargs: Any) -> None:
@@ -227,7 +261,12 @@ def check_open(llm: Llama) -> None:
 def current_row(llm: Llama, at: int = -1) -> npt.NDArray[np.float32]:
     """The raw row in place, `at` counting from the last evaluated token; valid until the next."""
     first = llm._ctx.get_logits_ith(at).contents  # ValueError if there is no such row
-    row = (ctypes.c_float * llm._n_vocab).from_address(ctypes.addressof(first))
+    return _floats_at(ctypes.addressof(first), llm._n_vocab)
+
+
+@lru_cache(maxsize=64)  # rows come at the same few places, and a view takes longer than its address
+def _floats_at(address: int, size: int) -> npt.NDArray[np.float32]:
+    row = (ctypes.c_float * size).from_address(address)
     return np.frombuffer(memoryview(row), dtype=np.float32)
 
 

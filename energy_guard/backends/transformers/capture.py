@@ -10,7 +10,6 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from energy_guard.backends.attributes import replaced
-from energy_guard.backends.behind import LateStep
 from energy_guard.backends.locks import lock_of
 from energy_guard.backends.recorder import Recorder
 from energy_guard.backends.transformers.check import check_model
@@ -242,7 +241,7 @@ class _Recording:
         last_row: bool,
         number: int,
     ) -> None:
-        self.watch = Watch(call.model, self._step, behind=on_step is None)
+        self.watch = Watch(call.model, self._step)
         self._call = call
         self._piece = piece
         self._on_step = on_step
@@ -256,7 +255,7 @@ class _Recording:
         """Evaluate the rows after the last tokens, where the call did not."""
         following = self._following
         if following is not None and following.waiting:
-            last = [recorder.last_id for recorder in following.recorders]
+            last = [recorder.last.id for recorder in following.recorders]
             following.finish(self.watch.row_after(last, leave_cache=self._call.keeps_cache))
 
     def finish(self) -> list[Trace]:
@@ -265,7 +264,6 @@ class _Recording:
         if following is None:
             return []
         for recorder in following.recorders:
-            recorder.leave_out_broken()
             recorder.reason = recorder.reason or "closed"
         following.finish(None)
         ended = {e.sequence: e.trace for e in self._events if isinstance(e, Finished)}
@@ -288,14 +286,14 @@ class _Recording:
     def _keep(self, events: list[Event]) -> None:
         self._events += [event for event in events if isinstance(event, Finished)]
 
-    def _stop(self, i: int, step: Step | LateStep) -> FinishReason | None:
-        if isinstance(step, Step) and self._on_step is not None and self._on_step(step):
+    def _stop(self, i: int, step: Step) -> FinishReason | None:
+        if self._on_step is not None and self._on_step(step):
             self._stopped.add(i)
             return "cancelled"
         return None
 
 
-def _goes_on(_sequence: int, _step: Step | LateStep) -> None:
+def _goes_on(_sequence: int, _step: Step) -> None:
     return None
 
 

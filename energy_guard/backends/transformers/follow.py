@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from energy_guard.backends.behind import LateRow, LateStep
 from energy_guard.backends.recorder import Recorder
 from energy_guard.backends.transformers.read_along import Choice
 from energy_guard.backends.transformers.reduce import check_logit, checked
@@ -12,7 +11,7 @@ from energy_guard.energy import Row
 from energy_guard.request import Event
 from energy_guard.trace import INCOMPLETE, FinishReason, Step
 
-Stop = Callable[[int, Step | LateStep], FinishReason | None]
+Stop = Callable[[int, Step], FinishReason | None]
 """Asked after every step of a sequence whether it is to end now."""
 
 
@@ -46,12 +45,11 @@ class Following:
     def step(self, choices: Sequence[Choice]) -> list[bool]:
         """Take one step of all sequences; return which of them have ended."""
         events: list[Event] = []
-        steps: dict[int, Step | LateStep] = {}
+        steps: dict[int, Step] = {}
         for i in list(self._open):
             recorder, choice = self.recorders[i], choices[i]
             if self._ended(i):  # one step ago: this is the row after its last token
-                row = choice.row.now() if isinstance(choice.row, LateRow) else choice.row
-                events += self._close(i, checked(row))
+                events += self._close(i, checked(choice.row))
                 continue
             steps[i] = self._step_of(choice)
             ends = choice.done == "eos" or choice.token in self._ends
@@ -79,17 +77,14 @@ class Following:
             events += self._close(i, checked(rows[i]) if rows is not None and wanted else None)
         self._hand_over(events)
 
-    def _step_of(self, choice: Choice) -> Step | LateStep:
-        """The step of a choice; RowError if its numbers are known, and broken."""
-        piece, row = self._piece(choice.token), choice.row
-        if isinstance(row, LateRow):
-            check_logit(choice.token_logit, choice.token)
-            return LateStep(choice.token, piece, choice.token_logit, row, choice.likeliest)
-        checked(row)
+    def _step_of(self, choice: Choice) -> Step:
+        """The step of a choice; RowError if its numbers are broken."""
+        row = checked(choice.row)
         check_logit(choice.token_logit, choice.token)
+        piece = self._piece(choice.token)
         return Step(choice.token, piece, choice.token_logit, row, choice.likeliest)
 
-    def _look(self, i: int, step: Step | LateStep) -> list[Event]:
+    def _look(self, i: int, step: Step) -> list[Event]:
         """Let whoever heard of the step end the sequence; close it where no row is to come."""
         recorder = self.recorders[i]
         stopped = self._stop(i, step)

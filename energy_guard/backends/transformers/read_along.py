@@ -5,24 +5,19 @@ use the model meanwhile, and are not read. The first processor of the chain sees
 `output_logits` would keep, before penalties, bias and filters, on eager and compiled forward passes
 and with any cache. The stopping criteria see the token that was chosen, and may end a sequence.
 What the forward pass was given is what the row after the last token needs. No row is kept longer
-than one step. If nobody waits for a token's numbers, its row is reduced behind (see `Behind`), on
-the processor; on other devices the reduction is a few kernels, and at other temperatures it is
-waited for.
+than one step, and all are waited for: a second thread beside a loop of Python gains nothing
+(docs/results.md).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-import numpy.typing as npt
-
 from energy_guard.backends.attributes import own_method, standing_in
-from energy_guard.backends.behind import Behind, LateRow
 from energy_guard.backends.transformers.reduce import RowsReducer, scaled_rows_of
 from energy_guard.energy import Row
 from energy_guard.errors import EngineError
@@ -44,7 +39,7 @@ class Choice:
 
     token: int
     token_logit: float
-    row: Row | LateRow
+    row: Row
     done: FinishReason | None
     likeliest: Likeliest = ()
 
@@ -60,7 +55,7 @@ class Watch:
     """Follows one call of `generate`.
 
     inverse_temperatures: one a sequence, to multiply rows. alternatives: one a sequence, how many
-    of the likeliest tokens are wanted. behind: nobody needs the numbers of a step before the next.
+    of the likeliest tokens are wanted.
     """
 
     def __init__(
@@ -70,7 +65,6 @@ class Watch:
         inverse_temperatures: Sequence[float] = (),
         *,
         alternatives: Sequence[int] = (),
-        behind: bool = False,
     ) -> None:
         self._alternatives = alternatives
         self._model: Any = model  # modules say of every attribute that it may be a tensor
@@ -81,10 +75,6 @@ class Watch:
         self._last: _Pass | None = None
         self._prepare: Any = None
         self._reducer = RowsReducer()
-        same = all(beta == 1.0 for beta in inverse_temperatures)
-        self._behind = Behind(self._reducer.row_of) if behind and same else None
-        self._late: Sequence[LateRow] = ()
-        self._table: npt.NDArray[np.float32]
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -104,15 +94,12 @@ class Watch:
         def inputs(before: Callable[..., Any], input_ids: Tensor, **kwargs: Any) -> Any:
             prepared = before(input_ids, **kwargs)
             self._last = _Pass.of(input_ids, kwargs, prepared)
-            if self._behind:
-                self._behind.begin()  # what follows is the forward pass
             return prepared
 
         with (
             standing_in(model, "_get_logits_processor", processors),
             standing_in(model, "_get_stopping_criteria", criteria),
             standing_in(model, _PREPARE, inputs),
-            self._behind.running() if self._behind else nullcontext(),
         ):
             yield
 
@@ -140,9 +127,6 @@ class Watch:
 
     def _see(self, _ids: Tensor, scores: Tensor) -> Tensor:
         self._rows = scores if self._alone else scores.clone()  # others may write into theirs
-        if self._behind and scores.device.type == "cpu":
-            self._table = self._rows.numpy()
-            self._late = self._behind.start_step(self._table)
         return scores
 
     def _step(self, ids: Tensor, done: Tensor, why: Callable[[int, int], FinishReason]) -> Tensor:
@@ -153,7 +137,7 @@ class Watch:
             )
         tokens, seen = ids[:, -1], self._rows
         chosen, ended = tokens.tolist(), done.tolist()
-        rows, logits = self._numbers(seen, tokens, chosen)
+        rows, logits = scaled_rows_of(self._reducer, seen, self._betas, tokens.to(seen.device))
         likely = self._likeliest(seen, len(chosen))
         self._rows = None
         choices = [
@@ -164,13 +148,6 @@ class Watch:
         ]
         ending = self._follow(choices, ids.shape[1] - 1)
         return done.new_tensor(ending) | done if any(ending) else done
-
-    def _numbers(
-        self, seen: Tensor, tokens: Tensor, chosen: Sequence[int]
-    ) -> tuple[Sequence[Row | LateRow], Sequence[float]]:
-        if not self._late:
-            return scaled_rows_of(self._reducer, seen, self._betas, tokens.to(seen.device))
-        return self._late, [float(self._table[at]) for at in enumerate(chosen)]
 
     def _likeliest(self, rows: Tensor, number: int) -> list[Likeliest]:
         if not any(self._alternatives):

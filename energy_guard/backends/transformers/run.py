@@ -7,7 +7,6 @@ from copy import copy
 from typing import Any
 
 from energy_guard.backends.attributes import standing_in
-from energy_guard.backends.behind import LateStep
 from energy_guard.backends.transformers.constrain import Constrained
 from energy_guard.backends.transformers.engine import Engine
 from energy_guard.backends.transformers.fast import read_given
@@ -51,11 +50,8 @@ class BatchRun:
         """The length of the prompts, padding included."""
         return max((len(job.prompt) for job in self._jobs), default=0)
 
-    def live(self, emit: Emit[list[Event]], *, behind: bool = False) -> None:
-        """Let the model write, or read given answers as if it wrote them.
-
-        behind: nobody needs the numbers of a step before the next one.
-        """
+    def live(self, emit: Emit[list[Event]]) -> None:
+        """Let the model write, or read given answers as if it wrote them."""
         following = self._following(emit)
         if following is None:
             return
@@ -67,11 +63,11 @@ class BatchRun:
                 return following.step(choices)
 
             wanted = [job.request.alternatives for job in self._jobs]
-            watch = Watch(self._model, follow, self._betas, alternatives=wanted, behind=behind)
+            watch = Watch(self._model, follow, self._betas, alternatives=wanted)
             try:
                 self._generate(watch)
                 if following.waiting:
-                    last = [job.recorder.last_id for job in self._jobs]
+                    last = [job.recorder.last.id for job in self._jobs]
                     rows = watch.row_after(last, leave_cache=False)
                 self.prefix = self._left_in(watch.cache)
             except PromptInterruptedError:  # some layers of the cache are behind others
@@ -170,7 +166,7 @@ class BatchRun:
         tokens = [*self._jobs[0].prompt, *self._jobs[0].recorder.ids]
         return Prefix(tokens[: cache.get_seq_length()], cache)
 
-    def _stop(self, i: int, _step: Step | LateStep) -> FinishReason | None:
+    def _stop(self, i: int, _step: Step) -> FinishReason | None:
         return self._jobs[i].request.interrupted
 
     def _over(self, emit: Emit[list[Event]]) -> bool:

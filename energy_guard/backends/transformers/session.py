@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +39,7 @@ class TransformersSession:
             run = BatchRun(self.engine, batch, private, self.prefix)
             self.prefix = None  # it is used up, also where the run fails
             observer = None if private else self.observer
-            work = _watched(run, partial(run.live, behind=not steps), observer)
+            work = _watched(run, run.live, observer)
             yield from told(_events(work, steps), observer)
             self.prefix = run.prefix
 
@@ -51,7 +50,7 @@ class TransformersSession:
         jobs = [self.engine.job(i, *pair) for i, pair in enumerate(pairs)]
         for batch in self.engine.batches(jobs):
             run = BatchRun(self.engine, batch, private=True)
-            read = run.fast if fast else partial(run.live, behind=not steps)
+            read = run.fast if fast else run.live
             work = _watched(run, read, self.observer)
             yield from told(_events(work, steps), self.observer)
 

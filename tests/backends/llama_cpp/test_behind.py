@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,8 @@ from llama_cpp import Llama
 from energy_guard import capture
 from energy_guard.backends.behind import Behind, has_idle_cores
 from energy_guard.backends.llama_cpp import LlamaCpp, tap
-from energy_guard.energy import RowReducer
 from energy_guard.errors import RowError
-from energy_guard.request import Finished, Request
+from energy_guard.request import CancelToken, Finished, Request
 from energy_guard.trace import SIGNALS, Trace
 
 REQUEST = Request.raw("the cat", max_tokens=12)
@@ -30,10 +31,10 @@ def llm(tiny_path: Path) -> Iterator[Llama]:
     loaded.close()
 
 
-def answer(llm: Llama, *, steps: bool) -> Trace:
+def answer(llm: Llama, *, steps: bool, of: Request = REQUEST) -> Trace:
     llm.reset()
     with LlamaCpp(llm).session() as session:
-        [*_, last] = session.generate([REQUEST], steps=steps)
+        [*_, last] = session.generate([of], steps=steps)
     assert isinstance(last, Finished)
     return last.trace
 
@@ -88,45 +89,81 @@ def test_a_broken_row_ends_its_own_call_of_a_capture_alone(
     assert np.isfinite(traces[0].nll).all()
 
 
-def test_a_row_may_be_overwritten_as_soon_as_it_was_started() -> None:
-    row = np.arange(8, dtype=np.float32)
-    expected = [RowReducer(8).reduce(row * factor) for factor in range(200)]
-    behind, place = Behind(RowReducer(8).reduce), np.empty(8, np.float32)
+def test_a_stop_string_ends_an_answer_behind_where_it_does_otherwise(llm: Llama) -> None:
+    pieces = {piece.decode("utf-8", "replace") for piece in answer(llm, steps=True).pieces}
+    assert len(pieces) > 3
+    for piece in pieces - {""}:
+        request = Request.raw("the cat", max_tokens=12, stop=(piece,))
+        waited, behind = answer(llm, steps=True, of=request), answer(llm, steps=False, of=request)
+        assert behind.finish_reason == waited.finish_reason == "stop"
+        assert behind.text == waited.text
+        for name in SIGNALS:
+            np.testing.assert_array_equal(getattr(waited, name), getattr(behind, name))
+        assert np.isfinite(behind.spilled_energy).all(), "the row after the last token, too"
+
+
+def test_an_answer_that_is_cancelled_behind_has_all_the_tokens_that_were_written(
+    llm: Llama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancel, whole, seen = CancelToken(), answer(llm, steps=True), []
+    row_in_place = tap.current_row
+
+    def cancelling(engine: Llama, at: int = -1) -> Any:
+        seen.append(at)
+        if len(seen) == 5:
+            cancel.cancel()
+        return row_in_place(engine, at)
+
+    monkeypatch.setattr(tap, "current_row", cancelling)
+    request = Request.raw("the cat", max_tokens=12, cancel=cancel)
+    trace = answer(llm, steps=False, of=request)
+    assert trace.finish_reason == "cancelled"
+    assert trace.ids.tolist() == whole.ids[:5].tolist()
+    assert trace.text == b"".join(whole.pieces[:5]).decode()
+
+
+def test_work_is_done_in_order_and_once_whoever_does_it() -> None:
+    behind, done = Behind(), []
     with behind.running():
-        late = []
-        for factor in range(200):
-            np.multiply(row, factor, out=place)
-            late.append(behind.start(place))
-            place[:] = np.nan
-        assert [each.now() for each in late] == expected
+        for number in range(300):
+            behind.owe(partial(done.append, number))
+            assert len(done) == number, "not before the engine decodes"
+            if number % 3:
+                behind.begin()
+            if number % 50 == 1:
+                time.sleep(0.01)
+                assert len(done) == number + 1, "by the other thread"
+        behind.settle()
+    assert done == [*range(300)]
 
 
-def test_what_is_wrong_with_a_row_is_told_to_whoever_asks_for_it() -> None:
-    behind = Behind(RowReducer(4).reduce)
+def test_what_work_failed_with_is_told_once_to_whoever_settles() -> None:
+    behind = Behind()
     with behind.running():
-        late = behind.start(np.full(4, np.nan, np.float32))
-        for _ in range(2):
-            with pytest.raises(RowError):
-                late.now()
-        with pytest.raises(RowError):
-            behind.start(np.zeros(4, np.float32))
+        behind.owe(lambda: float("nan").as_integer_ratio() and None)
+        behind.begin()
+        time.sleep(0.01)
+        with pytest.raises(ValueError, match="NaN"):
+            behind.settle()
+        behind.settle()
 
 
-def test_whoever_starts_beside_another_thread_leaves_no_row_that_nobody_reduces() -> None:
-    behind = Behind(RowReducer(4).reduce)
-    row = np.zeros(4, np.float32)
+def test_whoever_works_beside_another_thread_leaves_nothing_that_nobody_does() -> None:
+    behind, done = Behind(), []
     with behind.running():
-        late: list[Any] = []
-        threads = [
-            threading.Thread(target=lambda: late.extend(behind.start(row) for _ in range(200)))
-            for _ in range(2)
-        ]
+
+        def work() -> None:
+            for _ in range(200):
+                behind.owe(partial(done.append, threading.get_ident()))
+                behind.begin()
+
+        threads = [threading.Thread(target=work) for _ in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(timeout=20)
-        assert len({each.now() for each in late}) == 1
-    assert len(late) == 400
+        behind.settle()
+    assert len(done) == 400
 
 
 def test_a_row_is_waited_for_if_all_cores_decode() -> None:
