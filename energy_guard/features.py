@@ -44,9 +44,18 @@ def features(
     >>> features(trace, Span((0,), "Hi"), ["span.nll:max", "span.tokens"]).tolist()
     [0.5, 1.0]
     """
-    tokens = cache(lambda part: _PARTS[part](trace, span))  # sentences are found once
-    values = [_feature(trace, span, tokens, name, asked) for name in names]
-    return np.array(values, dtype=np.float64)
+    made = _Made(trace, span, asked)
+    return np.array([_feature(name)(made) for name in names], dtype=np.float64)
+
+
+class _Made:
+    """What the features of one span are made of; what several need is found once."""
+
+    def __init__(self, trace: Trace, span: Span, asked: Asked) -> None:
+        self.trace, self.span, self.asked = trace, span, asked
+        self.signal = cache(trace.signal)
+        self.tokens = cache(lambda part: _PARTS[part](trace, span))
+        self.values = cache(lambda signal, part: self.signal(signal)[self.tokens(part)])
 
 
 @cache
@@ -108,23 +117,24 @@ def _signal(name: str) -> str:
     return name.partition(".")[2].partition(":")[0].removeprefix(_LOG)
 
 
-def _feature(
-    trace: Trace, span: Span, tokens: Callable[[str], list[int]], name: str, asked: Asked
-) -> float:
+@cache
+def _feature(name: str) -> Callable[[_Made], float]:
+    """Return what computes a feature; a name is read once."""
     check_name(name)
     if name in PLAIN:
-        return PLAIN[name](trace, span)
+        plain = PLAIN[name]
+        return lambda made: plain(made.trace, made.span)
     if name in ASKED:
-        return asked_feature(name, span, asked)
+        return lambda made: asked_feature(name, made.span, made.asked)
     if name in SUPPORT:
-        return support_feature(name, trace, span, asked)
+        return lambda made: support_feature(name, made.trace, made.span, made.asked)
     if is_neurons(name):
-        return mean_log_odds(trace, name, span.tokens)
+        return lambda made: mean_log_odds(made.trace, name, made.span.tokens)
     part, _, rest = name.partition(".")
-    signal, _, pooling = rest.partition(":")
-    values = trace.signal(_signal(name))
-    pooled = POOLINGS[pooling](values[tokens(part)])
-    return math.log(max(pooled, 0.0) + _SUREST) if signal.startswith(_LOG) else pooled
+    pool, signal = POOLINGS[rest.partition(":")[2]], _signal(name)
+    if rest.startswith(_LOG):
+        return lambda made: math.log(max(pool(made.values(signal, part)), 0.0) + _SUREST)
+    return lambda made: pool(made.values(signal, part))
 
 
 def _sentence(trace: Trace, span: Span) -> list[int]:

@@ -9,6 +9,7 @@ nothing, so text in small letters only is split at its line breaks.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from energy_guard.locate.span import Answer, NotLocated, Span, span_of, trimmed
@@ -35,6 +36,11 @@ def sentence_ranges(text: str) -> list[Range]:
     >>> [text[start:end] for start, end in sentence_ranges(text)]
     ['Dr. No has 3.5 stars!', 'It is from 1962.']
     """
+    return list(_sentence_ranges(text))
+
+
+@lru_cache(maxsize=64)  # every claim of an answer asks for them
+def _sentence_ranges(text: str) -> tuple[Range, ...]:
     ranges: list[Range] = []
     at = 0
     numbers: set[int] = set()
@@ -43,7 +49,7 @@ def sentence_ranges(text: str) -> list[Range]:
         ranges.append(trimmed(text, *fence.span("body")))
         at = fence.end()
     ranges += _of_lines(text, at, len(text), numbers)
-    return [(start, end) for start, end in ranges if _LETTER.search(text, start, end)]
+    return tuple((start, end) for start, end in ranges if _LETTER.search(text, start, end))
 
 
 def spoken(text: str) -> list[Range]:
