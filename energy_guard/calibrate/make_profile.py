@@ -145,7 +145,7 @@ def make_profile(
         )
         made = profile.certificates + ((certificate,) if certificate not in earlier else ())
         profile = profile.model_copy(update={"certificates": made})
-    profile = profile.model_copy(update=_limits(wish, certificate))
+    profile = profile.model_copy(update=limits(wish, certificate))
     return Made(
         profile,
         certificate,
@@ -198,7 +198,7 @@ def ranking(answers: Sequence[Answered]) -> tuple[Measured, Measured]:
     )
 
 
-def _limits(wish: Wish, certificate: Certificate | None) -> dict[str, float]:
+def limits(wish: Wish, certificate: Certificate | None) -> dict[str, float]:
     """The thresholds on P(wrong): the certified one, the target's, or 1/2 with a warning at 1/4.
 
     Where nothing can be promised nothing is shown.

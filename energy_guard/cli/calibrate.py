@@ -12,6 +12,7 @@ from rich.table import Table
 
 from energy_guard.backends import Backend
 from energy_guard.calibrate.detector import FEATURES
+from energy_guard.calibrate.keep_profile import check_kept, promised
 from energy_guard.calibrate.make_profile import Made, Wish, check_enough, make_profile
 from energy_guard.calibrate.make_profile_with_retries import (
     asking_profile,
@@ -56,7 +57,14 @@ from energy_guard.questions.quiz import quiz
 from energy_guard.questions.rows import Question
 from energy_guard.questions.to_label import readable_of
 from energy_guard.questions.unsure import list_unsure
-from energy_guard.questions.wording import SYSTEM, Wordings, as_told, fits_context, in_chat
+from energy_guard.questions.wording import (
+    SYSTEM,
+    Wordings,
+    as_made,
+    as_told,
+    fits_context,
+    in_chat,
+)
 from energy_guard.report.labels import label_lines
 from energy_guard.request import Sampling
 
@@ -107,7 +115,10 @@ def calibrate(
     ] = None,
     profile: Annotated[
         str | None,
-        typer.Option(help="With --unlabelled: the profile to move; without, the model's."),
+        typer.Option(
+            help="With DATA and --max-risk: a profile to keep as it is, so that all of DATA goes "
+            "into the promise. With --unlabelled: the one to move, the model's unless given."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -121,6 +132,10 @@ def calibrate(
     With --policy the profile is for that policy (on = "p_wrong") as it runs: a question is asked as
     often as the policy's retries allow, and the answer that the policy keeps counts. The policy's
     deadline is not followed, as what it cuts off depends on the machine.
+
+    With --profile nothing is learnt: the profile stays as it is, and the questions are asked as its
+    own were. All of DATA tests what can be promised of them (--max-risk), where otherwise two
+    fifths do.
 
     With --unlabelled nothing is asked. The command estimates from the scores in a log, or in a file
     of answers, how often the model is wrong there. It writes a profile with P(wrong) at that level,
@@ -152,8 +167,8 @@ def calibrate(
             as_json=as_json,
         )
         return
-    given = {"--labels": labels, "--profile": profile}
-    _refuse([name for name, value in given.items() if value is not None], "labelled questions")
+    if labels is not None:
+        _refuse(["--labels"], "labelled questions")
     if support and not data:
         raise InputError(
             "--support is learnt from questions over passages like yours, and the quiz is asked",
@@ -167,32 +182,50 @@ def calibrate(
     if grader:
         spread.check_not_given("--grader")
     wish = Wish(max_risk, confidence, target)
+    kept = Profile.read(profile) if profile else None
+    if kept is not None:
+        unused = {
+            "the quiz": not data or None,
+            "--target": target,
+            "--policy": policy,
+            "--system": system,
+            "--detector": detector,
+            "--locator": locator,
+            "--support": support or None,
+            "--neurons": neurons,
+        }
+        _refuse([name for name, value in unused.items() if value is not None], "--profile")
+        check_kept(kept, wish)
     rules = Policy.read(policy) if policy else None
     detector = chosen_detector(detector, rules)
     probe = chosen_probe(neurons, detector, asks_quiz=not data)
     if rules is not None:
         check_policy(rules, wish)
-    wordings = as_told(system, shots, otherwise=in_chat())
+    otherwise = as_made(kept.system_prompt) if kept else in_chat()
+    wordings = as_told(system, shots, otherwise=otherwise)
     rows = _rows(data, reading, whole=whole)
     with spread.opened(engine) as (backend, ask):
         _check_fitting(backend, detector)
         path = out or user_path(backend.info)
         asker = _Asker(backend, path, wordings, resume, ask)
         rows = asker.fitting(rows)
-        check_enough(
-            [split_of(row.question, row.context) for row in rows],
-            detector=detector,
-            promised=max_risk is not None,
-        )
-        guard = Guard(
-            backend,
-            Policy(model=rules.model) if rules else None,
-            detector=detector,
-            locator=locator,
-            profile=None,
-            support=support,
-        )
-        guard = watching(guard, probe, rules)
+        if kept is not None:
+            guard = Guard(backend, profile=kept)
+        else:
+            check_enough(
+                [split_of(row.question, row.context) for row in rows],
+                detector=detector,
+                promised=max_risk is not None,
+            )
+            guard = Guard(
+                backend,
+                Policy(model=rules.model) if rules else None,
+                detector=detector,
+                locator=locator,
+                profile=None,
+                support=support,
+            )
+            guard = watching(guard, probe, rules)
         compared = path.with_name(f"{path.stem}.compared.jsonl")
         with (
             held(path.with_name(f"{path.stem}.lock")),
@@ -200,7 +233,10 @@ def calibrate(
         ):
             asker = replace(asker, grader=second)
             earlier = Profile.read(path).certificates if path.exists() else ()
-            if rules is None:
+            if kept is not None:
+                answers = asker.ask(guard, rows, what="asking")
+                made = promised(kept, answers, wish, (*kept.certificates, *earlier))
+            elif rules is None:
                 made = make_profile(
                     asker.ask(guard, rows, what="asking"),
                     backend.info,
@@ -227,7 +263,7 @@ def calibrate(
     if as_json:
         say_json(made.profile.model_dump(mode="json", by_alias=True))
     else:
-        _print(Console(), made, path)
+        _print(Console(), made, path, kept=kept is not None)
 
 
 def _refuse(given: list[str], beside: str) -> None:
@@ -352,19 +388,19 @@ def _as_it_runs(
     return make_retried(fitted, asked, asking=asking, policy=policy, wish=wish, earlier=earlier)
 
 
-def _print(console: Console, made: Made, path: Path) -> None:
+def _print(console: Console, made: Made, path: Path, *, kept: bool) -> None:
     profile = made.profile
     counts = ", ".join(f"{made.outcomes[o]} {o}" for o in get_args(Outcome))
     console.print(f"{sum(made.outcomes.values())} answers: {counts}")
     if made.outcomes["unsure"]:
         listed = path.with_name(f"{path.stem}.*.unsure.jsonl")
         console.print(f"What is unsure is left out, for a person to read: {listed}", soft_wrap=True)
-    whose = "The detector from other models here" if profile.elsewhere else _NOT_FITTED_ON
+    whose = _KEPT if kept else _OTHERS if profile.elsewhere else _NOT_FITTED_ON
     console.print(f"{whose}: AUROC {_text(made.auroc)}; nll:max alone {_text(made.baseline)}")
     console.print(by_kind(made.kinds))
     for line in warnings(made.kinds):
         console.print(line, style="yellow")
-    if profile.elsewhere:
+    if profile.elsewhere and not kept:
         console.print(
             "So it is in the quiz. Other people's questions are harder at the same score, so the "
             f"profile has all P(wrong) higher by {profile.elsewhere:.2f} in log-odds."
@@ -386,6 +422,8 @@ def _print(console: Console, made: Made, path: Path) -> None:
     console.print(f"Profile: {path}", soft_wrap=True)
 
 
+_KEPT: Final = "The profile as it is"
+_OTHERS: Final = "The detector from other models here"
 _NOT_FITTED_ON: Final = "On questions that the detector was not fitted on"
 
 

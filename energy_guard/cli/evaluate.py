@@ -47,7 +47,7 @@ from energy_guard.questions.answered import Answered
 from energy_guard.questions.labels import LabelFile, labels_beside, with_labels
 from energy_guard.questions.to_label import readable_of
 from energy_guard.questions.unsure import list_unsure
-from energy_guard.questions.wording import EACH_KIND, WORDINGS, Wordings, as_told, in_chat
+from energy_guard.questions.wording import EACH_KIND, as_made, as_told
 from energy_guard.report.evaluation import evaluation_view
 from energy_guard.report.page import evaluation_page
 from energy_guard.report.results import Results
@@ -163,7 +163,9 @@ def evaluate(
                     baselines=baselines,
                     told=told,
                     probe=probe,
-                    wordings=as_told(system, shots, otherwise=_as_made(tried)),
+                    wordings=as_told(
+                        system, shots, otherwise=as_made(tried and tried.system_prompt)
+                    ),
                     grader=second,
                     ask=ask,
                 ),
@@ -254,9 +256,3 @@ def _watched(detector: Scorer | None, profile: Profile | None) -> NeuronProbe | 
             "Evaluate one after the other, each into a folder of its own.",
         )
     return own or theirs
-
-
-def _as_made(profile: Profile | None) -> Wordings:
-    """How questions are put: as those were that the profile was made with, if one is tried."""
-    system = profile.system_prompt if profile else None
-    return WORDINGS if system is None else in_chat(system)

@@ -134,6 +134,16 @@ def in_chat(system: str = SYSTEM) -> Wordings:
     return alike(Wording(system, (), max_tokens=48))
 
 
+def as_made(system: str | None) -> Wordings:
+    """Return how the questions of a profile were put: in a chat, or with each kind's own wording.
+
+    Args:
+        system: The profile's system prompt; None if it has none of its own.
+
+    """
+    return WORDINGS if system is None else in_chat(system)
+
+
 def as_told(system: str | None, shots: int, *, otherwise: Wordings) -> Wordings:
     """Return how questions are put as the options `--system` and `--shots` say.
 

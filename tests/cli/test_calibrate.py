@@ -16,7 +16,7 @@ import energy_guard.cli.calibrate as module
 from energy_guard import Profile
 from energy_guard.backends import Scripted
 from energy_guard.calibrate.split import split_of
-from energy_guard.errors import InputError
+from energy_guard.errors import ConfigError, InputError
 from energy_guard.files import held
 from energy_guard.questions.rows import Question
 
@@ -115,6 +115,44 @@ def test_too_few_questions_are_refused_before_any_is_asked(
         calibrate(items(30), asked=0, **options)
     assert f"at least {in_all} in all" in caught.value.hint
     assert not list(tmp_path.glob("p.*"))
+
+
+def test_a_profile_that_is_kept_gets_a_promise_on_all_questions(
+    calibrate: Calibrate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = calibrate(items(), system="Be brief.")
+    (tmp_path / "p.json").rename(tmp_path / "kept.json")
+    (tmp_path / "p.answers.jsonl").unlink()
+    capsys.readouterr()
+    mine = [{**item, "question": f"mine {item['id']}?"} for item in items()]
+    given = {"profile": str(tmp_path / "kept.json"), "max_risk": 0.4, "locator": None}
+    made = calibrate(mine, **given)
+    assert [certificate.n for certificate in made.certificates] == [200]
+    assert (made.basis, made.calibration) == (first.basis, first.calibration)
+    wording = (tmp_path / "p.answers.jsonl").read_text().splitlines()[0]
+    assert json.loads(wording)["made_with"]["wording"] == "Be brief."
+    printed = capsys.readouterr().out
+    assert "The profile as it is: AUROC" in printed
+    assert made.certificates[0].reason in " ".join(printed.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({}, "none was asked for"),
+        ({"max_risk": 0.3, "system": "Be brief."}, "--system and --profile do not go together"),
+        ({"max_risk": 0.3, "detector": "nll:max"}, "--detector and --profile do not go together"),
+        ({"target": 0.75}, "--target and --profile do not go together"),
+    ],
+)
+def test_what_does_not_go_with_a_profile_that_is_kept_is_refused_before_any_is_asked(
+    calibrate: Calibrate, tmp_path: Path, options: dict[str, Any], why: str
+) -> None:
+    calibrate(items())
+    kept = (tmp_path / "p.json").rename(tmp_path / "kept.json")
+    with pytest.raises(ConfigError, match=why):
+        calibrate(items(), asked=0, profile=str(kept), locator=None, **options)
+    assert not (tmp_path / "p.json").exists()
 
 
 @pytest.fixture
