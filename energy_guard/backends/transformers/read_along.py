@@ -85,7 +85,7 @@ class Watch:
         def processors(before: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             chain = before(*args, **kwargs)
             self._alone = not chain
-            chain.insert(0, self._see)
+            chain.insert(0, _Processor(self._see))
             return chain
 
         def criteria(before: Callable[..., Any], *args: Any, **kwargs: Any) -> _Criteria:
@@ -193,6 +193,19 @@ class _Pass:
         last = self.ids.new_tensor(tokens)[:, None]
         one = {"next_sequence_length": 1} if self.cache is not None else {}
         return options | one | {"input_ids": torch.cat((self.ids, last), dim=1)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Processor:
+    """Stands in a chain of processors, which reads the signature of each one's call at every token.
+
+    That of a class is read in a sixth of the time that the call of a bound method takes.
+    """
+
+    see: Callable[[Tensor, Tensor], Tensor]
+
+    def __call__(self, ids: Tensor, scores: Tensor) -> Tensor:
+        return self.see(ids, scores)
 
 
 _OF_THIS_PASS: Final = frozenset({"is_first_iteration", "next_sequence_length"})
