@@ -53,9 +53,8 @@ class _Made:
 
     def __init__(self, trace: Trace, span: Span, asked: Asked) -> None:
         self.trace, self.span, self.asked = trace, span, asked
-        self.signal = cache(trace.signal)
-        self.tokens = cache(lambda part: _PARTS[part](trace, span))
-        self.values = cache(lambda signal, part: self.signal(signal)[self.tokens(part)])
+        signal, tokens = cache(trace.signal), cache(lambda part: _PARTS[part](trace, span))
+        self.values = cache(lambda name, part: signal(name)[tokens(part)])  # no cycle with self
 
 
 @cache

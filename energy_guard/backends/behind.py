@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Lock, Thread
+from threading import Lock, RLock, Thread
 from typing import Final
 
 _LOOKS_EVERY_S: Final = 0.001
@@ -26,19 +26,20 @@ def has_idle_cores(threads: int) -> bool:
 class Behind:
     """Does one piece of work after the other, each before the next one is owed.
 
-    Every call may come from any thread. The work is done on the thread that `running` starts, or by
-    whoever settles before that one has looked.
+    Work raises nothing. It is done on a thread that `running` starts, or by whoever settles before
+    that one has looked. Every call may come from any thread, and from what a collection of garbage
+    runs in the middle of the work: then that counts as done.
     """
 
     def __init__(self) -> None:
-        self._working = Lock()
+        self._working = RLock()
         self._owed: Callable[[], object] | None = None
         self._decoding = False
-        self._error: Exception | None = None
+        self._ended = False
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Have the thread until the block ends; what is owed then is never done."""
+        """Have a thread look for work until the block ends, or all is to end."""
         over = Lock()
         over.acquire()
         thread = Thread(target=self._look, args=(over,), name="energy-guard-rows", daemon=True)
@@ -46,9 +47,12 @@ class Behind:
         try:
             yield
         finally:
-            self._owed = None
             over.release()
             thread.join()
+
+    def end(self) -> None:
+        """Have no thread look any more, though somebody's block goes on."""
+        self._ended = True
 
     def owe(self, work: Callable[[], object]) -> None:
         """Take work that nobody waits for; what was owed before is done first."""
@@ -61,30 +65,18 @@ class Behind:
         self._decoding = True
 
     def settle(self) -> None:
-        """Wait until nothing is owed, and do here what nobody has begun.
-
-        Raises:
-            Exception: What the first work that failed since failed with, once.
-
-        """
+        """Wait until nothing is owed, and do here what nobody has begun."""
         self._decoding = False
         with self._working:
             self._do()
-            error, self._error = self._error, None
-        if error is not None:
-            raise error
 
     def _look(self, over: Lock) -> None:
-        while not over.acquire(timeout=_LOOKS_EVERY_S):
+        while not over.acquire(timeout=_LOOKS_EVERY_S) and not self._ended:
             if self._decoding and self._owed is not None:
                 with self._working:
                     self._do()
 
     def _do(self) -> None:
         work, self._owed = self._owed, None
-        if work is None:
-            return
-        try:
+        if work is not None:
             work()
-        except Exception as error:  # noqa: BLE001 - for whoever settles
-            self._error = self._error or error

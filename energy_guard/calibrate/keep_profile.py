@@ -8,27 +8,38 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 from typing import Final
 
 from energy_guard.calibrate.certify import GRID, certify
 from energy_guard.calibrate.kinds import kinds
 from energy_guard.calibrate.learn import in_splits
 from energy_guard.calibrate.make_profile import Made, Wish, labelled, limits, ranking
-from energy_guard.errors import ConfigError
+from energy_guard.calibrate.split import question_key
+from energy_guard.errors import ConfigError, InputError
 from energy_guard.profile import Certificate, Profile
-from energy_guard.questions.answered import Answered
+from energy_guard.questions.answered import Answered, read_answers
+from energy_guard.questions.rows import Question
 from energy_guard.questions.unsure import sure
+from energy_guard.request import Sampling
 
 THRESHOLDS: Final = tuple(step / GRID for step in range(1, GRID + 1))
 """Of P(wrong): they are fixed before any answer is seen."""
 
 
-def check_kept(profile: Profile, wish: Wish) -> None:
+def check_kept(profile: Profile, wish: Wish, *, raw: bool) -> None:
     """Check, before anything is asked, that a profile can be kept for a promise.
 
+    Args:
+        profile: The profile.
+        wish: What is to be promised.
+        raw: Whether questions are asked in plain text.
+
     Raises:
-        ConfigError: Nothing is to be promised, or the profile is for answers that are tried again.
+        ConfigError: Nothing is to be promised, or the profile is for answers that come about in
+            another way than these will.
 
     """
     if wish.max_risk is None:
@@ -41,45 +52,87 @@ def check_kept(profile: Profile, wish: Wish) -> None:
             "this profile is for a policy that tries again, and a promise on that is made with it",
             "Calibrate with that policy: --policy FILE --max-risk …",
         )
+    if profile.mode == "raw" and not raw:
+        raise ConfigError("this profile is for plain text", "Ask as it was made: --shots N.")
+    if profile.mode == "chat" and raw:
+        raise ConfigError("this profile is for chats", "Leave --shots out.")
+    if profile.sampling is not None and replace(profile.sampling, seed=None) != Sampling():
+        raise ConfigError(
+            "this profile is for answers that are drawn at random, and calibrate asks for the "
+            "likeliest ones",
+            "Keep a profile that was made by calibrate.",
+        )
+
+
+def check_new(rows: Sequence[Question], profile: Path) -> None:
+    """Check that questions are none of those that a profile was made from.
+
+    Args:
+        rows: The questions.
+        profile: Its file. What it was made from is known if the answers lie beside it.
+
+    Raises:
+        InputError: Some are.
+
+    """
+    answers = answers_of(profile)
+    if not answers.exists():
+        return
+    known = {question_key(a.question, a.context) for a in read_answers(answers)[1]}
+    again = sum(question_key(row.question, row.context) in known for row in rows)
+    if again:
+        raise InputError(
+            f"{again} of {len(rows)} questions are among those that {profile} was made from, and "
+            "a promise on these holds for no others",
+            "Give other questions.",
+        )
+
+
+def answers_of(profile: Path, what: str = "answers") -> Path:
+    """Return where answers are kept that a profile is made from, beside its file."""
+    return profile.with_name(f"{profile.stem}.{what}.jsonl")
 
 
 def promised(
-    profile: Profile,
-    answers: Sequence[Answered],
-    wish: Wish,
-    earlier: Sequence[Certificate] = (),
+    profile: Profile, answers: Sequence[Answered], wish: Wish, earlier: Sequence[Certificate] = ()
 ) -> Made:
     """Test which limit on a profile's P(wrong) holds what is wished, on all of these answers.
 
     Args:
-        profile: Is kept, but for its limits and its certificates.
+        profile: Is kept, but for its limits and its certificates. See `check_kept`.
         answers: Graded ones to questions that it was not made from; one of each question counts,
             and none whose grade is unsure.
         wish: What is to be promised.
-        earlier: Certificates that were made with these questions before, each a look.
-
-    Raises:
-        ConfigError: As in `check_kept`.
+        earlier: Certificates, beside the profile's own, that were made with these questions
+            before: each is a look.
 
     """
-    check_kept(profile, wish)
     rows = [
         answered.scored_by(profile.scorer)
         for answered in chain.from_iterable(in_splits(sure(answers)).values())
     ]
+    looks = _each_once(*profile.certificates, *earlier)
     certificate = certify(
         labelled(rows, profile),
         THRESHOLDS,
         max_risk=wish.max_risk or 0.0,
         confidence=wish.confidence,
         basis=profile.basis,
-        earlier=earlier,
+        earlier=looks,
     )
-    made = (*earlier, *(() if certificate in earlier else (certificate,)))
+    training = profile.training
+    update = {
+        "certificates": _each_once(*looks, certificate),
+        "training": training and training.model_copy(update={"certify": certificate.n}),
+    }
     return Made(
-        profile.model_copy(update={"certificates": made, **limits(wish, certificate)}),
+        profile.model_copy(update=update | limits(wish, certificate)),
         certificate,
         *ranking(rows),
         outcomes=Counter(answered.outcome for answered in answers),
         kinds=kinds(rows, profile),
     )
+
+
+def _each_once(*certificates: Certificate) -> tuple[Certificate, ...]:
+    return tuple(c for n, c in enumerate(certificates) if c not in certificates[:n])

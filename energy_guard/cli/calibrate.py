@@ -12,7 +12,7 @@ from rich.table import Table
 
 from energy_guard.backends import Backend
 from energy_guard.calibrate.detector import FEATURES
-from energy_guard.calibrate.keep_profile import check_kept, promised
+from energy_guard.calibrate.keep_profile import answers_of, check_kept, check_new, promised
 from energy_guard.calibrate.make_profile import Made, Wish, check_enough, make_profile
 from energy_guard.calibrate.make_profile_with_retries import (
     asking_profile,
@@ -116,8 +116,9 @@ def calibrate(
     profile: Annotated[
         str | None,
         typer.Option(
-            help="With DATA and --max-risk: a profile to keep as it is, so that all of DATA goes "
-            "into the promise. With --unlabelled: the one to move, the model's unless given."
+            help="With DATA and --max-risk: a profile to keep as it is, so that all of DATA, which "
+            "it was not made from, goes into the promise. With --unlabelled: the one to move, the "
+            "model's unless given."
         ),
     ] = None,
     as_json: Json = False,
@@ -133,9 +134,9 @@ def calibrate(
     often as the policy's retries allow, and the answer that the policy keeps counts. The policy's
     deadline is not followed, as what it cuts off depends on the machine.
 
-    With --profile nothing is learnt: the profile stays as it is, and the questions are asked as its
-    own were. All of DATA tests what can be promised of them (--max-risk), where otherwise two
-    fifths do.
+    With --profile nothing is learnt: the profile stays as it is, and the questions are asked with
+    its system prompt. All of DATA tests what can be promised of them (--max-risk), and not two
+    fifths. They must be questions that the profile was not made from.
 
     With --unlabelled nothing is asked. The command estimates from the scores in a log, or in a file
     of answers, how often the model is wrong there. It writes a profile with P(wrong) at that level,
@@ -182,10 +183,11 @@ def calibrate(
     if grader:
         spread.check_not_given("--grader")
     wish = Wish(max_risk, confidence, target)
-    kept = Profile.read(profile) if profile else None
+    kept = None if profile is None else Profile.read(profile)
     if kept is not None:
+        if not data:
+            raise InputError("a promise by a profile that is kept needs questions", "Give DATA.")
         unused = {
-            "the quiz": not data or None,
             "--target": target,
             "--policy": policy,
             "--system": system,
@@ -195,7 +197,7 @@ def calibrate(
             "--neurons": neurons,
         }
         _refuse([name for name, value in unused.items() if value is not None], "--profile")
-        check_kept(kept, wish)
+        check_kept(kept, wish, raw=bool(shots))
     rules = Policy.read(policy) if policy else None
     detector = chosen_detector(detector, rules)
     probe = chosen_probe(neurons, detector, asks_quiz=not data)
@@ -205,8 +207,12 @@ def calibrate(
     wordings = as_told(system, shots, otherwise=otherwise)
     rows = _rows(data, reading, whole=whole)
     with spread.opened(engine) as (backend, ask):
-        _check_fitting(backend, detector)
+        if kept is None:
+            _check_fitting(backend, detector)
         path = out or user_path(backend.info)
+        if profile is not None:
+            _check_place(path, Path(profile))
+            check_new(rows, Path(profile))
         asker = _Asker(backend, path, wordings, resume, ask)
         rows = asker.fitting(rows)
         if kept is not None:
@@ -235,7 +241,7 @@ def calibrate(
             earlier = Profile.read(path).certificates if path.exists() else ()
             if kept is not None:
                 answers = asker.ask(guard, rows, what="asking")
-                made = promised(kept, answers, wish, (*kept.certificates, *earlier))
+                made = promised(kept, answers, wish, earlier)
             elif rules is None:
                 made = make_profile(
                     asker.ask(guard, rows, what="asking"),
@@ -283,6 +289,15 @@ def _check_fitting(backend: Backend, detector: str | None) -> None:
         )
 
 
+def _check_place(path: Path, kept: Path) -> None:
+    """Raise ConfigError if a promise would take the place of the profile that it is by."""
+    if path.resolve() == kept.resolve():
+        raise ConfigError(
+            f"{kept} would be written over, and the answers beside it with it",
+            "Give the profile with the promise a place of its own: --out FILE.",
+        )
+
+
 def _rows(data: list[Path] | None, reading: DataOptions, *, whole: bool) -> list[Question]:
     if data and whole:
         raise InputError(
@@ -325,7 +340,7 @@ class _Asker:
         self, guard: Guard, rows: list[Question], *, what: str, kept: str = "answers"
     ) -> list[Answered]:
         """Ask what is not answered yet; kept: what the file is called."""
-        file = self.path.with_name(f"{self.path.stem}.{kept}.jsonl")
+        file = answers_of(self.path, kept)
         if file.exists() and not self.resume:
             if not self.path.exists() or self.path.stat().st_mtime < file.stat().st_mtime:
                 raise InputError(

@@ -164,7 +164,7 @@ def evaluate(
                     told=told,
                     probe=probe,
                     wordings=as_told(
-                        system, shots, otherwise=as_made(tried and tried.system_prompt)
+                        system, shots, otherwise=as_made(tried.system_prompt if tried else None)
                     ),
                     grader=second,
                     ask=ask,

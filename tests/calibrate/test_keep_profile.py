@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from graded import INFO, answered, many
@@ -11,6 +13,7 @@ from energy_guard.calibrate.keep_profile import THRESHOLDS, check_kept, promised
 from energy_guard.calibrate.make_profile import Wish, make_profile
 from energy_guard.errors import ConfigError
 from energy_guard.questions.answered import Answered
+from energy_guard.request import Sampling
 
 WISH = Wish(max_risk=0.3)
 
@@ -55,9 +58,12 @@ def test_the_same_answers_again_are_no_second_look_and_others_are(profile: Profi
     again = promised(profile, elsewhere(), WISH, first.profile.certificates)
     assert again.certificate == first.certificate
     assert again.profile == first.profile
-    second = promised(profile, elsewhere(seed=2), WISH, first.profile.certificates)
-    assert second.certificate is not None and second.certificate.look == 2
-    assert len(second.profile.certificates) == 2
+    made = first
+    for look in (2, 3, 4):  # by the profile with the promise, which is also where it is written
+        made = promised(made.profile, elsewhere(seed=look), WISH, made.profile.certificates)
+        assert made.certificate is not None and made.certificate.look == look
+        assert len(made.profile.certificates) == look
+    assert promised(made.profile, elsewhere(), WISH).certificate == first.certificate
 
 
 def test_nothing_is_shown_if_nothing_can_be_promised(profile: Profile) -> None:
@@ -75,9 +81,19 @@ def test_what_is_unsure_and_what_is_asked_twice_counts_once_at_most(profile: Pro
     assert made.outcomes["unsure"] == 1
 
 
-def test_a_profile_is_kept_for_a_promise_alone_and_without_retries(profile: Profile) -> None:
-    with pytest.raises(ConfigError, match="none was asked for"):
-        check_kept(profile, Wish())
-    again = profile.model_copy(update={"retries": 1})
-    with pytest.raises(ConfigError, match="tries again"):
-        check_kept(again, WISH)
+@pytest.mark.parametrize(
+    ("changed", "wish", "raw", "why"),
+    [
+        ({}, Wish(), False, "none was asked for"),
+        ({"retries": 1}, WISH, False, "tries again"),
+        ({"mode": "raw"}, WISH, False, "plain text"),
+        ({"mode": "chat"}, WISH, True, "for chats"),
+        ({"sampling": Sampling(temperature=0.8)}, WISH, False, "drawn at random"),
+    ],
+)
+def test_a_profile_is_not_kept_for_answers_that_come_about_otherwise(
+    profile: Profile, changed: dict[str, Any], wish: Wish, raw: bool, why: str
+) -> None:
+    with pytest.raises(ConfigError, match=why):
+        check_kept(profile.model_copy(update=changed), wish, raw=raw)
+    check_kept(profile, WISH, raw=False)

@@ -44,14 +44,16 @@ def said(number: int) -> list[tuple[str, float]]:
 def calibrate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calibrate:
     """Calibrate a model that has an answer to so many questions and no more."""
 
-    def command(rows: list[Item], asked: int = 200, **options: Any) -> Profile:
+    def command(
+        rows: list[Item], asked: int = 200, read: Path = tmp_path / "p.json", **options: Any
+    ) -> Profile:
         (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
         backend = Scripted.saying(*map(said, range(200)))
         backend._played = 200 - asked
         monkeypatch.setattr(module.EngineOptions, "open", lambda _: backend)
         given: dict[str, Any] = {"out": tmp_path / "p.json", "locator": "whole"}
         module.calibrate([tmp_path / "data.jsonl"], **given | options)
-        return Profile.read(tmp_path / "p.json")
+        return Profile.read(read)
 
     return command
 
@@ -117,17 +119,27 @@ def test_too_few_questions_are_refused_before_any_is_asked(
     assert not list(tmp_path.glob("p.*"))
 
 
-def test_a_profile_that_is_kept_gets_a_promise_on_all_questions(
-    calibrate: Calibrate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first = calibrate(items(), system="Be brief.")
-    (tmp_path / "p.json").rename(tmp_path / "kept.json")
-    (tmp_path / "p.answers.jsonl").unlink()
+@pytest.fixture
+def kept(calibrate: Calibrate, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A profile in a folder of its own, with the answers that it was made from."""
+    place = tmp_path / "kept"
+    place.mkdir()
+    calibrate(items(), system="Be brief.", out=place / "p.json", read=place / "p.json")
     capsys.readouterr()
-    mine = [{**item, "question": f"mine {item['id']}?"} for item in items()]
-    given = {"profile": str(tmp_path / "kept.json"), "max_risk": 0.4, "locator": None}
-    made = calibrate(mine, **given)
+    return place / "p.json"
+
+
+def mine(n: int = 200) -> list[Item]:
+    return [{**item, "question": f"mine {item['id']}?"} for item in items(n)]
+
+
+def test_a_profile_that_is_kept_gets_a_promise_on_all_questions(
+    calibrate: Calibrate, kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = calibrate(mine(), profile=str(kept), max_risk=0.4, locator=None)
     assert [certificate.n for certificate in made.certificates] == [200]
+    assert made.training is not None and made.training.certify == 200
+    first = Profile.read(kept)
     assert (made.basis, made.calibration) == (first.basis, first.calibration)
     wording = (tmp_path / "p.answers.jsonl").read_text().splitlines()[0]
     assert json.loads(wording)["made_with"]["wording"] == "Be brief."
@@ -136,23 +148,60 @@ def test_a_profile_that_is_kept_gets_a_promise_on_all_questions(
     assert made.certificates[0].reason in " ".join(printed.split())
 
 
+def test_a_second_promise_is_a_second_look_and_the_same_one_is_none(
+    calibrate: Calibrate, kept: Path
+) -> None:
+    given = {"profile": str(kept), "max_risk": 0.4, "locator": None}
+    first = calibrate(mine(), **given)
+    assert calibrate(mine(), **given) == first
+    second = calibrate(mine(199), **given)
+    assert [certificate.look for certificate in second.certificates] == [1, 2]
+
+
+def test_no_promise_is_made_on_questions_that_the_profile_was_made_from(
+    calibrate: Calibrate, kept: Path
+) -> None:
+    some = [*mine()[:150], *items()[150:153]]
+    with pytest.raises(InputError, match=r"3 of 153 questions .* was made from"):
+        calibrate(some, asked=0, profile=str(kept), max_risk=0.4, locator=None)
+
+
+def test_a_promise_by_one_signal_needs_no_others(
+    calibrate: Calibrate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Scripted, "exact_signals", frozenset({"nll", "margin"}))
+    (tmp_path / "kept").mkdir()
+    one = tmp_path / "kept" / "p.json"
+    calibrate(items(), detector="nll:max", out=one, read=one)
+    made = calibrate(mine(), profile=str(one), max_risk=0.4, locator=None)
+    assert (made.detector, made.certificates[0].n) == ("nll:max", 200)
+
+
+def test_a_promise_does_not_take_the_place_of_its_profile(calibrate: Calibrate, kept: Path) -> None:
+    before = kept.read_text()
+    with pytest.raises(ConfigError, match="would be written over"):
+        calibrate(mine(), asked=0, profile=str(kept), out=kept, max_risk=0.4, locator=None)
+    assert kept.read_text() == before
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [
         ({}, "none was asked for"),
         ({"max_risk": 0.3, "system": "Be brief."}, "--system and --profile do not go together"),
         ({"max_risk": 0.3, "detector": "nll:max"}, "--detector and --profile do not go together"),
+        ({"max_risk": 0.3, "shots": 2}, "for chats"),
         ({"target": 0.75}, "--target and --profile do not go together"),
     ],
 )
 def test_what_does_not_go_with_a_profile_that_is_kept_is_refused_before_any_is_asked(
-    calibrate: Calibrate, tmp_path: Path, options: dict[str, Any], why: str
+    calibrate: Calibrate, kept: Path, tmp_path: Path, options: dict[str, Any], why: str
 ) -> None:
-    calibrate(items())
-    kept = (tmp_path / "p.json").rename(tmp_path / "kept.json")
     with pytest.raises(ConfigError, match=why):
-        calibrate(items(), asked=0, profile=str(kept), locator=None, **options)
-    assert not (tmp_path / "p.json").exists()
+        calibrate(mine(), asked=0, profile=str(kept), locator=None, **options)
+    assert not list(tmp_path.glob("p.*"))
+    with pytest.raises(InputError, match="needs questions"):
+        module.calibrate(None, profile=str(kept), max_risk=0.3)
 
 
 @pytest.fixture

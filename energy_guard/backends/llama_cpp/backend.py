@@ -181,8 +181,10 @@ class LlamaCpp(InProcess):
         beta, alternatives = request.inverse_temperature, request.alternatives
         tap = RowTap(llm, beta, alternatives=alternatives, behind=behind)
         written = Written(prompt)
+        # One token late is too late for a capture around us, which would have that token, too.
+        heard = not private and "generate" in vars(llm)
         generate = type(llm).generate.__get__(llm) if private else llm.generate
-        with tap.installed(), self._seed(request.sampling.seed):
+        with tap.installed(), tap.writing(), self._seed(request.sampling.seed):
             tokens = generate(prompt, **generate_options(request, matcher))
             try:
                 token, ends = None, False
@@ -197,19 +199,20 @@ class LlamaCpp(InProcess):
                     if isinstance(token, StopToken):  # a capture around us wants no more
                         over = "cancelled"
                     else:
-                        yield from tap.record(token, written, recorder)
+                        events = tap.record(token, written, recorder)
                         left -= 1
                         ends = tap.vocabulary.is_end(token)
                         if matcher is not None and not ends:
                             matcher.take(token)
+                        yield from events
                         over = request.interrupted
-                    if ends or not left or over is not None:
-                        tap.settle()
+                    if ends or not left or over is not None or (heard and request.stop):
+                        tap.settle(written)
                     recorder.reason = recorder.reason or over
                     token = None if recorder.reason else _next(llm, tokens)
             finally:
                 tokens.close()
-            tap.settle()
+            tap.settle(written)
             row = None
             if self._last_row and recorder.wants_last_row:
                 row = tap.take_row(written) or tap.next_row(recorder.last.id, written)

@@ -94,43 +94,44 @@ class _Watch:
         bound = signature(type(self._llm).generate).bind(self._llm, tokens, *args, **kwargs)
         anew = bound.arguments.get("reset", True) and cut_back_for_user(self._llm, tokens)
         inner = self._generate(tokens, *args, **kwargs)
-        last_row = self._last_row
-        try:
-            for token in inner:
+        with self.tap.writing():
+            last_row = self._last_row
+            try:
+                for token in inner:
+                    if not self.over:
+                        self.tap.record(token, written, recorder)
+                        if anew:  # the row is still that after the prompt
+                            ReadPrompt.now(self._llm, tokens).keep(self._llm)
+                            anew = False
+                        if self._on_step and self._on_step(recorder.last):
+                            recorder.reason = "cancelled"
+                    if (yield token) is not None:
+                        raise EngineError(
+                            "capture cannot follow tokens that are sent into generate"
+                        )
+                    check_open(self._llm)
+                    if recorder.reason == "cancelled":
+                        yield StopToken(self._llm.token_eos())  # callers end on it as always
+                        return
+                self.tap.settle(written)
+                recorder.reason = "stop"  # the caller's own stopping criteria
+            except RowError:
+                last_row = False
+                raise
+            finally:
+                inner.close()
                 if not self.over:
-                    self.tap.record(token, written, recorder)
-                    if anew:  # the row is still that after the prompt
-                        ReadPrompt.now(self._llm, tokens).keep(self._llm)
-                        anew = False
-                    if self._on_step and self._on_step(recorder.last):
-                        recorder.reason = "cancelled"
-                if (yield token) is not None:
-                    raise EngineError("capture cannot follow tokens that are sent into generate")
-                check_open(self._llm)
-                if recorder.reason == "cancelled":
-                    yield StopToken(self._llm.token_eos())  # callers end on it as they always do
-                    return
-            self.tap.settle()
-            recorder.reason = "stop"  # the caller's own stopping criteria
-        except RowError:
-            last_row = False
-            raise
-        finally:
-            inner.close()
-            if not self.over:
-                self._finish(recorder, written, limit, last_row=last_row)
+                    self._finish(recorder, written, limit, last_row=last_row)
 
     def _finish(self, recorder: Recorder, written: Written, limit: int, *, last_row: bool) -> None:
-        """Keep what was recorded; RowError if the row of the last token was none."""
+        """Keep what was recorded; RowError if the last row of all was none."""
+        row = None
         try:
-            self.tap.settle()
-        except RowError:
-            last_row = False
-            raise
-        finally:
+            self.tap.settle(written)
             if recorder.reason is None:
                 recorder.reason = "length" if len(recorder) >= limit else "closed"
             row = self.tap.take_row(written)
             if row is None and last_row and recorder.wants_last_row:
                 row = self.tap.next_row(recorder.last.id, written)
+        finally:
             self.traces.append(recorder.trace(row))

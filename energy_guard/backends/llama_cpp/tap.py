@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -35,12 +35,11 @@ _ID_BYTES: Final = np.dtype(np.intc).itemsize
 class _Seen(NamedTuple):
     """A sampled token, and the tokens of the context that led to it.
 
-    row: shape (vocabulary,), its logits; reduced: its numbers, None if they are computed behind.
+    step: with the numbers of its row; None if those are computed behind, from the row's copy.
     """
 
     token: int
-    row: npt.NDArray[np.float32]
-    reduced: Row | None
+    step: Step | None
     context: bytes
 
 
@@ -48,11 +47,13 @@ class Written:
     """The tokens of one generation, its prompt first: what it takes to lie in the context.
 
     Another call on the same engine, of another thread or between two tokens of a stream, puts its
-    own tokens there. The rows are then those of a mixture.
+    own tokens there. The rows are then those of a mixture. broken: what is wrong with a token that
+    is recorded behind.
     """
 
     def __init__(self, prompt: Sequence[int]) -> None:
         self.position = 0
+        self.broken: Exception | None = None
         self._ids = bytearray(np.array(prompt, dtype=np.intc).tobytes())
 
     def add(self, token: int, context: bytes) -> None:
@@ -66,9 +67,10 @@ class Written:
         """Whether the context ends with all of it."""
         return context.endswith(self._ids)
 
-    def led_to_last(self, context: bytes) -> bool:
-        """Whether the context ends with all but the last token."""
-        return context.endswith(self._ids[:-_ID_BYTES])
+    def led_to(self, token: int, context: bytes) -> bool:
+        """Whether this is its last token, and the context ends with all but that."""
+        before, last = self._ids[:-_ID_BYTES], self._ids[-_ID_BYTES:]
+        return last == np.intc(token).tobytes() and context.endswith(before)
 
 
 class RowTap:
@@ -92,8 +94,8 @@ class RowTap:
         self.vocabulary = vocabulary_of(llm)
         self._llm = llm
         self._seen: _Seen | None = None
-        self.behind = Behind() if behind and has_idle_cores(llm.n_threads) else None
-        self._copy = np.empty(llm.n_vocab() if self.behind else 0, np.float32)
+        self._behind = Behind() if behind and has_idle_cores(llm.n_threads) else None
+        self._copy = np.empty(llm.n_vocab() if self._behind else 0, np.float32)
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -103,29 +105,42 @@ class RowTap:
             _install(self._llm, taps)
         taps.append(self)
         try:
-            with self.behind.running() if self.behind else nullcontext():
-                yield
+            yield
         finally:
             taps.remove(self)
+            if self._behind:
+                self._behind.end()
             if not taps:
                 _uninstall(self._llm)
 
-    def look(self, row: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], Row | None]:
-        """Take a row before its token is sampled; return what is left of it afterwards.
+    def writing(self) -> AbstractContextManager[None]:
+        """Have what is behind done while an answer is written."""
+        return self._behind.running() if self._behind else nullcontext()
+
+    def begin(self) -> None:
+        """Let the last token be recorded: the engine decodes the next one."""
+        if self._behind:
+            self._behind.begin()
+
+    def look(self, row: npt.NDArray[np.float32]) -> Row | None:
+        """Take a row before its token is sampled; return its numbers, None if that is done behind.
 
         Raises:
-            RowError: It is none of raw logits, or, behind, the row before it was none.
+            RowError: It is none of raw logits.
 
         """
-        if self.behind is None:
-            return row, self.reducer.reduce(row)
-        self.behind.settle()
+        if self._behind is None:
+            return self.reducer.reduce(row)
+        self._behind.settle()
         np.copyto(self._copy, row)
-        return self._copy, None
+        return None
 
-    def see(self, seen: _Seen) -> None:
-        """Note the token that was sampled from the last row."""
-        self._seen = seen
+    def see(
+        self, token: int, row: npt.NDArray[np.float32], reduced: Row | None, context: bytes
+    ) -> None:
+        """Note the token that was sampled from a row; RowError if it has no logit there."""
+        step = None if reduced is None else self._step(token, row, reduced)
+        self._seen = _Seen(token, step, context)
 
     def record(self, token: int, written: Written, recorder: Recorder) -> list[Event]:
         """Record the token that `generate` has just yielded, and return its events.
@@ -135,40 +150,49 @@ class RowTap:
 
         Raises:
             EngineError: Another call has used the engine meanwhile.
-            RowError: The chosen token has no logit.
+            RowError: Behind, the row of the token before it was none of raw logits.
 
         """
         seen, self._seen = self._seen, None
+        self.settle(written)
         if seen is None or seen.token != token:
             raise overtaken()
-        if self.behind is None:
+        if self._behind is None:
             return self._add(seen, written, recorder)
-        self.behind.owe(partial(self._add, seen, written, recorder))
+        self._behind.owe(partial(self._add_behind, seen, written, recorder))
         return []
 
-    def settle(self) -> None:
-        """Have all tokens recorded; raises what `record` raises."""
-        if self.behind:
-            self.behind.settle()
+    def settle(self, written: Written) -> None:
+        """Have all tokens recorded; raises what `record` raises of the last one, once."""
+        if self._behind:
+            self._behind.settle()
+        broken, written.broken = written.broken, None
+        if broken is not None:
+            raise broken
+
+    def _add_behind(self, seen: _Seen, written: Written, recorder: Recorder) -> None:
+        try:
+            self._add(seen, written, recorder)
+        except Exception as error:  # noqa: BLE001 - whoever settles gets it
+            written.broken = error
 
     def _add(self, seen: _Seen, written: Written, recorder: Recorder) -> list[Event]:
-        token, row = seen.token, seen.row
-        written.add(token, seen.context)
-        step = Step(
-            token,
-            self.vocabulary.piece(token),
-            self.reducer.token_logit(row, token),
-            seen.reduced or self.reducer.reduce(row),
-            likeliest(row, self._alternatives, self.reducer.inverse_temperature),
-        )
-        return recorder.add(step, ends=self.vocabulary.is_end(token))
+        row = self._copy
+        step = seen.step or self._step(seen.token, row, self.reducer.reduce(row))
+        written.add(seen.token, seen.context)
+        return recorder.add(step, ends=self.vocabulary.is_end(seen.token))
+
+    def _step(self, token: int, row: npt.NDArray[np.float32], reduced: Row) -> Step:
+        logit = self.reducer.token_logit(row, token)
+        likely = likeliest(row, self._alternatives, self.reducer.inverse_temperature)
+        return Step(token, self.vocabulary.piece(token), logit, reduced, likely)
 
     def take_row(self, written: Written) -> Row | None:
-        """Return the row of a token that was sampled and then dropped."""
+        """Return the row of a token that was sampled and then dropped; RowError if it is none."""
         seen, self._seen = self._seen, None
         if seen is None or not written.leads_on(seen.context):
             return None
-        return seen.reduced or self.reducer.reduce(seen.row)
+        return seen.step.row if seen.step else self.reducer.reduce(self._copy)
 
     def next_row(self, token: int, written: Written) -> Row | None:
         """Evaluate `token`, the last one taken, and reduce its row: one extra decode.
@@ -180,7 +204,7 @@ class RowTap:
         llm, position = self._llm, written.position
         if llm._ctx.ctx is None or position >= context_size(llm):
             return None
-        if llm.n_tokens < position or not written.led_to_last(llm.input_ids[:position].tobytes()):
+        if llm.n_tokens < position or not written.led_to(token, llm.input_ids[:position].tobytes()):
             return None
         llm.n_tokens = position  # a draft model may have run ahead
         try:
@@ -220,17 +244,16 @@ def _install(llm: Llama, taps: list[RowTap]) -> None:
             row = current_row(llm, position - llm.n_tokens - 1)
         except ValueError as error:  # the next lines of llama.cpp would read where nothing is
             raise overtaken() from error
-        looked = [(tap, *tap.look(row)) for tap in [*taps]]
+        looked = [(tap, tap.look(row)) for tap in [*taps]]
         context = llm.input_ids[:position].tobytes()
         token: int = sampled(*args, **kwargs)
-        for tap, left, reduced in looked:
-            tap.see(_Seen(token, left, reduced, context))
+        for tap, reduced in looked:
+            tap.see(token, row, reduced, context)
         return token
 
     def evaluate(*args: Any, **kwargs: Any) -> None:
         for tap in [*taps]:
-            if tap.behind:
-                tap.behind.begin()
+            tap.begin()
         evaluated(*args, **kwargs)
 
     vars(llm).update(sample=sample, eval=evaluate)

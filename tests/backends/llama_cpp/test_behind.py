@@ -6,19 +6,21 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from llama_cpp import Llama
+from llama_cpp import Llama, StoppingCriteriaList
 
 from energy_guard import capture
 from energy_guard.backends.behind import Behind, has_idle_cores
 from energy_guard.backends.llama_cpp import LlamaCpp, tap
+from energy_guard.energy import RowReducer
 from energy_guard.errors import RowError
 from energy_guard.request import CancelToken, Finished, Request
-from energy_guard.trace import SIGNALS, Trace
+from energy_guard.trace import SIGNALS, Step, StepHook, Trace
 
 REQUEST = Request.raw("the cat", max_tokens=12)
 
@@ -137,15 +139,20 @@ def test_work_is_done_in_order_and_once_whoever_does_it() -> None:
     assert done == [*range(300)]
 
 
-def test_what_work_failed_with_is_told_once_to_whoever_settles() -> None:
-    behind = Behind()
+def test_what_is_collected_in_the_middle_of_work_may_settle() -> None:
+    behind, done = Behind(), []
     with behind.running():
-        behind.owe(lambda: float("nan").as_integer_ratio() and None)
+
+        def work() -> None:
+            behind.settle()  # as a stream does that nobody holds any longer
+            done.append(threading.current_thread().name)
+
+        behind.owe(work)
+        behind.settle()
+        behind.owe(work)
         behind.begin()
         time.sleep(0.01)
-        with pytest.raises(ValueError, match="NaN"):
-            behind.settle()
-        behind.settle()
+    assert done == ["MainThread", "energy-guard-rows"]
 
 
 def test_whoever_works_beside_another_thread_leaves_nothing_that_nobody_does() -> None:
@@ -164,6 +171,128 @@ def test_whoever_works_beside_another_thread_leaves_nothing_that_nobody_does() -
             thread.join(timeout=20)
         behind.settle()
     assert len(done) == 400
+
+
+def test_a_stop_string_in_an_answer_within_a_capture_is_no_token_more_for_that(llm: Llama) -> None:
+    stop = answer(llm, steps=True).pieces[4].decode("utf-8", "replace")
+    request = Request.raw("the cat", max_tokens=12, stop=(stop,))
+    heard: list[Step] = []
+    for hook in (None, heard.append):
+        with capture(llm, hook) as traces:
+            inner = answer(llm, steps=False, of=request)
+        assert traces[0].ids.tolist() == inner.ids.tolist()
+        np.testing.assert_array_equal(traces[0].nll, inner.nll)
+    assert len(heard) == len(inner.ids)
+
+
+def test_a_hook_that_uses_the_engine_does_not_change_the_numbers_of_its_token(llm: Llama) -> None:
+    expected = answer(llm, steps=True)
+
+    def meddle(step: Step) -> bool:
+        if step.id != expected.ids[3]:
+            return False
+        llm.eval([5, 6, 7])
+        return True
+
+    with capture(llm, meddle), LlamaCpp(llm).session() as session:
+        llm.reset()
+        [*_, last] = session.generate([REQUEST])
+    assert isinstance(last, Finished)
+    np.testing.assert_array_equal(last.trace.nll, expected.nll[: len(last.trace)])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # llm() closes so
+@pytest.mark.parametrize("hook", [None, lambda _: None])
+@pytest.mark.parametrize("ending", ["stopping_criteria", "max_tokens"])
+def test_a_broken_row_after_the_last_token_takes_nothing_from_the_trace(
+    llm: Llama, monkeypatch: pytest.MonkeyPatch, hook: StepHook | None, ending: str
+) -> None:
+    row_in_place, seen = tap.current_row, []
+
+    def broken(engine: Llama, at: int = -1) -> Any:
+        seen.append(at)
+        row = row_in_place(engine, at).copy()
+        if len(seen) == 5:
+            row[row.argmin()] = np.nan
+        return row
+
+    monkeypatch.setattr(tap, "current_row", broken)
+    prompt = llm.tokenize(b"the cat")
+    stop = StoppingCriteriaList([lambda ids, _: len(ids) >= len(prompt) + 5])
+    with capture(llm, hook) as traces:
+        if ending == "max_tokens":
+            llm("the cat", max_tokens=4, temperature=0)
+        else:
+            with pytest.raises(RowError):
+                list(llm.generate(prompt, temp=0.0, stopping_criteria=stop))
+    assert [len(trace) for trace in traces] == [4]
+    assert np.isfinite(traces[0].nll).all()
+
+
+@pytest.mark.parametrize("at", [2, 6])
+def test_an_interrupt_in_the_middle_of_a_row_leaves_no_wrong_number(
+    llm: Llama, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    expected, reduce, seen = answer(llm, steps=True), RowReducer.reduce, []
+
+    def interrupted(self: RowReducer, row: Any) -> Any:
+        seen.append(threading.current_thread() is threading.main_thread())
+        if len(seen) == at:
+            raise KeyboardInterrupt
+        return reduce(self, row)
+
+    llm.reset()
+    monkeypatch.setattr(RowReducer, "reduce", interrupted)
+    monkeypatch.setattr(Behind, "begin", lambda _: None)  # so that the main thread does it all
+    with capture(llm) as traces, pytest.raises(KeyboardInterrupt):
+        list(islice(llm.generate(llm.tokenize(b"the cat"), temp=0.0), 12))
+    assert all(seen)
+    (trace,) = traces
+    assert len(trace) == at - 1
+    known = expected.marginal_energy[: len(trace)]
+    found = trace.marginal_energy
+    np.testing.assert_array_equal(found[:-1], known[:-1])
+    assert np.isnan(found[-1]) or abs(found[-1] - known[-1]) < 1e-4
+
+
+def test_nothing_looks_for_work_while_nothing_is_written(llm: Llama) -> None:
+    def looking() -> int:
+        return sum(thread.name == "energy-guard-rows" for thread in threading.enumerate())
+
+    with capture(llm):
+        assert looking() == 0
+        stream = llm.generate(llm.tokenize(b"the cat"), temp=0.0)
+        next(stream)
+        assert looking() == 1
+    deadline = time.monotonic() + 5
+    while looking() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert looking() == 0, "though nobody has closed the stream"
+    stream.close()
+
+
+def test_a_broken_row_of_a_stream_that_was_left_is_no_error_of_the_next_call(
+    llm: Llama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row_in_place, seen = tap.current_row, []
+
+    def broken(engine: Llama, at: int = -1) -> Any:
+        seen.append(at)
+        row = row_in_place(engine, at).copy()
+        if len(seen) == 2:
+            row[row.argmin()] = np.nan
+        return row
+
+    monkeypatch.setattr(tap, "current_row", broken)
+    with capture(llm) as traces:
+        left = llm.generate(llm.tokenize(b"the cat"), temp=0.0)
+        next(left)
+        next(left)
+        llm("a dog", max_tokens=4, temperature=0)
+        assert [len(trace) for trace in traces] == [4]
+        with pytest.raises(RowError):
+            left.close()
+    assert [len(trace) for trace in traces] == [4, 1]
 
 
 def test_a_row_is_waited_for_if_all_cores_decode() -> None:
