@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Lock, RLock, Thread
+from threading import Lock, RLock, Thread, current_thread
 from typing import Final
 
 _LOOKS_EVERY_S: Final = 0.001
@@ -48,7 +48,8 @@ class Behind:
             yield
         finally:
             over.release()
-            thread.join()
+            if thread is not current_thread():  # on which a stream is collected that nobody holds
+                thread.join()
 
     def end(self) -> None:
         """Have no thread look any more, though somebody's block goes on."""

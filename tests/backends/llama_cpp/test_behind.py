@@ -155,6 +155,20 @@ def test_what_is_collected_in_the_middle_of_work_may_settle() -> None:
     assert done == ["MainThread", "energy-guard-rows"]
 
 
+def test_a_block_may_end_on_its_own_thread() -> None:
+    behind, ended = Behind(), threading.Event()
+    running = behind.running()
+    running.__enter__()
+
+    def work() -> None:
+        running.__exit__(None, None, None)
+        ended.set()
+
+    behind.owe(work)
+    behind.begin()
+    assert ended.wait(5)
+
+
 def test_whoever_works_beside_another_thread_leaves_nothing_that_nobody_does() -> None:
     behind, done = Behind(), []
     with behind.running():
