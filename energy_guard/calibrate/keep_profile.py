@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from energy_guard.calibrate.certify import GRID, certify
+from energy_guard.calibrate.certify import certify
 from energy_guard.calibrate.kinds import kinds
 from energy_guard.calibrate.learn import in_splits
 from energy_guard.calibrate.make_profile import Made, Wish, labelled, limits, ranking
@@ -25,8 +25,19 @@ from energy_guard.questions.rows import Question
 from energy_guard.questions.unsure import sure
 from energy_guard.request import Sampling
 
-THRESHOLDS: Final = tuple(step / GRID for step in range(1, GRID + 1))
-"""Of P(wrong): they are fixed before any answer is seen."""
+_MULTIPLES: Final = (0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0, 3.0)
+
+
+def thresholds(max_risk: float) -> tuple[float, ...]:
+    """Return limits on P(wrong) to test, fixed before any answer is seen.
+
+    They lie around the risk that is to be promised: if P(wrong) is right, more than that may be
+    wrong of what is shown only below a limit above it. The last one shows all.
+
+    >>> thresholds(0.25)
+    (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.425, 0.5, 0.75, 1.0)
+    """
+    return (*(round(t, 6) for m in _MULTIPLES if (t := m * max_risk) < 1), 1.0)
 
 
 def check_kept(profile: Profile, wish: Wish, *, raw: bool) -> None:
@@ -94,7 +105,11 @@ def answers_of(profile: Path, what: str = "answers") -> Path:
 
 
 def promised(
-    profile: Profile, answers: Sequence[Answered], wish: Wish, earlier: Sequence[Certificate] = ()
+    profile: Profile,
+    answers: Sequence[Answered],
+    max_risk: float,
+    confidence: float = 0.95,
+    earlier: Sequence[Certificate] = (),
 ) -> Made:
     """Test which limit on a profile's P(wrong) holds what is wished, on all of these answers.
 
@@ -102,7 +117,8 @@ def promised(
         profile: Is kept, but for its limits and its certificates. See `check_kept`.
         answers: Graded ones to questions that it was not made from; one of each question counts,
             and none whose grade is unsure.
-        wish: What is to be promised.
+        max_risk: The share of wrong answers among those shown that is to be promised.
+        confidence: How sure.
         earlier: Certificates, beside the profile's own, that were made with these questions
             before: each is a look.
 
@@ -114,9 +130,9 @@ def promised(
     looks = _each_once(*profile.certificates, *earlier)
     certificate = certify(
         labelled(rows, profile),
-        THRESHOLDS,
-        max_risk=wish.max_risk or 0.0,
-        confidence=wish.confidence,
+        thresholds(max_risk),
+        max_risk=max_risk,
+        confidence=confidence,
         basis=profile.basis,
         earlier=looks,
     )
@@ -126,7 +142,7 @@ def promised(
         "training": training and training.model_copy(update={"certify": certificate.n}),
     }
     return Made(
-        profile.model_copy(update=update | limits(wish, certificate)),
+        profile.model_copy(update=update | limits(Wish(max_risk), certificate)),
         certificate,
         *ranking(rows),
         outcomes=Counter(answered.outcome for answered in answers),

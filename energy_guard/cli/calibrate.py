@@ -239,9 +239,9 @@ def calibrate(
         ):
             asker = replace(asker, grader=second)
             earlier = Profile.read(path).certificates if path.exists() else ()
-            if kept is not None:
+            if kept is not None and max_risk is not None:
                 answers = asker.ask(guard, rows, what="asking")
-                made = promised(kept, answers, wish, earlier)
+                made = promised(kept, answers, max_risk, confidence, earlier)
             elif rules is None:
                 made = make_profile(
                     asker.ask(guard, rows, what="asking"),
@@ -452,8 +452,8 @@ def _thresholds(made: Made) -> Table:
             f"{row.threshold:.3f}",
             str(row.answered),
             str(row.wrong),
-            _text(row.risk),
-            _text(row.coverage),
+            _between(row.risk),
+            _between(row.coverage),
             "yes" if row.holds else "–",
         )
     return table
@@ -462,4 +462,11 @@ def _thresholds(made: Made) -> Table:
 def _text(measured: Measured) -> str:
     if isinstance(measured, NotDefined):
         return f"– ({measured.reason})"
-    return f"{measured.value:.3f} ({measured.low:.3f} to {measured.high:.3f}, n = {measured.n})"
+    return f"{_between(measured)[:-1]}, n = {measured.n})"
+
+
+def _between(measured: Measured) -> str:
+    """A share with its interval, in a table that has the counts."""
+    if isinstance(measured, NotDefined):
+        return "–"
+    return f"{measured.value:.3f} ({measured.low:.3f} to {measured.high:.3f})"

@@ -9,7 +9,7 @@ import pytest
 from graded import INFO, answered, many
 
 from energy_guard import Policy, Profile
-from energy_guard.calibrate.keep_profile import THRESHOLDS, check_kept, promised
+from energy_guard.calibrate.keep_profile import check_kept, promised, thresholds
 from energy_guard.calibrate.make_profile import Wish, make_profile
 from energy_guard.errors import ConfigError
 from energy_guard.questions.answered import Answered
@@ -29,10 +29,10 @@ def profile() -> Profile:
 
 
 def test_all_answers_certify_and_the_profile_stays_as_it_is(profile: Profile) -> None:
-    made = promised(profile, elsewhere(), WISH)
+    made = promised(profile, elsewhere(), 0.3)
     certificate = made.certificate
     assert certificate is not None and certificate.n == 500
-    assert tuple(row.threshold for row in certificate.tested) == THRESHOLDS
+    assert tuple(row.threshold for row in certificate.tested) == thresholds(0.3)
     assert certificate.threshold is not None
     assert (made.profile.warn, made.profile.abstain) == (certificate.threshold,) * 2
     assert made.profile.basis == profile.basis == certificate.basis
@@ -43,7 +43,7 @@ def test_all_answers_certify_and_the_profile_stays_as_it_is(profile: Profile) ->
 
 def test_the_counts_are_those_of_the_answers_below_each_threshold(profile: Profile) -> None:
     answers = elsewhere()
-    made = promised(profile, answers, WISH)
+    made = promised(profile, answers, 0.3)
     scores = [profile.scorer.score(a.trace, a.located, a.asked) for a in answers]
     risks = np.array([profile.p_wrong(score) or np.nan for score in scores])
     wrong = np.array([a.wrong for a in answers])
@@ -54,20 +54,20 @@ def test_the_counts_are_those_of_the_answers_below_each_threshold(profile: Profi
 
 
 def test_the_same_answers_again_are_no_second_look_and_others_are(profile: Profile) -> None:
-    first = promised(profile, elsewhere(), WISH)
-    again = promised(profile, elsewhere(), WISH, first.profile.certificates)
+    first = promised(profile, elsewhere(), 0.3)
+    again = promised(profile, elsewhere(), 0.3, earlier=first.profile.certificates)
     assert again.certificate == first.certificate
     assert again.profile == first.profile
     made = first
     for look in (2, 3, 4):  # by the profile with the promise, which is also where it is written
-        made = promised(made.profile, elsewhere(seed=look), WISH, made.profile.certificates)
+        made = promised(made.profile, elsewhere(seed=look), 0.3, earlier=made.profile.certificates)
         assert made.certificate is not None and made.certificate.look == look
         assert len(made.profile.certificates) == look
-    assert promised(made.profile, elsewhere(), WISH).certificate == first.certificate
+    assert promised(made.profile, elsewhere(), 0.3).certificate == first.certificate
 
 
 def test_nothing_is_shown_if_nothing_can_be_promised(profile: Profile) -> None:
-    made = promised(profile, elsewhere(40), Wish(max_risk=0.02))
+    made = promised(profile, elsewhere(40), 0.02)
     assert made.certificate is not None and made.certificate.threshold is None
     assert (made.profile.warn, made.profile.abstain) == (0.0, 0.0)
     assert "cannot be promised" in made.certificate.reason
@@ -76,7 +76,7 @@ def test_nothing_is_shown_if_nothing_can_be_promised(profile: Profile) -> None:
 def test_what_is_unsure_and_what_is_asked_twice_counts_once_at_most(profile: Profile) -> None:
     rows = elsewhere(100)
     unsure = answered(20_000, wrong=False, nll=0.1, outcome="unsure")
-    made = promised(profile, [*rows, rows[0], unsure], WISH)
+    made = promised(profile, [*rows, rows[0], unsure], 0.3)
     assert made.certificate is not None and made.certificate.n == 100
     assert made.outcomes["unsure"] == 1
 
