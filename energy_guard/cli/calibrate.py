@@ -444,8 +444,8 @@ _NOT_FITTED_ON: Final = "On questions that the detector was not fitted on"
 
 def _thresholds(made: Made) -> Table:
     """Risk and coverage below every threshold that was tested."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("P(wrong) below", "answered", "wrong", "risk", "coverage", "promised"):
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")  # 80 columns hold it
+    for heading in ("below", "answered", "wrong", "risk", "coverage", "promised"):
         table.add_column(heading, justify="right")
     for row in made.certificate.tested if made.certificate else ():
         table.add_row(
