@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from energy_guard.backends import Backend
 from energy_guard.calibrate.detector import FEATURES
@@ -21,11 +20,11 @@ from energy_guard.calibrate.make_profile_with_retries import (
 )
 from energy_guard.calibrate.split import split_of
 from energy_guard.cli.bundle import bundled
-from energy_guard.cli.by_kind import by_kind, warnings
 from energy_guard.cli.calibrate_traffic import calibrate_on_traffic
 from energy_guard.cli.chosen_detector import chosen_detector, chosen_probe, watching
 from energy_guard.cli.data import DataOptions
 from energy_guard.cli.grader import GraderName, check_grader, opened_grader
+from energy_guard.cli.made_profile import print_made
 from energy_guard.cli.options import (
     DetectorName,
     EngineOptions,
@@ -39,7 +38,6 @@ from energy_guard.cli.progress import bars
 from energy_guard.cli.screen import Console, say_json, tell
 from energy_guard.cli.spread import SpreadOptions
 from energy_guard.errors import ConfigError, InputError
-from energy_guard.estimates.estimate import Measured, NotDefined
 from energy_guard.evaluate.label_figures import grader_name, label_figures
 from energy_guard.extras import needs_extra
 from energy_guard.features import signals_of
@@ -50,7 +48,6 @@ from energy_guard.profile import Certificate, Profile
 from energy_guard.profile.store import store, user_path
 from energy_guard.questions.answered import Answered, read_answers
 from energy_guard.questions.ask import Ask, collect
-from energy_guard.questions.grade import Outcome
 from energy_guard.questions.labels import LabelFile, labels_beside, with_labels
 from energy_guard.questions.model_grader import ModelGrader
 from energy_guard.questions.quiz import quiz
@@ -183,10 +180,10 @@ def calibrate(
     if grader:
         spread.check_not_given("--grader")
     wish = Wish(max_risk, confidence, target)
+    if profile is not None and not data:
+        raise InputError("a promise by a profile that is kept needs questions", "Give DATA.")
     kept = None if profile is None else Profile.read(profile)
     if kept is not None:
-        if not data:
-            raise InputError("a promise by a profile that is kept needs questions", "Give DATA.")
         unused = {
             "--target": target,
             "--policy": policy,
@@ -269,7 +266,7 @@ def calibrate(
     if as_json:
         say_json(made.profile.model_dump(mode="json", by_alias=True))
     else:
-        _print(Console(), made, path, kept=kept is not None)
+        print_made(Console(), made, path, kept=kept is not None)
 
 
 def _refuse(given: list[str], beside: str) -> None:
@@ -401,72 +398,3 @@ def _as_it_runs(
     under = Guard(asker.backend, profile=asking)
     asked = asker.ask(under, others, what="with retries", kept="attempts")
     return make_retried(fitted, asked, asking=asking, policy=policy, wish=wish, earlier=earlier)
-
-
-def _print(console: Console, made: Made, path: Path, *, kept: bool) -> None:
-    profile = made.profile
-    counts = ", ".join(f"{made.outcomes[o]} {o}" for o in get_args(Outcome))
-    console.print(f"{sum(made.outcomes.values())} answers: {counts}")
-    if made.outcomes["unsure"]:
-        listed = path.with_name(f"{path.stem}.*.unsure.jsonl")
-        console.print(f"What is unsure is left out, for a person to read: {listed}", soft_wrap=True)
-    whose = _KEPT if kept else _OTHERS if profile.elsewhere else _NOT_FITTED_ON
-    console.print(f"{whose}: AUROC {_text(made.auroc)}; nll:max alone {_text(made.baseline)}")
-    console.print(by_kind(made.kinds))
-    for line in warnings(made.kinds):
-        console.print(line, style="yellow")
-    if profile.elsewhere and not kept:
-        console.print(
-            "So it is in the quiz. Other people's questions are harder at the same score, so the "
-            f"profile has all P(wrong) higher by {profile.elsewhere:.2f} in log-odds."
-        )
-    if profile.retries:
-        console.print(
-            f"Of {made.asked} questions {made.retried} are asked again. What P(wrong) and promises "
-            "are about is what comes out of that, with this one limit: another one would have "
-            "other questions asked again."
-        )
-    if made.certificate is not None:
-        console.print(_thresholds(made))
-        console.print(made.certificate.reason, style="bold")
-    console.print(
-        f"Rules: warn from P(wrong) {profile.warn:.2f}, abstain from {profile.abstain:.2f}."
-    )
-    if profile.calibration.note:
-        console.print(f"note: {profile.calibration.note}", style="yellow")
-    console.print(f"Profile: {path}", soft_wrap=True)
-
-
-_KEPT: Final = "The profile as it is"
-_OTHERS: Final = "The detector from other models here"
-_NOT_FITTED_ON: Final = "On questions that the detector was not fitted on"
-
-
-def _thresholds(made: Made) -> Table:
-    """Risk and coverage below every threshold that was tested."""
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")  # 80 columns hold it
-    for heading in ("below", "answered", "wrong", "risk", "coverage", "promised"):
-        table.add_column(heading, justify="right")
-    for row in made.certificate.tested if made.certificate else ():
-        table.add_row(
-            f"{row.threshold:.3f}",
-            str(row.answered),
-            str(row.wrong),
-            _between(row.risk),
-            _between(row.coverage),
-            "yes" if row.holds else "–",
-        )
-    return table
-
-
-def _text(measured: Measured) -> str:
-    if isinstance(measured, NotDefined):
-        return f"– ({measured.reason})"
-    return f"{_between(measured)[:-1]}, n = {measured.n})"
-
-
-def _between(measured: Measured) -> str:
-    """A share with its interval, in a table that has the counts."""
-    if isinstance(measured, NotDefined):
-        return "–"
-    return f"{measured.value:.3f} ({measured.low:.3f} to {measured.high:.3f})"

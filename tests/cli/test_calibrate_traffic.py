@@ -164,10 +164,11 @@ def test_what_belongs_to_labelled_questions_is_refused_beside_a_log(
         move(**options)
 
 
-@pytest.mark.parametrize("options", [{"labels": Path("x")}, {"profile": "x"}])
-def test_what_belongs_to_a_log_is_refused_without_one(options: dict[str, Any]) -> None:
+def test_what_belongs_to_a_log_is_refused_without_one() -> None:
     with pytest.raises(ConfigError, match="labelled questions do not go together"):
-        module.calibrate(None, **options)
+        module.calibrate(None, labels=Path("x"))
+    with pytest.raises(InputError, match="needs questions"):
+        module.calibrate(None, profile="x")
 
 
 def test_the_folder_of_an_evaluation_stands_for_its_answers(tmp_path: Path, log: Path) -> None:

@@ -149,10 +149,14 @@ class TestInterrupting:
 
     def test_cancelled_from_another_thread(self, backend: Transformers) -> None:
         cancel = CancelToken()
-        timer = threading.Timer(0.2, cancel.cancel)
-        timer.start()
-        trace = finished(backend.generate([Request.raw("x", max_tokens=250, cancel=cancel)]))
-        timer.join()
+        other = threading.Thread(target=cancel.cancel)
+        events = []
+        for event in backend.generate([Request.raw("x", max_tokens=250, cancel=cancel)]):
+            if not events:
+                other.start()
+            events.append(event)
+        other.join()
+        trace = finished(events)
         assert trace.finish_reason == "cancelled"
         assert 0 < len(trace) < 250
         assert workers() == []

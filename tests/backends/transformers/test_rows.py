@@ -32,7 +32,8 @@ def test_both_ways_give_the_same_numbers(table: np.ndarray) -> None:
     rows, tokens = torch.from_numpy(table), torch.from_numpy(table.argmax(-1))
     here, here_logits = RowsReducer().rows_of(rows, tokens)
     there, there_logits = rows_of(rows, tokens)
-    np.testing.assert_allclose(here, there, rtol=1e-6, atol=2e-5)
+    largest = float(np.abs(table[np.isfinite(table)]).max())  # sums of float32 are as exact as it
+    np.testing.assert_allclose(here, there, rtol=1e-6, atol=1e-6 * max(20.0, largest))
     assert here_logits == there_logits == table.max(-1).tolist()
 
 
