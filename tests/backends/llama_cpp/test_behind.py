@@ -41,6 +41,21 @@ def answer(llm: Llama, *, steps: bool, of: Request = REQUEST) -> Trace:
     return last.trace
 
 
+def break_row(monkeypatch: pytest.MonkeyPatch, which: int) -> list[int]:
+    """Break one of the rows that are seen from now on, and return where each lay."""
+    row_in_place, seen = tap.current_row, list[int]()
+
+    def broken(engine: Llama, at: int = -1) -> Any:
+        seen.append(at)
+        row = row_in_place(engine, at).copy()
+        if len(seen) == which:
+            row[row.argmin()] = np.nan
+        return row
+
+    monkeypatch.setattr(tap, "current_row", broken)
+    return seen
+
+
 def test_the_numbers_are_those_of_rows_that_were_waited_for_to_the_bit(llm: Llama) -> None:
     waited, behind = answer(llm, steps=True), answer(llm, steps=False)
     llm.reset()
@@ -54,14 +69,7 @@ def test_the_numbers_are_those_of_rows_that_were_waited_for_to_the_bit(llm: Llam
 def test_a_broken_row_is_an_error_one_token_later(
     llm: Llama, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row_in_place, seen = tap.current_row, []
-
-    def broken(engine: Llama, at: int = -1) -> Any:
-        seen.append(at)
-        row = row_in_place(engine, at)
-        return np.full_like(row, np.nan) if len(seen) == 3 else row
-
-    monkeypatch.setattr(tap, "current_row", broken)
+    seen = break_row(monkeypatch, 3)
     with pytest.raises(RowError):
         answer(llm, steps=False)
     assert len(seen) <= 4
@@ -72,16 +80,7 @@ def test_a_broken_row_is_an_error_one_token_later(
 def test_a_broken_row_ends_its_own_call_of_a_capture_alone(
     llm: Llama, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row_in_place, seen = tap.current_row, []
-
-    def broken(engine: Llama, at: int = -1) -> Any:
-        seen.append(at)
-        row = row_in_place(engine, at).copy()
-        if len(seen) == 4:
-            row[row.argmin()] = np.nan
-        return row
-
-    monkeypatch.setattr(tap, "current_row", broken)
+    break_row(monkeypatch, 4)
     with capture(llm) as traces:
         with pytest.raises(RowError):
             llm("the cat", max_tokens=8, temperature=0)
@@ -221,16 +220,7 @@ def test_a_hook_that_uses_the_engine_does_not_change_the_numbers_of_its_token(ll
 def test_a_broken_row_after_the_last_token_takes_nothing_from_the_trace(
     llm: Llama, monkeypatch: pytest.MonkeyPatch, hook: StepHook | None, ending: str
 ) -> None:
-    row_in_place, seen = tap.current_row, []
-
-    def broken(engine: Llama, at: int = -1) -> Any:
-        seen.append(at)
-        row = row_in_place(engine, at).copy()
-        if len(seen) == 5:
-            row[row.argmin()] = np.nan
-        return row
-
-    monkeypatch.setattr(tap, "current_row", broken)
+    break_row(monkeypatch, 5)
     prompt = llm.tokenize(b"the cat")
     stop = StoppingCriteriaList([lambda ids, _: len(ids) >= len(prompt) + 5])
     with capture(llm, hook) as traces:
@@ -288,16 +278,7 @@ def test_nothing_looks_for_work_while_nothing_is_written(llm: Llama) -> None:
 def test_a_broken_row_of_a_stream_that_was_left_is_no_error_of_the_next_call(
     llm: Llama, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row_in_place, seen = tap.current_row, []
-
-    def broken(engine: Llama, at: int = -1) -> Any:
-        seen.append(at)
-        row = row_in_place(engine, at).copy()
-        if len(seen) == 2:
-            row[row.argmin()] = np.nan
-        return row
-
-    monkeypatch.setattr(tap, "current_row", broken)
+    break_row(monkeypatch, 2)
     with capture(llm) as traces:
         left = llm.generate(llm.tokenize(b"the cat"), temp=0.0)
         next(left)
