@@ -32,7 +32,8 @@ def all_items() -> list[Item]:
     for kind in ("names_and_dates", "comparisons", "made_up"):
         items += _lines(kind, f"{kind}.txt")
     items += map(_polar, _lines("yes_or_no", "yes_or_no.txt"))
-    items += map(_offering, _lines("choices", "choices.txt"))
+    for kind in ("choices", "labels", "references"):
+        items += map(_offering, _lines(kind, f"{kind}.txt"))
     items += map(_sum, _lines("sums", "sums.txt"))
     for item in _lines("false_premises", "false_premises.txt"):
         items.append(replace(item, answers=(*item.answers, *_SAYS_SO)))

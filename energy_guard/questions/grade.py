@@ -92,7 +92,7 @@ def grade_row(row: Question, answer: str, reasoning_open: bool = False) -> Outco
 
     An unanswerable row is right only if the model declines or, without a passage, says that what
     is asked about does not exist. If choices were offered, the answer must pick exactly one of
-    them. Otherwise the answer must claim a gold answer or alias, as a person would write it: as a
+    them; to pick "unknown" is no refusal if it is one of them. Otherwise the answer must claim a gold answer or alias, as a person would write it: as a
     number, a date, a name or the words that carry it.
 
     >>> row = Question("1", "capitals", "What is the capital of France?", ("Paris",))
@@ -127,7 +127,7 @@ def _decided(row: Question, text: str) -> Grade:
         finding = compared(reply, row.answers, clean(row.question))
     if finding.holds == "yes":
         return Grade("right", finding.reason)
-    if declines:
+    if declines and not (finding.holds == "denied" and any(map(is_refusal, row.offered))):
         return Grade("refused", "It declines to answer.")
     return Grade("unsure" if finding.holds == "doubt" else "wrong", finding.reason)
 

@@ -28,10 +28,14 @@ RAW = (files("energy_guard.data") / "quiz.jsonl").read_bytes()
 ITEMS: list[Item] = [json.loads(line) for line in RAW.decode("utf-8").splitlines()]
 KEYS = "id task question context answers choices answerable topic level wrong sum".split()
 KINDS = (
-    *("facts", "names_and_dates", "yes_or_no", "comparisons", "choices", "sums"),
+    *("facts", "names_and_dates", "yes_or_no", "comparisons", "sums"),
+    *("choices", "labels", "references"),
     *("false_premises", "made_up", "passages", "silent_passages", "two_passages"),
 )
 DECLINED = {"made_up", "silent_passages"}
+OFFERED = ("choices", "labels", "references")
+LONG = {"sums", "labels", "references"}
+"""Kinds whose questions hold what they ask about."""
 WITH_CONTEXT = {"passages", "silent_passages", "two_passages"}
 REFUSALS = (
     *("I don't know.", "I am not familiar with that.", "unknown", "I cannot answer that."),
@@ -87,7 +91,7 @@ class TestTheWhole:
             assert all(isinstance(item[key], str) for key in ("id", "question", "topic"))
             assert (item["context"] is not None) is (item["task"] in WITH_CONTEXT)
             assert item["answers"] and all(isinstance(a, str) for a in item["answers"])
-            assert (item["choices"] is not None) is (item["task"] == "choices")
+            assert (item["choices"] is not None) is (item["task"] in OFFERED)
             assert isinstance(item["answerable"], bool)
 
     def test_there_are_enough_of_each_kind(self) -> None:
@@ -100,7 +104,7 @@ class TestTheWhole:
         page = (Path(__file__).parents[2] / "docs" / "quiz.md").read_text("utf-8")
         told = {kind: int(n) for kind, n in re.findall(r"(?m)^\| (\w+) \| (\d+) \|", page)}
         assert told == Counter(item["task"] for item in ITEMS)
-        assert f"{len(ITEMS)} questions" in page
+        assert f"{len(ITEMS):,} questions" in page
 
     def test_facts_are_of_four_difficulties_and_many_fields(self) -> None:
         levels = Counter(item["level"] for item in of_kind("facts"))
@@ -181,7 +185,7 @@ class TestTheText:
                 assert text == " ".join(text.split()), text
             assert item["question"][0].isupper()
             assert item["question"][-1] in "?."
-            assert len(item["question"]) <= (200 if item["task"] == "sums" else 110)
+            assert len(item["question"]) <= (220 if item["task"] in LONG else 110)
             assert item["context"] is None or len(item["context"]) <= 480  # time counts
 
     def test_aliases_are_short_and_differ(self) -> None:
@@ -229,7 +233,10 @@ class TestTheGrades:
     def test_to_decline_is_right_only_if_there_is_no_answer(self, kind: str) -> None:
         expected = "right" if kind in DECLINED else "refused"
         for item in of_kind(kind):
-            assert {outcome(item, text) for text in REFUSALS} == {expected}, item
+            said = [text for text in REFUSALS if text not in (item["choices"] or ())]
+            if kind == "labels":  # where the text is silent, that is what was to be said of it
+                said = [text for text in said if "passage" not in text and "text" not in text]
+            assert {outcome(item, text) for text in said} == {expected}, item
 
     def test_to_name_the_false_premise_is_right_and_to_go_along_is_known(self) -> None:
         for item in of_kind("false_premises"):
@@ -237,9 +244,9 @@ class TestTheGrades:
             assert item["wrong"]  # none of which counts as right: see above
 
     def test_what_is_compared_or_offered_beside_the_answer_is_known_to_be_wrong(self) -> None:
-        for item in of_kind("comparisons", "choices"):
+        for item in of_kind("comparisons", *OFFERED):
             assert item["wrong"]
-        for item in of_kind("choices"):
+        for item in of_kind(*OFFERED):
             assert set(item["choices"]) == {item["answers"][0], *item["wrong"]}
 
 
@@ -294,6 +301,22 @@ class TestChoices:
         places = Counter(i["choices"].index(i["answers"][0]) for i in of_kind("choices"))
         assert set(places) >= {0, 1, 2, 3}
         assert max(places.values()) <= 0.4 * places.total()
+
+    def test_the_order_in_which_a_text_names_two_does_not_tell_who_is_meant(self) -> None:
+        first = [
+            item["question"].index(item["answers"][0]) < item["question"].index(item["wrong"][0])
+            for item in of_kind("references")
+        ]
+        assert 0.4 * len(first) <= sum(first) <= 0.6 * len(first)
+
+    def test_each_label_is_right_of_some_text_and_none_of_most(self) -> None:
+        offered: defaultdict[frozenset[str], Counter[str]] = defaultdict(Counter)
+        for item in of_kind("labels"):
+            offered[frozenset(item["choices"])][item["answers"][0]] += 1
+        for labels, right in offered.items():
+            if right.total() > 5:
+                assert set(right) == labels
+                assert max(right.values()) <= 2 / len(labels) * right.total(), right
 
 
 class TestComparisons:

@@ -115,6 +115,24 @@ def test_an_answer_that_is_not_how_right_choices_begin_names_none(answer: str) -
     assert grade("Should one wash it?", WASH[:2], answer, choices=WASH).outcome == "wrong"
 
 
+@pytest.mark.parametrize(
+    ("gold", "answer", "outcome"),
+    [
+        ("true", "Unknown.", "wrong"),
+        ("true", "It is unknown whether Paul enjoyed the concert.", "wrong"),
+        ("unknown", "It is unknown whether Paul enjoyed the concert.", "right"),
+        ("unknown", "True.", "wrong"),
+        ("true", "I don't know.", "refused"),
+        ("unknown", "I don't know.", "refused"),
+    ],
+)
+def test_a_choice_that_sounds_like_a_refusal_is_a_choice(
+    gold: str, answer: str, outcome: str
+) -> None:
+    offered = ("true", "false", "unknown")
+    assert grade("Did he like it?", [gold], answer, choices=offered).outcome == outcome
+
+
 def test_how_right_and_wrong_choices_begin_picks_none() -> None:
     assert grade("Should one wash it?", WASH[:1], "No", choices=WASH).outcome == "wrong"
 
