@@ -57,12 +57,13 @@ def given_passages(asked: Asked) -> tuple[str, ...]:
 class _Read:
     """What was asked, as all features of it need it.
 
-    kind: what is asked for. words: how many the question has. question, passages: the words of
+    kind: what is asked for. about_text: it is a choice about a text that is given. words: how many the question has. question, passages: the words of
     either that say something. nearest: those of the passages' sentence that has most of the
     question's. given: whether there are passages.
     """
 
     kind: str
+    about_text: bool
     words: int
     question: Words
     passages: Words
@@ -80,6 +81,7 @@ def _read(question: str, choices: tuple[str, ...], passages: tuple[str, ...]) ->
     wanted = _words(form.text)
     return _Read(
         kind="choice" if choices else "sum" if is_sum else form.kind,
+        about_text=bool(choices) and _has_text(question, passages),
         words=len(WORD.findall(form.text)),
         question=wanted,
         passages=frozenset().union(*sentences),
@@ -90,6 +92,14 @@ def _read(question: str, choices: tuple[str, ...], passages: tuple[str, ...]) ->
 
 def _is(kind: str) -> Callable[[Span, _Read], float]:
     return lambda _, read: float(read.kind == kind)
+
+
+def _has_text(question: str, passages: tuple[str, ...]) -> bool:
+    """Whether a text comes with a question: a passage, what stands before it, or a quotation."""
+    own = without_examples(question)
+    before, _, _ = own.partition(read_question(question).text)
+    told = len(WORD.findall(before)) >= _FEWEST_WORDS
+    return bool(passages) or told or _QUOTED.search(own) is not None
 
 
 def _is_sum(question: str, passages: tuple[str, ...]) -> bool:
@@ -107,6 +117,12 @@ _LONGEST_SUM: Final = 150
 
 _MARKED: Final = re.compile(r"(?i)\[\d+\]|(?:context|passage|text|document|source)s?\s*\d*\s*:")
 """How what is given as a passage begins."""
+
+_FEWEST_WORDS: Final = 5
+"""Words of a text to choose about; fewer are how somebody begins to ask."""
+
+_QUOTED: Final = re.compile(r"""["“„«][^"”“»]{12,}["”“»]""")
+"""Words of somebody else; what is shorter is a title or a word."""
 
 _NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
 _YEAR: Final = re.compile(r"1\d{3}|20\d\d")
@@ -135,6 +151,7 @@ ASKED: Final[Mapping[str, Callable[[Span, _Read], float]]] = MappingProxyType(
         "asked.open": _is("open"),
         "asked.yes_or_no": _is("yes or no"),
         "asked.choice": _is("choice"),
+        "asked.choice_about_text": lambda _, read: float(read.about_text),
         "asked.sum": _is("sum"),
         "asked.words": lambda _, read: math.log1p(read.words),
         "asked.passages": lambda _, read: float(read.given),

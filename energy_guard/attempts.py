@@ -154,8 +154,8 @@ class Hearing:
         trace = running.trace
         if given and trace.finish_reason == "length":
             trace = replace(trace, finish_reason="stop")
-        if self.judge.measures_support:
-            trace = with_support(self.session, self.request, trace)
+        if wanted := self.judge.measures_support:
+            trace = with_support(self.session, self.request, trace, wanted)
         return self.judge.assess(trace, self.request, ask=self._ask, stopped=running.stopped)
 
     def _ask(self, prompt: str) -> str:

@@ -141,9 +141,9 @@ class FittedDetector(Config):
         return any(name in ASKED or name in SUPPORT for name in self.names)
 
     @property
-    def needs_support(self) -> bool:
-        """Whether it gives no score to an answer over passages if their support is not measured."""
-        return any(name in SUPPORT for name in self.names)
+    def needs_support(self) -> frozenset[str]:
+        """The features of support without which it gives an answer over passages no score."""
+        return frozenset(self.names).intersection(SUPPORT)
 
     @property
     def needs_exact(self) -> bool:

@@ -30,7 +30,7 @@ from energy_guard.request import Request
 from energy_guard.result import PWrongFrom, Result, conclude, shows
 from energy_guard.running import Window
 from energy_guard.score import Score, Scorer, Unscored
-from energy_guard.support_features import support_of
+from energy_guard.support_features import SUPPORT, support_of
 from energy_guard.trace import INCOMPLETE, Trace
 
 
@@ -38,8 +38,8 @@ from energy_guard.trace import INCOMPLETE, Trace
 class Judge:
     """A detector, a locator, a policy and perhaps a profile that fit together.
 
-    found: the profile was not asked for, so that it can be done without. support: whether somebody
-    wants to know how far answers rest on their passages. neurons: of which probe they are to be
+    found: the profile was not asked for, so that it can be done without. support: features of
+    how far answers rest on their passages that somebody wants to know. neurons: of which probe they are to be
     watched while answers are written. notes: what whoever reads a result should know. unusable:
     says why nobody may act on an answer, and None of any other.
 
@@ -53,7 +53,7 @@ class Judge:
     policy: Policy
     profile: Profile | None
     found: bool = False
-    support: bool = False
+    support: frozenset[str] = frozenset()
     neurons: NeuronProbe | None = None
     notes: tuple[str, ...] = ()
     unusable: Callable[[Trace], str | None] | None = None
@@ -112,14 +112,14 @@ class Judge:
             policy=policy,
             profile=profile,
             found=found,
-            support=support,
+            support=frozenset(SUPPORT if support else ()),
             neurons=neurons,
         )
 
     @property
-    def measures_support(self) -> bool:
-        """Whether answers over passages are read again, with these and without."""
-        return self.support or self.detector.needs_support
+    def measures_support(self) -> frozenset[str]:
+        """The features of support that are measured of answers over passages."""
+        return self.support | self.detector.needs_support
 
     @property
     def chosen(self) -> str | NeuronProbe:
@@ -211,8 +211,9 @@ class Judge:
 
     def _by_hand(self, note: str) -> Judge:
         """The judge without the profile that was found, and a note that says why."""
-        by_hand = Judge.assemble(support=self.support)
-        return replace(by_hand, notes=(note,), unusable=self.unusable)
+        return replace(
+            Judge.assemble(), support=self.support, notes=(note,), unusable=self.unusable
+        )
 
     def notes_on(self, request: Request, info: ModelInfo) -> tuple[str, ...]:
         """What may shift P(wrong) for this request on this engine, a sentence each."""

@@ -55,9 +55,9 @@ class NeuronDetector:
         return False
 
     @property
-    def needs_support(self) -> bool:
+    def needs_support(self) -> frozenset[str]:
         """Neurons know of no passages."""
-        return False
+        return frozenset()
 
     @property
     def needs_exact(self) -> bool:

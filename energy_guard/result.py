@@ -238,7 +238,7 @@ def _span(span: Span, with_words: bool) -> dict[str, Any]:
 def _support(support: Support, with_words: bool) -> dict[str, Any]:
     """The figure, and the words of the answer that are in no passage."""
     elsewhere = list(support.elsewhere) if with_words else None
-    return {"gain": support.gain, "elsewhere": elsewhere}
+    return {"gain": support.gain, "elsewhere": elsewhere, "confirmed": support.confirmed}
 
 
 def _sentence(span: Span, score: Score | Unscored, with_words: bool) -> dict[str, Any]:

@@ -75,8 +75,8 @@ class Scorer(Protocol):
         ...
 
     @property
-    def needs_support(self) -> bool:
-        """Whether it gives no score to an answer over passages if their support is not measured."""
+    def needs_support(self) -> frozenset[str]:
+        """The features of support without which it gives an answer over passages no score."""
         ...
 
     @property
@@ -215,9 +215,9 @@ class Detector:
         return self.pooling != "sum"
 
     @property
-    def needs_support(self) -> bool:
+    def needs_support(self) -> frozenset[str]:
         """A signal of live decoding knows of no passages."""
-        return False
+        return frozenset()
 
     @property
     def needs_exact(self) -> bool:

@@ -1,31 +1,48 @@
-"""Measures how far an answer rests on its passages: it is read once with them and once without.
+"""Measures how far an answer rests on its passages.
 
-Both passes take many tokens at once, and what the engine keeps of the conversation is left as it
-was found.
+It is read once with them and once without, many tokens at once; and the model is asked, in the same
+conversation, whether the passages say what it answered. What the engine keeps of the conversation
+is left as it was found.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
+from typing import Final
+
+import numpy as np
 
 from energy_guard.asked_features import given_passages
 from energy_guard.backends.base import Session
+from energy_guard.energy import Floats
+from energy_guard.errors import PromptError
 from energy_guard.locate import Asked
+from energy_guard.reasoning import without_reasoning
 from energy_guard.request import Finished, Message, Request
-from energy_guard.support_features import WITH, WITHOUT
+from energy_guard.support_features import BY_ASKING, BY_READING, CONFIRMED, SUPPORT, WITH, WITHOUT
 from energy_guard.trace import INCOMPLETE, Trace
 
+QUESTION: Final = "Does the text above say this? Answer yes or no."
+"""What a model is asked about its own answer."""
 
-def with_support(session: Session, request: Request, trace: Trace) -> Trace:
-    """Return a trace with the nll of its tokens with the passages and without them.
+
+def with_support(
+    session: Session, request: Request, trace: Trace, wanted: Collection[str] = SUPPORT
+) -> Trace:
+    """Return a trace with what is to be known of an answer and its passages.
 
     Args:
         session: The engine, held.
         request: What was asked; its deadline and its cancelling hold here, too.
         trace: Of the answer.
+        wanted: Which features of support it is to have.
 
     Returns:
-        The trace as it is if there are no passages, or if it or a pass did not come to its end.
+        The trace with extra arrays, each of shape (T,): the nll of its tokens with the passages
+        and without them, and what the model says if it is asked. As it is if there are no
+        passages, or if it is not complete. A pass that did not come to its end is left out, and
+        so is the asking if the answer is a choice or no turn of a chat.
 
     Raises:
         InputError: The backend cannot read an answer that exists already.
@@ -35,15 +52,41 @@ def with_support(session: Session, request: Request, trace: Trace) -> Trace:
     alone = without_passages(request)
     if alone is None or not len(trace) or trace.finish_reason in INCOMPLETE:
         return trace
-    ids = trace.ids.tolist()
+    extras: dict[str, Floats] = {}
     with session.as_found():
-        events = session.replay([(request, ids), (alone, ids)], fast=True, steps=False)
-        read = {e.sequence: e.trace for e in events if isinstance(e, Finished)}
+        if not frozenset(BY_ASKING).isdisjoint(wanted):  # first, as the conversation lies there
+            extras |= _asked(session, request, trace)
+        if not BY_READING.keys().isdisjoint(wanted):
+            extras |= _read(session, request, alone, trace)
+    return replace(trace, extras={**trace.extras, **extras}) if extras else trace
+
+
+def _asked(session: Session, request: Request, trace: Trace) -> dict[str, Floats]:
+    """Ask whether the passages say so, and look at what would be said next: one pass."""
+    said = without_reasoning(trace.text).strip()
+    if request.messages is None or request.choices or not said or request.interrupted:
+        return {}
+    turns = (*request.turns(), Message("assistant", said), Message("user", QUESTION))
+    try:
+        row = session.next_row(replace(request, messages=turns, context=()))
+    except PromptError:  # there is no room for it
+        return {}
+    replies = [session.tokens_of(reply) for reply in ("Yes", "No")]
+    if not all(replies):  # words that the model does not have
+        return {}
+    yes, no = (tokens[0] for tokens in replies)
+    return {CONFIRMED: np.full(len(trace), float(row[yes]) - float(row[no]))}
+
+
+def _read(session: Session, request: Request, alone: Request, trace: Trace) -> dict[str, Floats]:
+    """Read the answer after its prompt, and after the prompt without its passages."""
+    ids = trace.ids.tolist()
+    events = session.replay([(request, ids), (alone, ids)], fast=True, steps=False)
+    read = {e.sequence: e.trace for e in events if isinstance(e, Finished)}
     passes = {WITH: read[0], WITHOUT: read[1]}
     if any(each.ids.tolist() != ids for each in passes.values()):
-        return trace  # cancelled, or out of time
-    nll = {name: each.nll for name, each in passes.items()}
-    return replace(trace, extras={**trace.extras, **nll})
+        return {}  # cancelled, or out of time
+    return {name: each.nll for name, each in passes.items()}
 
 
 def without_passages(request: Request) -> Request | None:

@@ -3,7 +3,8 @@
 An answer that says what a passage says becomes much more probable when the passage is there; one
 that the model would have given anyway does not. Both probabilities come from passes of one kind,
 which `energy_guard.support` makes; they are compared with each other alone, as numbers of live
-decoding differ from them by what kernels round.
+decoding differ from them by what kernels round. And a model that is asked whether its passages say
+what it answered may doubt that, although it wrote every word without a doubt.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ WITHOUT: Final = "nll_without_passages"
 """Extra arrays of a trace: the nll of each token after the prompt, and after it without its
 passages, in nats, shape (T,)."""
 
+CONFIRMED: Final = "confirmed_log_odds"
+"""Extra array of a trace: log p("Yes") − log p("No") of what the model would say next if it were
+asked whether its passages say what it answered, in nats; one number, in every place, shape (T,)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Support:
@@ -34,7 +39,8 @@ class Support:
 
     gain: by how much they raise the log-probability of a token of the exact answer, in nats, on
     average; None if that was not measured. elsewhere: its numbers and names that stand neither in
-    a passage nor in the question.
+    a passage nor in the question. confirmed: log p("Yes") − log p("No") of the model when it is
+    asked whether its passages say so, in nats; None if it was not asked.
 
     >>> Support(gain=1.5, elsewhere=("1987",)).elsewhere
     ('1987',)
@@ -42,6 +48,7 @@ class Support:
 
     gain: float | None
     elsewhere: tuple[str, ...]
+    confirmed: float | None = None
 
 
 def support_of(trace: Trace, span: Span, asked: Asked) -> Support | None:
@@ -57,7 +64,8 @@ def support_of(trace: Trace, span: Span, asked: Asked) -> Support | None:
         return None
     gain = support_feature("support.gain:mean", trace, span, asked)
     elsewhere = numbers_and_names_elsewhere(span.text, asked)
-    return Support(None if math.isnan(gain) else gain, elsewhere)
+    confirmed = float(trace.extras[CONFIRMED][0]) if CONFIRMED in trace.extras else None
+    return Support(None if math.isnan(gain) else gain, elsewhere, confirmed)
 
 
 def support_feature(name: str, trace: Trace, span: Span, asked: Asked) -> float:
@@ -74,10 +82,16 @@ def support_feature(name: str, trace: Trace, span: Span, asked: Asked) -> float:
         return math.nan
     if not given_passages(asked):
         return 0.0
+    if name in BY_ASKING:
+        if asked.choices:
+            return 0.0
+        if CONFIRMED not in trace.extras:
+            return math.nan
+        return float(trace.extras[CONFIRMED][0]) if name == "support.confirmed" else 1.0
     if WITH not in trace.extras or WITHOUT not in trace.extras:
         return math.nan
     at = list(span.tokens)
-    return SUPPORT[name](_Passes(trace.extras[WITH][at], trace.extras[WITHOUT][at], span, asked))
+    return BY_READING[name](_Passes(trace.extras[WITH][at], trace.extras[WITHOUT][at], span, asked))
 
 
 def numbers_and_names_elsewhere(text: str, asked: Asked) -> tuple[str, ...]:
@@ -137,7 +151,11 @@ def _logarithm(nll: float) -> float:
 
 _SMALL: Final = LANGUAGES["en"].function
 
-SUPPORT: Final[Mapping[str, Callable[[_Passes], float]]] = MappingProxyType(
+BY_ASKING: Final = ("support.confirmed", "support.asked")
+"""Features of what a model says if it is asked whether its passages say so: log-odds in nats, and
+1 if it was asked. Of a choice both are 0: a label does not stand in the text that it is of."""
+
+BY_READING: Final[Mapping[str, Callable[[_Passes], float]]] = MappingProxyType(
     {
         "support.gain:mean": lambda read: float(read.gain.mean()),
         "support.gain:min": lambda read: float(read.gain.min()),
@@ -151,6 +169,9 @@ SUPPORT: Final[Mapping[str, Callable[[_Passes], float]]] = MappingProxyType(
 )
 """Features of what passages do to the words that are scored: nats, logarithms of nats, and
 log(1 + n) of numbers and names that stand elsewhere."""
+
+SUPPORT: Final = (*BY_READING, *BY_ASKING)
+"""All of these features."""
 
 _SUREST: Final = 0.01
 """Nats below which a model is as sure as can be, as in `energy_guard.features`."""

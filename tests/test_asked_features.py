@@ -33,6 +33,22 @@ def of(asked: Asked, text: str = "Jonas Reed") -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
+    ("asked", "about_text"),
+    [
+        (Asked("Which bird cannot fly? Choose one: emu, owl.", ("emu", "owl")), False),
+        (Asked('Is "Emma" a novel or a play?', ("novel", "play")), False),
+        (Asked('Is "I was bored to tears" praise or blame?', ("praise", "blame")), True),
+        (Asked("Ann beat Eve as she is fast. Who is fast?", ("Ann", "Eve")), True),
+        (Asked("Is it praise or blame?", ("praise", "blame"), passages=("Never again.",)), True),
+        (Asked("Ann beat Eve as she is fast. Who is fast?"), False),
+        (Asked("Who built it?", passages=(PASSAGE,)), False),
+    ],
+)
+def test_a_choice_about_a_text_is_one_if_the_text_is_given(asked: Asked, about_text: bool) -> None:
+    assert of(asked)["asked.choice_about_text"] == float(about_text)
+
+
+@pytest.mark.parametrize(
     ("asked", "kind"),
     [
         (Asked("Who built the mill?"), "who"),

@@ -26,6 +26,7 @@ from energy_guard.request import CancelToken, Message, Request
 from energy_guard.score import Score, Unscored
 from energy_guard.support import with_support, without_passages
 from energy_guard.support_features import (
+    CONFIRMED,
     SUPPORT,
     WITH,
     WITHOUT,
@@ -291,11 +292,89 @@ def test_the_terminal_says_it_in_words(demo: LlamaCpp) -> None:
     guard = Guard(demo, profile=None, support=True)
     result = guard.score(asked(), "Albert Kline built the mill on Bell Street.")
     assert result.support is not None and result.support.gain is not None
-    first, second = (line.plain for line in remarks(result.to_dict())[:2])
+    assert result.support.confirmed is not None
+    first, second, third = (line.plain for line in remarks(result.to_dict())[:3])
 
     times = f"{math.exp(result.support.gain):.2g}"
     assert first == f"support by the passages: each token of the answer is {times} times as likely"
-    assert second == "in no passage: Albert, Kline"
+    yes = 1 / (1 + math.exp(-result.support.confirmed))
+    assert second == (
+        f"asked whether the passages say so, the model says yes with {yes:.2f}, no with {1 - yes:.2f}"
+    )
+    assert third == "in no passage: Albert, Kline"
+
+
+class TestAskedWhetherThePassagesSaySo:
+    def test_it_is_what_the_engine_says_next_in_that_conversation(self, demo: LlamaCpp) -> None:
+        result = Guard(demo, profile=None, support=True).score(asked(), ANSWER)
+        turns = [
+            Message("user", f"[1] {PASSAGE}\n\n{QUESTION}"),
+            Message("assistant", ANSWER),
+            Message("user", "Does the text above say this? Answer yes or no."),
+        ]
+        said = {}
+        for reply in ("Yes", "No"):
+            demo.engine.reset()
+            read = Guard(demo, profile=None).score(Request.chat(turns, max_tokens=2), reply)
+            said[reply] = -float(read.trace.nll[0])
+
+        assert result.support is not None and result.support.confirmed is not None
+        assert result.support.confirmed == pytest.approx(said["Yes"] - said["No"], abs=1e-3)
+        assert result.support.confirmed == result.trace.extras[CONFIRMED][-1]
+
+    def test_both_engines_say_the_same(self, demo: LlamaCpp, demo_transformers: Backend) -> None:
+        said = []
+        for backend in (demo, demo_transformers):
+            support = Guard(backend, profile=None, support=True).score(asked(), ANSWER).support
+            assert support is not None and support.confirmed is not None
+            said.append(support.confirmed)
+
+        assert said[0] == pytest.approx(said[1], abs=0.3)  # one has quantised weights
+
+    def test_a_detector_that_goes_by_it_alone_has_nothing_else_measured(
+        self, demo: LlamaCpp
+    ) -> None:
+        result = judged_by(by_support(confirmed=-1.0, asked=0.5), demo).score(asked(), ANSWER)
+
+        assert result.support is not None and result.support.confirmed is not None
+        assert result.support.gain is None
+        assert result.score == pytest.approx(0.5 - result.support.confirmed)
+        assert not {WITH, WITHOUT} & result.trace.extras.keys()
+
+    def test_of_a_choice_and_without_passages_nothing_is_asked(self, demo: LlamaCpp) -> None:
+        guard = judged_by(by_support(confirmed=-1.0, asked=0.5), demo)
+        chosen = guard.score(asked(choices=("Jonas Reed", "Albert Kline")), "Jonas Reed")
+        free = guard.score(Request.chat(QUESTION), ANSWER)
+
+        for result in (chosen, free):
+            assert CONFIRMED not in result.trace.extras
+            assert result.score == 0.0
+
+    def test_what_could_not_be_asked_is_unscored(self, demo: LlamaCpp) -> None:
+        guard = judged_by(by_support(confirmed=-1.0), demo)
+        raw = Request.raw(f"Context: {PASSAGE} Question: {QUESTION} Answer:", max_tokens=16)
+        result = guard.score(raw, " Jonas Reed.")
+
+        assert "how far the passages support the answer was not measured" in result.reason
+        assert not result.shown
+
+    def test_without_room_for_the_question_the_answer_is_unscored_and_kept(self) -> None:
+        small = load("demo", n_ctx=128, n_threads=1)
+        guard = judged_by(by_support(confirmed=-1.0), small)
+        result = guard.score(asked(), f"{ANSWER} It burned down twice, and he built it up again.")
+
+        assert "how far the passages support the answer was not measured" in result.reason
+        assert result.trace.text.startswith(ANSWER)
+
+    def test_a_log_has_it(self, demo: LlamaCpp, tmp_path: Path) -> None:
+        guard = judged_by(by_support(confirmed=-1.0), demo)
+        guard.log = TraceLog(tmp_path / "log.jsonl")
+        result = guard.score(asked(), ANSWER)
+
+        (entry,) = read_log(tmp_path / "log.jsonl")
+        again = guard.judge.assess_stored(entry, relocate=False)
+        assert again.support == result.support
+        assert isinstance(again.score, Score) and again.score.value == result.score
 
 
 @pytest.mark.parametrize(

@@ -391,7 +391,7 @@ def _as_it_runs(
         locator=guard.judge.locator,
         policy=policy,
         detector=detector,
-        support=guard.judge.measures_support,
+        support=bool(guard.judge.measures_support),
         neurons=None if detector else guard.judge.neurons,
         **asker.asked_in,
     )

@@ -147,9 +147,10 @@ def evaluate(
                 backend,
                 locator=locator,
                 profile=None,
-                support=support or (tried is not None and tried.scorer.needs_support),
+                support=support,
             )
-            guard = guard.with_judge(replace(guard.judge, neurons=neurons))
+            wanted = guard.judge.support | (tried.scorer.needs_support if tried else frozenset())
+            guard = guard.with_judge(replace(guard.judge, neurons=neurons, support=wanted))
             if tried is None and (untried := file_of(backend.info)) is not None:
                 tell(
                     "Detectors are fitted to these answers: the model's own profile plays no part. "

@@ -35,7 +35,7 @@ class WayOfAsking:
     detector: str | NeuronProbe
     locator: str
     profile: Profile | None
-    support: bool
+    support: frozenset[str]
     neurons: NeuronProbe | None
     wordings: Wordings
     rule: str
@@ -63,9 +63,9 @@ class WayOfAsking:
             detector=self.detector,
             locator=self.locator,
             profile=self.profile,
-            support=self.support,
         )
-        return guard.with_judge(replace(guard.judge, neurons=self.neurons))
+        judge = replace(guard.judge, support=self.support, neurons=self.neurons)
+        return guard.with_judge(judge)
 
 
 @dataclass(frozen=True, kw_only=True)

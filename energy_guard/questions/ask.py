@@ -149,7 +149,7 @@ def made_with(
         **({"mode": "raw"} if wordings["free"].raw else {}),
         "grader": _told(grader),
         **({"rule": rule} if rule else {}),
-        **({"support": True} if guard.judge.measures_support else {}),
+        **({"support": sorted(support)} if (support := guard.judge.measures_support) else {}),
         **({"neurons": guard.judge.neurons.name} if guard.judge.neurons else {}),
     }
 

@@ -90,12 +90,17 @@ def support_lines(result: Mapping[str, Any]) -> list[str]:
     support = result["support"]
     if support is None:
         return []
-    if support["gain"] is None:
-        lines = ["support by the passages: not measured"]
-    else:
+    lines = []
+    if support["gain"] is not None:
         times = math.exp(min(support["gain"], _MOST_GAIN))
         told = f"{times:.2g}" if times < 10 else f"{times:,.0f}"
-        lines = [f"support by the passages: each token of the answer is {told} times as likely"]
+        lines.append(f"support by the passages: each token of the answer is {told} times as likely")
+    if (confirmed := support.get("confirmed")) is not None:
+        yes = 1 / (1 + math.exp(-confirmed))
+        said = f"the model says yes with {yes:.2f}, no with {1 - yes:.2f}"
+        lines.append(f"asked whether the passages say so, {said}")
+    if not lines:
+        lines.append("support by the passages: not measured")
     if support["elsewhere"]:
         lines.append(f"in no passage: {', '.join(support['elsewhere'])}")
     return lines
