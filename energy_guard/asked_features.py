@@ -57,9 +57,10 @@ def given_passages(asked: Asked) -> tuple[str, ...]:
 class _Read:
     """What was asked, as all features of it need it.
 
-    kind: what is asked for. about_text: it is a choice about a text that is given. words: how many the question has. question, passages: the words of
-    either that say something. nearest: those of the passages' sentence that has most of the
-    question's. given: whether there are passages.
+    kind: what is asked for. about_text: it is a choice about a text that is given. words: how many
+    the question has. question, passages: the words of either that say something. nearest:
+    those of the passages' sentence that has most of the question's. given: whether there are
+    passages.
     """
 
     kind: str

@@ -39,9 +39,9 @@ class Judge:
     """A detector, a locator, a policy and perhaps a profile that fit together.
 
     found: the profile was not asked for, so that it can be done without. support: features of
-    how far answers rest on their passages that somebody wants to know. neurons: of which probe they are to be
-    watched while answers are written. notes: what whoever reads a result should know. unusable:
-    says why nobody may act on an answer, and None of any other.
+    how far answers rest on their passages that somebody wants to know. neurons: of which probe
+    they are to be watched while answers are written. notes: what whoever reads a result should
+    know. unusable: says why nobody may act on an answer, and None of any other.
 
     >>> Judge.assemble(detector="entropy:mean").policy.warn is None
     True

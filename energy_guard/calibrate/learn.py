@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from energy_guard.calibrate.detector import adapt, pooled, rescaled, stack
+from energy_guard.calibrate.own_terms import with_own_terms
 from energy_guard.calibrate.probability import fit_calibration
 from energy_guard.calibrate.split import Split, question_key, split_of
 from energy_guard.energy import Floats
@@ -28,7 +29,7 @@ from energy_guard.profile import Calibration
 from energy_guard.profile.other_models import other_models
 from energy_guard.questions.answered import Answered
 from energy_guard.score import Score, Scorer
-from energy_guard.support_features import SUPPORT
+from energy_guard.support_features import BY_READING, CONFIRMED, SUPPORT
 
 FEWEST: Final = 20
 """Answers of the rarer class that fitting and calibrating need at the least."""
@@ -88,6 +89,8 @@ def learn_here(
 def learn_from_quiz(unscored: Mapping[Split, list[Answered]], *, promised: bool) -> Learnt:
     """Take the detector from other models, with the curve that this model has in the quiz.
 
+    What other models cannot tell of it is added to the detector (`with_own_terms`).
+
     Args:
         unscored: Answers by the split of their question. None are needed to fit a detector, so
             those serve the curve, too.
@@ -95,15 +98,24 @@ def learn_from_quiz(unscored: Mapping[Split, list[Answered]], *, promised: bool)
 
     """
     known = other_models()
-    parts = {name: [a.scored_by(known.fitted) for a in part] for name, part in unscored.items()}
+    mine = [*unscored["fit"], *to_learn_from(unscored, promised=promised)]
+    shared = scored([a.scored_by(known.fitted) for a in mine])
+    detector = with_own_terms(known.fitted, shared)
+    parts = {name: [a.scored_by(detector) for a in part] for name, part in unscored.items()}
     learning = [*parts["fit"], *to_learn_from(parts, promised=promised)]
     calibrating = scored(learning)
     curve = calibrated(calibrating, ()).shifted(known.elsewhere)
-    seen = ("lowest", "highest", "shortest", "longest")
-    ranges = {name: getattr(known.calibration, name) for name in seen}
+    before = {a.id: score.value for a, score in shared}
+    moved = [score.value - before[a.id] for a, score in calibrating]
+    ranges = {
+        "lowest": known.calibration.lowest + min(0.0, *moved),
+        "highest": known.calibration.highest + max(0.0, *moved),
+        "shortest": known.calibration.shortest,
+        "longest": known.calibration.longest,
+    }
     whole = known.whole_answer
     return Learnt(
-        known.fitted,
+        detector,
         curve.model_copy(update=ranges),
         whole and whole.shifted(known.level(curve)),
         {**parts, "fit": [], "calibrate": [*parts["fit"], *parts["calibrate"]]},
@@ -169,7 +181,7 @@ def scorer_for(
     if detector is not None:
         return scorer_named(detector)
     prior = other_models().fitted
-    more = [*(SUPPORT if support else ()), *([neurons.name] if neurons else [])]
+    more = [*(_measured(answers) if support else ()), *([neurons.name] if neurons else [])]
     terms = (Term(feature=name, centre=0, scale=1, weight=0) for name in more)
     prior = prior.model_copy(update={"terms": (*prior.terms, *terms)})
     whole = _featured(answers, prior)
@@ -178,6 +190,12 @@ def scorer_for(
     tasks = pooled(wrong, [a.task for a, _ in whole])
     examples = stack(prior.names, [row for _, row in whole], wrong=wrong, tasks=tasks)
     return adapt(rescaled(prior, examples.values), examples)
+
+
+def _measured(answers: Sequence[Answered]) -> Sequence[str]:
+    """The features of support that answers have: in plain text no model is asked back."""
+    asked = any(CONFIRMED in answered.trace.extras for answered in answers)
+    return SUPPORT if asked else tuple(BY_READING)
 
 
 def knowing(scorer: Scorer, answers: Sequence[Answered]) -> Scorer:

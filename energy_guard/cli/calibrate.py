@@ -64,6 +64,7 @@ from energy_guard.questions.wording import (
 )
 from energy_guard.report.labels import label_lines
 from energy_guard.request import Sampling
+from energy_guard.support_features import BY_ASKING
 
 
 @bundled()
@@ -229,6 +230,9 @@ def calibrate(
                 support=support,
             )
             guard = watching(guard, probe, rules)
+            if not data and detector is None and rules is None and backend.replays:
+                # the quiz finds out what the model's own yes about its passages is worth
+                guard = guard.with_judge(replace(guard.judge, support=frozenset(BY_ASKING)))
         compared = path.with_name(f"{path.stem}.compared.jsonl")
         with (
             held(path.with_name(f"{path.stem}.lock")),

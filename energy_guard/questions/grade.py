@@ -92,8 +92,9 @@ def grade_row(row: Question, answer: str, reasoning_open: bool = False) -> Outco
 
     An unanswerable row is right only if the model declines or, without a passage, says that what
     is asked about does not exist. If choices were offered, the answer must pick exactly one of
-    them; to pick "unknown" is no refusal if it is one of them. Otherwise the answer must claim a gold answer or alias, as a person would write it: as a
-    number, a date, a name or the words that carry it.
+    them; to pick "unknown" is no refusal if it is one of them. Otherwise the answer must claim a
+    gold answer or alias, as a person would write it: as a number, a date, a name or the words that
+    carry it.
 
     >>> row = Question("1", "capitals", "What is the capital of France?", ("Paris",))
     >>> [grade_row(row, text) for text in ("It is Paris.", "Lyon, not Paris.", "I don't know.")]

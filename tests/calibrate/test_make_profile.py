@@ -31,7 +31,7 @@ from energy_guard.questions.answered import Answered
 from energy_guard.questions.unsure import sure
 from energy_guard.request import Message, Request
 from energy_guard.score import Detector, Score, Unscored
-from energy_guard.support_features import SUPPORT, WITH, WITHOUT
+from energy_guard.support_features import BY_READING, SUPPORT, WITH, WITHOUT
 from energy_guard.trace import Step, Trace
 
 
@@ -447,7 +447,7 @@ def test_a_profile_may_go_by_the_support_of_passages() -> None:
     made = make_profile(answers, INFO, locator="automatic", support=True)
     assert made.profile.fitted is not None
     weights = {term.feature: term.weight for term in made.profile.fitted.terms}
-    assert set(SUPPORT) <= weights.keys()
+    assert set(BY_READING) == set(SUPPORT) & weights.keys()  # nobody was asked back
     assert made.auroc.value > 0.85 > blind.auroc.value  # type: ignore[union-attr]
     assert made.profile.scorer.needs_support and not blind.profile.scorer.needs_support
 

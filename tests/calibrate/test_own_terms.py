@@ -1,0 +1,118 @@
+"""What a model's own answers add to a detector that it shares with others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import pytest
+from graded import answered
+
+from energy_guard.calibrate.learn import in_splits, learn_from_quiz, scored
+from energy_guard.calibrate.own_terms import ASKED, CONFIRMED, LABELS, with_own_terms
+from energy_guard.fitted import FittedDetector
+from energy_guard.profile.other_models import other_models
+from energy_guard.questions.answered import Answered
+from energy_guard.support_features import CONFIRMED as ARRAY
+
+PASSAGE: Final = "The mill on Bell Street was built in 1822 by Jonas Reed, a clockmaker."
+
+
+def free(number: int, rng: np.random.Generator) -> Answered:
+    risk = float(rng.exponential(0.7) + 0.02)
+    return answered(number, bool(rng.random() < 1 - np.exp(-risk)), risk)
+
+
+def label(number: int, rng: np.random.Generator, *, wrong: float) -> Answered:
+    """A choice about a text that is as sure as others, and wrong so often."""
+    plain = answered(number, bool(rng.random() < wrong), 0.3)
+    asked = f'Is "it took all of hour number {number}" praise or blame?'
+    return replace(plain, question=asked, choices=("praise", "blame"))
+
+
+def over_passage(number: int, rng: np.random.Generator, *, worth: float) -> Answered:
+    """An answer of which the model's yes is lower by so many standard deviations if it is wrong."""
+    plain = answered(number, bool(rng.random() < 0.5), 0.3)
+    yes = np.full(3, 1.0 + 0.25 * rng.normal(0.0 if plain.wrong else worth))
+    trace = replace(plain.attempts[0].trace, extras={ARRAY: yes})
+    attempt = replace(plain.attempts[0], trace=trace)
+    return replace(plain, context=PASSAGE, attempts=(attempt,))
+
+
+def own(answers: list[Answered]) -> FittedDetector:
+    known = other_models().fitted
+    return with_own_terms(known, scored([a.scored_by(known) for a in answers]))
+
+
+def mean_p(answers: list[Answered], name: str) -> tuple[float, float]:
+    """The mean P(wrong) at home of one kind, and how many are wrong."""
+    learnt = learn_from_quiz(in_splits(answers), promised=False)
+    at_home = learnt.calibration.shifted(-learnt.harder)
+    of = [(a, s) for a, s in learnt.calibrating if a.task == name]
+    p = [at_home.p_wrong(score.value, score.length) for _, score in of]
+    return float(np.mean([x for x in p if x is not None])), float(np.mean([a.wrong for a, _ in of]))
+
+
+def test_a_model_that_chooses_labels_badly_is_known_by_its_own_answers() -> None:
+    rng = np.random.default_rng(3)
+    answers = [free(n, rng) for n in range(300)]
+    answers += [replace(label(n, rng, wrong=0.9), task="labels") for n in range(300, 360)]
+    told, truth = mean_p(answers, "labels")
+
+    assert truth > 0.85
+    assert told == pytest.approx(truth, abs=0.1)
+
+
+def test_few_labels_move_little() -> None:
+    rng = np.random.default_rng(4)
+    answers = [free(n, rng) for n in range(300)]
+    few, many = (
+        own([*answers, *(label(n, rng, wrong=1.0) for n in range(300, 300 + count))])
+        for count in (2, 60)
+    )
+    weight = {
+        name: next(t.weight for t in detector.terms if t.feature == LABELS)
+        for name, detector in {"few": few, "many": many}.items()
+    }
+    before = [t.weight for t in other_models().fitted.terms if t.feature == LABELS]
+    shared = before[0] if before else 0.0
+    assert 0 < weight["few"] - shared < weight["many"] - shared
+
+
+def test_a_yes_that_tells_right_from_wrong_is_asked_for() -> None:
+    rng = np.random.default_rng(5)
+    answers = [free(n, rng) for n in range(250)]
+    answers += [over_passage(n, rng, worth=1.5) for n in range(250, 310)]
+    detector = own(answers)
+
+    assert detector.needs_support == {ASKED, CONFIRMED}
+    sure, doubted = (
+        max(
+            float(a.scored_by(detector).score.value)  # type: ignore[union-attr]
+            for a in answers
+            if ARRAY in a.trace.extras and low < a.trace.extras[ARRAY][0] < high
+        )
+        for low, high in ((1.5, 9.0), (0.4, 0.8))
+    )
+    assert sure < doubted
+    plain = [a for a in answers if not a.context]
+    assert [a.scored_by(detector).score for a in plain] != []
+    for a in plain[:20]:
+        now, before = a.scored_by(detector).score, a.scored_by(other_models().fitted).score
+        assert now.value == pytest.approx(before.value)  # type: ignore[union-attr]
+
+
+def test_a_yes_that_tells_nothing_is_not_asked_for() -> None:
+    rng = np.random.default_rng(6)
+    answers = [free(n, rng) for n in range(250)]
+    answers += [over_passage(n, rng, worth=0.0) for n in range(250, 310)]
+    assert own(answers) == other_models().fitted
+
+
+def test_a_yes_that_is_missing_of_some_is_not_asked_for() -> None:
+    rng = np.random.default_rng(5)
+    answers = [free(n, rng) for n in range(250)]
+    answers += [over_passage(n, rng, worth=1.5) for n in range(250, 310)]
+    answers.append(replace(answered(310, False, 0.3), context=PASSAGE))
+    assert own(answers) == other_models().fitted
