@@ -25,6 +25,7 @@ import numpy as np
 from energy_guard.calibrate.across_models import Across, Answers, fit_across, level_of
 from energy_guard.calibrate.detector import FEATURES
 from energy_guard.calibrate.learn import with_score
+from energy_guard.calibrate.own_terms import OWN, with_own_terms
 from energy_guard.calibrate.probability import fit_calibration
 from energy_guard.calibrate.split import split_of
 from energy_guard.claims import score_answer
@@ -118,21 +119,36 @@ def table_of(rows: list[Row]) -> Answers:
     )
 
 
-Curve = tuple[float, float]
-"""What log-odds of being wrong are of a score: slope and intercept."""
+@dataclass(frozen=True)
+class Curve:
+    """What log-odds of being wrong are of a score: slope and intercept, with what scores."""
 
-PLAIN: Final[Curve] = (1.0, 0.0)
-"""The score as it is."""
+    detector: FittedDetector
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def log_odds(self, rows: list[Row]) -> Floats:
+        """Return the log-odds of being wrong, shape (n,)."""
+        return self.slope * scores_of(rows, self.detector) + self.intercept
+
+
+def scores_of(rows: list[Row], detector: FittedDetector) -> Floats:
+    """Return the scores that decide, shape (n,)."""
+    return np.array([row.score(detector) for row in rows])
 
 
 def curve_of(rows: list[Row], across: Across) -> Curve:
-    """Return the curve of a model in the quiz, by the scores that decide."""
-    scores = [row.score(across.detector) for row in rows]
-    fitted = fit_calibration(scores, [row.wrong for row in rows])
-    return fitted.slope or 0.0, fitted.intercept or 0.0
+    """Return the curve of a model in the quiz, with its own level of labels."""
+    wrong = np.array([row.wrong for row in rows])
+    own = np.zeros((len(rows), len(OWN)))
+    own[:, 0] = [row.parts[0, row.names.index(OWN[0])] for row in rows]
+    scores = scores_of(rows, across.detector)
+    detector = with_own_terms(across.detector, scores, wrong, own)
+    fitted = fit_calibration(scores_of(rows, detector), wrong)
+    return Curve(detector, fitted.slope or 0.0, fitted.intercept or 0.0)
 
 
-def harder(rows: list[Row], across: Across, curves: Mapping[str, Curve]) -> float:
+def harder(rows: list[Row], curves: Mapping[str, Curve]) -> float:
     """Return what is to be added elsewhere so that P(wrong) is right, the mean of all tasks."""
     found = []
     for model, curve in curves.items():
@@ -140,14 +156,8 @@ def harder(rows: list[Row], across: Across, curves: Mapping[str, Curve]) -> floa
         for task in sorted({row.task for row in own} - {QUIZ}):
             some = [row for row in own if row.task == task]
             wrong = np.array([row.wrong for row in some])
-            found.append(level_of(log_odds(some, across, curve), wrong))
+            found.append(level_of(curve.log_odds(some), wrong))
     return float(np.mean(found))
-
-
-def log_odds(rows: list[Row], across: Across, curve: Curve) -> Floats:
-    """Return the log-odds of being wrong by a curve, shape (n,)."""
-    slope, intercept = curve
-    return np.array([slope * row.score(across.detector) + intercept for row in rows])
 
 
 @dataclass(frozen=True)
@@ -175,10 +185,11 @@ def left_out(rows: list[Row]) -> Judged:
             curves = {m: curve_of(at_home(seen, m), across) for m in others}
             own = curve_of(at_home(rows, model), across)
             judged += held
-            more = 0.0 if task == LONGER else harder(seen, across, curves)
-            by_quiz += _p(log_odds(held, across, own) + more)
-            level = harder(seen, across, dict.fromkeys(others, PLAIN))
-            unknown += _p(log_odds(held, across, PLAIN) + level)
+            more = 0.0 if task == LONGER else harder(seen, curves)
+            by_quiz += _p(own.log_odds(held) + more)
+            plain = Curve(across.detector)
+            level = harder(seen, dict.fromkeys(others, plain))
+            unknown += _p(plain.log_odds(held) + level)
     return Judged(judged, np.array(by_quiz), np.array(unknown))
 
 
@@ -242,14 +253,14 @@ def kept(rows: list[Row], whole: list[Answered]) -> OtherModels:
         fitted=detector,
         calibration=Calibration(
             slope=1.0,
-            intercept=harder(rows, across, dict.fromkeys(models, PLAIN)),
+            intercept=harder(rows, dict.fromkeys(models, Curve(across.detector))),
             n=len(rows),
             n_wrong=wrong,
             lowest=float(scores.min() - spare),
             highest=float(scores.max()),
         ),
         whole_answer=_whole_answer([a.scored_by(detector) for a in whole]),
-        elsewhere=harder(rows, across, curves),
+        elsewhere=harder(rows, curves),
     )
 
 

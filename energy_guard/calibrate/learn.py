@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from energy_guard.calibrate.detector import adapt, pooled, rescaled, stack
-from energy_guard.calibrate.own_terms import with_own_terms
+from energy_guard.calibrate.own_terms import OWN, with_own_terms
 from energy_guard.calibrate.probability import fit_calibration
 from energy_guard.calibrate.split import Split, question_key, split_of
 from energy_guard.energy import Floats
@@ -100,7 +100,7 @@ def learn_from_quiz(unscored: Mapping[Split, list[Answered]], *, promised: bool)
     known = other_models()
     mine = [*unscored["fit"], *to_learn_from(unscored, promised=promised)]
     shared = scored([a.scored_by(known.fitted) for a in mine])
-    detector = with_own_terms(known.fitted, shared)
+    detector = _own(known.fitted, shared)
     parts = {name: [a.scored_by(detector) for a in part] for name, part in unscored.items()}
     learning = [*parts["fit"], *to_learn_from(parts, promised=promised)]
     calibrating = scored(learning)
@@ -121,6 +121,17 @@ def learn_from_quiz(unscored: Mapping[Split, list[Answered]], *, promised: bool)
         {**parts, "fit": [], "calibrate": [*parts["fit"], *parts["calibrate"]]},
         calibrating,
         known.elsewhere,
+    )
+
+
+def _own(detector: FittedDetector, pairs: Sequence[tuple[Answered, Score]]) -> FittedDetector:
+    """The detector with what these answers tell of their model alone."""
+    values = [features(a.trace, score.span, OWN, a.asked) for a, score in pairs]
+    return with_own_terms(
+        detector,
+        np.array([score.value for _, score in pairs]),
+        np.array([a.wrong for a, _ in pairs], dtype=bool),
+        np.array(values).reshape(-1, len(OWN)),
     )
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from graded import answered
 
-from energy_guard.calibrate.learn import in_splits, learn_from_quiz, scored
-from energy_guard.calibrate.own_terms import ASKED, CONFIRMED, LABELS, with_own_terms
+from energy_guard.calibrate.learn import in_splits, learn_from_quiz
+from energy_guard.calibrate.own_terms import ASKED, CONFIRMED, LABELS
 from energy_guard.fitted import FittedDetector
 from energy_guard.profile.other_models import other_models
 from energy_guard.questions.answered import Answered
@@ -41,8 +41,9 @@ def over_passage(number: int, rng: np.random.Generator, *, worth: float) -> Answ
 
 
 def own(answers: list[Answered]) -> FittedDetector:
-    known = other_models().fitted
-    return with_own_terms(known, scored([a.scored_by(known) for a in answers]))
+    scorer = learn_from_quiz(in_splits(answers), promised=False).scorer
+    assert isinstance(scorer, FittedDetector)
+    return scorer
 
 
 def mean_p(answers: list[Answered], name: str) -> tuple[float, float]:
