@@ -25,7 +25,6 @@ import numpy as np
 from energy_guard.calibrate.across_models import Across, Answers, fit_across, level_of
 from energy_guard.calibrate.detector import FEATURES
 from energy_guard.calibrate.learn import with_score
-from energy_guard.calibrate.own_terms import OWN, with_own_terms
 from energy_guard.calibrate.probability import fit_calibration
 from energy_guard.calibrate.split import split_of
 from energy_guard.claims import score_answer
@@ -138,14 +137,10 @@ def scores_of(rows: list[Row], detector: FittedDetector) -> Floats:
 
 
 def curve_of(rows: list[Row], across: Across) -> Curve:
-    """Return the curve of a model in the quiz, with its own level of labels."""
-    wrong = np.array([row.wrong for row in rows])
-    own = np.zeros((len(rows), len(OWN)))
-    own[:, 0] = [row.parts[0, row.names.index(OWN[0])] for row in rows]
-    scores = scores_of(rows, across.detector)
-    detector = with_own_terms(across.detector, scores, wrong, own)
-    fitted = fit_calibration(scores_of(rows, detector), wrong)
-    return Curve(detector, fitted.slope or 0.0, fitted.intercept or 0.0)
+    """Return the curve of a model in the quiz, by the scores that decide."""
+    wrong = [row.wrong for row in rows]
+    fitted = fit_calibration(scores_of(rows, across.detector), wrong)
+    return Curve(across.detector, fitted.slope or 0.0, fitted.intercept or 0.0)
 
 
 def harder(rows: list[Row], curves: Mapping[str, Curve]) -> float:

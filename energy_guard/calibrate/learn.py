@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from energy_guard.calibrate.detector import adapt, pooled, rescaled, stack
-from energy_guard.calibrate.own_terms import OWN, with_own_terms
+from energy_guard.calibrate.own_yes import with_own_yes
 from energy_guard.calibrate.probability import fit_calibration
 from energy_guard.calibrate.split import Split, question_key, split_of
 from energy_guard.energy import Floats
@@ -29,7 +29,7 @@ from energy_guard.profile import Calibration
 from energy_guard.profile.other_models import other_models
 from energy_guard.questions.answered import Answered
 from energy_guard.score import Score, Scorer
-from energy_guard.support_features import BY_READING, CONFIRMED, SUPPORT
+from energy_guard.support_features import BY_ASKING, BY_READING, CONFIRMED, SUPPORT
 
 FEWEST: Final = 20
 """Answers of the rarer class that fitting and calibrating need at the least."""
@@ -89,7 +89,7 @@ def learn_here(
 def learn_from_quiz(unscored: Mapping[Split, list[Answered]], *, promised: bool) -> Learnt:
     """Take the detector from other models, with the curve that this model has in the quiz.
 
-    What other models cannot tell of it is added to the detector (`with_own_terms`).
+    What its yes about its passages is worth is added to the detector (`with_own_yes`).
 
     Args:
         unscored: Answers by the split of their question. None are needed to fit a detector, so
@@ -125,13 +125,13 @@ def learn_from_quiz(unscored: Mapping[Split, list[Answered]], *, promised: bool)
 
 
 def _own(detector: FittedDetector, pairs: Sequence[tuple[Answered, Score]]) -> FittedDetector:
-    """The detector with what these answers tell of their model alone."""
-    values = [features(a.trace, score.span, OWN, a.asked) for a, score in pairs]
-    return with_own_terms(
+    """The detector with what the yes of the model of these answers is worth."""
+    values = [features(a.trace, score.span, BY_ASKING, a.asked) for a, score in pairs]
+    return with_own_yes(
         detector,
         np.array([score.value for _, score in pairs]),
         np.array([a.wrong for a, _ in pairs], dtype=bool),
-        np.array(values).reshape(-1, len(OWN)),
+        np.array(values).reshape(-1, len(BY_ASKING)),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a model's own answers add to a detector that it shares with others."""
+"""What a model's yes about its passages adds to a detector that it shares with others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from graded import answered
 
 from energy_guard.calibrate.learn import in_splits, learn_from_quiz
-from energy_guard.calibrate.own_terms import ASKED, CONFIRMED, LABELS
+from energy_guard.calibrate.own_yes import ASKED, CONFIRMED
 from energy_guard.fitted import FittedDetector
 from energy_guard.profile.other_models import other_models
 from energy_guard.questions.answered import Answered
@@ -22,13 +22,6 @@ PASSAGE: Final = "The mill on Bell Street was built in 1822 by Jonas Reed, a clo
 def free(number: int, rng: np.random.Generator) -> Answered:
     risk = float(rng.exponential(0.7) + 0.02)
     return answered(number, bool(rng.random() < 1 - np.exp(-risk)), risk)
-
-
-def label(number: int, rng: np.random.Generator, *, wrong: float) -> Answered:
-    """A choice about a text that is as sure as others, and wrong so often."""
-    plain = answered(number, bool(rng.random() < wrong), 0.3)
-    asked = f'Is "it took all of hour number {number}" praise or blame?'
-    return replace(plain, question=asked, choices=("praise", "blame"))
 
 
 def over_passage(number: int, rng: np.random.Generator, *, worth: float) -> Answered:
@@ -44,41 +37,6 @@ def own(answers: list[Answered]) -> FittedDetector:
     scorer = learn_from_quiz(in_splits(answers), promised=False).scorer
     assert isinstance(scorer, FittedDetector)
     return scorer
-
-
-def mean_p(answers: list[Answered], name: str) -> tuple[float, float]:
-    """The mean P(wrong) at home of one kind, and how many are wrong."""
-    learnt = learn_from_quiz(in_splits(answers), promised=False)
-    at_home = learnt.calibration.shifted(-learnt.harder)
-    of = [(a, s) for a, s in learnt.calibrating if a.task == name]
-    p = [at_home.p_wrong(score.value, score.length) for _, score in of]
-    return float(np.mean([x for x in p if x is not None])), float(np.mean([a.wrong for a, _ in of]))
-
-
-def test_a_model_that_chooses_labels_badly_is_known_by_its_own_answers() -> None:
-    rng = np.random.default_rng(3)
-    answers = [free(n, rng) for n in range(300)]
-    answers += [replace(label(n, rng, wrong=0.9), task="labels") for n in range(300, 360)]
-    told, truth = mean_p(answers, "labels")
-
-    assert truth > 0.85
-    assert told == pytest.approx(truth, abs=0.1)
-
-
-def test_few_labels_move_little() -> None:
-    rng = np.random.default_rng(4)
-    answers = [free(n, rng) for n in range(300)]
-    few, many = (
-        own([*answers, *(label(n, rng, wrong=1.0) for n in range(300, 300 + count))])
-        for count in (2, 60)
-    )
-    weight = {
-        name: next(t.weight for t in detector.terms if t.feature == LABELS)
-        for name, detector in {"few": few, "many": many}.items()
-    }
-    before = [t.weight for t in other_models().fitted.terms if t.feature == LABELS]
-    shared = before[0] if before else 0.0
-    assert 0 < weight["few"] - shared < weight["many"] - shared
 
 
 def test_a_yes_that_tells_right_from_wrong_is_asked_for() -> None:
