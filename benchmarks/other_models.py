@@ -8,7 +8,8 @@ neither its model nor its task, with the curve that the model has in the quiz, a
 has, and with the one of the other models, as without a profile. Longer answers to the quiz, which
 `benchmarks.long_answers` asks for, are judged like that, too, and nothing is fitted to them. The
 quiz's certifying questions are left out of all but these. With --support the detector goes by the
-support of passages, too, which `benchmarks.support` measures of stored answers.
+support of passages, too, which `benchmarks.support` measures of stored answers. --engines tells
+of the quiz answers of the same models on another engine, whose profiles have the same level.
 """
 
 from __future__ import annotations
@@ -232,8 +233,11 @@ def _told(measured: Measured) -> str:
     return f"{measured.value:.3f} ({measured.low:.3f} to {measured.high:.3f})"
 
 
-def kept(rows: list[Row], whole: list[Answered]) -> OtherModels:
-    """Return what is shipped: a detector fitted to all of them, with its P(wrong)."""
+def kept(rows: list[Row], whole: list[Answered], fingerprints: Mapping[str, str]) -> OtherModels:
+    """Return what is shipped: a detector fitted to all of them, with its P(wrong).
+
+    fingerprints: of files of models, each with the model's name here.
+    """
     across = fit_across(table_of(rows))
     models = sorted({row.model for row in rows})
     curves = {model: curve_of(at_home(rows, model), across) for model in models}
@@ -256,6 +260,10 @@ def kept(rows: list[Row], whole: list[Answered]) -> OtherModels:
         ),
         whole_answer=_whole_answer([a.scored_by(detector) for a in whole]),
         elsewhere=harder(rows, curves),
+        elsewhere_of={
+            fingerprint: harder(rows, {model: curves[model]})
+            for fingerprint, model in fingerprints.items()
+        },
     )
 
 
@@ -288,17 +296,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="+", metavar="NAME=QUIZ,ANSWERS")
     parser.add_argument("--longer", nargs="+", default=[], metavar="NAME=ANSWERS")
+    parser.add_argument("--engines", nargs="+", default=[], metavar="NAME=QUIZ")
     parser.add_argument("--support", action="store_true", help="go by the support of passages")
     parser.add_argument("--out", type=Path, help="where the detector goes")
     args = parser.parse_args()
     names = (*FEATURES, *SUPPORT) if args.support else FEATURES
     rows: list[Row] = []
     everything: list[Answered] = []
+    fingerprints: dict[str, str] = {}
+    for given in args.engines:
+        name, _, path = given.partition("=")
+        fingerprints[read_answers(Path(path))[0]["model"]["fingerprint"]] = name
     for given in args.models:
         name, _, files = given.partition("=")
         home, *others = map(Path, files.split(","))
         for path in (home, *others):
-            answers = relocated(read_answers(path)[1], "automatic")
+            made_with, answers = read_answers(path)
+            fingerprints[made_with["model"]["fingerprint"]] = name
+            answers = relocated(answers, "automatic")
             if path == home:  # or no promise could be made of a model whose answers these are
                 answers = [a for a in answers if split_of(a.question, a.context) != "certify"]
             rows += rows_of(name, answers, names, QUIZ if path == home else None)
@@ -325,7 +340,7 @@ def main() -> None:
         for name, keep in groups.items():
             some = [row for row, is_kept in zip(judged.rows, keep, strict=True) if is_kept]
             out.append(f"| {basis} " + figures(name, some, p[keep]))
-    made = kept(rows, everything)
+    made = kept(rows, everything, fingerprints)
     out.append(f"\nfitted to {len(rows)} answers; elsewhere {made.elsewhere:.2f} in log-odds")
     terms = sorted(made.fitted.terms, key=lambda term: -abs(term.weight))
     out += [f"  {term.feature}: {term.weight:+.2f}" for term in terms]

@@ -86,7 +86,9 @@ def learn_here(
     )
 
 
-def learn_from_quiz(unscored: Mapping[Split, list[Answered]], *, promised: bool) -> Learnt:
+def learn_from_quiz(
+    unscored: Mapping[Split, list[Answered]], *, promised: bool, model: str = ""
+) -> Learnt:
     """Take the detector from other models, with the curve that this model has in the quiz.
 
     What its yes about its passages is worth is added to the detector (`with_own_yes`).
@@ -95,16 +97,18 @@ def learn_from_quiz(unscored: Mapping[Split, list[Answered]], *, promised: bool)
         unscored: Answers by the split of their question. None are needed to fit a detector, so
             those serve the curve, too.
         promised: Whether the certifying questions are kept for a promise.
+        model: Its fingerprint: how much harder people's questions are is known of some.
 
     """
     known = other_models()
+    harder = known.elsewhere_of.get(model, known.elsewhere)
     mine = [*unscored["fit"], *to_learn_from(unscored, promised=promised)]
     shared = scored([a.scored_by(known.fitted) for a in mine])
     detector = _own(known.fitted, shared)
     parts = {name: [a.scored_by(detector) for a in part] for name, part in unscored.items()}
     learning = [*parts["fit"], *to_learn_from(parts, promised=promised)]
     calibrating = scored(learning)
-    curve = calibrated(calibrating, ()).shifted(known.elsewhere)
+    curve = calibrated(calibrating, ()).shifted(harder)
     before = {a.id: score.value for a, score in shared}
     moved = [score.value - before[a.id] for a, score in calibrating]
     ranges = {
@@ -120,7 +124,7 @@ def learn_from_quiz(unscored: Mapping[Split, list[Answered]], *, promised: bool)
         whole and whole.shifted(known.level(curve)),
         {**parts, "fit": [], "calibrate": [*parts["fit"], *parts["calibrate"]]},
         calibrating,
-        known.elsewhere,
+        harder,
     )
 
 

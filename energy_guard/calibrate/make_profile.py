@@ -111,7 +111,7 @@ def make_profile(
     promised = wish.max_risk is not None
     unscored = in_splits(sure(answers))
     if quiz and detector is None and neurons is None:
-        learnt = learn_from_quiz(unscored, promised=promised)
+        learnt = learn_from_quiz(unscored, promised=promised, model=info.fingerprint)
     else:
         learnt = learn_here(
             unscored, detector=detector, promised=promised, support=support, neurons=neurons

@@ -36,9 +36,10 @@ def print_made(console: Console, made: Made, path: Path, *, kept: bool) -> None:
     for line in warnings(made.kinds):
         console.print(line, style="yellow")
     if profile.elsewhere and not kept:
+        hard, side = ("harder", "higher") if profile.elsewhere > 0 else ("easier", "lower")
         console.print(
-            "So it is in the quiz. Other people's questions are harder at the same score, so the "
-            f"profile has all P(wrong) higher by {profile.elsewhere:.2f} in log-odds."
+            f"So it is in the quiz. Other people's questions are {hard} at the same score, so the "
+            f"profile has all P(wrong) {side} by {abs(profile.elsewhere):.2f} in log-odds."
         )
     if profile.retries:
         console.print(

@@ -6,6 +6,7 @@ one model and one task at a time (docs/results.md, "A probability that travels")
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -29,7 +30,8 @@ class OtherModels(Config):
 
     models: their names. calibration, whole_answer: P(wrong) of a model of which nothing is known,
     of located answers and of others. elsewhere: by how much people's questions are harder than
-    those of the built-in quiz at the same score, in log-odds.
+    those of the built-in quiz at the same score, in log-odds, the mean of the models;
+    elsewhere_of: the same of each of them, by its fingerprint.
     """
 
     schema_: Literal[1] = Field(default=SCHEMA, alias="schema")
@@ -38,6 +40,7 @@ class OtherModels(Config):
     calibration: Calibration
     whole_answer: Calibration | None = None
     elsewhere: float
+    elsewhere_of: Mapping[str, float] = Field(default_factory=dict)
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
