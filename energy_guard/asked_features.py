@@ -53,6 +53,16 @@ def given_passages(asked: Asked) -> tuple[str, ...]:
     return (*asked.passages, *([inside] if inside else ()))
 
 
+def told_passages(asked: Asked) -> tuple[str, ...]:
+    """Return the passages that somebody called so: beside the question, or marked inside it.
+
+    >>> told_passages(Asked("I have been tired for weeks and slept badly. What helps?"))
+    ()
+    """
+    inside = passage_in(asked.question)
+    return (*asked.passages, *([inside] if _MARKED.match(inside) else ()))
+
+
 @dataclass(frozen=True, slots=True)
 class _Read:
     """What was asked, as all features of it need it.

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from energy_guard.asked_features import given_passages
+from energy_guard.asked_features import given_passages, told_passages
 from energy_guard.backends.base import Session
 from energy_guard.energy import Floats
 from energy_guard.errors import PromptError
@@ -42,7 +42,8 @@ def with_support(
         The trace with extra arrays, each of shape (T,): the nll of its tokens with the passages
         and without them, and what the model says if it is asked. As it is if there are no
         passages, or if it is not complete. A pass that did not come to its end is left out, and
-        so is the asking if the answer is a choice or no turn of a chat.
+        so is the asking if the answer is a choice or no turn of a chat, or if nobody calls what
+        stands before the question a passage.
 
     Raises:
         InputError: The backend cannot read an answer that exists already.
@@ -64,7 +65,8 @@ def with_support(
 def _asked(session: Session, request: Request, trace: Trace) -> dict[str, Floats]:
     """Ask whether the passages say so, and look at what would be said next: one pass."""
     said = without_reasoning(trace.text).strip()
-    if request.messages is None or request.choices or not said or request.interrupted:
+    told = told_passages(Asked(request.question, passages=request.context))
+    if request.messages is None or request.choices or request.interrupted or not (said and told):
         return {}
     turns = (*request.turns(), Message("assistant", said), Message("user", QUESTION))
     try:

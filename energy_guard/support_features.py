@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from energy_guard.asked_features import given_passages
+from energy_guard.asked_features import given_passages, told_passages
 from energy_guard.energy import Floats
 from energy_guard.locate import Asked, Span
 from energy_guard.locate.languages import LANGUAGES
@@ -83,7 +83,7 @@ def support_feature(name: str, trace: Trace, span: Span, asked: Asked) -> float:
     if not given_passages(asked):
         return 0.0
     if name in BY_ASKING:
-        if asked.choices:
+        if asked.choices or not told_passages(asked):
             return 0.0
         if CONFIRMED not in trace.extras:
             return math.nan
@@ -153,7 +153,8 @@ _SMALL: Final = LANGUAGES["en"].function
 
 BY_ASKING: Final = ("support.confirmed", "support.asked")
 """Features of what a model says if it is asked whether its passages say so: log-odds in nats, and
-1 if it was asked. Of a choice both are 0: a label does not stand in the text that it is of."""
+1 if it was asked. Both are 0 of a choice, as a label does not stand in the text that it is of, and
+if what stands before a question is called no passage: it may be what somebody tells."""
 
 BY_READING: Final[Mapping[str, Callable[[_Passes], float]]] = MappingProxyType(
     {

@@ -349,6 +349,16 @@ class TestAskedWhetherThePassagesSaySo:
             assert CONFIRMED not in result.trace.extras
             assert result.score == 0.0
 
+    def test_what_somebody_tells_before_a_question_is_no_passage_to_be_asked_about(
+        self, demo: LlamaCpp
+    ) -> None:
+        guard = judged_by(by_support(confirmed=-1.0, asked=0.5), demo)
+        told = guard.score(Request.chat(f"{PASSAGE} {QUESTION}"), ANSWER)
+        marked = guard.score(Request.chat(f"Context: {PASSAGE} Question: {QUESTION}"), ANSWER)
+
+        assert CONFIRMED not in told.trace.extras and told.score == 0.0
+        assert CONFIRMED in marked.trace.extras and marked.score != 0.0
+
     def test_what_could_not_be_asked_is_unscored(self, demo: LlamaCpp) -> None:
         guard = judged_by(by_support(confirmed=-1.0), demo)
         raw = Request.raw(f"Context: {PASSAGE} Question: {QUESTION} Answer:", max_tokens=16)
