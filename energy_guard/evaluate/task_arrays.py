@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -21,6 +21,7 @@ from energy_guard.locate import Span
 from energy_guard.neuron_detector import is_neurons, mean_log_odds
 from energy_guard.questions.answered import Answered, by_task
 from energy_guard.score import POOLINGS, usual_side
+from energy_guard.support_features import BY_ASKING
 from energy_guard.trace import NEEDS_RAW_ROWS, SIGNALS, Trace
 
 SINGLES: Final = tuple(f"{signal}:{pooling}" for signal in SIGNALS for pooling in POOLINGS)
@@ -30,20 +31,27 @@ PARTS: Final = ("span", "answer")
 """What signals are pooled over: the exact answer, and all of it."""
 
 _POOLED: Final = tuple(f"{part}.{single}" for part in PARTS for single in SINGLES)
-_OTHERS: Final = tuple(n for n in dict.fromkeys((*PLAIN, *FEATURES)) if n not in _POOLED)
+_OTHERS: Final = tuple(
+    n for n in dict.fromkeys((*PLAIN, *FEATURES, *BY_ASKING)) if n not in _POOLED
+)
 _OF_ENERGIES: Final = frozenset(name for name in _OTHERS if signals_of([name]) & NEEDS_RAW_ROWS)
 _NAMES: Final = (*_POOLED, *_OTHERS)
 _COLUMN: Final = {name: at for at, name in enumerate(_NAMES)}
-_DEFAULT: Final = [_COLUMN[name] for name in FEATURES]
+_BY_ASKING: Final = [_COLUMN[name] for name in BY_ASKING]
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """The answers to one task, in order. values: shape (n, features), NaN if one is missing."""
+    """The answers to one task, in order.
+
+    values: shape (n, features), NaN if one is missing. default: the features that a detector is
+    fitted to, of all tasks of an evaluation the same.
+    """
 
     name: str
     answers: tuple[Answered, ...]
     values: Floats
+    default: tuple[str, ...] = FEATURES
 
     @cached_property
     def questions(self) -> npt.NDArray[np.str_]:
@@ -55,7 +63,7 @@ class Task:
         """Leave out the questions that another task asks, too."""
         kept = ~np.isin(self.questions, other.questions)
         answers = tuple(a for a, keep in zip(self.answers, kept, strict=True) if keep)
-        return Task(self.name, answers, self.values[kept])
+        return Task(self.name, answers, self.values[kept], self.default)
 
     @cached_property
     def wrong(self) -> Bools:
@@ -101,14 +109,19 @@ class Task:
     @cached_property
     def fittable(self) -> Bools:
         """Ranked answers that have all features of the default detector, shape (n,)."""
-        return self.ranked & np.isfinite(self.values[:, _DEFAULT]).all(axis=1)
+        return self.ranked & np.isfinite(self.fitted_to).all(axis=1)
+
+    @property
+    def fitted_to(self) -> Floats:
+        """The features that a detector is fitted to, shape (n, default)."""
+        return self.values[:, [_COLUMN[name] for name in self.default]]
 
 
 def examples(tasks: Sequence[Task]) -> Examples:
     """Return what a detector can be fitted to; InputError if all are right or all wrong."""
     return Examples(
-        FEATURES,
-        np.concatenate([task.values[task.fittable][:, _DEFAULT] for task in tasks]),
+        tasks[0].default,
+        np.concatenate([task.fitted_to[task.fittable] for task in tasks]),
         np.concatenate([task.wrong[task.fittable] for task in tasks]),
         np.concatenate([np.full(int(task.fittable.sum()), task.name) for task in tasks]),
         np.concatenate([task.questions[task.fittable] for task in tasks]),
@@ -122,10 +135,24 @@ def tasks_of(answers: Sequence[Answered]) -> list[Task]:
             "these answers came after retries, which choose by a detector",
             "Evaluate answers that were asked once.",
         )
-    return [
-        Task(name, tuple(group), np.array([_values(a) for a in group]).reshape(-1, len(_NAMES)))
-        for name, group in by_task(answers).items()
+    groups = {name: tuple(group) for name, group in by_task(answers).items()}
+    values = {
+        name: np.array([_values(a) for a in group]).reshape(-1, len(_NAMES))
+        for name, group in groups.items()
+    }
+    default = (*FEATURES, *BY_ASKING) if _asked(groups, values) else FEATURES
+    return [Task(name, group, values[name], default) for name, group in groups.items()]
+
+
+def _asked(groups: Mapping[str, Sequence[Answered]], values: Mapping[str, Floats]) -> bool:
+    """Whether the model was asked about all its located answers that have passages, and of some."""
+    replies = [
+        row[_BY_ASKING]
+        for name, group in groups.items()
+        for answered, row in zip(group, values[name], strict=True)
+        if isinstance(answered.located, Span)
     ]
+    return bool(np.isfinite(replies).all() and np.any(replies))
 
 
 def _values(answered: Answered) -> Floats:
