@@ -26,6 +26,7 @@ import numpy as np
 from energy_guard.calibrate.across_models import Across, Answers, fit_across, level_of
 from energy_guard.calibrate.detector import FEATURES
 from energy_guard.calibrate.learn import with_score
+from energy_guard.calibrate.own_yes import with_own_yes
 from energy_guard.calibrate.probability import fit_calibration
 from energy_guard.calibrate.split import split_of
 from energy_guard.claims import score_answer
@@ -40,10 +41,10 @@ from energy_guard.files import write_whole
 from energy_guard.fitted import FittedDetector, Term
 from energy_guard.locate import Asked, Located, Span
 from energy_guard.profile import Calibration
-from energy_guard.profile.other_models import OtherModels
+from energy_guard.profile.other_models import OtherModels, OwnTerms
 from energy_guard.questions.answered import Answered, read_answers
 from energy_guard.score import Detector, Score, Scorer, Unscored
-from energy_guard.support_features import SUPPORT
+from energy_guard.support_features import BY_ASKING, SUPPORT
 from energy_guard.trace import Trace
 
 SHOWN: Final = 0.25
@@ -54,7 +55,10 @@ SINGLE: Final = Detector.parse("nll:max")
 
 @dataclass(frozen=True)
 class Row:
-    """An answer. parts: the features `names` of its exact answer, and of what else may decide."""
+    """An answer. parts: the features `names` of its exact answer, and of what else may decide.
+
+    replies: `BY_ASKING`, NaN if the model was not asked about its passages.
+    """
 
     model: str
     task: str
@@ -62,10 +66,14 @@ class Row:
     single: float
     names: tuple[str, ...]
     parts: Floats
+    replies: Floats
 
     def score(self, detector: FittedDetector) -> float:
         """The score of the part that decides."""
-        return float(detector.log_odds(self.parts).max())
+        parts = self.parts
+        if detector.needs_support - set(self.names):
+            parts = np.hstack([parts, np.tile(self.replies, (len(parts), 1))])
+        return float(detector.log_odds(parts).max())
 
 
 @dataclass
@@ -103,7 +111,10 @@ def rows_of(
         single = score_answer(SINGLE, trace, answered.located)
         parts = np.array(recorder.parts)
         if isinstance(single, Score) and len(parts) and np.isfinite(parts).all():
-            yield Row(model, task or answered.task, answered.wrong, single.value, names, parts)
+            replies = features(trace, answered.located, BY_ASKING, answered.asked)
+            yield Row(
+                model, task or answered.task, answered.wrong, single.value, names, parts, replies
+            )
 
 
 def table_of(rows: list[Row]) -> Answers:
@@ -121,11 +132,15 @@ def table_of(rows: list[Row]) -> Answers:
 
 @dataclass(frozen=True)
 class Curve:
-    """What log-odds of being wrong are of a score: slope and intercept, with what scores."""
+    """What log-odds of being wrong are of a detector's score: slope and intercept."""
 
     detector: FittedDetector
     slope: float = 1.0
     intercept: float = 0.0
+
+    def judges(self, row: Row) -> bool:
+        """Whether the model was asked, if the detector goes by it."""
+        return not self.detector.needs_support or bool(np.isfinite(row.replies).all())
 
     def log_odds(self, rows: list[Row]) -> Floats:
         """Return the log-odds of being wrong, shape (n,)."""
@@ -138,17 +153,20 @@ def scores_of(rows: list[Row], detector: FittedDetector) -> Floats:
 
 
 def curve_of(rows: list[Row], across: Across) -> Curve:
-    """Return the curve of a model in the quiz, by the scores that decide."""
-    wrong = [row.wrong for row in rows]
-    fitted = fit_calibration(scores_of(rows, across.detector), wrong)
-    return Curve(across.detector, fitted.slope or 0.0, fitted.intercept or 0.0)
+    """Return the curve of a model in the quiz, by the scores that decide, with its own yes."""
+    wrong = np.array([row.wrong for row in rows])
+    replies = np.array([row.replies for row in rows])
+    detector = across.detector
+    detector = with_own_yes(detector, scores_of(rows, detector), wrong, replies)
+    fitted = fit_calibration(scores_of(rows, detector), wrong)
+    return Curve(detector, fitted.slope or 0.0, fitted.intercept or 0.0)
 
 
 def harder(rows: list[Row], curves: Mapping[str, Curve]) -> float:
     """Return what is to be added elsewhere so that P(wrong) is right, the mean of all tasks."""
     found = []
     for model, curve in curves.items():
-        own = [row for row in rows if row.model == model]
+        own = [row for row in rows if row.model == model and curve.judges(row)]
         for task in sorted({row.task for row in own} - {QUIZ}):
             some = [row for row in own if row.task == task]
             wrong = np.array([row.wrong for row in some])
@@ -174,12 +192,13 @@ def left_out(rows: list[Row]) -> Judged:
         for task in sorted({row.task for row in rows} - {QUIZ}):
             held = [row for row in rows if row.model == model and row.task == task]
             seen = [row for row in rows if row.model != model and row.task not in (task, LONGER)]
-            if not held:
-                continue
             across = fit_across(table_of(seen))
             others = sorted({row.model for row in seen})
             curves = {m: curve_of(at_home(seen, m), across) for m in others}
             own = curve_of(at_home(rows, model), across)
+            held = [row for row in held if own.judges(row)]
+            if not held:
+                continue
             judged += held
             more = 0.0 if task == LONGER else harder(seen, curves)
             by_quiz += _p(own.log_odds(held) + more)
@@ -260,11 +279,28 @@ def kept(rows: list[Row], whole: list[Answered], fingerprints: Mapping[str, str]
         ),
         whole_answer=_whole_answer([a.scored_by(detector) for a in whole]),
         elsewhere=harder(rows, curves),
-        elsewhere_of={
-            fingerprint: harder(rows, {model: curves[model]})
+        own={
+            fingerprint: own_of([row for row in rows if row.model == model], across)
             for fingerprint, model in fingerprints.items()
         },
     )
+
+
+def own_of(rows: list[Row], across: Across) -> OwnTerms:
+    """Return what a model's answers tell of it, those elsewhere among them."""
+    asked = [row for row in rows if np.isfinite(row.replies).all()]
+    detector = with_own_yes(
+        across.detector,
+        scores_of(asked, across.detector),
+        np.array([row.wrong for row in asked]),
+        np.array([row.replies for row in asked]),
+        np.array([float(row.task != QUIZ) for row in asked]),
+    )
+    home = [row for row in rows if row.task == QUIZ]
+    fitted = fit_calibration(scores_of(home, detector), [row.wrong for row in home])
+    curve = Curve(detector, fitted.slope or 0.0, fitted.intercept or 0.0)
+    terms = detector.terms[len(across.detector.terms) :]
+    return OwnTerms(elsewhere=harder(rows, {rows[0].model: curve}), terms=terms)
 
 
 def _of_any_length(term: Term) -> Term:

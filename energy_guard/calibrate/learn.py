@@ -97,14 +97,20 @@ def learn_from_quiz(
         unscored: Answers by the split of their question. None are needed to fit a detector, so
             those serve the curve, too.
         promised: Whether the certifying questions are kept for a promise.
-        model: Its fingerprint: how much harder people's questions are is known of some.
+        model: Its fingerprint: of some it is known how much harder people's questions are, and
+            what their yes is worth.
 
     """
     known = other_models()
-    harder = known.elsewhere_of.get(model, known.elsewhere)
+    own = known.own.get(model)
+    harder = own.elsewhere if own else known.elsewhere
     mine = [*unscored["fit"], *to_learn_from(unscored, promised=promised)]
     shared = scored([a.scored_by(known.fitted) for a in mine])
-    detector = _own(known.fitted, shared)
+    if own is None:
+        detector = _with_own_yes(known.fitted, shared)
+    else:
+        terms = (*known.fitted.terms, *own.terms)
+        detector = known.fitted.model_copy(update={"terms": terms})
     parts = {name: [a.scored_by(detector) for a in part] for name, part in unscored.items()}
     learning = [*parts["fit"], *to_learn_from(parts, promised=promised)]
     calibrating = scored(learning)
@@ -128,7 +134,9 @@ def learn_from_quiz(
     )
 
 
-def _own(detector: FittedDetector, pairs: Sequence[tuple[Answered, Score]]) -> FittedDetector:
+def _with_own_yes(
+    detector: FittedDetector, pairs: Sequence[tuple[Answered, Score]]
+) -> FittedDetector:
     """The detector with what the yes of the model of these answers is worth."""
     values = [features(a.trace, score.span, BY_ASKING, a.asked) for a, score in pairs]
     return with_own_yes(

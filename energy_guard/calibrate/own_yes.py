@@ -23,21 +23,24 @@ _SPREAD: Final = 1.0
 """What one standard deviation of a model's yes may be expected to be worth, in log-odds: the
 penalty."""
 
-_WORTH: Final = 6.63
+_WORTH: Final = 2.71
 """By how much twice the log-likelihood has to grow with the model's yes: chance gives that in one
-of a hundred models (chi-squared, one degree of freedom). Below that nobody pays for asking."""
+of twenty models (chi-squared, one degree of freedom, one side). Below that nobody pays for
+asking."""
 
 
 def with_own_yes(
-    detector: FittedDetector, scores: Floats, wrong: Bools, values: Floats
+    detector: FittedDetector, scores: Floats, wrong: Bools, values: Floats, *levels: Floats
 ) -> FittedDetector:
     """Return the detector with the model's yes or no about its passages, if that is worth asking.
 
     Args:
         detector: Of several models.
-        scores: The detector's of the model's answers to the quiz, shape (n,).
+        scores: The detector's of the model's answers, to the quiz above all, shape (n,).
         wrong: Whether each answer is, shape (n,).
         values: The features `BY_ASKING`, shape (n, 2); NaN if the model should have been asked.
+        levels: 1 for answers of another kind than the quiz's, which have a level of their own,
+            shape (n,) each.
 
     Returns:
         The detector with two terms more; as it is if the yes tells nothing beside the score.
@@ -47,15 +50,15 @@ def with_own_yes(
     if not asked.any() or not np.isfinite(values).all() or not np.ptp(confirmed[asked > 0]) > 0:
         return detector
     middle, deviation = float(confirmed[asked > 0].mean()), float(confirmed[asked > 0].std())
-    mute = _fit(scores, wrong, asked)
-    told = _fit(scores, wrong, asked, asked * (confirmed - middle) / deviation)
+    mute = _fit(scores, wrong, *levels, asked)
+    told = _fit(scores, wrong, *levels, asked, asked * (confirmed - middle) / deviation)
     if told.worth - mute.worth <= _WORTH or told.weights[-1] >= 0 or told.slope <= 0:
         return detector
-    level, yes = (told.weights / told.slope).tolist()
+    level, yes = (told.weights[-2:] / told.slope).tolist()
     scale = (abs(middle) + LIMIT * deviation) / LIMIT  # so that nothing within is cut off
     terms = (
-        Term(feature=ASKED, centre=0, scale=1, weight=level - yes * middle / deviation),
         Term(feature=CONFIRMED, centre=0, scale=scale, weight=yes / deviation * scale),
+        Term(feature=ASKED, centre=0, scale=1, weight=level - yes * middle / deviation),
     )
     return detector.model_copy(update={"terms": (*detector.terms, *terms)})
 

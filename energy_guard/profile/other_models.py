@@ -16,7 +16,7 @@ from pydantic import Field
 
 from energy_guard.backends.base import ModelInfo
 from energy_guard.config import Config, read_config
-from energy_guard.fitted import FittedDetector
+from energy_guard.fitted import FittedDetector, Term
 from energy_guard.profile.calibration import Calibration
 from energy_guard.profile.profile import Profile
 from energy_guard.trace import SCHEMA
@@ -25,13 +25,23 @@ ENGINES: Final = frozenset({"llama-cpp", "transformers"})
 """Backends of real models that give all signals."""
 
 
+class OwnTerms(Config):
+    """What a model's own answers elsewhere tell of it.
+
+    elsewhere: as of `OtherModels`, of this model. terms: what its detector has besides.
+    """
+
+    elsewhere: float
+    terms: tuple[Term, ...] = ()
+
+
 class OtherModels(Config):
     """A detector fitted to the answers of several models, and its P(wrong) on people's questions.
 
     models: their names. calibration, whole_answer: P(wrong) of a model of which nothing is known,
     of located answers and of others. elsewhere: by how much people's questions are harder than
-    those of the built-in quiz at the same score, in log-odds, the mean of the models;
-    elsewhere_of: the same of each of them, by its fingerprint.
+    those of the built-in quiz at the same score, in log-odds, the mean of the models. own: what is
+    known of each of them alone, by its fingerprint.
     """
 
     schema_: Literal[1] = Field(default=SCHEMA, alias="schema")
@@ -40,7 +50,7 @@ class OtherModels(Config):
     calibration: Calibration
     whole_answer: Calibration | None = None
     elsewhere: float
-    elsewhere_of: Mapping[str, float] = Field(default_factory=dict)
+    own: Mapping[str, OwnTerms] = Field(default_factory=dict)
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
