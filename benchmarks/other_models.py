@@ -9,7 +9,7 @@ has, and with the one of the other models, as without a profile. Longer answers 
 `benchmarks.long_answers` asks for, are judged like that, too, and nothing is fitted to them. The
 quiz's certifying questions are left out of all but these. With --support the detector goes by the
 support of passages, too, which `benchmarks.support` measures of stored answers. --engines tells
-of the quiz answers of the same models on another engine, whose profiles have the same level.
+what else is one of these models: the fingerprint that it has on another engine.
 """
 
 from __future__ import annotations
@@ -332,7 +332,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="+", metavar="NAME=QUIZ,ANSWERS")
     parser.add_argument("--longer", nargs="+", default=[], metavar="NAME=ANSWERS")
-    parser.add_argument("--engines", nargs="+", default=[], metavar="NAME=QUIZ")
+    parser.add_argument("--engines", nargs="+", default=[], metavar="NAME=FINGERPRINT")
     parser.add_argument("--support", action="store_true", help="go by the support of passages")
     parser.add_argument("--out", type=Path, help="where the detector goes")
     args = parser.parse_args()
@@ -341,8 +341,8 @@ def main() -> None:
     everything: list[Answered] = []
     fingerprints: dict[str, str] = {}
     for given in args.engines:
-        name, _, path = given.partition("=")
-        fingerprints[read_answers(Path(path))[0]["model"]["fingerprint"]] = name
+        name, _, fingerprint = given.partition("=")
+        fingerprints[fingerprint] = name
     for given in args.models:
         name, _, files = given.partition("=")
         home, *others = map(Path, files.split(","))

@@ -23,10 +23,9 @@ _SPREAD: Final = 1.0
 """What one standard deviation of a model's yes may be expected to be worth, in log-odds: the
 penalty."""
 
-_WORTH: Final = 2.71
+_WORTH: Final = 6.63
 """By how much twice the log-likelihood has to grow with the model's yes: chance gives that in one
-of twenty models (chi-squared, one degree of freedom, one side). Below that nobody pays for
-asking."""
+of a hundred models (chi-squared, one degree of freedom). Below that nobody pays for asking."""
 
 
 def with_own_yes(

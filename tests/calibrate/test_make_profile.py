@@ -410,6 +410,20 @@ def test_the_quiz_gives_the_level_of_a_model_and_elsewhere_is_harder(promised: b
     assert len(learnt.calibrating) + left <= sum(map(len, unscored.values()))
 
 
+def test_what_is_known_of_a_model_from_its_own_answers_elsewhere_is_taken() -> None:
+    known = other_models()
+    assert len(known.own) == 6  # four models, two of them on both engines
+    asking = 0
+    for model, own in known.own.items():
+        learnt = learn_from_quiz(in_splits(many(400)), promised=False, model=model)
+        assert learnt.harder == own.elsewhere != known.elsewhere
+        assert isinstance(learnt.scorer, FittedDetector)
+        assert learnt.scorer.terms == (*known.fitted.terms, *own.terms)
+        assert learnt.scorer.needs_support == {term.feature for term in own.terms}
+        asking += bool(own.terms)
+    assert asking == 1  # the largest one alone
+
+
 def test_a_profile_from_the_quiz_is_at_the_level_of_other_peoples_questions() -> None:
     """The kinds of the quiz are compared at its own level, and not at that."""
     answers = many(600)
