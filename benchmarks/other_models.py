@@ -23,7 +23,13 @@ from typing import Final
 
 import numpy as np
 
-from energy_guard.calibrate.across_models import Across, Answers, fit_across, level_of
+from energy_guard.calibrate.across_models import (
+    Across,
+    Answers,
+    fit_across,
+    level_of,
+    level_of_tasks,
+)
 from energy_guard.calibrate.detector import FEATURES
 from energy_guard.calibrate.learn import with_score
 from energy_guard.calibrate.own_yes import with_own_yes
@@ -163,15 +169,14 @@ def curve_of(rows: list[Row], across: Across) -> Curve:
 
 
 def harder(rows: list[Row], curves: Mapping[str, Curve]) -> float:
-    """Return what is to be added elsewhere so that P(wrong) is right, the mean of all tasks."""
+    """Return what is to be added elsewhere so that P(wrong) is right on average over tasks."""
     found = []
     for model, curve in curves.items():
         own = [row for row in rows if row.model == model and curve.judges(row)]
         for task in sorted({row.task for row in own} - {QUIZ}):
             some = [row for row in own if row.task == task]
-            wrong = np.array([row.wrong for row in some])
-            found.append(level_of(curve.log_odds(some), wrong))
-    return float(np.mean(found))
+            found.append((curve.log_odds(some), np.array([row.wrong for row in some])))
+    return level_of_tasks(found)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ of them. How much more often sums than dates are wrong is learnt, too: unlike in
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -109,21 +110,35 @@ def fit_across(answers: Answers, ridge: float = RIDGE) -> Across:
 def level_of(log_odds: Floats, wrong: Bools) -> float:
     """Return what has to be added to log-odds so that they are right on average.
 
-    One right and one wrong answer more are counted, so that answers that are all right or all
-    wrong give a level, too.
-
     Args:
         log_odds: By a detector, shape (n,).
         wrong: Whether each answer is, shape (n,).
+
+    """
+    return level_of_tasks([(log_odds, wrong)])
+
+
+def level_of_tasks(tasks: Sequence[tuple[Floats, Bools]]) -> float:
+    """Return what has to be added to log-odds so that they are right on average over tasks.
+
+    Tasks count alike, however many answers they have. One right and one wrong answer of each more
+    are counted, so that answers that are all right or all wrong give a level, too.
+
+    Args:
+        tasks: Log-odds by a detector, and whether each answer is wrong, shape (n,) each.
 
     """
     with needs_extra("eval"):
         from scipy.optimize import brentq
         from scipy.special import expit
 
-    share = (wrong.sum() + 1) / (len(wrong) + 2)
-    far = float(np.abs(log_odds).max()) + math.log(len(wrong) + 2) + 1
-    return float(brentq(lambda shift: expit(log_odds + shift).mean() - share, -far, far))
+    share = np.mean([(wrong.sum() + 1) / (len(wrong) + 2) for _, wrong in tasks])
+    far = max(float(np.abs(odds).max()) + math.log(len(odds) + 2) + 1 for odds, _ in tasks)
+
+    def too_much(shift: float) -> float:
+        return float(np.mean([expit(odds + shift).mean() for odds, _ in tasks]) - share)
+
+    return float(brentq(too_much, -far, far))
 
 
 def _weights(answers: Answers) -> Floats:

@@ -40,8 +40,8 @@ class OtherModels(Config):
 
     models: their names. calibration, whole_answer: P(wrong) of a model of which nothing is known,
     of located answers and of others. elsewhere: by how much people's questions are harder than
-    those of the built-in quiz at the same score, in log-odds, the mean of the models. own: what is
-    known of each of them alone, by its fingerprint.
+    those of the built-in quiz at the same score, in log-odds, over the tasks of all models. own:
+    what is known of each of them alone, by its fingerprint.
     """
 
     schema_: Literal[1] = Field(default=SCHEMA, alias="schema")
