@@ -301,7 +301,7 @@ def own_of(rows: list[Row], across: Across) -> OwnTerms:
         np.array([row.replies for row in asked]),
         np.array([float(row.task != QUIZ) for row in asked]),
     )
-    home = [row for row in rows if row.task == QUIZ]
+    home = [row for row in rows if row.task == QUIZ and Curve(detector).judges(row)]
     fitted = fit_calibration(scores_of(home, detector), [row.wrong for row in home])
     curve = Curve(detector, fitted.slope or 0.0, fitted.intercept or 0.0)
     terms = detector.terms[len(across.detector.terms) :]

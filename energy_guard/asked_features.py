@@ -60,7 +60,15 @@ def told_passages(asked: Asked) -> tuple[str, ...]:
     ()
     """
     inside = passage_in(asked.question)
-    return (*asked.passages, *([inside] if _MARKED.match(inside) else ()))
+    return (*asked.passages, *([inside] if _MARKED_INSIDE.search(inside) else ()))
+
+
+def to_be_asked(asked: Asked) -> bool:
+    """Whether a model can be asked if its passages say what it answered.
+
+    A label does not stand in the text that it is of.
+    """
+    return not asked.choices and bool(told_passages(asked))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +134,8 @@ def _is_sum(question: str, passages: tuple[str, ...]) -> bool:
 _LONGEST_SUM: Final = 150
 """Words of a sum put in words; what is longer is a passage with a question."""
 
-_MARKED: Final = re.compile(r"(?i)\[\d+\]|(?:context|passage|text|document|source)s?\s*\d*\s*:")
+_MARK: Final = r"\[\d+\]|(?:context|passage|text|document|source)s?\s*\d*\s*:"
+_MARKED: Final = re.compile(_MARK, re.IGNORECASE)
 """How what is given as a passage begins."""
 
 _FEWEST_WORDS: Final = 5
@@ -134,6 +143,9 @@ _FEWEST_WORDS: Final = 5
 
 _QUOTED: Final = re.compile(r"""["“„«][^"”“»]{12,}["”“»]""")
 """Words of somebody else; what is shorter is a title or a word."""
+
+_MARKED_INSIDE: Final = re.compile(rf"(?:^|[\n.!?:])[\s#*>]*(?:{_MARK})", re.IGNORECASE)
+"""The same behind an instruction ("Answer by the context. Context: …") or as a heading."""
 
 _NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
 _YEAR: Final = re.compile(r"1\d{3}|20\d\d")

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final, Literal, Self
 
 from energy_guard.arguments import Filled, checked
+from energy_guard.asked_features import to_be_asked
 from energy_guard.backends.base import Backend, ModelInfo
 from energy_guard.backends.prompt import template_option
 from energy_guard.claims import exact_answer, score_answer
@@ -30,7 +31,7 @@ from energy_guard.request import Request
 from energy_guard.result import PWrongFrom, Result, conclude, shows
 from energy_guard.running import Window
 from energy_guard.score import Score, Scorer, Unscored
-from energy_guard.support_features import SUPPORT, support_of
+from energy_guard.support_features import BY_READING, SUPPORT, support_of
 from energy_guard.trace import INCOMPLETE, Trace
 
 
@@ -363,7 +364,9 @@ class Judge:
         spans = sentences(trace) if isinstance(located, Span) else []
         each = tuple((span, self.detector.score(trace, span, asked)) for span in spans)
         support = None
-        if self.measures_support and isinstance(located, Span):
+        wanted = self.measures_support
+        applies = not wanted.isdisjoint(BY_READING) or (wanted and to_be_asked(asked))
+        if applies and isinstance(located, Span):
             support = support_of(trace, located, asked)
         return self._calibrated(
             Attempt(trace, located, score, None, each, stopped, saved, asked=asked, support=support)

@@ -18,7 +18,7 @@ from energy_guard.request import Request
 from energy_guard.result import shows
 from energy_guard.running import Running
 from energy_guard.shown import shown_text
-from energy_guard.support import without_passages
+from energy_guard.support import measured
 from energy_guard.trace import Trace
 
 Release = Literal["token", "sentence"]
@@ -40,7 +40,7 @@ class SentenceRelease:
         self._may_end = False
         # What passages do for an answer, and what neurons contribute, is known when it has ended:
         # till then all is held.
-        supported = judge.detector.needs_support and without_passages(request) is not None
+        supported = bool(measured(request, judge.detector.needs_support))
         self._held = supported or judge.detector.needs_exact
 
     def let_go(self, texts: Iterable[Text | Retracted]) -> Iterator[Text | Retracted]:

@@ -13,10 +13,10 @@ from typing import Final
 
 import numpy as np
 
-from energy_guard.asked_features import given_passages, told_passages
+from energy_guard.asked_features import given_passages, to_be_asked
 from energy_guard.backends.base import Session
 from energy_guard.energy import Floats
-from energy_guard.errors import PromptError
+from energy_guard.errors import EngineError, PromptError
 from energy_guard.locate import Asked
 from energy_guard.reasoning import without_reasoning
 from energy_guard.request import Finished, Message, Request
@@ -50,34 +50,57 @@ def with_support(
         EngineError: The engine fails.
 
     """
-    alone = without_passages(request)
-    if alone is None or not len(trace) or trace.finish_reason in INCOMPLETE:
+    alone, needed = without_passages(request), measured(request, wanted)
+    if not needed or alone is None or not len(trace) or trace.finish_reason in INCOMPLETE:
         return trace
     extras: dict[str, Floats] = {}
     with session.as_found():
-        if not frozenset(BY_ASKING).isdisjoint(wanted):  # first, as the conversation lies there
+        if not needed.isdisjoint(BY_ASKING):  # first, as the conversation lies there
             extras |= _asked(session, request, trace)
-        if not BY_READING.keys().isdisjoint(wanted):
+        if not needed.isdisjoint(BY_READING):
             extras |= _read(session, request, alone, trace)
     return replace(trace, extras={**trace.extras, **extras}) if extras else trace
 
 
+def measured(request: Request, wanted: Collection[str]) -> frozenset[str]:
+    """Return which features of support have to be measured of an answer to a request.
+
+    The others are 0: there are no passages, or nothing that a model could be asked about.
+    """
+    if without_passages(request) is None:
+        return frozenset()
+    asking = to_be_asked(Asked(request.question, request.choices, passages=request.context))
+    return frozenset(name for name in wanted if asking or name not in BY_ASKING)
+
+
 def _asked(session: Session, request: Request, trace: Trace) -> dict[str, Floats]:
-    """Ask whether the passages say so, and look at what would be said next: one pass."""
-    said = without_reasoning(trace.text).strip()
-    told = told_passages(Asked(request.question, passages=request.context))
-    if request.messages is None or request.choices or request.interrupted or not (said and told):
+    """Ask whether the passages say so, and look at what would be said next: one pass.
+
+    A model that reasons before it replies would say something else next.
+    """
+    said = without_reasoning(trace.text, is_open=trace.reasoning_open).strip()
+    opens = trace.reasoning_open or said != trace.text.strip()
+    if request.messages is None or _late(request) or opens or not said:
         return {}
     turns = (*request.turns(), Message("assistant", said), Message("user", QUESTION))
     try:
         row = session.next_row(replace(request, messages=turns, context=()))
-    except PromptError:  # there is no room for it
+        replies = [session.tokens_of(reply)[:1] for reply in ("Yes", "No")]
+    except PromptError:  # there is no room for it, or no such words
         return {}
-    replies = [session.tokens_of(reply) for reply in ("Yes", "No")]
-    if not all(replies):  # words that the model does not have
+    except EngineError:
+        if not _late(request):
+            raise
         return {}
-    yes, no = (tokens[0] for tokens in replies)
+    if not all(replies) or replies[0] == replies[1]:
+        return {}
+    (yes,), (no,) = replies
     return {CONFIRMED: np.full(len(trace), float(row[yes]) - float(row[no]))}
+
+
+def _late(request: Request) -> bool:
+    """Whether nobody waits any longer."""
+    return request.interrupted is not None
 
 
 def _read(session: Session, request: Request, alone: Request, trace: Trace) -> dict[str, Floats]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from energy_guard.asked_features import given_passages, told_passages
+from energy_guard.asked_features import given_passages, to_be_asked
 from energy_guard.energy import Floats
 from energy_guard.locate import Asked, Span
 from energy_guard.locate.languages import LANGUAGES
@@ -83,7 +83,7 @@ def support_feature(name: str, trace: Trace, span: Span, asked: Asked) -> float:
     if not given_passages(asked):
         return 0.0
     if name in BY_ASKING:
-        if asked.choices or not told_passages(asked):
+        if not to_be_asked(asked):
             return 0.0
         if CONFIRMED not in trace.extras:
             return math.nan

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from energy_guard import Guard, Request
-from energy_guard.asked_features import ASKED
+from energy_guard.asked_features import ASKED, to_be_asked
 from energy_guard.backends import Scripted
 from energy_guard.energy import Row
 from energy_guard.features import features
@@ -30,6 +30,23 @@ TRACE = Trace.from_steps([Step(0, b"Jonas Reed", 1.5, ROW)], ROW)
 def of(asked: Asked, text: str = "Jonas Reed") -> dict[str, float]:
     values = features(TRACE, Span((0,), text), ASKED, asked)
     return dict(zip(ASKED, values.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("question", "told"),
+    [
+        (f"Context: {PASSAGE} Question: Who built it?", True),
+        (f"Answer by the context. Context: {PASSAGE} Who built it?", True),
+        (f"### Context:\n{PASSAGE}\n\nWho built it?", True),
+        (f"[1] {PASSAGE}\n\nWho built it?", True),
+        (f"{PASSAGE} Who built it?", False),
+        ("Who built it?", False),
+    ],
+)
+def test_a_passage_is_one_to_be_asked_about_if_it_is_called_so(question: str, told: bool) -> None:
+    assert to_be_asked(Asked(question)) is told
+    assert not to_be_asked(Asked(question, ("Jonas Reed", "a baker")))
+    assert to_be_asked(Asked("Who built it?", passages=(PASSAGE,)))
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,11 @@ from energy_guard.fitted import DetectorTraining, FittedDetector, Term
 from energy_guard.locate import Asked, Span
 from energy_guard.log import TraceLog, read_log
 from energy_guard.profile import Calibration, Profile
-from energy_guard.request import CancelToken, Message, Request
+from energy_guard.request import CancelToken, Finished, Message, Request
 from energy_guard.score import Score, Unscored
 from energy_guard.support import with_support, without_passages
 from energy_guard.support_features import (
+    BY_ASKING,
     CONFIRMED,
     SUPPORT,
     WITH,
@@ -339,6 +340,41 @@ class TestAskedWhetherThePassagesSaySo:
         assert result.support.gain is None
         assert result.score == pytest.approx(0.5 - result.support.confirmed)
         assert not {WITH, WITHOUT} & result.trace.extras.keys()
+
+    @pytest.mark.parametrize("engine", ["demo", "demo_transformers"])
+    def test_the_next_turn_has_the_numbers_that_it_would_have(
+        self, engine: str, request: pytest.FixtureRequest
+    ) -> None:
+        """The turn that is not seen has the answer without its blanks; what goes on has them."""
+        backend: Backend = request.getfixturevalue(engine)
+        first = asked()
+        after = Request.chat(
+            [*first.turns(), Message("assistant", f"{ANSWER}  "), Message("user", "And when?")],
+            max_tokens=6,
+        )
+        trace = Guard(backend, profile=None).score(first, f"{ANSWER}  ").trace
+        numbers = []
+        for asks in (False, True):
+            with backend.session() as session:
+                session.rewind([])
+                session.next_row(after)
+                if asks:
+                    assert CONFIRMED in with_support(session, first, trace).extras
+                (done,) = (e for e in session.generate([after]) if isinstance(e, Finished))
+                numbers.append(done.trace.nll)
+
+        assert numbers[0].tolist() == numbers[1].tolist()
+
+    def test_who_is_out_of_time_waits_for_no_reply(self, demo: LlamaCpp) -> None:
+        request = asked()
+        trace = Guard(demo, profile=None).score(request, ANSWER).trace
+        demo.engine.reset()
+        demo.engine._ctx.kv_cache_clear()
+        long = replace(request, context=(PASSAGE * 12,), deadline=time.monotonic() + 0.05)
+        started = time.monotonic()
+        with demo.session() as session:
+            assert with_support(session, long, trace, BY_ASKING) is trace
+        assert time.monotonic() - started < 1
 
     def test_of_a_choice_and_without_passages_nothing_is_asked(self, demo: LlamaCpp) -> None:
         guard = judged_by(by_support(confirmed=-1.0, asked=0.5), demo)

@@ -120,7 +120,8 @@ class Session(Protocol):
         """Return the raw row after a prompt: what the model would write next, before sampling.
 
         One pass over what of the prompt is not in the cache yet; nothing is written, and captures
-        do not see it. The request's limits, sampling and inverse temperature play no part.
+        do not see it. The request's limits, sampling and inverse temperature play no part; its
+        deadline and its cancelling end the pass, if the engine can be interrupted.
 
         Returns:
             A row of its own, shape (vocabulary,), unnormalised logits.

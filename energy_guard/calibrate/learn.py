@@ -102,9 +102,11 @@ def learn_from_quiz(
 
     """
     known = other_models()
-    own = known.own.get(model)
-    harder = own.elsewhere if own else known.elsewhere
     mine = [*unscored["fit"], *to_learn_from(unscored, promised=promised)]
+    own = known.own.get(model)
+    if own and own.terms and not any(CONFIRMED in a.trace.extras for a in mine):
+        own = None  # in plain text no model is asked
+    harder = own.elsewhere if own else known.elsewhere
     shared = scored([a.scored_by(known.fitted) for a in mine])
     if own is None:
         detector = _with_own_yes(known.fitted, shared)

@@ -1,8 +1,8 @@
 """What a model's own answers to the quiz add to the detector that several models share.
 
 What its own yes is worth, when it is asked whether its passages say what it answered, differs so
-much from model to model that others cannot tell it. Small models say yes to anything, and of them
-nothing is asked.
+much from model to model that others cannot tell it. Small models say yes to anything, and under
+their profiles nothing is asked.
 """
 
 from __future__ import annotations

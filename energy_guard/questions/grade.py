@@ -128,9 +128,15 @@ def _decided(row: Question, text: str) -> Grade:
         finding = compared(reply, row.answers, clean(row.question))
     if finding.holds == "yes":
         return Grade("right", finding.reason)
-    if declines and not (finding.holds == "denied" and any(map(is_refusal, row.offered))):
+    if declines and not (finding.holds == "denied" and _names_a_refusal(text, row)):
         return Grade("refused", "It declines to answer.")
     return Grade("unsure" if finding.holds == "doubt" else "wrong", finding.reason)
+
+
+def _names_a_refusal(text: str, row: Question) -> bool:
+    """Whether a text has the words of a choice such as "unknown" or "not enough information"."""
+    said = clean(text).casefold()
+    return any(is_refusal(choice) and clean(choice).casefold() in said for choice in row.offered)
 
 
 def graded_by(grader: Grader, row: Question, answer: str) -> Outcome:

@@ -124,6 +124,7 @@ def test_an_answer_that_is_not_how_right_choices_begin_names_none(answer: str) -
         ("unknown", "True.", "wrong"),
         ("true", "I don't know.", "refused"),
         ("unknown", "I don't know.", "refused"),
+        ("true", "I cannot say if that's false.", "refused"),
     ],
 )
 def test_a_choice_that_sounds_like_a_refusal_is_a_choice(

@@ -281,10 +281,12 @@ class _Session:
 
     def next_row(self, request: Request) -> npt.NDArray[np.float32]:
         llm, prompt = self.backend.engine, self.backend._prompts.encode(request)
-        with abortable(llm, _never):
+        with abortable(llm, lambda: request.interrupted is not None):
             if cut_back(llm, prompt) is None:
                 decode_tokens(llm, prompt[llm.n_tokens :])
                 ReadPrompt.now(llm, prompt).keep(llm)
+        if request.interrupted is not None:  # the row may be one of before
+            raise EngineError(f"the prompt was not read to its end ({request.interrupted})")
         return current_row(llm).copy()
 
     def tokens_of(self, text: str) -> list[int]:

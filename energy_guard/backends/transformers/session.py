@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,10 +68,15 @@ class TransformersSession:
 
     @contextmanager
     def as_found(self) -> Iterator[None]:
-        """Leave the prefix as it is; see `Session.as_found`. Replays do not touch it."""
-        held = self.prefix
-        yield
-        self.prefix = held
+        """Leave the prefix as it is; see `Session.as_found`.
+
+        Reading a prompt goes on in the tensors of the one before, so inside there is a copy.
+        """
+        held, self.prefix = self.prefix, deepcopy(self.prefix)
+        try:
+            yield
+        finally:
+            self.prefix = held
 
     def next_row(self, request: Request) -> npt.NDArray[np.float32]:
         """Return the raw row after a prompt; see `Session.next_row`."""

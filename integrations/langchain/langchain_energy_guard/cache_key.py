@@ -32,7 +32,7 @@ def _of(guard: Guard) -> dict[str, Any]:
         "detector": judge.detector.name,
         "locator": judge.locator,
         "policy": judge.policy.model_dump_json(),
-        "support": judge.measures_support,
+        "support": sorted(judge.measures_support),
         "profile": None if judge.profile is None else _digest(judge.profile),
         "fallback": None if fallback is None else _of(fallback),
     }

@@ -64,7 +64,8 @@ def metadata(
         "reason": result.unquoted_reason,
         "warning": said["warning"],
         "notes": said["notes"],
-        "support": result.support and {"gain": result.support.gain},
+        "support": said["support"]
+        and {name: said["support"][name] for name in ("gain", "confirmed")},
         "tool_calls": [_without_values(call) for call in tool_calls],
     }
 
