@@ -17,7 +17,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_energy_guard import ChatEnergyGuard, guarded
 
-from energy_guard import Guard, Policy, Profile
+from energy_guard import Guard, Profile
 
 SYSTEM: Final = "Answer in one short sentence."
 """Profiles that are shipped, and those of `energy-guard calibrate`, were made with it."""
@@ -25,9 +25,6 @@ SYSTEM: Final = "Answer in one short sentence."
 MAX_TOKENS: Final = 48
 
 PASSAGES: Final = Path(__file__).with_name("passages")
-
-RULES: Final = Policy(on="p_wrong", warn=0.25, abstain=0.35)
-"""At this limit at most an eighth of other questions without an answer were shown: README.md."""
 
 
 class Folder(BaseRetriever):
@@ -106,9 +103,9 @@ def answering(guard: Guard, folder: Folder) -> Runnable[str, Reply]:
 
 
 def guard_of(model: str, profile: Path | None) -> Guard:
-    """Load a model with the rules; profile: a file in the place of the one that is found."""
+    """Load a model; profile: a file in the place of the one that is found, rules included."""
     made = Profile.read(profile) if profile else None
-    return Guard(model, RULES, profile=made or "auto", support=True)
+    return Guard(model, profile=made or "auto", support=True)
 
 
 def main() -> int:
