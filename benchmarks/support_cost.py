@@ -1,7 +1,9 @@
 """What measuring the support by passages costs beside an answer, interleaved.
 
     python -m benchmarks.support_cost --model M [--questions N] [--passages P] [--n-threads K]
+        [--asking]
 
+With --asking the model is asked about its passages, and nothing is read twice.
 The quiz's questions over passages are asked with and without it, each on an engine that has read
 nothing before. The cost is a share of the whole call (the prompt is read, the answer written), and
 of the writing alone.
@@ -20,6 +22,7 @@ from energy_guard.events import Text
 from energy_guard.questions.quiz import quiz
 from energy_guard.questions.wording import in_chat, kind_of, request_of
 from energy_guard.request import Request
+from energy_guard.support_features import BY_ASKING
 
 
 def _asked(guard: Guard, request: Request) -> tuple[float, float]:
@@ -42,10 +45,14 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=20)
     parser.add_argument("--passages", type=int, default=4, help="each question's own and others'")
     parser.add_argument("--n-threads", type=int, default=1)
+    parser.add_argument("--asking", action="store_true")
     args = parser.parse_args()
     threads = {"n_threads": args.n_threads, "n_threads_batch": args.n_threads}
     backend = load(args.model, "llama-cpp", n_ctx=2048, **threads)
     plain, measuring = (Guard(backend, profile=None, support=s) for s in (False, True))
+    if args.asking:
+        judge = replace(measuring.judge, support=frozenset(BY_ASKING))
+        measuring = measuring.with_judge(judge)
     words = in_chat()
     rows = [row for row in quiz(whole=True) if row.context]
     contexts = [row.context or "" for row in rows]

@@ -20,7 +20,7 @@ from energy_guard.result import Result
 
 QUESTIONS: Final = (
     ("What is the chemical symbol for gold?", "Au"),
-    ("What is the capital of France?", "Paris"),
+    ("What is the capital of the United Kingdom?", "London"),
     ("What is the largest ocean on Earth?", "the Pacific"),
     ("What is the boiling point of water in degrees Celsius?", "100"),
     ("Who painted the Mona Lisa?", "Leonardo da Vinci"),

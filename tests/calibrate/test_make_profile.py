@@ -31,7 +31,7 @@ from energy_guard.questions.answered import Answered
 from energy_guard.questions.unsure import sure
 from energy_guard.request import Message, Request
 from energy_guard.score import Detector, Score, Unscored
-from energy_guard.support_features import BY_READING, SUPPORT, WITH, WITHOUT
+from energy_guard.support_features import BY_READING, CONFIRMED, SUPPORT, WITH, WITHOUT
 from energy_guard.trace import Step, Trace
 
 
@@ -413,13 +413,20 @@ def test_the_quiz_gives_the_level_of_a_model_and_elsewhere_is_harder(promised: b
 def test_what_is_known_of_a_model_from_its_own_answers_elsewhere_is_taken() -> None:
     known = other_models()
     assert len(known.own) == 6  # four models, two of them on both engines
+    passage = "The mill on Bell Street was built in 1822 by Jonas Reed."
+    plain = replace(answered(999, True, 0.3), context=passage)
+    trace = replace(plain.trace, extras={CONFIRMED: np.full(3, 1.0)})
+    asked = replace(plain, attempts=(replace(plain.attempts[0], trace=trace),))
     asking = 0
     for model, own in known.own.items():
-        learnt = learn_from_quiz(in_splits(many(400)), promised=False, model=model)
-        assert learnt.harder == own.elsewhere != known.elsewhere
-        assert isinstance(learnt.scorer, FittedDetector)
-        assert learnt.scorer.terms == (*known.fitted.terms, *own.terms)
-        assert learnt.scorer.needs_support == {term.feature for term in own.terms}
+        for about, is_told in ((asked, True), (plain, not own.terms)):
+            unscored = in_splits([*many(400), about])
+            learnt = learn_from_quiz(unscored, promised=False, model=model)
+            assert isinstance(learnt.scorer, FittedDetector)
+            assert learnt.harder == (own.elsewhere if is_told else known.elsewhere)
+            terms = own.terms if is_told else ()
+            assert learnt.scorer.terms == (*known.fitted.terms, *terms)
+            assert learnt.scorer.needs_support == {term.feature for term in terms}
         asking += bool(own.terms)
     assert asking == 1  # the largest one alone
 

@@ -42,11 +42,11 @@ async def test_an_answer_that_is_withheld_sends_the_agent_to_its_fallback(demo: 
     assert known.output == "The chemical symbol for gold is Au."
     block = (known.response.provider_details or {})["energy_guard"]
     assert (block["verdict"], block["shown"], block["thresholds"]["on"]) == (
-        "accept",
+        "warn",
         True,
         "p_wrong",
     )
-    assert 0 < block["p_wrong"] < 0.25
+    assert 0 < block["p_wrong"] < 0.5
     asked = [ModelRequest.user_text_prompt(KNOWN, instructions=BRIEF)]
     direct = await model_request(guarded, asked)  # without an agent it is the same prompt
     assert direct.usage.input_tokens == known.usage.input_tokens
