@@ -11,6 +11,7 @@ from energy_guard.files import JsonLines
 from energy_guard.judge import Judge
 from energy_guard.request import Request
 from energy_guard.result import Result
+from energy_guard.support import with_support
 from energy_guard.trace import Trace
 
 
@@ -36,6 +37,9 @@ def answered(
 
 def judged(guard: Guard, judge: Judge, trace: Trace, request: Request) -> Result:
     """Return what a judge makes of an answer that is there already."""
+    if wanted := judge.measures_support:
+        with guard.backend.session(request) as session:
+            trace = with_support(session, request, trace, wanted)
     attempt = judge.assess(trace, request)
     move = judge.final([attempt])
     return judge.conclude([attempt], move, info=guard.backend.info, request=request)

@@ -8,7 +8,8 @@ neither its model nor its task, with the curve that the model has in the quiz, a
 has, and with the one of the other models, as without a profile. Longer answers to the quiz, which
 `benchmarks.long_answers` asks for, are judged like that, too, and nothing is fitted to them. The
 quiz's certifying questions are left out of all but these. With --support the detector goes by the
-support of passages, too, which `benchmarks.support` measures of stored answers. --engines tells
+support of passages, too, which `benchmarks.support` measures of stored answers. --earlier names a
+detector of before, whose answers are gone, but whose ranges are known. --engines tells
 what else is one of these models: the fingerprint that it has on another engine.
 """
 
@@ -291,6 +292,22 @@ def kept(rows: list[Row], whole: list[Answered], fingerprints: Mapping[str, str]
     )
 
 
+def as_wide_as(made: OtherModels, earlier: OtherModels) -> OtherModels:
+    """Let answers be known that an earlier detector was fitted to, if they lie further out."""
+    before = {term.feature: term for term in earlier.fitted.terms if term.low is not None}
+    terms = []
+    for term in made.fitted.terms:
+        known = before.get(term.feature)
+        if term.low is None or term.high is None or known is None or known.high is None:
+            terms.append(term)
+            continue
+        ends = {"low": min(term.low, known.low or 0.0), "high": max(term.high, known.high)}
+        terms.append(term.model_copy(update=ends))
+    return made.model_copy(
+        update={"fitted": made.fitted.model_copy(update={"terms": tuple(terms)})}
+    )
+
+
 def own_of(rows: list[Row], across: Across) -> OwnTerms:
     """Return what a model's answers tell of it, those elsewhere among them."""
     asked = [row for row in rows if np.isfinite(row.replies).all()]
@@ -339,6 +356,7 @@ def main() -> None:
     parser.add_argument("--longer", nargs="+", default=[], metavar="NAME=ANSWERS")
     parser.add_argument("--engines", nargs="+", default=[], metavar="NAME=FINGERPRINT")
     parser.add_argument("--support", action="store_true", help="go by the support of passages")
+    parser.add_argument("--earlier", type=Path, help="an earlier detector: what it had seen counts")
     parser.add_argument("--out", type=Path, help="where the detector goes")
     args = parser.parse_args()
     names = (*FEATURES, *SUPPORT) if args.support else FEATURES
@@ -382,6 +400,8 @@ def main() -> None:
             some = [row for row, is_kept in zip(judged.rows, keep, strict=True) if is_kept]
             out.append(f"| {basis} " + figures(name, some, p[keep]))
     made = kept(rows, everything, fingerprints)
+    if args.earlier:
+        made = as_wide_as(made, OtherModels.read(args.earlier))
     out.append(f"\nfitted to {len(rows)} answers; elsewhere {made.elsewhere:.2f} in log-odds")
     terms = sorted(made.fitted.terms, key=lambda term: -abs(term.weight))
     out += [f"  {term.feature}: {term.weight:+.2f}" for term in terms]
