@@ -45,6 +45,7 @@ from energy_guard.files import held
 from energy_guard.guard import Guard
 from energy_guard.policy import Policy
 from energy_guard.profile import Certificate, Profile
+from energy_guard.profile.other_models import other_models
 from energy_guard.profile.store import store, user_path
 from energy_guard.questions.answered import Answered, read_answers
 from energy_guard.questions.ask import Ask, collect
@@ -230,8 +231,9 @@ def calibrate(
                 support=support,
             )
             guard = watching(guard, probe, rules)
-            if not data and detector is None and rules is None and backend.replays:
-                # the quiz finds out what the model's own yes about its passages is worth
+            known = other_models().own.get(backend.info.fingerprint)
+            unknown = known is None or known.terms  # what the model's yes about passages is worth
+            if not data and detector is None and rules is None and backend.replays and unknown:
                 guard = guard.with_judge(replace(guard.judge, support=frozenset(BY_ASKING)))
         compared = path.with_name(f"{path.stem}.compared.jsonl")
         with (

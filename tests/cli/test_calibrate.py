@@ -18,7 +18,10 @@ from energy_guard.backends import Scripted
 from energy_guard.calibrate.split import split_of
 from energy_guard.errors import ConfigError, InputError
 from energy_guard.files import held
+from energy_guard.profile.other_models import OwnTerms, other_models
+from energy_guard.questions.answered import read_answers
 from energy_guard.questions.rows import Question
+from energy_guard.support_features import BY_ASKING
 
 Item = dict[str, Any]
 Calibrate = Callable[..., Profile]
@@ -237,6 +240,24 @@ def test_answers_to_a_part_of_the_quiz_are_not_asked_again_for_the_whole(
     part = (tmp_path / "q.answers.jsonl").read_bytes()
     asked_of_the_quiz(whole=True, resume=True)
     assert (tmp_path / "q.answers.jsonl").read_bytes().startswith(part)
+
+
+@pytest.mark.parametrize(("known", "asks"), [(False, True), (True, False)])
+def test_a_model_whose_yes_is_known_to_be_worth_nothing_is_not_asked_for_it(
+    asked_of_the_quiz: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    known: bool,
+    asks: bool,
+) -> None:
+    fingerprint = Scripted.saying(*map(said, range(220))).info.fingerprint
+    own = {fingerprint: OwnTerms(elsewhere=0.5)} if known else {}
+    others = other_models().model_copy(update={"own": own})
+    monkeypatch.setattr(module, "other_models", lambda: others)
+    asked_of_the_quiz()
+
+    made_with, _ = read_answers(tmp_path / "q.answers.jsonl")
+    assert made_with.get("support") == (sorted(BY_ASKING) if asks else None)
 
 
 def test_files_are_asked_whole_anyway(calibrate: Calibrate) -> None:
