@@ -118,7 +118,13 @@ def _has_text(question: str, passages: tuple[str, ...]) -> bool:
     own = without_examples(question)
     before, _, _ = own.partition(read_question(question).text)
     told = len(WORD.findall(before)) >= _FEWEST_WORDS
-    return bool(passages) or told or _QUOTED.search(own) is not None
+    return bool(passages) or told or any(_is_text(quoted) for quoted in _QUOTED.findall(own))
+
+
+def _is_text(quoted: str) -> bool:
+    """Whether quoted words are somebody's; those of a title mostly begin with capital letters."""
+    words = WORD.findall(quoted)
+    return 2 * sum(word[0].islower() for word in words) > len(words) >= _FEWEST_QUOTED
 
 
 def _is_sum(question: str, passages: tuple[str, ...]) -> bool:
@@ -141,8 +147,10 @@ _MARKED: Final = re.compile(_MARK, re.IGNORECASE)
 _FEWEST_WORDS: Final = 5
 """Words of a text to choose about; fewer are how somebody begins to ask."""
 
-_QUOTED: Final = re.compile(r"""["“„«][^"”“»]{12,}["”“»]""")
-"""Words of somebody else; what is shorter is a title or a word."""
+_QUOTED: Final = re.compile(r"""["“„«]([^"”“»]+)["”“»]""")
+
+_FEWEST_QUOTED: Final = 3
+"""Quoted words that may be somebody's; fewer are a title or a word."""
 
 _MARKED_INSIDE: Final = re.compile(rf"(?:^|[\n.!?:])[\s#*>]*(?:{_MARK})", re.IGNORECASE)
 """The same behind an instruction ("Answer by the context. Context: …") or as a heading."""

@@ -39,7 +39,8 @@ class Term(Config):
     """One feature with its weight: weight · clip((feature − centre) / scale, ±4).
 
     low, high: the range of the feature in the answers that a profile was made from; None if
-    there is no profile yet.
+    there is no profile yet. if_unknown: what stands for a value that is not known, so that the
+    score is right on average; None if there is no score without it.
 
     >>> Term(feature="span.nll:max", centre=1, scale=2, weight=0.5).weight
     0.5
@@ -51,6 +52,7 @@ class Term(Config):
     weight: float
     low: float | None = None
     high: float | None = None
+    if_unknown: float | None = None
 
     @field_validator("feature")
     @classmethod
@@ -175,6 +177,7 @@ class FittedDetector(Config):
             values = features(trace, span, self.names, asked)
         except NormalisedRowsError as error:
             return Unscored(error.message)
+        values = np.where(np.isnan(values), self._if_unknown(), values)
         if not np.all(np.isfinite(values)):
             missing = self.names[int(np.argmin(np.isfinite(values)))]
             if missing in SUPPORT and asked.question:
@@ -230,6 +233,10 @@ class FittedDetector(Config):
         """Return the nll of one token while text streams."""
         value = step.signal(self.signal, next_row)
         return value if math.isfinite(value) else None
+
+    def _if_unknown(self) -> Floats:
+        """What stands for values that are not known; NaN for those that have to be."""
+        return np.array([math.nan if t.if_unknown is None else t.if_unknown for t in self.terms])
 
     def _column(self, key: str) -> Floats:
         return np.array([getattr(term, key) for term in self.terms], dtype=np.float64)

@@ -83,11 +83,9 @@ def support_feature(name: str, trace: Trace, span: Span, asked: Asked) -> float:
     if not given_passages(asked):
         return 0.0
     if name in BY_ASKING:
-        if not to_be_asked(asked):
-            return 0.0
-        if CONFIRMED not in trace.extras:
-            return math.nan
-        return float(trace.extras[CONFIRMED][0]) if name == "support.confirmed" else 1.0
+        if name == "support.asked" or not to_be_asked(asked):
+            return float(to_be_asked(asked))
+        return float(trace.extras[CONFIRMED][0]) if CONFIRMED in trace.extras else math.nan
     if WITH not in trace.extras or WITHOUT not in trace.extras:
         return math.nan
     at = list(span.tokens)
@@ -153,8 +151,9 @@ _SMALL: Final = LANGUAGES["en"].function
 
 BY_ASKING: Final = ("support.confirmed", "support.asked")
 """Features of what a model says if it is asked whether its passages say so: log-odds in nats, and
-1 if it was asked. Both are 0 of a choice, as a label does not stand in the text that it is of, and
-if what stands before a question is called no passage: it may be what somebody tells."""
+1 if there is something to be asked. Both are 0 of a choice, as a label does not stand in the text
+that it is of, and if what stands before a question is called no passage: it may be what somebody
+tells."""
 
 BY_READING: Final[Mapping[str, Callable[[_Passes], float]]] = MappingProxyType(
     {

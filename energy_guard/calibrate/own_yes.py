@@ -42,7 +42,9 @@ def with_own_yes(
             shape (n,) each.
 
     Returns:
-        The detector with two terms more; as it is if the yes tells nothing beside the score.
+        The detector with two terms more; as it is if the yes tells nothing beside the score. An
+        answer after which the model could not be asked is scored as if it had said what it says
+        on average.
 
     """
     confirmed, asked = values.T
@@ -56,7 +58,13 @@ def with_own_yes(
     level, yes = (told.weights[-2:] / told.slope).tolist()
     scale = (abs(middle) + LIMIT * deviation) / LIMIT  # so that nothing within is cut off
     terms = (
-        Term(feature=CONFIRMED, centre=0, scale=scale, weight=yes / deviation * scale),
+        Term(
+            feature=CONFIRMED,
+            centre=0,
+            scale=scale,
+            weight=yes / deviation * scale,
+            if_unknown=middle,
+        ),
         Term(feature=ASKED, centre=0, scale=1, weight=level - yes * middle / deviation),
     )
     return detector.model_copy(update={"terms": (*detector.terms, *terms)})

@@ -11,9 +11,11 @@ from graded import answered
 
 from energy_guard.calibrate.learn import in_splits, learn_from_quiz
 from energy_guard.calibrate.own_yes import ASKED, CONFIRMED
+from energy_guard.energy import Floats
 from energy_guard.fitted import FittedDetector
 from energy_guard.profile.other_models import other_models
 from energy_guard.questions.answered import Answered
+from energy_guard.score import Score
 from energy_guard.support_features import CONFIRMED as ARRAY
 
 PASSAGE: Final = "The mill on Bell Street was built in 1822 by Jonas Reed, a clockmaker."
@@ -60,6 +62,25 @@ def test_a_yes_that_tells_right_from_wrong_is_asked_for() -> None:
     for a in plain[:20]:
         now, before = a.scored_by(detector).score, a.scored_by(other_models().fitted).score
         assert now.value == pytest.approx(before.value)  # type: ignore[union-attr]
+
+
+def test_an_answer_after_which_nothing_was_asked_counts_as_one_with_a_mean_yes() -> None:
+    rng = np.random.default_rng(5)
+    answers = [free(n, rng) for n in range(250)]
+    answers += [over_passage(n, rng, worth=1.5) for n in range(250, 310)]
+    detector = own(answers)
+    over = answers[-1]
+
+    def score(extras: dict[str, Floats]) -> float:
+        trace = replace(over.attempts[0].trace, extras=extras)
+        attempt = replace(over.attempts[0], trace=trace)
+        found = replace(over, attempts=(attempt,)).scored_by(detector).score
+        assert isinstance(found, Score)
+        return found.value
+
+    mean = float(np.mean([a.trace.extras[ARRAY][0] for a in answers[250:]]))
+    assert score({}) == pytest.approx(score({ARRAY: np.full(3, mean)}))
+    assert score({}) != pytest.approx(score({ARRAY: np.full(3, mean + 0.2)}))
 
 
 def test_a_yes_that_tells_nothing_is_not_asked_for() -> None:
