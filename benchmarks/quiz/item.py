@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from energy_guard.calibrate.split import question_key
+
+POLAR: Final = ("yes_or_no", "claims")
+"""Kinds whose answers are yes or no, each as often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Item:
     @property
     def stratum(self) -> tuple[str, str, str]:
         """Items of one stratum are spread evenly over the file."""
-        polar = self.answers[0] if self.kind == "yes_or_no" else ""
+        polar = self.answers[0] if self.kind in POLAR else ""
         return self.kind, self.level or "", polar
 
     def row(self) -> dict[str, Any]:

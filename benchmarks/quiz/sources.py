@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.quiz.arithmetic import value_of
-from benchmarks.quiz.item import Item
+from benchmarks.quiz.item import POLAR, Item
 
 HERE: Final = Path(__file__).parent
 LEVELS: Final = ("easy", "medium", "hard", "rare")
@@ -31,7 +31,8 @@ def all_items() -> list[Item]:
     ]
     for kind in ("names_and_dates", "comparisons", "made_up"):
         items += _lines(kind, f"{kind}.txt")
-    items += map(_polar, _lines("yes_or_no", "yes_or_no.txt"))
+    for kind in POLAR:
+        items += map(_polar, _lines(kind, f"{kind}.txt"))
     for kind in ("choices", "labels", "references"):
         items += map(_offering, _lines(kind, f"{kind}.txt"))
     items += map(_sum, _lines("sums", "sums.txt"))

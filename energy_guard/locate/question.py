@@ -39,6 +39,7 @@ class QuestionForm:
     several: bool
     single: bool
     head: str
+    claims: bool
 
 
 @lru_cache(maxsize=1024)
@@ -61,7 +62,16 @@ def read_question(asked: str) -> QuestionForm:
     several = _SEVERAL.search(text) is not None
     single = _SINGLE.match(text) is not None
     return QuestionForm(
-        text, kind, language, known, options, comparative, several, single, _head(text)
+        text,
+        kind,
+        language,
+        known,
+        options,
+        comparative,
+        several,
+        single,
+        head=_head(text),
+        claims=kind == "yes or no" and bool(_TAG.search(text) or _NEGATED.match(text)),
     )
 
 
@@ -131,12 +141,15 @@ def _itself(asked: str) -> str:
     else:
         inside = _INSIDE.search(asked)
         asked = inside["body"].strip() if inside else asked
-    parts = [asked[start:end] for start, end in sentence_ranges(asked)]
+    ranges = sentence_ranges(asked)
+    parts = [asked[start:end] for start, end in ranges]
     if len(parts) < 2:
         return asked
-    asking = [part for part in parts if _ENDS_ASKING.search(part)]
+    asking = [number for number, part in enumerate(parts) if _ENDS_ASKING.search(part)]
     if asking:
-        return asking[-1]
+        last = asking[-1]
+        first = last - 1 if last and _TAG.match(parts[last]) else last  # it asks about what is said
+        return asked[ranges[first][0] : ranges[last][1]]
     leading = [part for part in parts if _kind(part, language_of(part)) != "what"]
     return (leading or parts)[-1]
 
@@ -168,14 +181,37 @@ def _kind(text: str, language: str) -> Kind:
         if match:
             found.append((match.start() if table else 0, number, kind))
     if not found:
-        return "what"
+        return "yes or no" if _TAG.search(text) else "what"
     kind = min(found)[2]
+    if _TAG.search(text) and min(found)[0]:
+        return "yes or no"
     if kind in ("what", "which") and _ASKS_PLACE.search(text):
         return "where"
     if kind == "what" and _DEFINES.match(text):
         return "open"
     return kind
 
+
+_TAG: Final = Pattern(
+    r"""(?xi)(?:^|[,;:.!–—]\s*|\s-+\s*)
+    (?: right | correct | true | agreed? | makes?\ sense | am\ i\ right | am\ i\ not
+      | (?:is|isn['’]t|was|wasn['’]t)\ (?:that|this|it)\ (?:right|true|correct|so)
+      | (?:do|don['’]t|would|wouldn['’]t)\ you\ (?:agree|think(?:\ so)?)(?:\ too|\ with\ me)?
+      | (?:is|are|was|were|do|does|did|has|have|had|must|should)(?:n['’]t)?
+        \ (?:it|they|he|she|we|you|i|there|that|this)
+      | (?:can|could|will|would)(?:n['’]t)?\ (?:it|they|he|she|we|i|there|that|this)
+      | oder(?:\ nicht)? | nicht\ wahr | richtig | stimmt['’]?s? | n['’]est-ce\ pas | pas\ vrai
+      | ¿?(?:verdad|cierto|no\ es\ así) | vero | giusto | né | certo | não\ é | toch | niet\ waar
+      | eller\ hur | prawda | değil\ mi | правда | верно | не\ так\ ли
+    )\s*[?？]+['\"”’)\]]*$"""
+)
+"""How an asker wants to be told that a claim is so; by itself, it is about the sentence before."""
+
+_NEGATED: Final = Pattern(
+    r"(?i)^(?:(?:so|and|but|well)\b[, ]*)*"
+    r"(?:is|are|was|were|do|does|did|has|have|can|could|will|would|should)n['’]t\b"
+)
+"""How a question begins that expects a yes ("Isn't it true that …?")."""
 
 _DEFINES: Final = Pattern(r"(?i)(?:what(?: is|'s| are)|was (?:ist|sind)) (?!the\b|your\b)")
 _COMPARES: Final = Pattern(

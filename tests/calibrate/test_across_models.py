@@ -44,6 +44,21 @@ def test_its_score_is_the_log_odds_at_home_of_a_model_at_the_mean_level() -> Non
     assert (1 / (1 + np.exp(-odds))).mean() == pytest.approx(home.wrong.mean(), abs=0.03)
 
 
+def test_what_is_odd_about_one_task_does_not_pass_for_what_an_uncertain_token_means() -> None:
+    """One task is nearly all right although its tokens are unlikely, as another's are."""
+    rng = np.random.default_rng(3)
+    n = 8000
+    tasks = rng.choice(["quiz", "labels", "trivia", "names"], n)
+    unlikely = np.isin(tasks, ["labels", "names"])
+    values = np.stack([rng.normal(2.0 * unlikely), rng.normal(5, 2, n), np.zeros(n)], axis=1)
+    odds = 1.2 * (values[:, 0] - 1) + ELSEWHERE * (tasks != "quiz") - 4 * (tasks == "labels")
+    wrong = rng.random(n) < 1 / (1 + np.exp(-odds))
+    models = rng.choice(list(LEVELS), n)
+    found = fit_across(Answers(NAMES, values, wrong, models, tasks, tasks == "quiz"), ridge=1e-4)
+    weights = {term.feature: term.weight / term.scale for term in found.detector.terms}
+    assert weights["span.nll:max"] == pytest.approx(1.2, abs=0.2)
+
+
 def test_a_task_with_many_answers_does_not_count_for_more_than_one_with_enough() -> None:
     """A thousand answers of one model to one task are as much as `_MOST` of another's."""
     data = answers(n=9000)

@@ -28,11 +28,12 @@ RAW = (files("energy_guard.data") / "quiz.jsonl").read_bytes()
 ITEMS: list[Item] = [json.loads(line) for line in RAW.decode("utf-8").splitlines()]
 KEYS = "id task question context answers choices answerable topic level wrong sum".split()
 KINDS = (
-    *("facts", "names_and_dates", "yes_or_no", "comparisons", "sums"),
+    *("facts", "names_and_dates", "yes_or_no", "claims", "comparisons", "sums"),
     *("choices", "labels", "references"),
     *("false_premises", "made_up", "passages", "silent_passages", "two_passages"),
 )
 DECLINED = {"made_up", "silent_passages"}
+POLAR = ("yes_or_no", "claims")
 OFFERED = ("choices", "labels", "references")
 LONG = {"sums", "labels", "references"}
 """Kinds whose questions hold what they ask about."""
@@ -64,7 +65,7 @@ def skeleton(question: str) -> str:
 
 
 def stratum(item: Item) -> tuple[str, str | None, str]:
-    return item["task"], item["level"], item["answers"][0] if item["task"] == "yes_or_no" else ""
+    return item["task"], item["level"], item["answers"][0] if item["task"] in POLAR else ""
 
 
 def outcome(item: Item, answer: str) -> str:
