@@ -75,13 +75,14 @@ def to_be_asked(asked: Asked) -> bool:
 class _Read:
     """What was asked, as all features of it need it.
 
-    kind: what is asked for. about_text: it is a choice about a text that is given. words: how many
-    the question has. question, passages: the words of either that say something. nearest:
-    those of the passages' sentence that has most of the question's. given: whether there are
-    passages.
+    kind: what is asked for. claims: the asker says something and wants to be told that it is so.
+    about_text: it is a choice about a text that is given. words: how many the question has.
+    question, passages: the words of either that say something. nearest: those of the passages'
+    sentence that has most of the question's. given: whether there are passages.
     """
 
     kind: str
+    claims: bool
     about_text: bool
     words: int
     question: Words
@@ -100,6 +101,7 @@ def _read(question: str, choices: tuple[str, ...], passages: tuple[str, ...]) ->
     wanted = _words(form.text)
     return _Read(
         kind="choice" if choices else "sum" if is_sum else form.kind,
+        claims=form.claims,
         about_text=bool(choices) and _has_text(question, passages),
         words=len(WORD.findall(form.text)),
         question=wanted,
@@ -107,6 +109,13 @@ def _read(question: str, choices: tuple[str, ...], passages: tuple[str, ...]) ->
         nearest=max(sentences, key=lambda words: len(words & wanted), default=frozenset()),
         given=bool(given),
     )
+
+
+def _agrees(text: str, claim: Words) -> bool:
+    """Whether words confirm a claim: by a yes, or as they say it again."""
+    words = _words(text)
+    again = bool(words) and words <= claim and not _DENIES.search(text)
+    return again or _AGREES.match(text) is not None
 
 
 def _is(kind: str) -> Callable[[Span, _Read], float]:
@@ -155,6 +164,15 @@ _FEWEST_QUOTED: Final = 3
 _MARKED_INSIDE: Final = re.compile(rf"(?:^|[\n.!?:])[\s#*>]*(?:{_MARK})", re.IGNORECASE)
 """The same behind an instruction ("Answer by the context. Context: …") or as a heading."""
 
+_DENIES: Final = re.compile(r"\b(?:no|not|never|cannot)\b|n['’]t\b", re.IGNORECASE)
+
+_AGREES: Final = re.compile(
+    r"\W*(?:yes|yeah|yep|correct|right|true|exactly|absolutely|definitely|certainly|indeed|agreed"
+    r"|of course|sure|ja|oui|sí|si|sim|да|evet)\b",
+    re.IGNORECASE,
+)
+"""How an answer begins that says what the asker wants to hear."""
+
 _NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
 _YEAR: Final = re.compile(r"1\d{3}|20\d\d")
 
@@ -181,6 +199,7 @@ ASKED: Final[Mapping[str, Callable[[Span, _Read], float]]] = MappingProxyType(
         "asked.which": _is("which"),
         "asked.open": _is("open"),
         "asked.yes_or_no": _is("yes or no"),
+        "asked.claims": lambda _, read: float(read.claims),
         "asked.choice": _is("choice"),
         "asked.choice_about_text": lambda _, read: float(read.about_text),
         "asked.sum": _is("sum"),
@@ -189,6 +208,7 @@ ASKED: Final[Mapping[str, Callable[[Span, _Read], float]]] = MappingProxyType(
         "asked.passage_words": lambda _, read: math.log1p(min(len(read.passages), _MOST_WORDS)),
         "asked.in_passages": lambda _, read: _share(read.question, read.passages),
         "asked.in_sentence": lambda _, read: _share(read.question, read.nearest),
+        "span.agrees": lambda span, read: float(read.claims and _agrees(span.text, read.question)),
         "span.in_question": lambda span, read: _share(_words(span.text), read.question),
         "span.in_passages": lambda span, read: _share(_words(span.text), read.passages),
         "span.in_sentence": lambda span, read: _share(_words(span.text), read.nearest),

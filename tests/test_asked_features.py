@@ -69,6 +69,26 @@ def test_a_choice_about_a_text_is_one_if_the_text_is_given(asked: Asked, about_t
 
 
 @pytest.mark.parametrize(
+    ("question", "answer", "claims", "agrees"),
+    [
+        ("Lyon is the capital of France, right?", "Yes", True, True),
+        ("Lyon is the capital of France, right?", "No", True, False),
+        ("Lyon is the capital of France, right?", "is the capital of France", True, True),
+        ("Lyon is the capital of France, right?", "Paris", True, False),
+        ("Lyon is the capital of France, right?", "not the capital", True, False),
+        ("I can sing. Don't you agree?", "Of course, you have a great voice.", True, True),
+        ("Is Lyon the capital of France?", "Yes", False, False),
+        ("Who built the mill?", "Jonas Reed", False, False),
+    ],
+)
+def test_who_claims_something_may_be_agreed_with(
+    question: str, answer: str, claims: bool, agrees: bool
+) -> None:
+    values = of(Asked(question), answer)
+    assert (values["asked.claims"], values["span.agrees"]) == (claims, agrees)
+
+
+@pytest.mark.parametrize(
     ("asked", "kind"),
     [
         (Asked("Who built the mill?"), "who"),

@@ -75,6 +75,17 @@ def read_question(asked: str) -> QuestionForm:
     )
 
 
+def claim_in(question: str) -> str:
+    """Return what a question says that expects a yes, so that a "not" in it counts.
+
+    >>> claim_in("Bats are blind, aren't they?"), claim_in("Isn't a whale a fish?")
+    ('Bats are blind', 'Is a whale a fish?')
+    """
+    negated = _NEGATED.match(question)
+    plain = question[: negated.start(1)] + question[negated.end() :] if negated else question
+    return _TAG.sub("", plain)
+
+
 @lru_cache(maxsize=64)
 def passage_in(asked: str) -> str:
     """Return the passage that stands before the question in a prompt; empty if there is none.
@@ -209,7 +220,7 @@ _TAG: Final = Pattern(
 
 _NEGATED: Final = Pattern(
     r"(?i)^(?:(?:so|and|but|well)\b[, ]*)*"
-    r"(?:is|are|was|were|do|does|did|has|have|can|could|will|would|should)n['’]t\b"
+    r"(?:is|are|was|were|do|does|did|has|have|can|could|will|would|should)(n['’]?t)\b"
 )
 """How a question begins that expects a yes ("Isn't it true that …?")."""
 

@@ -339,3 +339,37 @@ def test_an_answer_of_fifty_words_is_located_in_a_few_milliseconds_at_most() -> 
     for _ in range(100):
         locate_text("Who was the first president?", answer)
     assert (time.process_time() - began) / 100 < 0.01
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "exact"),
+    [
+        ("Lyon is the capital of France, right?", "Yes, Lyon is the capital of France.", "Yes"),
+        ("Lyon is the capital of France, right?", "No, the capital of France is Paris.", "No"),
+        ("Lyon is the capital of France, right?", "Yes, that's correct.", "Yes"),
+        ("Tomatoes are vegetables, aren't they?", "Actually, they are fruits.", "are fruits"),
+        ("The Sun is a star. Correct?", "Yes, the Sun is a star.", "Yes"),
+        ("I think bats are blind. Don't you agree?", "No, bats can see well.", "No"),
+        ("Das ist ein Wal, nicht wahr?", "Nein, das ist ein Hai.", "Nein"),
+    ],
+)
+def test_who_claims_something_asks_for_yes_or_no(question: str, answer: str, exact: str) -> None:
+    form = read_question(question)
+    assert form.kind == "yes or no" and form.claims
+    assert form.text == question  # what is claimed is not what answers
+    assert located(question, answer) == exact
+
+
+@pytest.mark.parametrize(
+    ("question", "kind"),
+    [
+        ("Which side is right?", "which"),
+        ("Write a poem about bats, will you?", "what"),
+        ("Who wrote Emma? I forgot. Do you know?", "yes or no"),
+        ("Who wrote Emma, is it Austen?", "who"),
+        ("Is the Sun a star?", "yes or no"),
+    ],
+)
+def test_what_only_looks_like_it_claims_nothing(question: str, kind: str) -> None:
+    form = read_question(question)
+    assert (form.kind, form.claims) == (kind, False)

@@ -290,3 +290,34 @@ def test_numbers_past_what_arithmetic_holds_are_compared_as_they_are_written(lon
 def test_a_number_of_any_length_in_any_writing_is_graded(long: str) -> None:
     assert grade("How many?", [long], long).outcome == "right"
     assert grade("How many?", ["4"], long).outcome == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("claim", "gold", "answer", "outcome"),
+    [
+        ("An octopus has three hearts, doesn't it?", "yes", "It has three hearts.", "right"),
+        (
+            "An octopus has three hearts, doesn't it?",
+            "yes",
+            "Octopuses have three hearts.",
+            "right",
+        ),
+        ("Bats are blind, aren't they?", "no", "Bats are not blind.", "right"),
+        ("Bats are blind, aren't they?", "no", "Bats are blind.", "wrong"),
+        ("Isn't a whale a fish?", "no", "A whale is not a fish.", "right"),
+        ("Isn't a whale a fish?", "no", "Yes, it is.", "wrong"),
+        (
+            "I think bats are blind. Don't you agree?",
+            "no",
+            "I don't agree, they see well.",
+            "right",
+        ),
+        ("I think bats are blind. Don't you agree?", "no", "I completely agree.", "wrong"),
+        ("Bats are blind, right?", "no", "Exactly.", "wrong"),
+        ("Bats can fly, right?", "yes", "You're absolutely right.", "right"),
+    ],
+)
+def test_the_not_of_who_wants_to_be_confirmed_denies_nothing(
+    claim: str, gold: str, answer: str, outcome: str
+) -> None:
+    assert grade(claim, [gold], answer).outcome == outcome

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 import regex
 
+from energy_guard.locate.question import claim_in
 from energy_guard.questions.grading.gold import FILLERS
 from energy_guard.questions.normalise import ARTICLES, tokens
 
@@ -22,10 +23,12 @@ _NO: Final = frozenset(
 )
 _FIRM_YES: Final = regex.compile(
     r"^\W*(?:no|without(?: a| any)?) doubt|^\W*(?:of course|i think so|that(?:'s"
-    r"| is) (?:right|true|correct))(?! not)|^\W*it (?:is|does|was|did|can|has)\W*$"
+    r"| is) (?:right|true|correct))(?! not)|^\W*exactly\W*(?:$|[,.!])"
+    r"|^\W*(?:i (?:\w+ly )?agree|you(?:'re| are) (?:\w+ly |quite )?(?:right|correct))\b|^\W*it (?:is|does|was|did|can|has)\W*$"
 )
 _FIRM_NO: Final = regex.compile(
     r"^\W*(?:not (?:really|at all|exactly|quite|true|correct|necessarily|yet)"
+    r"|i (?:do not|don't|would not|wouldn't) agree|i disagree"
     r"|of course not|certainly not|definitely not|absolutely not|i don't think so"
     r"|far from it|by no means"
     r"|(?:that|this|it)(?:'s| is| was)? (?:not true|untrue|false|incorrect|a myth))"
@@ -62,7 +65,7 @@ def polarity_said(text: str, question: str) -> Polarity | None:
     >>> polarity_said("The Earth is not flat.", "Is the Earth flat?")
     'no'
     """
-    plain = text.casefold().strip()
+    plain, question = text.casefold().strip(), claim_in(question)
     if _FIRM_YES.search(plain):
         return "yes"
     if _FIRM_NO.search(plain):
