@@ -75,13 +75,6 @@ class Row:
     parts: Floats
     replies: Floats
 
-    def score(self, detector: FittedDetector) -> float:
-        """The score of the part that decides."""
-        parts = self.parts
-        if detector.needs_support - set(self.names):
-            parts = np.hstack([parts, np.tile(self.replies, (len(parts), 1))])
-        return float(detector.log_odds(parts).max())
-
 
 @dataclass
 class Recorder:
@@ -155,8 +148,15 @@ class Curve:
 
 
 def scores_of(rows: list[Row], detector: FittedDetector) -> Floats:
-    """Return the scores that decide, shape (n,)."""
-    return np.array([row.score(detector) for row in rows])
+    """Return the scores of the parts that decide, shape (n,)."""
+    if not rows:
+        return np.empty(0)
+    counts = [len(row.parts) for row in rows]
+    values = np.vstack([row.parts for row in rows])
+    if detector.needs_support - set(rows[0].names):
+        values = np.hstack([values, np.repeat([row.replies for row in rows], counts, axis=0)])
+    begins = np.cumsum([0, *counts[:-1]])
+    return np.asarray(np.maximum.reduceat(detector.log_odds(values), begins))
 
 
 def curve_of(rows: list[Row], across: Across) -> Curve:
@@ -269,7 +269,7 @@ def kept(rows: list[Row], whole: list[Answered], fingerprints: Mapping[str, str]
     values = np.vstack([row.parts for row in rows])
     detector = across.detector.knowing(values)
     detector = detector.model_copy(update={"terms": tuple(map(_of_any_length, detector.terms))})
-    scores = np.array([row.score(detector) for row in rows])
+    scores = scores_of(rows, detector)
     spare = (scores.max() - scores.min()) / 10
     wrong = sum(row.wrong for row in rows)
     return OtherModels(
