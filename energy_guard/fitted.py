@@ -10,10 +10,16 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from energy_guard.asked_features import ASKED
 from energy_guard.config import Config, read_config
@@ -59,6 +65,14 @@ class Term(Config):
     def _known(cls, value: str) -> str:
         check_name(value)
         return value
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what earlier versions lacked: certificates hold a digest of the text."""
+        written: dict[str, Any] = serialize(self)
+        if self.if_unknown is None:
+            del written["if_unknown"]
+        return written
 
     @model_validator(mode="after")
     def _whole_range(self) -> Self:

@@ -81,6 +81,7 @@ def test_an_answer_after_which_nothing_was_asked_counts_as_one_with_a_mean_yes()
     mean = float(np.mean([a.trace.extras[ARRAY][0] for a in answers[250:]]))
     assert score({}) == pytest.approx(score({ARRAY: np.full(3, mean)}))
     assert score({}) != pytest.approx(score({ARRAY: np.full(3, mean + 0.2)}))
+    assert FittedDetector.model_validate_json(detector.model_dump_json(by_alias=True)) == detector
 
 
 def test_a_yes_that_tells_nothing_is_not_asked_for() -> None:
