@@ -24,7 +24,8 @@ _NO: Final = frozenset(
 _FIRM_YES: Final = regex.compile(
     r"^\W*(?:no|without(?: a| any)?) doubt|^\W*(?:of course|i think so|that(?:'s"
     r"| is) (?:right|true|correct))(?! not)|^\W*exactly\W*(?:$|[,.!])"
-    r"|^\W*(?:i (?:\w+ly )?agree|you(?:'re| are) (?:\w+ly |quite )?(?:right|correct))\b|^\W*it (?:is|does|was|did|can|has)\W*$"
+    r"|^\W*(?:i (?:\w+ly )?agree|you(?:'re| are) (?:\w+ly |quite )?(?:right|correct))\b"
+    r"|^\W*it (?:is|does|was|did|can|has)\W*$"
 )
 _FIRM_NO: Final = regex.compile(
     r"^\W*(?:not (?:really|at all|exactly|quite|true|correct|necessarily|yet)"
