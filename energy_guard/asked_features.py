@@ -16,7 +16,12 @@ from typing import Final
 
 from energy_guard.locate import Asked, Span
 from energy_guard.locate.languages import LANGUAGES
-from energy_guard.locate.question import passage_in, read_question, without_examples
+from energy_guard.locate.question import (
+    claim_in,
+    passage_in,
+    read_question,
+    without_examples,
+)
 from energy_guard.locate.sentences import sentence_ranges
 from energy_guard.locate.words import WORD, stem
 
@@ -75,14 +80,14 @@ def to_be_asked(asked: Asked) -> bool:
 class _Read:
     """What was asked, as all features of it need it.
 
-    kind: what is asked for. claims: the asker says something and wants to be told that it is so.
+    kind: what is asked for. claim: what the asker wants to be told is so; empty if nothing.
     about_text: it is a choice about a text that is given. words: how many the question has.
     question, passages: the words of either that say something. nearest: those of the passages'
     sentence that has most of the question's. given: whether there are passages.
     """
 
     kind: str
-    claims: bool
+    claim: str
     about_text: bool
     words: int
     question: Words
@@ -101,7 +106,7 @@ def _read(question: str, choices: tuple[str, ...], passages: tuple[str, ...]) ->
     wanted = _words(form.text)
     return _Read(
         kind="choice" if choices else "sum" if is_sum else form.kind,
-        claims=form.claims,
+        claim=claim_in(question) if form.claims else "",
         about_text=bool(choices) and _has_text(question, passages),
         words=len(WORD.findall(form.text)),
         question=wanted,
@@ -111,11 +116,11 @@ def _read(question: str, choices: tuple[str, ...], passages: tuple[str, ...]) ->
     )
 
 
-def _agrees(text: str, claim: Words) -> bool:
+def _agrees(text: str, claim: str) -> bool:
     """Whether words confirm a claim: by a yes, or as they say it again."""
-    words = _words(text)
-    again = bool(words) and words <= claim and not _DENIES.search(text)
-    return again or _AGREES.match(text) is not None
+    said, denials = _words(text), len(_DENIES.findall(claim))
+    again = bool(said) and said <= _words(claim)
+    return _AGREES.match(text) is not None or (again and len(_DENIES.findall(text)) == denials)
 
 
 def _is(kind: str) -> Callable[[Span, _Read], float]:
@@ -131,9 +136,14 @@ def _has_text(question: str, passages: tuple[str, ...]) -> bool:
 
 
 def _is_text(quoted: str) -> bool:
-    """Whether quoted words are somebody's; those of a title mostly begin with capital letters."""
+    """Whether quoted words are somebody's: those of a title mostly begin with capital letters."""
     words = WORD.findall(quoted)
-    return 2 * sum(word[0].islower() for word in words) > len(words) >= _FEWEST_QUOTED
+    if len(words) < _FEWEST_QUOTED:
+        return len(quoted) >= _LONGEST_TITLE and not quoted[:1].isupper()
+    capitals = sum(word[0].isupper() for word in words)
+    return (
+        2 * capitals < len(words) or quoted.isupper() or _SENTENCE_MARK.search(quoted) is not None
+    )
 
 
 def _is_sum(question: str, passages: tuple[str, ...]) -> bool:
@@ -159,7 +169,12 @@ _FEWEST_WORDS: Final = 5
 _QUOTED: Final = re.compile(r"""["“„«]([^"”“»]+)["”“»]""")
 
 _FEWEST_QUOTED: Final = 3
-"""Quoted words that may be somebody's; fewer are a title or a word."""
+"""Quoted words that may be somebody's; fewer are a title or a word, if there are blanks."""
+
+_LONGEST_TITLE: Final = 12
+"""Letters that are more than a title in a script without capitals or blanks."""
+
+_SENTENCE_MARK: Final = re.compile(r"[.!?…][\s.!?…]*(?:\w|$)")
 
 _MARKED_INSIDE: Final = re.compile(rf"(?:^|[\n.!?:])[\s#*>]*(?:{_MARK})", re.IGNORECASE)
 """The same behind an instruction ("Answer by the context. Context: …") or as a heading."""
@@ -167,9 +182,12 @@ _MARKED_INSIDE: Final = re.compile(rf"(?:^|[\n.!?:])[\s#*>]*(?:{_MARK})", re.IGN
 _DENIES: Final = re.compile(r"\b(?:no|not|never|cannot)\b|n['’]t\b", re.IGNORECASE)
 
 _AGREES: Final = re.compile(
-    r"\W*(?:yes|yeah|yep|correct|right|true|exactly|absolutely|definitely|certainly|indeed|agreed"
-    r"|of course|sure|ja|oui|sí|si|sim|да|evet)\b",
-    re.IGNORECASE,
+    r"""\W*(?:(?:yes|yeah|yep|correct|right|true|exactly|absolutely|definitely|certainly|indeed|agreed
+    |of\ course|sure|i\ (?:\w+ly\ )?agree|ja|oui|sí|si|sim|да|evet)\b
+    (?!\W+(?:not|no|never|false|wrong|and\ no|answer|the\ opposite)\b)
+    |(?:that|you|it)(?:['’](?:s|re)|\ is|\ are)\ (?:\w+ly\ )?(?:right|correct|true)\b
+    |(?:it|they|he|she|we|i)\ (?:is|are|was|were|do|does|did|can|will|has|have)\W*$)""",
+    re.IGNORECASE | re.VERBOSE,
 )
 """How an answer begins that says what the asker wants to hear."""
 
@@ -199,7 +217,7 @@ ASKED: Final[Mapping[str, Callable[[Span, _Read], float]]] = MappingProxyType(
         "asked.which": _is("which"),
         "asked.open": _is("open"),
         "asked.yes_or_no": _is("yes or no"),
-        "asked.claims": lambda _, read: float(read.claims),
+        "asked.claims": lambda _, read: float(bool(read.claim)),
         "asked.choice": _is("choice"),
         "asked.choice_about_text": lambda _, read: float(read.about_text),
         "asked.sum": _is("sum"),
@@ -208,7 +226,9 @@ ASKED: Final[Mapping[str, Callable[[Span, _Read], float]]] = MappingProxyType(
         "asked.passage_words": lambda _, read: math.log1p(min(len(read.passages), _MOST_WORDS)),
         "asked.in_passages": lambda _, read: _share(read.question, read.passages),
         "asked.in_sentence": lambda _, read: _share(read.question, read.nearest),
-        "span.agrees": lambda span, read: float(read.claims and _agrees(span.text, read.question)),
+        "span.agrees": lambda span, read: float(
+            bool(read.claim) and _agrees(span.text, read.claim)
+        ),
         "span.in_question": lambda span, read: _share(_words(span.text), read.question),
         "span.in_passages": lambda span, read: _share(_words(span.text), read.passages),
         "span.in_sentence": lambda span, read: _share(_words(span.text), read.nearest),

@@ -71,7 +71,7 @@ class Term(Config):
         """Leave out what earlier versions lacked: certificates hold a digest of the text."""
         written: dict[str, Any] = serialize(self)
         if self.if_unknown is None:
-            del written["if_unknown"]
+            written.pop("if_unknown", None)
         return written
 
     @model_validator(mode="after")
@@ -137,7 +137,10 @@ class FittedDetector(Config):
     @property
     def name(self) -> str:
         """`fitted:` and a digest of its numbers."""
-        numbers = [[t.feature, t.centre, t.scale, t.weight] for t in self.terms]
+        numbers = [
+            [t.feature, t.centre, t.scale, t.weight, *filter(None.__ne__, [t.if_unknown])]
+            for t in self.terms
+        ]
         text = json.dumps([numbers, self.intercept])
         return f"fitted:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 

@@ -31,7 +31,7 @@ from energy_guard.request import Request
 from energy_guard.result import PWrongFrom, Result, conclude, shows
 from energy_guard.running import Window
 from energy_guard.score import Score, Scorer, Unscored
-from energy_guard.support_features import BY_ASKING, BY_READING, SUPPORT, support_of
+from energy_guard.support_features import BY_ASKING, BY_READING, CONFIRMED, SUPPORT, support_of
 from energy_guard.trace import INCOMPLETE, Trace
 
 
@@ -343,16 +343,16 @@ class Judge:
             and result.scored == "other claim"
         ):
             notes = (*notes, _EXACT_ALONE)
-        if self._lacks_a_reply(result.kept):
-            notes = (*notes, _NOT_ASKED)
         promise = self.profile.promise(self.policy) if self.profile else None
+        if self._lacks_a_reply(result.kept):  # no answer that a certificate was made with did
+            notes, promise = (*notes, _NOT_ASKED), None
         return replace(result, notes=notes, promise=promise)
 
     def _lacks_a_reply(self, attempt: Attempt) -> bool:
         """Whether the score goes by what the model says of its passages, and it was not asked."""
-        support, needed = attempt.support, self.detector.needs_support
-        unasked = support is not None and support.confirmed is None and to_be_asked(attempt.asked)
-        return unasked and not needed.isdisjoint(BY_ASKING) and isinstance(attempt.score, Score)
+        if self.detector.needs_support.isdisjoint(BY_ASKING) or not to_be_asked(attempt.asked):
+            return False
+        return isinstance(attempt.score, Score) and CONFIRMED not in attempt.trace.extras
 
     def _attempt(
         self,
@@ -403,7 +403,8 @@ class Judge:
 
 _UNASKED: Final = "the profile needs to know what was asked, and nobody says that: it is not used"
 _NOT_ASKED: Final = (
-    "the model could not be asked whether its passages say so: P(wrong) is what it is on average"
+    "the model could not be asked whether its passages say so: its usual reply was taken, so "
+    "P(wrong) is right on average only"
 )
 _NO_STEPS: Final = "an early stop goes by numbers of single tokens, and a private log has none"
 _NO_TEXTS: Final = "the log has no texts and does not say which words beside the exact answer count"

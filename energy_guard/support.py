@@ -95,7 +95,8 @@ def _asked(session: Session, request: Request, trace: Trace) -> dict[str, Floats
     if not all(replies) or replies[0] == replies[1]:
         return {}
     (yes,), (no,) = replies
-    return {CONFIRMED: np.full(len(trace), float(row[yes]) - float(row[no]))}
+    confirmed = float(row[yes]) - float(row[no])
+    return {CONFIRMED: np.full(len(trace), confirmed)} if np.isfinite(confirmed) else {}
 
 
 def _late(request: Request) -> bool:

@@ -33,6 +33,9 @@ def with_own_yes(
 ) -> FittedDetector:
     """Return the detector with the model's yes or no about its passages, if that is worth asking.
 
+    An answer after which the model could not be asked is scored as if it had said what it says on
+    average.
+
     Args:
         detector: Of several models.
         scores: The detector's of the model's answers, to the quiz above all, shape (n,).
@@ -42,9 +45,7 @@ def with_own_yes(
             shape (n,) each.
 
     Returns:
-        The detector with two terms more; as it is if the yes tells nothing beside the score. An
-        answer after which the model could not be asked is scored as if it had said what it says
-        on average.
+        The detector with two terms more; as it is if the yes tells nothing beside the score.
 
     """
     confirmed, asked = values.T

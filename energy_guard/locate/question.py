@@ -71,19 +71,25 @@ def read_question(asked: str) -> QuestionForm:
         several,
         single,
         head=_head(text),
-        claims=kind == "yes or no" and bool(_TAG.search(text) or _NEGATED.match(text)),
+        claims=kind == "yes or no" and _seeks_a_yes(text, language),
     )
 
 
-def claim_in(question: str) -> str:
-    """Return what a question says that expects a yes, so that a "not" in it counts.
+def claim_in(asked: str) -> str:
+    """Return the question in a prompt; what it says if it expects a yes, so that a "not" counts.
 
     >>> claim_in("Bats are blind, aren't they?"), claim_in("Isn't a whale a fish?")
     ('Bats are blind', 'Is a whale a fish?')
     """
-    negated = _NEGATED.match(question)
-    plain = question[: negated.start(1)] + question[negated.end() :] if negated else question
-    return _TAG.sub("", plain)
+    form = read_question(asked)
+    if not form.claims:
+        return form.text
+    text, negated = form.text, _NEGATED.match(form.text)
+    if negated:
+        positive = negated["verb"].removesuffix(next(filter(None, negated.groups()[1:])))
+        whole = {"ca": "can", "wo": "will"}.get(positive.casefold(), positive)
+        text = text[: negated.start("verb")] + whole + text[negated.end("verb") :]
+    return _RIGHT.sub("", _TAG.sub("", text)) or form.text
 
 
 @lru_cache(maxsize=64)
@@ -140,7 +146,7 @@ _INSIDE: Final = Pattern(
 )
 """A question at the end of a request: "Tell a story that answers a child's question: …?" """
 _TAIL: Final = Pattern(r"(?i)\s*\b(?:answer|antwort|réponse|respuesta|a)\s*[:：]\s*$")
-_ENDS_ASKING: Final = Pattern(r"[?？؟]['\"”’)\]*]*$")
+_ENDS_ASKING: Final = Pattern(r"[?？؟]!*['\"”’)\]*]*$")
 
 
 def _itself(asked: str) -> str:
@@ -182,20 +188,19 @@ def _patterns(language: str) -> tuple[tuple[Kind, Pattern], ...]:
 
 def _kind(text: str, language: str) -> Kind:
     text = text[_POLITE.match(text).end() :]  # type: ignore[union-attr]  # it matches nothing too
-    first = WORD.search(text)
     table = LANGUAGES.get(language)
-    if table and first and first[0].casefold() in table.auxiliaries:
+    if _begins_with_a_verb(text, language) or _NEGATED.match(text):
         return "yes or no"
     found: list[tuple[int, int, Kind]] = []
     for number, (kind, pattern) in enumerate(_patterns(language)):
         match = pattern.search(text)
         if match:
             found.append((match.start() if table else 0, number, kind))
-    if not found:
-        return "yes or no" if _TAG.search(text) else "what"
-    kind = min(found)[2]
-    if _TAG.search(text) and min(found)[0]:
+    if _claims(text, language, found):
         return "yes or no"
+    if not found:
+        return "what"
+    kind = min(found)[2]
     if kind in ("what", "which") and _ASKS_PLACE.search(text):
         return "where"
     if kind == "what" and _DEFINES.match(text):
@@ -203,26 +208,67 @@ def _kind(text: str, language: str) -> Kind:
     return kind
 
 
+_WHO: Final = "it|they|he|she|we|i|there|that|this"
 _TAG: Final = Pattern(
-    r"""(?xi)(?:^|[,;:.!–—]\s*|\s-+\s*)
-    (?: right | correct | true | agreed? | makes?\ sense | am\ i\ right | am\ i\ not
-      | (?:is|isn['’]t|was|wasn['’]t)\ (?:that|this|it)\ (?:right|true|correct|so)
-      | (?:do|don['’]t|would|wouldn['’]t)\ you\ (?:agree|think(?:\ so)?)(?:\ too|\ with\ me)?
-      | (?:is|are|was|were|do|does|did|has|have|had|must|should)(?:n['’]t)?
-        \ (?:it|they|he|she|we|you|i|there|that|this)
-      | (?:can|could|will|would)(?:n['’]t)?\ (?:it|they|he|she|we|i|there|that|this)
+    rf"""(?xi)(?:^|[,;.!–—]\s*|\s-+\s*|\()
+    (?: right | correct | true | yes | no | agreed? | makes?\ sense | am\ i\ (?:right|not)
+      | (?:is|isn['’]?t|was|wasn['’]?t)\ (?:that|this|it)\ (?:right|true|correct|so)
+      | (?:do|don['’]?t|would|wouldn['’]?t)\ you\ (?:agree|think\ so)(?:\ too|\ with\ me)?
+      | don['’]?t\ you\ think
+      | (?:is|are|was|were|do|does|did|has|have|had|must|should|ai)(?:n['’]?t)?\ (?:you|{_WHO})
+        (?:\ not)?
+      | (?:can|can['’]?t|will|won['’]?t|(?:could|would)(?:n['’]?t)?)\ (?:{_WHO})(?:\ not)?
       | oder(?:\ nicht)? | nicht\ wahr | richtig | stimmt['’]?s? | n['’]est-ce\ pas | pas\ vrai
-      | ¿?(?:verdad|cierto|no\ es\ así) | vero | giusto | né | certo | não\ é | toch | niet\ waar
-      | eller\ hur | prawda | değil\ mi | правда | верно | не\ так\ ли
-    )\s*[?？]+['\"”’)\]]*$"""
+      | ¿?(?:verdad|cierto|no|no\ es\ así) | vero | giusto | né | certo | não\ é | toch | niet\ waar
+      | non | eller\ hur | prawda | değil\ mi | правда | верно | не\ так\ ли
+    )\s*[?？!]+[)\]]*$"""
 )
-"""How an asker wants to be told that a claim is so; by itself, it is about the sentence before."""
+"""How an asker wants to be told that a claim is so; by itself, it is about the sentence before.
+"can you?" and "will you?" are left out: they ask for something to be done."""
+
+_RIGHT: Final = Pattern(
+    r"(?i)(?<!\b(?:or|is|are|was|were|be|the|left|my|your|its|turn|all))\sright\s*[?？]+$"
+)
+"""The same without a comma, which is a claim only if nothing else asks."""
+
+_SETS_A_TASK: Final = Pattern(r"^[^:?!.,\n]{1,80}:\s")
+_ASKS_WHAT_IS_KNOWN: Final = Pattern(r"(?i)\byou (?:do not |don['’]?t )?(?:know|remember|recall)\b")
 
 _NEGATED: Final = Pattern(
-    r"(?i)^(?:(?:so|and|but|well)\b[, ]*)*"
-    r"(?:is|are|was|were|do|does|did|has|have|can|could|will|would|should)(n['’]?t)\b"
+    r"(?i)^(?:(?:so|and|but|well)\b[, ]*)*(?P<verb>(?:is|are|was|were|does|did|has|have|could|would"
+    r"|should)(?P<no>n['’]?t)|ca(?P<can>n['’]?t)|wo(?P<will>n['’]?t)"
+    r"|do(?P<not>n['’]?t)(?= (?:you|they|we|i|the|all|most|many|these|those|people|\w+s)\b))\b"
 )
 """How a question begins that expects a yes ("Isn't it true that …?")."""
+
+
+def _begins_with_a_verb(text: str, language: str) -> bool:
+    """Whether a question begins as those do that are answered by yes or no."""
+    first, table = WORD.search(text), LANGUAGES.get(language)
+    return bool(table and first and first[0].casefold() in table.auxiliaries)
+
+
+def _seeks_a_yes(text: str, language: str) -> bool:
+    """Whether a question of yes or no says what its asker takes for true."""
+    if _NEGATED.match(text) or _TAG.search(text):
+        return True
+    return _RIGHT.search(text) is not None and not _begins_with_a_verb(text, language)
+
+
+def _claims(text: str, language: str, found: list[tuple[int, int, Kind]]) -> bool:
+    """Whether a text says something, and only wants to be told that it is so."""
+    if _SETS_A_TASK.match(text):
+        return False
+    if not found:
+        return bool(_TAG.search(text) or _RIGHT.search(text))
+    if not _TAG.search(text) or _ASKS_WHAT_IS_KNOWN.search(text):
+        return False
+    at, _, kind = min(found)
+    if at or kind not in ("when", "where") or language != "en":
+        return bool(at)
+    _, second, *_ = [*WORD.findall(text), ""]  # "When water boils, …" tells when, and does not ask
+    return second.casefold() not in LANGUAGES[language].auxiliaries
+
 
 _DEFINES: Final = Pattern(r"(?i)(?:what(?: is|'s| are)|was (?:ist|sind)) (?!the\b|your\b)")
 _COMPARES: Final = Pattern(

@@ -20,6 +20,7 @@ from benchmarks.quiz.sources import LEVELS, all_items
 from energy_guard import grade
 from energy_guard.calibrate.split import question_key
 from energy_guard.cli.demo import QUESTIONS
+from energy_guard.locate.question import read_question
 from energy_guard.questions.quiz import quiz
 
 Item = dict[str, Any]
@@ -376,3 +377,15 @@ class TestMadeUp:
         known = set(tokens(real))
         for item in of_kind("made_up"):
             assert any(len(word) > 4 and word not in known for word in tokens(item["question"]))
+
+
+@pytest.mark.parametrize("item", of_kind("claims"), ids=lambda item: str(item["id"]))
+def test_a_claim_is_read_as_one(item: Item) -> None:
+    form = read_question(item["question"])
+    assert (form.kind, form.claims, form.text) == ("yes or no", True, item["question"])
+    assert outcome(item, "Yes.") == ("right" if item["answers"] == ["yes"] else "wrong")
+
+
+def test_no_other_kind_is_read_as_a_claim() -> None:
+    others = [item for item in ITEMS if item["task"] != "claims"]
+    assert [i["question"] for i in others if read_question(i["question"]).claims] == []

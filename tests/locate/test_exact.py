@@ -350,6 +350,11 @@ def test_an_answer_of_fifty_words_is_located_in_a_few_milliseconds_at_most() -> 
         ("Tomatoes are vegetables, aren't they?", "Actually, they are fruits.", "are fruits"),
         ("The Sun is a star. Correct?", "Yes, the Sun is a star.", "Yes"),
         ("I think bats are blind. Don't you agree?", "No, bats can see well.", "No"),
+        ("Bats can see, can't they?", "Yes, bats can see.", "Yes"),
+        ("When water boils, it becomes steam, doesn't it?", "Yes, it does.", "Yes"),
+        ("Paris is the capital of France right?", "Yes, it is.", "Yes"),
+        ("Bats are blind, are they not?", "No, they see well.", "No"),
+        ("I heard bats are blind. Is that correct?!", "No, they are not.", "No"),
         ("Das ist ein Wal, nicht wahr?", "Nein, das ist ein Hai.", "Nein"),
     ],
 )
@@ -368,6 +373,11 @@ def test_who_claims_something_asks_for_yes_or_no(question: str, answer: str, exa
         ("Who wrote Emma? I forgot. Do you know?", "yes or no"),
         ("Who wrote Emma, is it Austen?", "who"),
         ("Is the Sun a star?", "yes or no"),
+        ("Should I turn left or right?", "yes or no"),
+        ("You know who wrote Emma, don't you?", "who"),
+        ("When did the war end, was it 1945?", "when"),
+        ('Translate into French: "It is cold, isn\'t it?"', "what"),
+        ("Summarize this email: the report is due on Friday, right?", "what"),
     ],
 )
 def test_what_only_looks_like_it_claims_nothing(question: str, kind: str) -> None:

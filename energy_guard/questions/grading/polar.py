@@ -23,16 +23,21 @@ _NO: Final = frozenset(
 )
 _FIRM_YES: Final = regex.compile(
     r"^\W*(?:no|without(?: a| any)?) doubt|^\W*(?:of course|i think so|that(?:'s"
-    r"| is) (?:right|true|correct))(?! not)|^\W*exactly\W*(?:$|[,.!])"
-    r"|^\W*(?:i (?:\w+ly )?agree|you(?:'re| are) (?:\w+ly |quite )?(?:right|correct))\b"
+    r"| is) (?:right|true|correct))(?! not)|^\W*(?:exactly|right)\W*(?:$|[,.!](?!\W*no\b))"
+    r"|^\W*(?:i (?:(?:completely|fully|totally|strongly|wholly) )?agree|you(?:'re| are) "
+    r"(?:(?:absolutely|completely|quite) )?(?:right|correct))(?: with (?:you|that|this))?"
+    r"\W*(?:$|[,.!;:](?!.*\bbut\b))"
+    r"|^\W*it(?:'s| is) (?:true|right|correct)\W*(?:$|[,.!])"
     r"|^\W*it (?:is|does|was|did|can|has)\W*$"
 )
 _FIRM_NO: Final = regex.compile(
     r"^\W*(?:not (?:really|at all|exactly|quite|true|correct|necessarily|yet)"
-    r"|i (?:do not|don't|would not|wouldn't) agree|i disagree"
+    r"|i (?:do not|don't|would not|wouldn't|can't|cannot) (?:\w+ly )?agree"
+    r"|i (?:\w+ly |have to |must )?disagree|you(?:'re| are) (?:not \w+|wrong|mistaken|incorrect)"
     r"|of course not|certainly not|definitely not|absolutely not|i don't think so"
-    r"|far from it|by no means"
-    r"|(?:that|this|it)(?:'s| is| was)? (?:not true|untrue|false|incorrect|a myth))"
+    r"|far from it|by no means|wrong\b|on the contrary"
+    r"|(?:actually,? )?(?:that|this|it)(?:'s| is| was)? (?:not true|untrue|false|incorrect|wrong"
+    r"|an? (?:common |popular |widespread )?(?:myth|misconception)))"
 )
 _NEGATION: Final = regex.compile(
     r"\b(?:not|never|cannot|isnt|neither|no longer|false|untrue|incorrect|myth|nicht"
