@@ -138,7 +138,8 @@ class FittedDetector(Config):
     def name(self) -> str:
         """`fitted:` and a digest of its numbers."""
         numbers = [
-            [t.feature, t.centre, t.scale, t.weight, *filter(None.__ne__, [t.if_unknown])]
+            [t.feature, t.centre, t.scale, t.weight]
+            + ([] if t.if_unknown is None else [t.if_unknown])
             for t in self.terms
         ]
         text = json.dumps([numbers, self.intercept])

@@ -412,19 +412,21 @@ class TestAskedWhetherThePassagesSaySo:
         assert result.trace.text.startswith(ANSWER)
 
     def test_what_could_not_be_asked_is_judged_by_the_mean_if_that_is_known(
-        self, demo: LlamaCpp
+        self, demo: LlamaCpp, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A raw prompt has no next turn in which the model could be asked."""
         blind = by_support(confirmed=-1.0, asked=0.5)
         mean = blind.terms[0].model_copy(update={"if_unknown": 0.25})
         guard = judged_by(blind.model_copy(update={"terms": (mean, blind.terms[1])}), demo)
+        monkeypatch.setattr(Profile, "promise", lambda *_: "at most a quarter is wrong")
         raw = Request.raw(f"Context: {PASSAGE} Question: {QUESTION} Answer:", max_tokens=16)
         over, free = guard.score(raw, " Jonas Reed."), guard.score(Request.raw(QUESTION), " Reed.")
 
         assert over.score == pytest.approx(0.5 - 0.25)
         assert over.support is not None and over.support.confirmed is None
         assert any("could not be asked whether its passages say so" in n for n in over.notes)
-        assert free.score == 0.0
+        assert over.promise is None
+        assert free.score == 0.0 and free.promise is not None
         assert not any("could not be asked" in note for note in free.notes)
         told = guard.score(asked(), ANSWER)
         assert told.support is not None and told.support.confirmed is not None
