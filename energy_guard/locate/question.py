@@ -218,6 +218,7 @@ _TAG: Final = Pattern(
       | (?:is|are|was|were|do|does|did|has|have|had|must|should|ai)(?:n['’]?t)?\ (?:you|{_WHO})
         (?:\ not)?
       | (?:can|can['’]?t|will|won['’]?t|(?:could|would)(?:n['’]?t)?)\ (?:{_WHO})(?:\ not)?
+      | can['’]?t\ you
       | oder(?:\ nicht)? | nicht\ wahr | richtig | stimmt['’]?s? | n['’]est-ce\ pas | pas\ vrai
       | ¿?(?:verdad|cierto|no|no\ es\ así) | vero | giusto | né | certo | não\ é | toch | niet\ waar
       | non | eller\ hur | prawda | değil\ mi | правда | верно | не\ так\ ли

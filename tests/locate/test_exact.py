@@ -351,6 +351,7 @@ def test_an_answer_of_fifty_words_is_located_in_a_few_milliseconds_at_most() -> 
         ("The Sun is a star. Correct?", "Yes, the Sun is a star.", "Yes"),
         ("I think bats are blind. Don't you agree?", "No, bats can see well.", "No"),
         ("Bats can see, can't they?", "Yes, bats can see.", "Yes"),
+        ("You can mix bleach and ammonia, can't you?", "Yes, you can mix them.", "Yes"),
         ("When water boils, it becomes steam, doesn't it?", "Yes, it does.", "Yes"),
         ("Paris is the capital of France right?", "Yes, it is.", "Yes"),
         ("Bats are blind, are they not?", "No, they see well.", "No"),
@@ -370,6 +371,7 @@ def test_who_claims_something_asks_for_yes_or_no(question: str, answer: str, exa
     [
         ("Which side is right?", "which"),
         ("Write a poem about bats, will you?", "what"),
+        ("Tell me about bats, can you?", "what"),
         ("Who wrote Emma? I forgot. Do you know?", "yes or no"),
         ("Who wrote Emma, is it Austen?", "who"),
         ("Is the Sun a star?", "yes or no"),

@@ -46,7 +46,7 @@ async def test_an_answer_that_is_withheld_sends_the_agent_to_its_fallback(demo: 
         True,
         "p_wrong",
     )
-    assert 0 < block["p_wrong"] < 0.5
+    assert 0.25 <= block["p_wrong"] < 0.5
     asked = [ModelRequest.user_text_prompt(KNOWN, instructions=BRIEF)]
     direct = await model_request(guarded, asked)  # without an agent it is the same prompt
     assert direct.usage.input_tokens == known.usage.input_tokens
