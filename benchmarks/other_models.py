@@ -7,10 +7,12 @@ questions (`eval`'s answers.jsonl). Every answer elsewhere is judged by a detect
 neither its model nor its task, with the curve that the model has in the quiz, as a profile of it
 has, and with the one of the other models, as without a profile. Longer answers to the quiz, which
 `benchmarks.long_answers` asks for, are judged like that, too, and nothing is fitted to them. The
-quiz's certifying questions are left out of all but these. With --support the detector goes by the
-support of passages, too, which `benchmarks.support` measures of stored answers. --earlier names a
-detector of before, whose answers are gone, but whose ranges are known. --engines tells
-what else is one of these models: the fingerprint that it has on another engine.
+quiz's certifying questions are left out of all but these, and of the curve that tells by how much
+people's questions are harder for one of the models: that moves no answer past another one. With
+--support the detector goes by the support of passages, too, which `benchmarks.support` measures of
+stored answers. --earlier names a detector of before, whose answers are gone, but whose ranges are
+known. --engines tells what else is one of these models: the fingerprint that it has on another
+engine.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from energy_guard.calibrate.across_models import (
     fit_across,
     level_of,
     level_of_tasks,
+    slope_of_tasks,
 )
 from energy_guard.calibrate.detector import FEATURES
 from energy_guard.calibrate.learn import with_score
@@ -171,13 +174,18 @@ def curve_of(rows: list[Row], across: Across) -> Curve:
 
 def harder(rows: list[Row], curves: Mapping[str, Curve]) -> float:
     """Return what is to be added elsewhere so that P(wrong) is right on average over tasks."""
+    return level_of_tasks(by_task(rows, curves))
+
+
+def by_task(rows: list[Row], curves: Mapping[str, Curve]) -> list[tuple[Floats, Bools]]:
+    """Return log-odds of answers elsewhere, and which are wrong, of each model and task."""
     found = []
     for model, curve in curves.items():
         own = [row for row in rows if row.model == model and curve.judges(row)]
         for task in sorted({row.task for row in own} - {QUIZ}):
             some = [row for row in own if row.task == task]
             found.append((curve.log_odds(some), np.array([row.wrong for row in some])))
-    return level_of_tasks(found)
+    return found
 
 
 @dataclass(frozen=True)
@@ -258,10 +266,16 @@ def _told(measured: Measured) -> str:
     return f"{measured.value:.3f} ({measured.low:.3f} to {measured.high:.3f})"
 
 
-def kept(rows: list[Row], whole: list[Answered], fingerprints: Mapping[str, str]) -> OtherModels:
+def kept(
+    rows: list[Row],
+    whole: list[Answered],
+    quizzes: Mapping[str, list[Row]],
+    fingerprints: Mapping[str, str],
+) -> OtherModels:
     """Return what is shipped: a detector fitted to all of them, with its P(wrong).
 
-    fingerprints: of files of models, each with the model's name here.
+    quizzes: each model's answers to the whole quiz. fingerprints: of files of models, each with
+    the model's name here.
     """
     across = fit_across(table_of(rows))
     models = sorted({row.model for row in rows})
@@ -286,7 +300,7 @@ def kept(rows: list[Row], whole: list[Answered], fingerprints: Mapping[str, str]
         whole_answer=_whole_answer([a.scored_by(detector) for a in whole]),
         elsewhere=harder(rows, curves),
         own={
-            fingerprint: own_of([row for row in rows if row.model == model], across)
+            fingerprint: own_of([row for row in rows if row.model == model], quizzes[model], across)
             for fingerprint, model in fingerprints.items()
         },
     )
@@ -308,8 +322,11 @@ def as_wide_as(made: OtherModels, earlier: OtherModels) -> OtherModels:
     )
 
 
-def own_of(rows: list[Row], across: Across) -> OwnTerms:
-    """Return what a model's answers tell of it, those elsewhere among them."""
+def own_of(rows: list[Row], quiz: list[Row], across: Across) -> OwnTerms:
+    """Return what a model's answers tell of it, those elsewhere among them.
+
+    quiz: its answers to the whole quiz, whose curve its profile will have.
+    """
     asked = [row for row in rows if np.isfinite(row.replies).all()]
     detector = with_own_yes(
         across.detector,
@@ -318,11 +335,15 @@ def own_of(rows: list[Row], across: Across) -> OwnTerms:
         np.array([row.replies for row in asked]),
         np.array([float(row.task != QUIZ) for row in asked]),
     )
-    home = [row for row in rows if row.task == QUIZ and Curve(detector).judges(row)]
+    home = [row for row in quiz if Curve(detector).judges(row)]
     fitted = fit_calibration(scores_of(home, detector), [row.wrong for row in home])
     curve = Curve(detector, fitted.slope or 0.0, fitted.intercept or 0.0)
-    terms = detector.terms[len(across.detector.terms) :]
-    return OwnTerms(elsewhere=harder(rows, {rows[0].model: curve}), terms=terms)
+    tasks = by_task(rows, {rows[0].model: curve})
+    slope = slope_of_tasks(tasks)
+    level = level_of_tasks([(slope * odds, wrong) for odds, wrong in tasks])
+    return OwnTerms(
+        elsewhere=level, slope=slope, terms=detector.terms[len(across.detector.terms) :]
+    )
 
 
 def _of_any_length(term: Term) -> Term:
@@ -362,6 +383,7 @@ def main() -> None:
     names = (*FEATURES, *SUPPORT) if args.support else FEATURES
     rows: list[Row] = []
     everything: list[Answered] = []
+    quizzes: dict[str, list[Row]] = {}
     fingerprints: dict[str, str] = {}
     for given in args.engines:
         name, _, fingerprint = given.partition("=")
@@ -373,7 +395,9 @@ def main() -> None:
             made_with, answers = read_answers(path)
             fingerprints[made_with["model"]["fingerprint"]] = name
             answers = relocated(answers, "automatic")
-            if path == home:  # or no promise could be made of a model whose answers these are
+            if path == home:
+                quizzes[name] = list(rows_of(name, answers, names, QUIZ))
+                # or no promise could be made of a model whose answers these are
                 answers = [a for a in answers if split_of(a.question, a.context) != "certify"]
             rows += rows_of(name, answers, names, QUIZ if path == home else None)
             everything += [a for a in answers if not a.unsure]
@@ -399,7 +423,7 @@ def main() -> None:
         for name, keep in groups.items():
             some = [row for row, is_kept in zip(judged.rows, keep, strict=True) if is_kept]
             out.append(f"| {basis} " + figures(name, some, p[keep]))
-    made = kept(rows, everything, fingerprints)
+    made = kept(rows, everything, quizzes, fingerprints)
     if args.earlier:
         made = as_wide_as(made, OtherModels.read(args.earlier))
     out.append(f"\nfitted to {len(rows)} answers; elsewhere {made.elsewhere:.2f} in log-odds")

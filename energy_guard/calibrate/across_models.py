@@ -149,6 +149,23 @@ def level_of_tasks(tasks: Sequence[tuple[Floats, Bools]]) -> float:
     return float(brentq(too_much, -far, far))
 
 
+def slope_of_tasks(tasks: Sequence[tuple[Floats, Bools]]) -> float:
+    """Return how much log-odds count on tasks, by a regression in which tasks count alike.
+
+    At most 1: what is steeper on some tasks is not so on others, and to be too sure is worse.
+
+    Args:
+        tasks: Log-odds by a detector, and whether each answer is wrong, shape (n,) each.
+
+    """
+    odds, wrong = (np.concatenate(part) for part in zip(*tasks, strict=True))
+    weights = np.concatenate([np.full(len(some), 1 / len(some)) for some, _ in tasks])
+    columns = np.column_stack([odds, np.ones_like(odds)])
+    free = np.full(2, _FREE)
+    point = logistic(columns, wrong, weights / len(tasks), free, first=np.array([1.0, 0.0]))
+    return float(min(point[0], 1.0))
+
+
 def _weights(answers: Answers) -> Floats:
     weights = np.zeros(len(answers.wrong))
     for model in np.unique(answers.models):

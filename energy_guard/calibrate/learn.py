@@ -40,8 +40,9 @@ class Learnt:
     """A detector with its P(wrong).
 
     parts: all answers, scored by it. calibrating: those that P(wrong) was fitted to. whole_answer:
-    P(wrong) of answers that were not located. harder: what was added to all log-odds because the
-    questions that will come are harder than these at the same score.
+    P(wrong) of answers that were not located. flatter: what all log-odds were multiplied by, and
+    harder: what was added to them then, because the questions that will come are harder than these
+    at the same score, and to be sure means less there.
     """
 
     scorer: Scorer
@@ -50,6 +51,7 @@ class Learnt:
     parts: Mapping[Split, list[Answered]]
     calibrating: Sequence[tuple[Answered, Score]]
     harder: float = 0.0
+    flatter: float = 1.0
 
 
 def learn_here(
@@ -106,7 +108,7 @@ def learn_from_quiz(
     own = known.own.get(model)
     if own and own.terms and not any(CONFIRMED in a.trace.extras for a in mine):
         own = None  # in plain text no model is asked
-    harder = own.elsewhere if own else known.elsewhere
+    harder, flatter = (own.elsewhere, own.slope) if own else (known.elsewhere, 1.0)
     shared = scored([a.scored_by(known.fitted) for a in mine])
     if own is None:
         detector = _with_own_yes(known.fitted, shared)
@@ -116,7 +118,7 @@ def learn_from_quiz(
     parts = {name: [a.scored_by(detector) for a in part] for name, part in unscored.items()}
     learning = [*parts["fit"], *to_learn_from(parts, promised=promised)]
     calibrating = scored(learning)
-    curve = calibrated(calibrating, ()).shifted(harder)
+    curve = calibrated(calibrating, ()).flattened(flatter).shifted(harder)
     before = {a.id: score.value for a, score in shared}
     moved = [score.value - before[a.id] for a, score in calibrating]
     ranges = {
@@ -133,6 +135,7 @@ def learn_from_quiz(
         {**parts, "fit": [], "calibrate": [*parts["fit"], *parts["calibrate"]]},
         calibrating,
         harder,
+        flatter,
     )
 
 

@@ -122,6 +122,7 @@ def make_profile(
         learnt.calibration,
         whole_answer=learnt.whole_answer,
         elsewhere=learnt.harder,
+        elsewhere_slope=learnt.flatter,
         info=info,
         locator=locator,
         neurons=neurons,
@@ -157,7 +158,8 @@ def make_profile(
 
 def _as_asked(profile: Profile) -> Profile:
     """The profile at the level of the questions that it was made with."""
-    at_home = profile.calibration.shifted(-profile.elsewhere)
+    there = profile.calibration.shifted(-profile.elsewhere)
+    at_home = there.flattened(1 / profile.elsewhere_slope)
     return profile.model_copy(update={"calibration": at_home})
 
 

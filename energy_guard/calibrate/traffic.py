@@ -226,7 +226,8 @@ def base_of(profile: Profile) -> float:
     """
     curves = _curves(profile)
     wrong, n = sum(curve.n_wrong for curve in curves), sum(curve.n for curve in curves)
-    odds = wrong / (n - wrong) * math.exp(profile.elsewhere)
+    at_home = math.log(wrong / (n - wrong))
+    odds = math.exp(profile.elsewhere_slope * at_home + profile.elsewhere)
     return odds / (1 + odds)
 
 

@@ -11,6 +11,7 @@ from energy_guard.calibrate.make_profile import Made
 from energy_guard.cli.by_kind import by_kind, warnings
 from energy_guard.cli.screen import Console
 from energy_guard.estimates.estimate import Measured, NotDefined
+from energy_guard.profile import Profile
 from energy_guard.questions.grade import Outcome
 
 
@@ -36,11 +37,7 @@ def print_made(console: Console, made: Made, path: Path, *, kept: bool) -> None:
     for line in warnings(made.kinds):
         console.print(line, style="yellow")
     if profile.elsewhere and not kept:
-        hard, side = ("harder", "higher") if profile.elsewhere > 0 else ("easier", "lower")
-        console.print(
-            f"So it is in the quiz. Other people's questions are {hard} at the same score, so the "
-            f"profile has all P(wrong) {side} by {abs(profile.elsewhere):.2f} in log-odds."
-        )
+        console.print(_elsewhere(profile))
     if profile.retries:
         console.print(
             f"Of {made.asked} questions {made.retried} are asked again. What P(wrong) and promises "
@@ -61,6 +58,21 @@ def print_made(console: Console, made: Made, path: Path, *, kept: bool) -> None:
 _KEPT: Final = "The profile as it is"
 _OTHERS: Final = "The detector from other models here"
 _NOT_FITTED_ON: Final = "On questions that the detector was not fitted on"
+
+
+_AS_MUCH: Final = 0.995
+"""What is above it is written as 1."""
+
+
+def _elsewhere(profile: Profile) -> str:
+    """What was done to a curve of the quiz for people's questions."""
+    hard, side = ("harder", "higher") if profile.elsewhere > 0 else ("easier", "lower")
+    slope = profile.elsewhere_slope
+    less = f", and to be sure counts for {slope:.2f} as much there" if slope < _AS_MUCH else ""
+    return (
+        f"So it is in the quiz. Other people's questions are {hard} at the same score, so the "
+        f"profile has all P(wrong) {side} by {abs(profile.elsewhere):.2f} in log-odds{less}."
+    )
 
 
 def _thresholds(made: Made) -> Table:

@@ -81,6 +81,22 @@ class Calibration(Config):
         knots = tuple((x, _moved(p, log_odds)) for x, p in self.knots)
         return self.model_copy(update={"knots": knots})
 
+    def flattened(self, by: float) -> Self:
+        """Return the curve with all log-odds of being wrong multiplied by this.
+
+        Args:
+            by: Above 0; below 1, every P(wrong) comes nearer to 0.5.
+
+        >>> base = Calibration(slope=2, intercept=0, n=98, n_wrong=50, lowest=-3, highest=3)
+        >>> base.flattened(0.5).slope
+        1.0
+        """
+        if self.slope is not None and self.intercept is not None:
+            straight = {"slope": self.slope * by, "intercept": self.intercept * by}
+            return self.model_copy(update=straight)
+        knots = tuple((x, _moved(p, by=by)) for x, p in self.knots)
+        return self.model_copy(update={"knots": knots})
+
     def why_not(self, score: float, length: int | None = None) -> str | None:
         """Say why there is no P(wrong) for this score and length; None if there is one."""
         if not self.lowest <= score <= self.highest:
@@ -107,9 +123,9 @@ class Calibration(Config):
         return p0 + (p1 - p0) * (score - x0) / (x1 - x0)
 
 
-def _moved(p: float, log_odds: float) -> float:
-    """A probability with its log-odds moved; 0 and 1 stay."""
-    return _logistic(math.log(p / (1 - p)) + log_odds) if 0 < p < 1 else p
+def _moved(p: float, log_odds: float = 0.0, by: float = 1.0) -> float:
+    """A probability with its log-odds multiplied and moved; 0 and 1 stay."""
+    return _logistic(math.log(p / (1 - p)) * by + log_odds) if 0 < p < 1 else p
 
 
 def _logistic(odds: float) -> float:

@@ -28,10 +28,12 @@ ENGINES: Final = frozenset({"llama-cpp", "transformers"})
 class OwnTerms(Config):
     """What a model's own answers elsewhere tell of it.
 
-    elsewhere: as of `OtherModels`, of this model. terms: what its detector has besides.
+    elsewhere: as of `OtherModels`, of this model. slope: how much its log-odds in the quiz count
+    there, before that is added. terms: what its detector has besides.
     """
 
     elsewhere: float
+    slope: float = Field(default=1.0, gt=0, le=1)
     terms: tuple[Term, ...] = ()
 
 

@@ -112,6 +112,7 @@ class Profile(Rules):
         traffic: The unlabelled answers that moved its level, if any did.
         elsewhere: By how much all log-odds of being wrong were raised, because the questions that
             will come are harder than those that were labelled.
+        elsewhere_slope: What they were multiplied by before, because to be sure means less there.
 
     >>> Profile(model="00ff", backend="scripted", mode="chat", detector="nll:max",
     ...     locator="whole", calibration=dict(slope=1, intercept=0, n=98, n_wrong=50,
@@ -141,6 +142,7 @@ class Profile(Rules):
     p_wrong_from: Literal["profile", "other models", "traffic"] = "profile"
     traffic: Traffic | None = None
     elsewhere: float = 0.0
+    elsewhere_slope: float = Field(default=1.0, gt=0)
 
     @field_validator("detector")
     @classmethod
@@ -381,7 +383,8 @@ class Profile(Rules):
 _AS_BEFORE: Final = (
     *(("judged", "exact answer"), ("whole_answer", None)),
     ("neurons", None),
-    *(("p_wrong_from", "profile"), ("traffic", None), ("elsewhere", 0.0)),
+    *(("p_wrong_from", "profile"), ("traffic", None)),
+    *(("elsewhere", 0.0), ("elsewhere_slope", 1.0)),
 )
 """What older files do not say: a profile that has nothing else to say is written as they are."""
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from energy_guard.calibrate.across_models import Answers, fit_across, level_of
+from energy_guard.calibrate.across_models import (
+    Answers,
+    fit_across,
+    level_of,
+    level_of_tasks,
+    slope_of_tasks,
+)
 
 NAMES = ("span.nll:max", "span.tokens", "asked.sum")
 LEVELS = {"large": -1.0, "middle": 0.0, "small": 1.0}
@@ -75,3 +81,23 @@ def test_a_level_makes_log_odds_right_on_average(share: float) -> None:
     level = level_of(odds, wrong)
     smoothed = (400 * share + 1) / 402
     assert (1 / (1 + np.exp(-(odds + level)))).mean() == pytest.approx(smoothed, abs=1e-6)
+
+
+@pytest.mark.parametrize(("slope", "found"), [(0.5, 0.5), (0.9, 0.9), (1.6, 1.0)])
+def test_how_much_log_odds_count_elsewhere_is_found_and_never_above_one(
+    slope: float, found: float
+) -> None:
+    """A task with ten times the answers, whose log-odds tell nothing, counts as one task."""
+    rng = np.random.default_rng(1)
+    tasks = []
+    for n, level in ((3000, 0.5), (2500, 0.5), (4000, 0.5)):
+        odds = rng.normal(size=n) * 2
+        tasks.append((odds, rng.random(n) < 1 / (1 + np.exp(-slope * odds - level))))
+    assert slope_of_tasks(tasks) == pytest.approx(found, abs=0.06)
+    level = level_of_tasks([(slope * odds, wrong) for odds, wrong in tasks])
+    assert level == pytest.approx(0.5, abs=0.06)
+    blind = rng.normal(size=2000) * 2, rng.random(2000) < 0.6
+    often = tuple(np.concatenate([part] * 20) for part in blind)
+    once, many = (slope_of_tasks([*tasks, some]) for some in (blind, often))
+    assert once == pytest.approx(many, abs=1e-3)
+    assert once < slope

@@ -14,6 +14,7 @@ from graded import INFO, answered, many
 
 from energy_guard import Guard, Policy, Profile
 from energy_guard.backends import Scripted
+from energy_guard.calibrate import learn
 from energy_guard.calibrate.learn import in_splits, learn_from_quiz, scored
 from energy_guard.calibrate.make_profile import Wish, make_profile
 from energy_guard.calibrate.make_profile_with_retries import asking_profile
@@ -25,7 +26,7 @@ from energy_guard.fitted import FittedDetector
 from energy_guard.locate import Asked, Located, NothingToCheck, NotLocated, Span
 from energy_guard.locate.span import NOTHING_ASKED
 from energy_guard.policy import DEFAULT_DETECTOR, UNCALIBRATED
-from energy_guard.profile.other_models import other_models
+from energy_guard.profile.other_models import OwnTerms, other_models
 from energy_guard.profile.store import find, store, user_path
 from energy_guard.questions.answered import Answered
 from energy_guard.questions.unsure import sure
@@ -424,11 +425,33 @@ def test_what_is_known_of_a_model_from_its_own_answers_elsewhere_is_taken() -> N
             learnt = learn_from_quiz(unscored, promised=False, model=model)
             assert isinstance(learnt.scorer, FittedDetector)
             assert learnt.harder == (own.elsewhere if is_told else known.elsewhere)
+            assert learnt.flatter == (own.slope if is_told else 1)
             terms = own.terms if is_told else ()
             assert learnt.scorer.terms == (*known.fitted.terms, *terms)
             assert learnt.scorer.needs_support == {term.feature for term in terms}
         asking += bool(own.terms)
     assert asking == 1  # the largest one alone
+
+
+def test_where_to_be_sure_means_less_a_curve_is_flatter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the kinds of the quiz P(wrong) is told as it is there, and a file says what was done."""
+    answers = many(600)
+    own = {INFO.fingerprint: OwnTerms(elsewhere=0.5, slope=0.8)}
+    plain = other_models().model_copy(update={"own": {INFO.fingerprint: OwnTerms(elsewhere=0.0)}})
+    monkeypatch.setattr(learn, "other_models", lambda: plain)
+    at_home = make_profile(answers, INFO, locator="automatic", quiz=True)
+    flat = plain.model_copy(update={"own": own})
+    monkeypatch.setattr(learn, "other_models", lambda: flat)
+    made = make_profile(answers, INFO, locator="automatic", quiz=True)
+    before, after = at_home.profile.calibration, made.profile.calibration
+    assert before.slope is not None and before.intercept is not None
+    assert after.slope == pytest.approx(0.8 * before.slope)
+    assert after.intercept == pytest.approx(0.8 * before.intercept + 0.5)
+    for there, here in zip(made.kinds, at_home.kinds, strict=True):
+        assert there.mean_p == pytest.approx(here.mean_p)
+    told = made.profile.model_dump()
+    assert (told["elsewhere"], told["elsewhere_slope"]) == (0.5, 0.8)
+    assert "elsewhere_slope" not in at_home.profile.model_dump()
 
 
 def test_a_profile_from_the_quiz_is_at_the_level_of_other_peoples_questions() -> None:

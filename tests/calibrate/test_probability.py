@@ -213,5 +213,9 @@ def test_a_curve_is_moved_by_log_odds_at_every_score() -> None:
             p, moved = curve.p_wrong(score), curve.shifted(0.7).p_wrong(score)
             assert p is not None and moved is not None
             assert math.log(moved / (1 - moved)) == pytest.approx(math.log(p / (1 - p)) + 0.7)
+            p_flat = curve.flattened(0.7).p_wrong(score)
+            assert p_flat is not None
+            assert math.log(p_flat / (1 - p_flat)) == pytest.approx(math.log(p / (1 - p)) * 0.7)
+    assert knots.flattened(0.7).p_wrong(0.0) == 1 / 1000
     assert knots.shifted(0.7).p_wrong(0.0) == knots.p_wrong(0.0) == 1 / 1000
     assert straight.shifted(0.7).shifted(-0.7).p_wrong(1.0) == pytest.approx(straight.p_wrong(1.0))

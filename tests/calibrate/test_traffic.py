@@ -314,6 +314,10 @@ def test_the_base_of_curves_that_were_raised_since_is_raised_by_as_much() -> Non
     raised = start.model_copy(update={"elsewhere": 0.5})
     before, after = base_of(start), base_of(raised)
     assert math.log(after / (1 - after)) == pytest.approx(math.log(before / (1 - before)) + 0.5)
+    flatter = base_of(raised.model_copy(update={"elsewhere_slope": 0.8}))
+    assert math.log(flatter / (1 - flatter)) == pytest.approx(
+        math.log(before / (1 - before)) * 0.8 + 0.5
+    )
 
 
 def test_both_curves_move_by_the_same_log_odds() -> None:
