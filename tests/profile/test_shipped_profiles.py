@@ -35,7 +35,7 @@ def test_a_shipped_profile_has_a_card_of_its_own(path: Path) -> None:
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
 def test_a_card_has_a_number_of_answers_and_an_interval_for_each_figure(path: Path) -> None:
     card = json.loads(path.read_text(encoding="utf-8"))
-    assert card["command"].startswith("energy-guard calibrate --model ")
+    assert card["command"].startswith("energy-guard calibrate ")
     for where in ("quiz", "elsewhere"):
         kinds = card[where]
         if kinds:
