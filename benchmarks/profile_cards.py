@@ -130,6 +130,8 @@ def cards(given: Sequence[Given]) -> list[dict[str, Any]]:
     quizzes = {each.name: relocated(read_answers(each.quiz)[1], "automatic") for each in given}
     rows: list[Row] = []
     for each in given:
+        if not each.elsewhere:  # the same model on another engine: one left out would be seen there
+            continue
         asked = [a for a in quizzes[each.name] if split_of(a.question, a.context) != "certify"]
         rows += rows_of(each.name, asked, FEATURES, task="quiz")
         for path in each.elsewhere:
