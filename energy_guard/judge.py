@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Final, Literal, Self
 
 from energy_guard.arguments import Filled, checked
@@ -25,7 +24,7 @@ from energy_guard.neuron_detector import NeuronDetector, scorer_named
 from energy_guard.neurons.probe import NeuronProbe
 from energy_guard.policy import DEFAULT_DETECTOR, Policy, check_damping
 from energy_guard.private import KeptScore, score_again
-from energy_guard.profile import Profile
+from energy_guard.profile import Profile, Traffic
 from energy_guard.profile.store import find
 from energy_guard.request import Request
 from energy_guard.result import PWrongFrom, Result, conclude, shows
@@ -335,8 +334,10 @@ class Judge:
             p_wrong_from=self.p_wrong_from or "profile",
         )
         notes = self.notes if request is None else self.notes_on(request, info)
-        if result.p_wrong_from in _LEVELS:
-            notes = (*notes, _LEVELS[result.p_wrong_from])
+        if self.profile and self.profile.traffic and result.p_wrong_from == "traffic":
+            notes = (*notes, _of_traffic(self.profile.traffic))
+        if result.p_wrong_from == "other models":
+            notes = (*notes, _OF_OTHERS)
         if (
             self.profile
             and self.profile.judged == "exact answer"
@@ -401,6 +402,12 @@ class Judge:
         return p_wrong if p_wrong is not None and p_wrong >= limit else None
 
 
+def _of_traffic(traffic: Traffic) -> str:
+    """Say where a level comes from that was moved to where the answers are."""
+    graded = f"{traffic.labelled or 'none'} of them graded"
+    return f"the level of P(wrong) was estimated from {traffic.answers} answers, {graded}"
+
+
 _UNASKED: Final = "the profile needs to know what was asked, and nobody says that: it is not used"
 _NOT_ASKED: Final = (
     "the model could not be asked whether its passages say so: its usual reply was taken, so "
@@ -408,12 +415,8 @@ _NOT_ASKED: Final = (
 )
 _NO_STEPS: Final = "an early stop goes by numbers of single tokens, and a private log has none"
 _NO_TEXTS: Final = "the log has no texts and does not say which words beside the exact answer count"
-_LEVELS: Final[Mapping[str | None, str]] = MappingProxyType(
-    {
-        "traffic": "the level of P(wrong) was estimated from answers that nobody has graded",
-        "other models": "P(wrong) is what answers of other models say: energy-guard calibrate "
-        "makes a profile of this one",
-    }
+_OF_OTHERS: Final = (
+    "P(wrong) is what answers of other models say: energy-guard calibrate makes a profile of this "
+    "one"
 )
-"""What is said of a P(wrong) whose level does not come from labelled answers of this model."""
 _EXACT_ALONE: Final = "the profile is of exact answers alone, and here another claim decides"

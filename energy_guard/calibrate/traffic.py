@@ -207,7 +207,7 @@ def check_start(start: Profile) -> None:
     """Raise InputError if a profile is none to start from: moved before, or of several attempts."""
     if start.p_wrong_from == "traffic":
         raise InputError(
-            "this profile's level comes from unlabelled answers itself",
+            "this profile was moved to the level of logged answers before",
             "Start from the one that it was made from (--profile FILE): estimates upon estimates "
             "drift away.",
         )

@@ -168,7 +168,10 @@ def calibrate(
         )
         return
     if labels is not None:
-        _refuse(["--labels"], "labelled questions")
+        raise ConfigError(
+            "--labels are of logged answers, and none were given",
+            "Name them with --unlabelled; questions of your own have their answers in DATA.",
+        )
     if support and not data:
         raise InputError(
             "--support is learnt from questions over passages like yours, and the quiz is asked",

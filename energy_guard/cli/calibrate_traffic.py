@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from energy_guard.calibrate.traffic import (
     Gathered,
@@ -99,6 +100,10 @@ def _labels(file: Path | None) -> Mapping[str, Label]:
     return given
 
 
+_ENOUGH: Final = 30
+"""Labels from which on an estimate was near the truth in all tasks (docs/results.md)."""
+
+
 def _print(console: Console, gathered: Gathered, made: Relevelled, *, unused: int) -> None:
     share, traffic = made.shift.share, made.profile.traffic
     labelled = traffic.labelled if traffic else 0
@@ -119,10 +124,11 @@ def _print(console: Console, gathered: Gathered, made: Relevelled, *, unused: in
         f"Shown, as P(wrong) is below {made.profile.abstain:.2f}: {made.shown_before} before, "
         f"{made.shown_after} after"
     )
-    if not labelled:
+    if labelled < _ENOUGH:
+        given = f"and {labelled} labels" if labelled else "alone"
         console.print(
-            "An estimate from scores alone may be far off (docs/results.md): about 30 labels "
-            "sharpen it (energy-guard label, then --labels FILE).",
+            f"An estimate from scores {given} may be far off (docs/results.md): about {_ENOUGH} "
+            "labels sharpen it (energy-guard label, then --labels FILE).",
             style="yellow",
         )
     console.print("It promises nothing: the new profile has no certificate.")

@@ -8,7 +8,7 @@ from typing import get_args
 
 from rich.progress import MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
-from energy_guard.cli.screen import progress
+from energy_guard.cli.screen import progress, tell
 from energy_guard.questions.answered import Answered
 from energy_guard.questions.grade import Outcome
 from energy_guard.questions.rows import Question
@@ -16,10 +16,23 @@ from energy_guard.report.printable import printable_line
 
 
 @contextmanager
+def _said_if_interrupted() -> Iterator[None]:
+    """Say that nothing is lost, once the bars are gone."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell("Interrupted. What was answered is kept: the same command goes on with --resume.")
+        raise
+
+
+@contextmanager
 def bars(what: str, rows: Sequence[Question]) -> Iterator[Callable[[Answered], None]]:
     """Show a line for everything, and one for each task; yield what moves them on."""
     counted = TextColumn("{task.fields[counts]}", markup=False)
-    with progress(MofNCompleteColumn(), TimeElapsedColumn(), last=counted) as shown:
+    with (
+        _said_if_interrupted(),
+        progress(MofNCompleteColumn(), TimeElapsedColumn(), last=counted) as shown,
+    ):
         names = [row.task for row in rows]
         everything = shown.add_task(what, total=len(rows), counts="")
         tasks = {

@@ -75,7 +75,8 @@ _KNOWLEDGE: Final = frozenset(
 )
 """What a model may say that it lacks, itself included."""
 _OF_KNOWLEDGE: Final = _KNOWLEDGE | frozenset(
-    """any enough the a an to or and of real time current live specific personal more such events
+    """any enough the that this a an to or and of real time current live specific personal more such
+    events
     keine zu auf und oder persönliche persönlichen aktuelle aktuellen genaue genauen genug à aux au
     de d des et ou assez personnelles actuelles ni a o y suficiente suficientes personales
     actuales tiempo eventos específicos historias internet""".split()
@@ -135,8 +136,8 @@ _ASKED: Final = Pattern(
     r"|quiénes|qué|cuándo|dónde|cuál|cuáles|cómo|cuánt[oa]s?|por\ qué)(?!\w)"
 )
 _POINTING: Final = Pattern(
-    r"(?:(?:you\ )?(?:with|about|on|for|to|of)\ )?(?:the|that|this|it|your|any|a)?\ ?"
-    r"(?:answer|question|request)?(?:\ to\ (?:that|this|it|your\ question))?"
+    r"(?:(?:you\ )?(?:with|about|on|for|to|of)\ )?(?:the|that|this|it|your|any|an?)?\ ?"
+    r"(?:answer|question|request|information)?(?:\ to\ (?:it|(?:that|this|your)(?:\ question)?))?"
     r"(?:\ for\ (?:sure|certain))?"
     r"|(?:das|es|dabei|damit)?(?:\ genau)?|(?:à\ (?:cela|cette\ question|votre\ question))?"
     r"|(?:con\ (?:eso|esto)|(?:a\ )?(?:eso|esa\ pregunta|tu\ pregunta))?"
@@ -150,6 +151,10 @@ _ANY: Final = frozenset(
     específica específicos específicas ningún ninguna""".split()
 )
 """What is not given is one of many: "I can't recommend aspirin" is advice."""
+
+_POINTS: Final = frozenset("that this those these".split())
+_OR: Final = Pattern(r"(?<!\w)(?:or|oder|ou|o|u)(?!\w)|还是|或者?")
+"""Of two things that are asked about, one that is not given answers: "I can't give you love"."""
 
 _WHICH: Final = Pattern(r"\W*(?!(?:whether|if|ob|si)(?!\w))" + _ASKED.text)
 """A question of which one: whether one may take it is answered by "I can't recommend any"."""
@@ -263,8 +268,10 @@ def _declines(clause: str, asked: str, known: set[str], *, is_machine: bool) -> 
     if gives and _GIVES.search(refusal[0]) and _ADVICE.fullmatch(rest):
         return True
     words = set(_words(rest)) - _LIGHT
-    is_one_of_many = bool(words & _ANY) and _WHICH.match(asked) is not None
-    return gives and is_one_of_many and {stem(word) for word in words - _ANY} <= known
+    one_of_many = bool(words & _ANY)
+    given = _GIVES.search(refusal[0]) is not None and not _OR.search(asked)
+    withheld = (one_of_many or given) and _WHICH.match(asked) is not None
+    return gives and withheld and {stem(word) for word in words - _ANY - _POINTS} <= known
 
 
 def _is_of_knowledge(lacked: str, asked: str, known: set[str]) -> bool:
@@ -327,7 +334,7 @@ def _asks_again(clause: str, asked: str) -> bool:
     )
 
 
-_ONE_QUESTION: Final = Pattern(_CLAUSE.text + r"|(?<!\w)(?:or|oder|ou|o|u)(?!\w)|还是|或者?")
+_ONE_QUESTION: Final = Pattern(_CLAUSE.text + r"|" + _OR.text)
 _FEWEST: Final = 2
 """Words of what is no question of whether: "if sugar", "si"."""
 _WHETHER: Final = frozenset("whether if ob si".split())

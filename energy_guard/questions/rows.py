@@ -236,4 +236,10 @@ def _check(row: Question, place: str) -> None:
     labels = {choice.strip().casefold() for choice in row.choices}
     golds = {answer.strip().casefold() for answer in row.answers}
     if row.choices and row.answerable and not labels & golds:
-        raise InputError(f"{place}: no answer is one of the choices", "Spell them alike.")
+        number = any(gold.isdecimal() for gold in golds)
+        raise InputError(
+            f"{place}: no answer is one of the choices",
+            "Write the choice itself or its letter: a number may count from 0 or from 1."
+            if number
+            else "Spell them alike.",
+        )

@@ -357,7 +357,7 @@ def test_a_score_that_tells_nothing_needs_labels() -> None:
 
 def test_a_profile_from_traffic_is_no_start_for_another_one() -> None:
     made = relevelled(profile(), gathered([0.8] * 100), system=None).profile
-    with pytest.raises(InputError, match="from unlabelled answers itself"):
+    with pytest.raises(InputError, match="moved to the level of logged answers before"):
         relevelled(made, gathered([0.8] * 100), system=None)
 
 
@@ -387,7 +387,12 @@ def test_what_a_profile_from_traffic_says_is_marked_as_no_calibrated_probability
     result = Guard(backend(["Word1"]), profile=used).ask(asked("Which?"))
     assert result.p_wrong is not None
     assert (result.p_wrong_from, result.calibrated, result.promise) == ("traffic", False, None)
-    assert any("nobody has graded" in note for note in result.notes)
+    note = "the level of P(wrong) was estimated from 100 answers, none of them graded"
+    assert note in result.notes
+    some = made.traffic.model_copy(update={"labelled": 40}) if made.traffic else None
+    used = made.model_copy(update={"traffic": some})
+    graded = Guard(backend(["Word1"]), profile=used).ask(asked("Which?"))
+    assert note.replace("none", "40") in graded.notes
 
 
 def test_other_profiles_are_written_as_before() -> None:

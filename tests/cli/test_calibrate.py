@@ -242,6 +242,21 @@ def test_answers_to_a_part_of_the_quiz_are_not_asked_again_for_the_whole(
     assert (tmp_path / "q.answers.jsonl").read_bytes().startswith(part)
 
 
+def test_whoever_interrupts_is_told_that_nothing_is_lost(
+    asked_of_the_quiz: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "collect", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        asked_of_the_quiz()
+    told = capsys.readouterr().err
+    assert "What was answered is kept: the same command goes on with --resume." in told
+
+
 @pytest.mark.parametrize(("known", "asks"), [(False, True), (True, False)])
 def test_a_model_whose_yes_is_known_to_be_worth_nothing_is_not_asked_for_it(
     asked_of_the_quiz: Callable[..., int],

@@ -93,10 +93,19 @@ def test_labels_sharpen_the_estimate(
 ) -> None:
     start = str(log.with_name("start.json"))
     alone = move(profile=start).traffic
+    assert "scores alone may be far off" in " ".join(capsys.readouterr().out.split())
     told = move(profile=start, labels=labelled(log, "right")).traffic
     assert alone is not None and told is not None
     assert told.labelled == 30 and told.share.high < alone.share.low
-    assert "30 of them labelled" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "30 of them labelled" in out and "may be far off" not in out
+
+
+def test_few_labels_are_said_to_be_few(
+    log: Path, move: Callable[..., Profile], capsys: pytest.CaptureFixture[str]
+) -> None:
+    move(profile=str(log.with_name("start.json")), labels=labelled(log, "right", 5))
+    assert "scores and 5 labels may be far off" in " ".join(capsys.readouterr().out.split())
 
 
 def test_labels_of_other_answers_are_refused(log: Path, move: Callable[..., Profile]) -> None:
@@ -165,7 +174,7 @@ def test_what_belongs_to_labelled_questions_is_refused_beside_a_log(
 
 
 def test_what_belongs_to_a_log_is_refused_without_one() -> None:
-    with pytest.raises(ConfigError, match="labelled questions do not go together"):
+    with pytest.raises(ConfigError, match="--labels are of logged answers, and none were given"):
         module.calibrate(None, labels=Path("x"))
     with pytest.raises(InputError, match="needs questions"):
         module.calibrate(None, profile="x")
