@@ -353,7 +353,9 @@ class _Asker:
                     f"{file} has the answers of a run that was interrupted",
                     "Go on with --resume, or remove the file.",
                 )
-            file.unlink()  # its profile was made
+            before = file.with_suffix(".before.jsonl")
+            file.replace(before)  # its profile was made
+            tell(f"The answers of the run before are kept in {before}")
         with bars(what, rows) as advance:
             answers = collect(
                 guard,

@@ -10,8 +10,8 @@ from typing import Any, Final
 from energy_guard.errors import InputError
 
 SHAPE: Final = (
-    "Write one JSON object a line: id, task, question, context or null, answers (a list), "
-    "choices or null, answerable (where false, no answers are needed)."
+    "Write one JSON object a line, or a table with such columns: id, task, question, context or "
+    "null, answers (a list), choices or null, answerable (if false, no answers are needed)."
 )
 """What to do about a file that is not understood."""
 
