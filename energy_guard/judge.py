@@ -404,8 +404,8 @@ class Judge:
 
 def _of_traffic(traffic: Traffic) -> str:
     """Say where a level comes from that was moved to where the answers are."""
-    graded = f"{traffic.labelled or 'none'} of them graded"
-    return f"the level of P(wrong) was estimated from {traffic.answers} answers, {graded}"
+    labelled = f"{traffic.labelled or 'none'} of them labelled"
+    return f"the level of P(wrong) was estimated from {traffic.answers} answers, {labelled}"
 
 
 _UNASKED: Final = "the profile needs to know what was asked, and nobody says that: it is not used"

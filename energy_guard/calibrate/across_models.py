@@ -27,6 +27,9 @@ RIDGE: Final = 0.05
 _MOST: Final = 120
 """Answers of one model to one task beyond which they gain no further weight together."""
 
+_FLATTEST: Final = 0.1
+"""Where log-odds tell nothing or the reverse, they still order a model's answers."""
+
 _FREE: Final = 1e-6
 """A penalty on levels of models: one without answers has no optimum."""
 
@@ -152,7 +155,8 @@ def level_of_tasks(tasks: Sequence[tuple[Floats, Bools]]) -> float:
 def slope_of_tasks(tasks: Sequence[tuple[Floats, Bools]]) -> float:
     """Return how much log-odds count on tasks, by a regression in which tasks count alike.
 
-    At most 1: what is steeper on some tasks is not so on others, and to be too sure is worse.
+    At least `_FLATTEST`, and at most 1: what is steeper on some tasks is not so on others, and to
+    be too sure is worse.
 
     Args:
         tasks: Log-odds by a detector, and whether each answer is wrong, shape (n,) each.
@@ -163,7 +167,7 @@ def slope_of_tasks(tasks: Sequence[tuple[Floats, Bools]]) -> float:
     columns = np.column_stack([odds, np.ones_like(odds)])
     free = np.full(2, _FREE)
     point = logistic(columns, wrong, weights / len(tasks), free, first=np.array([1.0, 0.0]))
-    return float(min(point[0], 1.0))
+    return float(np.clip(point[0], _FLATTEST, 1.0))
 
 
 def _weights(answers: Answers) -> Floats:

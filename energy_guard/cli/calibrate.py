@@ -353,9 +353,7 @@ class _Asker:
                     f"{file} has the answers of a run that was interrupted",
                     "Go on with --resume, or remove the file.",
                 )
-            before = file.with_suffix(".before.jsonl")
-            file.replace(before)  # its profile was made
-            tell(f"The answers of the run before are kept in {before}")
+            file.unlink()  # its profile was made
         with bars(what, rows) as advance:
             answers = collect(
                 guard,

@@ -101,7 +101,7 @@ def _labels(file: Path | None) -> Mapping[str, Label]:
 
 
 _ENOUGH: Final = 30
-"""Labels from which on an estimate was near the truth in all tasks (docs/results.md)."""
+"""Labels with which estimates came near the truth (docs/results.md)."""
 
 
 def _print(console: Console, gathered: Gathered, made: Relevelled, *, unused: int) -> None:
@@ -125,7 +125,7 @@ def _print(console: Console, gathered: Gathered, made: Relevelled, *, unused: in
         f"{made.shown_after} after"
     )
     if labelled < _ENOUGH:
-        given = f"and {labelled} labels" if labelled else "alone"
+        given = f"and {labelled} of {_ENOUGH} labels" if labelled else "alone"
         console.print(
             f"An estimate from scores {given} may be far off (docs/results.md): about {_ENOUGH} "
             "labels sharpen it (energy-guard label, then --labels FILE).",

@@ -29,7 +29,7 @@ def print_made(console: Console, made: Made, path: Path, *, kept: bool) -> None:
     counts = ", ".join(f"{made.outcomes[o]} {o}" for o in get_args(Outcome))
     console.print(f"{sum(made.outcomes.values())} answers: {counts}")
     if made.outcomes["unsure"]:
-        listed = path.with_name(f"{path.stem}.{'*' if profile.retries else 'answers'}.unsure.jsonl")
+        listed = path.with_name(f"{path.stem}.*.unsure.jsonl")
         console.print(f"What is unsure is left out, for a person to read: {listed}", soft_wrap=True)
     whose = _KEPT if kept else _OTHERS if profile.elsewhere else _NOT_FITTED_ON
     console.print(f"{whose}: AUROC {_text(made.auroc)}; nll:max alone {_text(made.baseline)}")

@@ -75,8 +75,7 @@ _KNOWLEDGE: Final = frozenset(
 )
 """What a model may say that it lacks, itself included."""
 _OF_KNOWLEDGE: Final = _KNOWLEDGE | frozenset(
-    """any enough the that this a an to or and of real time current live specific personal more such
-    events
+    """any enough the a an to or and of real time current live specific personal more such events
     keine zu auf und oder persönliche persönlichen aktuelle aktuellen genaue genauen genug à aux au
     de d des et ou assez personnelles actuelles ni a o y suficiente suficientes personales
     actuales tiempo eventos específicos historias internet""".split()
@@ -86,6 +85,7 @@ _ABOUT: Final = Pattern(
 )
 """What follows "I have no information": what it is about is named in words of the question."""
 
+_THAT: Final = Pattern(r"\A\s(?:that|this)\s(?=information|data|knowledge|detail)")
 _TO_TELL: Final = Pattern(
     r"\s(?:to|para|pour|um)\s(?:accurately |correctly )?(?:determine|answer|provide|give|responder"
     r"|determinar|répondre|déterminer)(?!\w)"
@@ -142,6 +142,9 @@ _POINTING: Final = Pattern(
     r"|(?:das|es|dabei|damit)?(?:\ genau)?|(?:à\ (?:cela|cette\ question|votre\ question))?"
     r"|(?:con\ (?:eso|esto)|(?:a\ )?(?:eso|esa\ pregunta|tu\ pregunta))?"
 )
+_IT: Final = Pattern(r"(?:(?:you\ )?(?:that|this|it|any|das|es))?")
+"""After a verb of giving: whether one may take it is answered by "I can't recommend it"."""
+
 _LIGHT: Final = frozenset(
     """the a an of for to you your it der die das den dem ein eine einen dir ihnen le la les l un
     une des de du d vous te à el los las una unos unas del""".split()
@@ -153,11 +156,19 @@ _ANY: Final = frozenset(
 """What is not given is one of many: "I can't recommend aspirin" is advice."""
 
 _POINTS: Final = frozenset("that this those these".split())
-_OR: Final = Pattern(r"(?<!\w)(?:or|oder|ou|o|u)(?!\w)|还是|或者?")
-"""Of two things that are asked about, one that is not given answers: "I can't give you love"."""
 
 _WHICH: Final = Pattern(r"\W*(?!(?:whether|if|ob|si)(?!\w))" + _ASKED.text)
 """A question of which one: whether one may take it is answered by "I can't recommend any"."""
+
+_NAMES: Final = Pattern(
+    r"\W*(?:who|whose|what|which|wer|wessen|was|welche[rsnm]?|qui|quelle?s?|quién|qué|cuál)(?!\w)"
+)
+_GIVES_ANYTHING: Final = Pattern(
+    r"(?<!\w)(?:g[ai]v(?:e[sn]?|ing)|provid\w*|suppl\w*|serv\w*|offer\w*|geb\w*|gib\w*|donn\w*|fourni\w*|d[aeio]\w{0,3}(?=\s+(?:al|a|un))"
+    r"|dar|dan|proporcion\w*)(?!\w)"
+)
+_SEVERAL: Final = Pattern(r"(?<!\w)(?:or|and|vs|oder|und|ou|et|o|u|y)(?!\w)|[,:;/]|还是|或者?")
+"""More than one thing is asked about, so that one that is not given may be an answer."""
 
 _OF_WORDS: Final = Pattern(
     r"(?i)[\"“”„«»「」『』]|(?<!\w)['‘‚]\w|(?<!\w)(?:mean(?:s|ing)?|say|phrase|word|words|title|song|lyrics|quote"
@@ -262,21 +273,38 @@ def _declines(clause: str, asked: str, known: set[str], *, is_machine: bool) -> 
     if refusal is None or re.match(r"\w", clause[refusal.end() :]):
         return False
     rest = clause[refusal.end() :].strip(" ,")
-    if _POINTING.fullmatch(rest) or _asks_again(rest, asked):
-        return True
     gives = any(refusal[name] for name in refusal.groupdict())
+    points = _POINTING.fullmatch(rest) and not (
+        gives and _IT.fullmatch(rest) and not _WHICH.match(asked)
+    )
+    if points or _asks_again(rest, asked):
+        return True
     if gives and _GIVES.search(refusal[0]) and _ADVICE.fullmatch(rest):
         return True
     words = set(_words(rest)) - _LIGHT
-    one_of_many = bool(words & _ANY)
-    given = _GIVES.search(refusal[0]) is not None and not _OR.search(asked)
-    withheld = (one_of_many or given) and _WHICH.match(asked) is not None
-    return gives and withheld and {stem(word) for word in words - _ANY - _POINTS} <= known
+    if gives and _WHICH.match(asked) and {stem(word) for word in words - _ANY - _POINTS} <= known:
+        return bool(words & _ANY) or _is_what_was_asked_for(refusal[0], rest, asked)
+    return False
+
+
+def _is_what_was_asked_for(refusal: str, rest: str, asked: str) -> bool:
+    """Whether what is not provided is the answer itself: "the number of the mill", "that number".
+
+    Not if giving is what the question is about, as in "What can I give my dog?", nor of more than
+    one thing: there it answers.
+    """
+    return (
+        _GIVES.search(refusal) is not None
+        and _NAMES.match(asked) is not None
+        and not _GIVES_ANYTHING.search(asked)
+        and not _SEVERAL.search(asked)
+        and (rest in asked or re.fullmatch(r"(?:that|this|those|these) \w+", rest) is not None)
+    )
 
 
 def _is_of_knowledge(lacked: str, asked: str, known: set[str]) -> bool:
     """Whether what a model says it lacks is information, about what was asked at the most."""
-    lacked, *told = _TO_TELL.split(lacked)
+    lacked, *told = _TO_TELL.split(_THAT.sub(" ", lacked))
     if not all(_is_only_named(part.strip(" ,"), asked) for part in told):
         return False
     head, *about = _ABOUT.split(lacked)
@@ -334,7 +362,7 @@ def _asks_again(clause: str, asked: str) -> bool:
     )
 
 
-_ONE_QUESTION: Final = Pattern(_CLAUSE.text + r"|" + _OR.text)
+_ONE_QUESTION: Final = Pattern(_CLAUSE.text + r"|(?<!\w)(?:or|oder|ou|o|u)(?!\w)|还是|或者?")
 _FEWEST: Final = 2
 """Words of what is no question of whether: "if sugar", "si"."""
 _WHETHER: Final = frozenset("whether if ob si".split())

@@ -236,7 +236,7 @@ def _check(row: Question, place: str) -> None:
     labels = {choice.strip().casefold() for choice in row.choices}
     golds = {answer.strip().casefold() for answer in row.answers}
     if row.choices and row.answerable and not labels & golds:
-        number = any(gold.isdecimal() for gold in golds)
+        number = any(x.isdecimal() for x in golds) and not any(x.isdecimal() for x in labels)
         raise InputError(
             f"{place}: no answer is one of the choices",
             "Write the choice itself or its letter: a number may count from 0 or from 1."

@@ -87,7 +87,7 @@ def test_a_level_makes_log_odds_right_on_average(share: float) -> None:
 def test_how_much_log_odds_count_elsewhere_is_found_and_never_above_one(
     slope: float, found: float
 ) -> None:
-    """A task with ten times the answers, whose log-odds tell nothing, counts as one task."""
+    """A task with twenty times the answers, whose log-odds tell nothing, counts as one task."""
     rng = np.random.default_rng(1)
     tasks = []
     for n, level in ((3000, 0.5), (2500, 0.5), (4000, 0.5)):
@@ -98,6 +98,8 @@ def test_how_much_log_odds_count_elsewhere_is_found_and_never_above_one(
     assert level == pytest.approx(0.5, abs=0.06)
     blind = rng.normal(size=2000) * 2, rng.random(2000) < 0.6
     often = tuple(np.concatenate([part] * 20) for part in blind)
+    reversed_ = [(-odds, wrong) for odds, wrong in tasks]
+    assert slope_of_tasks(reversed_) == 0.1
     once, many = (slope_of_tasks([*tasks, some]) for some in (blind, often))
     assert once == pytest.approx(many, abs=1e-3)
     assert once < slope

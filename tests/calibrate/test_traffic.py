@@ -387,7 +387,7 @@ def test_what_a_profile_from_traffic_says_is_marked_as_no_calibrated_probability
     result = Guard(backend(["Word1"]), profile=used).ask(asked("Which?"))
     assert result.p_wrong is not None
     assert (result.p_wrong_from, result.calibrated, result.promise) == ("traffic", False, None)
-    note = "the level of P(wrong) was estimated from 100 answers, none of them graded"
+    note = "the level of P(wrong) was estimated from 100 answers, none of them labelled"
     assert note in result.notes
     some = made.traffic.model_copy(update={"labelled": 40}) if made.traffic else None
     used = made.model_copy(update={"traffic": some})

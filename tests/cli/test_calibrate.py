@@ -242,17 +242,6 @@ def test_answers_to_a_part_of_the_quiz_are_not_asked_again_for_the_whole(
     assert (tmp_path / "q.answers.jsonl").read_bytes().startswith(part)
 
 
-def test_answers_of_a_finished_run_are_kept_when_all_is_asked_again(
-    asked_of_the_quiz: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked_of_the_quiz()
-    first = (tmp_path / "q.answers.jsonl").read_bytes()
-    asked_of_the_quiz()
-    kept = tmp_path / "q.answers.before.jsonl"
-    assert kept.read_bytes() == first
-    assert f"The answers of the run before are kept in {kept}" in capsys.readouterr().err
-
-
 def test_whoever_interrupts_is_told_that_nothing_is_lost(
     asked_of_the_quiz: Callable[..., int],
     capsys: pytest.CaptureFixture[str],

@@ -105,7 +105,7 @@ def test_few_labels_are_said_to_be_few(
     log: Path, move: Callable[..., Profile], capsys: pytest.CaptureFixture[str]
 ) -> None:
     move(profile=str(log.with_name("start.json")), labels=labelled(log, "right", 5))
-    assert "scores and 5 labels may be far off" in " ".join(capsys.readouterr().out.split())
+    assert "scores and 5 of 30 labels may be far off" in " ".join(capsys.readouterr().out.split())
 
 
 def test_labels_of_other_answers_are_refused(log: Path, move: Callable[..., Profile]) -> None:
