@@ -163,10 +163,14 @@ _WHICH: Final = Pattern(r"\W*(?!(?:whether|if|ob|si)(?!\w))" + _ASKED.text)
 _NAMES: Final = Pattern(
     r"\W*(?:who|whose|what|which|wer|wessen|was|welche[rsnm]?|qui|quelle?s?|quién|qué|cuál)(?!\w)"
 )
+"""Questions whose answer is a thing: of when, how or why one gives it, a denial answers."""
+
 _GIVES_ANYTHING: Final = Pattern(
-    r"(?<!\w)(?:g[ai]v(?:e[sn]?|ing)|provid\w*|suppl\w*|serv\w*|offer\w*|geb\w*|gib\w*|donn\w*|fourni\w*|d[aeio]\w{0,3}(?=\s+(?:al|a|un))"
-    r"|dar|dan|proporcion\w*)(?!\w)"
+    r"(?<!\w)(?:giv\w*|gave|provid\w*|suppl\w*|serv\w*|offer\w*|geb\w*|gib\w*|donn\w*|fourni\w*"
+    r"|dar|da|dan|proporcion\w*)(?!\w)"
 )
+"""Questions of what is given, to whom: what one cannot give answers them."""
+
 _SEVERAL: Final = Pattern(r"(?<!\w)(?:or|and|vs|oder|und|ou|et|o|u|y)(?!\w)|[,:;/]|还是|或者?")
 """More than one thing is asked about, so that one that is not given may be an answer."""
 

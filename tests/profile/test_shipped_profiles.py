@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.profile_cards import page
 from energy_guard.profile import Profile
+from energy_guard.questions.quiz import quiz
 
 FOLDER = Path(str(files("energy_guard.data") / "profiles"))
 CARDS = sorted(FOLDER.glob("*.card.json"))
@@ -35,7 +36,10 @@ def test_a_shipped_profile_has_a_card_of_its_own(path: Path) -> None:
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
 def test_a_card_has_a_number_of_answers_and_an_interval_for_each_figure(path: Path) -> None:
     card = json.loads(path.read_text(encoding="utf-8"))
-    assert card["command"].startswith("energy-guard calibrate ")
+    command = card["command"].replace(" --whole ", " ")
+    assert command.startswith("energy-guard calibrate --model ")
+    whole = card["quiz"]["all"]["n"] > len(quiz(whole=False))
+    assert whole == (" --whole " in card["command"]), "the command asks what the card counts"
     for where in ("quiz", "elsewhere"):
         kinds = card[where]
         if kinds:

@@ -141,8 +141,13 @@ def test_an_answer_that_is_a_choice_and_the_label_of_another_is_refused(tmp_path
 
 def test_a_position_among_choices_is_not_guessed(tmp_path: Path) -> None:
     row = {"question": "?", "choices": ["York", "Ely"], "answer": 1}
-    with pytest.raises(InputError, match=r"a number may count from 0 or from 1"):
+    with pytest.raises(InputError, match="no answer is one of the choices") as caught:
         read_rows([write(tmp_path, row)])
+    assert "a number may count from 0 or from 1" in str(caught.value.hint)
+    numbers = {"question": "?", "choices": ["4", "5"], "answer": "6"}
+    with pytest.raises(InputError, match="no answer is one of the choices") as caught:
+        read_rows([write(tmp_path, numbers)])
+    assert caught.value.hint == "Spell them alike."
 
 
 def test_labels_that_do_not_go_with_their_texts_are_refused(tmp_path: Path) -> None:
