@@ -83,12 +83,18 @@ def check_new(rows: Sequence[Question], profile: Path) -> None:
         profile: Its file. What it was made from is known if the answers lie beside it.
 
     Raises:
-        InputError: Some are.
+        InputError: Some are, or it is not known any more.
 
     """
     answers = answers_of(profile)
     if not answers.exists():
         return
+    if is_interrupted(profile, answers):
+        raise InputError(
+            f"{answers} has the answers of a run that was interrupted, and what {profile} was made "
+            "from is not known any more",
+            "Finish that run with --resume, and promise by the profile that it makes.",
+        )
     known = {question_key(a.question, a.context) for a in read_answers(answers)[1]}
     again = sum(question_key(row.question, row.context) in known for row in rows)
     if again:
@@ -102,6 +108,11 @@ def check_new(rows: Sequence[Question], profile: Path) -> None:
 def answers_of(profile: Path, what: str = "answers") -> Path:
     """Return where answers are kept that a profile is made from, beside its file."""
     return profile.with_name(f"{profile.stem}.{what}.jsonl")
+
+
+def is_interrupted(profile: Path, answers: Path) -> bool:
+    """Whether a profile's answers were asked after it, so that it was not made from all of them."""
+    return not profile.exists() or profile.stat().st_mtime < answers.stat().st_mtime
 
 
 def promised(

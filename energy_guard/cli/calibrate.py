@@ -11,7 +11,13 @@ import typer
 
 from energy_guard.backends import Backend
 from energy_guard.calibrate.detector import FEATURES
-from energy_guard.calibrate.keep_profile import answers_of, check_kept, check_new, promised
+from energy_guard.calibrate.keep_profile import (
+    answers_of,
+    check_kept,
+    check_new,
+    is_interrupted,
+    promised,
+)
 from energy_guard.calibrate.make_profile import Made, Wish, check_enough, make_profile
 from energy_guard.calibrate.make_profile_with_retries import (
     asking_profile,
@@ -348,7 +354,7 @@ class _Asker:
         """Ask what is not answered yet; kept: what the file is called."""
         file = answers_of(self.path, kept)
         if file.exists() and not self.resume:
-            if not self.path.exists() or self.path.stat().st_mtime < file.stat().st_mtime:
+            if is_interrupted(self.path, file):
                 raise InputError(
                     f"{file} has the answers of a run that was interrupted",
                     "Go on with --resume, or remove the file.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import stat
@@ -159,6 +160,19 @@ def test_a_second_promise_is_a_second_look_and_the_same_one_is_none(
     assert calibrate(mine(), **given) == first
     second = calibrate(mine(199), **given)
     assert [certificate.look for certificate in second.certificates] == [1, 2]
+
+
+def test_no_promise_is_made_if_the_answers_of_a_profile_are_those_of_an_interrupted_run(
+    calibrate: Calibrate, kept: Path
+) -> None:
+    """Asked anew and interrupted, a part of the questions lies there, and the profile is as old."""
+    answers = kept.with_name(f"{kept.stem}.answers.jsonl")
+    answers.write_text("".join(answers.read_text().splitlines(keepends=True)[:5]))
+    later = kept.stat().st_mtime + 5
+    os.utime(answers, (later, later))
+    with pytest.raises(InputError, match="was made from is not known any more") as caught:
+        calibrate(items()[150:], asked=0, profile=str(kept), max_risk=0.4, locator=None)
+    assert "--resume" in caught.value.hint
 
 
 def test_no_promise_is_made_on_questions_that_the_profile_was_made_from(
